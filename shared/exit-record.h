@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The exit record: what the shim leaves in the task directory before it tells anyone, and the manager
+ * copies into /var/lib/davit for kept containers. Text, one KEY=value a line, "version=1" first; unknown keys are kept out of the way.
+ */
+
+#include <stdint.h>
+
+#define EXIT_RECORD_NAME "exit"
+
+struct exit_record {
+        uint32_t status;
+        uint32_t kind;      /* enum exit_kind */
+        uint64_t exited_at; /* CLOCK_REALTIME, microseconds */
+        uint64_t exited_at_boottime;
+        char boot_id[37];   /* with dashes */
+};
+
+int exit_record_write(int dir_fd, const char *name, const struct exit_record *record);
+int exit_record_read(int dir_fd, const char *name, struct exit_record *ret);

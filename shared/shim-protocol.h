@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The protocol between manager, launcher and shim: SOCK_SEQPACKET, one message a packet.
+ *
+ * Every message is a struct shim_message, then a body whose size its type fixes, then at most
+ * SHIM_TEXT_MAX bytes of text (not NUL-terminated). Descriptors travel by SCM_RIGHTS in the order
+ * the type documents. A receiver checks version, type, size and number of descriptors and drops the
+ * peer on any mismatch (message.c); both ends are built from the same tree but may be of different age, so a
+ * change of layout is a new SHIM_PROTOCOL_VERSION.
+ *
+ * Three conversations use it:
+ *   manager - launcher   /run/davit/launcher (socket-activated): warm shims, chain mounts, removals
+ *   manager - shim       first over the socket pair that came with the warm shim, after a manager
+ *                        restart over /run/davit/task/<namespace>/<id>/shim
+ */
+
+#include <stdint.h>
+
+#define SHIM_PROTOCOL_VERSION 1U
+#define SHIM_TEXT_MAX 4096U
+#define SHIM_MESSAGE_MAX 8192U
+#define SHIM_FDS_MAX 64U
+#define SHIM_EXEC_ID_MAX 64U /* with the NUL */
+
+enum shim_message_type {
+        /* manager -> launcher */
+        LAUNCHER_HELLO = 1,   /* struct launcher_hello. First message; sets how many warm shims are kept. */
+        LAUNCHER_CHAIN,       /* struct launcher_chain; text: chain id, NUL, source path. Answered by LAUNCHER_CHAIN_DONE. */
+        LAUNCHER_REMOVE,      /* no body; text: name of an entry of /var/lib/davit/trash to remove, empty: all of it. Answered by LAUNCHER_REMOVE_DONE once gone. */
+        /* launcher -> manager */
+        LAUNCHER_SHIM,        /* struct launcher_shim. fds: control socket, pidfd. A warm shim the manager now owns. */
+        LAUNCHER_CHAIN_DONE,  /* struct shim_result; text: error */
+        LAUNCHER_REMOVE_DONE, /* struct shim_result; text: error */
+
+        /* manager -> shim */
+        SHIM_PARK = 32,  /* no body. fds: task directory. Waits for SHIM_LAUNCH inside its scope (pool): on SHIM_SCOPE it moves to supervisor/. */
+        SHIM_LAUNCH,     /* struct shim_launch; fds: plan, task directory, then the stdio and LISTEN_FDS that "stdio" names */
+        SHIM_SCOPE,      /* no body; text: unit name. systemd has finished the scope's job: the shim finds its cgroups itself and verifies the unit */
+        SHIM_START,      /* no body. Lets the container's first process execute. */
+        SHIM_EXEC,       /* struct shim_exec; fds: plan, then stdio as in SHIM_LAUNCH */
+        SHIM_KILL,       /* struct shim_kill */
+        SHIM_STOP,       /* struct shim_stop: stop signal, then SIGKILL to all after the timeout if force */
+        SHIM_PAUSE,      /* no body */
+        SHIM_RESUME,     /* no body */
+        SHIM_RESIZE,     /* struct shim_resize */
+        SHIM_CLOSE_STDIN, /* struct shim_target: drops the shim's own write end (FIFO form) */
+        SHIM_TERMINAL,   /* struct shim_target. Answered by SHIM_REPLY with one fd: the pty's master. */
+        SHIM_PROCESSES,  /* no body. Answered by SHIM_REPLY with struct shim_process records as text. */
+        SHIM_QUERY,      /* no body. Answered by one SHIM_STATE for the task and one for each exec, then SHIM_REPLY. */
+        SHIM_DISCARD,    /* no body. Kills everything in payload/, cleans up, exits; an exit record is written if the task had been created. */
+
+        /* shim -> manager */
+        SHIM_REPLY = 64, /* struct shim_result; text: error. Answers a request by its serial. */
+        SHIM_CREATED,    /* struct shim_created: namespaces and mounts stand, the first process waits for SHIM_START */
+        SHIM_STARTED,    /* struct shim_started: execve has succeeded (init or exec) */
+        SHIM_FAILED,     /* struct shim_failed; text: sentence. Create, start or exec did not succeed; nothing is left of it. */
+        SHIM_EXITED,     /* struct shim_exited. The exit record already stands in the task directory. */
+        SHIM_STATE,      /* struct shim_state */
+        SHIM_OOM,        /* struct shim_target: reserved */
+};
+
+struct shim_message {
+        uint32_t version;
+        uint16_t type;
+        uint16_t n_fds;
+        uint32_t serial;    /* of a request, repeated in its reply; 0 in events */
+        uint32_t text_size; /* bytes of text after the body */
+};
+
+struct shim_result {
+        int32_t error; /* 0 or a negative errno */
+        uint32_t pad;
+};
+
+struct launcher_hello {
+        uint32_t warm;      /* shims to keep forked */
+        uint32_t pad;
+};
+
+enum launcher_chain_form {
+        LAUNCHER_CHAIN_CHECKOUT = 1, /* read-only bind of a directory */
+        LAUNCHER_CHAIN_EROFS = 2,    /* reserved */
+};
+
+struct launcher_chain {
+        uint32_t form;
+        uint32_t pad;
+};
+
+struct launcher_shim {
+        int32_t pid;
+        uint32_t pad;
+        uint64_t start_time; /* field 22 of /proc/PID/stat, clock ticks */
+};
+
+enum shim_stdio_mode {
+        SHIM_STDIO_NULL = 0,
+        SHIM_STDIO_FD = 1,      /* the next descriptor of the message */
+        SHIM_STDIO_JOURNAL = 2, /* stdout, stderr: a stream to systemd-journald */
+        SHIM_STDIO_PTY = 3,     /* the process has a terminal: all three */
+        SHIM_STDIO_SAME = 4,    /* stderr only: what stdout is */
+};
+
+struct shim_stdio {
+        uint8_t in;
+        uint8_t out;
+        uint8_t err;
+        uint8_t n_listen_fds; /* descriptors after stdio, passed on from fd 3 with LISTEN_FDS, LISTEN_PID set */
+};
+
+struct shim_launch {
+        struct shim_stdio stdio;
+        uint32_t start; /* 1: execute at once when created, no SHIM_START */
+};
+
+struct shim_exec {
+        struct shim_stdio stdio;
+        uint32_t pad;
+        char exec_id[SHIM_EXEC_ID_MAX];
+};
+
+struct shim_target {
+        char exec_id[SHIM_EXEC_ID_MAX]; /* "": the container's first process */
+};
+
+struct shim_kill {
+        int32_t signal;
+        uint32_t all; /* 1: every process of payload/; SIGKILL goes by cgroup.kill */
+        char exec_id[SHIM_EXEC_ID_MAX];
+};
+
+struct shim_stop {
+        int32_t signal; /* 0: the plan's */
+        uint32_t force; /* 1: SIGKILL after the timeout */
+        uint64_t timeout_usec;
+};
+
+struct shim_resize {
+        uint16_t rows;
+        uint16_t columns;
+        uint32_t pad;
+        char exec_id[SHIM_EXEC_ID_MAX];
+};
+
+struct shim_process {
+        int32_t pid; /* in the host's pid namespace */
+        uint32_t pad;
+        char exec_id[SHIM_EXEC_ID_MAX]; /* "init" for the first process, "" for one that nobody asked for */
+};
+
+struct shim_created {
+        int32_t pid;
+        uint32_t pad;
+        uint64_t start_time;
+};
+
+struct shim_started {
+        int32_t pid;
+        uint32_t pad;
+        uint64_t start_time;
+        char exec_id[SHIM_EXEC_ID_MAX];
+};
+
+/* Where a create, start or exec failed; shim_step_name() gives the word used in messages. */
+enum shim_step {
+        SHIM_STEP_PLAN = 1,
+        SHIM_STEP_NAMESPACE,
+        SHIM_STEP_ID_MAP,
+        SHIM_STEP_CGROUP,
+        SHIM_STEP_ROOTFS,
+        SHIM_STEP_MOUNT,
+        SHIM_STEP_DEVICE,
+        SHIM_STEP_MASK,
+        SHIM_STEP_SYSCTL,
+        SHIM_STEP_PIVOT,
+        SHIM_STEP_STDIO,
+        SHIM_STEP_USER,
+        SHIM_STEP_RLIMIT,
+        SHIM_STEP_CAPABILITY,
+        SHIM_STEP_LABEL,
+        SHIM_STEP_SECCOMP,
+        SHIM_STEP_CWD,
+        SHIM_STEP_COMMAND, /* the executable: ENOENT is 127, EACCES and the rest 126 to a caller */
+        _SHIM_STEP_MAX,
+};
+
+struct shim_failed {
+        int32_t error; /* negative errno */
+        uint32_t step;
+        char exec_id[SHIM_EXEC_ID_MAX];
+};
+
+enum exit_kind {
+        EXIT_KIND_EXITED = 1, /* status is the exit code */
+        EXIT_KIND_SIGNALLED,  /* status is 128 + signal */
+        EXIT_KIND_DUMPED,     /* the same, with a core dump */
+        EXIT_KIND_OOM,
+        EXIT_KIND_SECCOMP,    /* SIGSYS */
+        EXIT_KIND_LOST,       /* nobody knows: status is 255 */
+        _EXIT_KIND_MAX,
+};
+
+struct shim_exited {
+        uint32_t status;
+        uint32_t kind;       /* enum exit_kind */
+        uint64_t exited_at;  /* CLOCK_REALTIME, microseconds */
+        char exec_id[SHIM_EXEC_ID_MAX];
+};
+
+enum task_status {
+        TASK_UNKNOWN = 0,
+        TASK_CREATED,
+        TASK_RUNNING,
+        TASK_PAUSING,
+        TASK_PAUSED,
+        TASK_STOPPED,
+        _TASK_STATUS_MAX,
+};
+
+struct shim_state {
+        uint32_t status; /* enum task_status */
+        int32_t pid;
+        uint64_t start_time;
+        uint64_t created_at; /* CLOCK_REALTIME, microseconds */
+        uint64_t started_at;
+        struct shim_exited exited; /* exec_id set in any state; the rest when stopped */
+};

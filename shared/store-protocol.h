@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The protocol between manager and store worker: SOCK_SEQPACKET, one operation a connection.
+ *
+ * systemd starts one davit-store@.service for each connection to /run/davit/store, so a worker that
+ * dies takes one operation with it. The manager sends STORE_REQUEST; the worker answers with any number of
+ * STORE_PROGRESS and ends with exactly one STORE_DONE or STORE_ERROR, then exits. STORE_CANCEL, or the
+ * manager's end being closed, makes it stop and leave nothing behind.
+ *
+ * A packet is a struct store_message and a text. Requests and results are JSON objects in that text
+ * (UTF-8, at most STORE_TEXT_MAX bytes; a larger result comes as one sealed memfd instead, text_size 0). The worker is the only
+ * process that parses JSON written by strangers; what it returns has been rebuilt field by field, and
+ * the manager still checks types and limits of each member (daemon/image-record.c).
+ *
+ * Operations ("operation" member of the request):
+ *   import   {"namespace","name"?,"format":"auto|oci|docker|rootfs","size":N,"platform"?,"limits":{...}}; fds: archive
+ *            (regular file, pipe, or a directory that holds an OCI layout). Result: {"images":[IMAGE...]}
+ *   remove   {"namespace","name","live_chains":[...]}: drops the refs, then what nothing uses any more. Result: {"freed":BYTES}
+ *   verify   {"namespace","name"}: image's objects are all present and right. Result: {}
+ *   rootfs   {"chain_id"}: makes the chain's checkout if it is missing. Result: {"rootfs":ROOTFS}
+ *
+ * IMAGE: {"name","digest","config_digest","media_type","platform":{"os","architecture","variant"?},"size","created",
+ *         "layers":[{"diff_id","digest","size"}],"chain_id","rootfs":ROOTFS,
+ *         "config":{"Entrypoint"[],"Cmd"[],"Env"[],"WorkingDir","User","StopSignal","Labels"{},"Volumes"[],"ExposedPorts"[]}}
+ * ROOTFS: {"form":"checkout","path":"/var/lib/davit/checkouts/<chain id>"}
+ */
+
+#include <stdint.h>
+
+#define STORE_PROTOCOL_VERSION 1U
+#define STORE_TEXT_MAX (64U * 1024U)
+#define STORE_RESULT_MAX (4U * 1024U * 1024U)
+
+enum store_message_type {
+        STORE_REQUEST = 1, /* manager -> worker, fds as the operation says */
+        STORE_CANCEL,      /* manager -> worker */
+        STORE_PROGRESS,    /* worker -> manager, struct store_progress follows the header */
+        STORE_DONE,        /* worker -> manager, text: result */
+        STORE_ERROR,       /* worker -> manager, text: {"error":"NotFound|InvalidArgument|...","message":"..."} */
+};
+
+struct store_message {
+        uint32_t version;
+        uint16_t type;
+        uint16_t n_fds;
+        uint32_t text_size;
+        uint32_t pad;
+};
+
+struct store_progress {
+        uint64_t bytes_done;  /* of the input as it arrives */
+        uint64_t bytes_total; /* 0: not known */
+        uint32_t layers_done;
+        uint32_t layers_total;
+};

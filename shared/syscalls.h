@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Raw system calls and kernel constants that glibc 2.36 does not wrap; the only place where syscall(2) is called. */
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef MOUNT_ATTR_NOSYMFOLLOW
+#define MOUNT_ATTR_NOSYMFOLLOW 0x00200000
+#endif
+
+static inline pid_t sys_clone3(struct clone_args *args) {
+        return (pid_t)syscall(SYS_clone3, args, sizeof(*args));
+}
+
+static inline int sys_openat2(int dir_fd, const char *path, const struct open_how *how) {
+        return (int)syscall(SYS_openat2, dir_fd, path, how, sizeof(*how));
+}
+
+static inline int sys_pidfd_open(pid_t pid, unsigned flags) {
+        return (int)syscall(SYS_pidfd_open, pid, flags);
+}
+
+static inline int sys_pidfd_send_signal(int pidfd, int sig, siginfo_t *info, unsigned flags) {
+        return (int)syscall(SYS_pidfd_send_signal, pidfd, sig, info, flags);
+}
+
+static inline int sys_pivot_root(const char *new_root, const char *put_old) {
+        return (int)syscall(SYS_pivot_root, new_root, put_old);
+}
