@@ -26,8 +26,12 @@ void packet_done(struct packet *p);
 
 /* packets of shim-protocol.h */
 int shim_send(int sock, uint16_t type, uint32_t serial, const void *body, const char *text, const int *fds, size_t n_fds);
+int shim_send_text(int sock, uint16_t type, uint32_t serial, const void *body,
+                   const char *text, size_t text_size, const int *fds, size_t n_fds);
 int shim_packet_check(const struct packet *p, const struct shim_message **ret, const void **ret_body, const char **ret_text, size_t *ret_text_size);
 size_t shim_body_size(uint16_t type); /* SIZE_MAX: unknown type */
+
+/* name tables (message-names.c) */
 const char *shim_step_name(uint32_t step);
 const char *exit_kind_name(uint32_t kind);
 uint32_t exit_kind_from_name(const char *name); /* 0: unknown */
