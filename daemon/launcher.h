@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Client of the launcher: warm shims, chain mounts, removals. Never blocks; reconnects when the launcher has gone. */
+
+#include "daemon/manager.h"
+
+typedef struct WarmShim {
+        int socket; /* control socket */
+        int pidfd;
+        int pid;
+        uint64_t start_time;
+} WarmShim;
+#define WARM_SHIM_NULL { .socket = -1, .pidfd = -1 }
+
+typedef struct LauncherRequest LauncherRequest;
+typedef void (*launcher_shim_handler_t)(WarmShim *shim, int error, void *userdata); /* takes the shim's descriptors */
+typedef void (*launcher_done_handler_t)(int error, const char *message, void *userdata);
+
+int launcher_new(Manager *m, Launcher **ret);
+Launcher *launcher_free(Launcher *l);
+
+/* Takes a warm shim at once (1), or calls the handler when one comes or the wait has failed (0, *ret_request set). */
+int launcher_take(Launcher *l, WarmShim *ret, launcher_shim_handler_t handler, void *userdata, LauncherRequest **ret_request);
+void launcher_refill(Launcher *l); /* asks for what was taken, once the caller has sent what is urgent */
+
+/* Mounts a chain's checkout read-only at /run/davit/chains/<chain id>; source is an absolute path. */
+int launcher_chain(Launcher *l, const char *chain_id, const char *source, launcher_done_handler_t handler, void *userdata, LauncherRequest **ret_request);
+bool launcher_has_chain(Launcher *l, const char *chain_id); /* mounted in this launcher's life: no need to wait */
+/* Removes an entry of /var/lib/davit/trash ("": all of it) in the background. */
+int launcher_remove(Launcher *l, const char *name);
+void launcher_request_cancel(LauncherRequest *r);
+
+void warm_shim_done(WarmShim *s);

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The manager: owner of everything davitd knows. One per process, passed explicitly. */
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#include "daemon/config.h"
+
+typedef struct Auth Auth;
+typedef struct KeepWarm KeepWarm;
+typedef struct Launcher Launcher;
+typedef struct Limits Limits;
+typedef struct Manager Manager;
+typedef struct Namespace Namespace;
+typedef struct Pool Pool;
+typedef struct Units Units;
+
+struct Manager {
+        sd_event *event;
+        sd_bus *bus;
+        Config config;
+        int state_fd;           /* /var/lib/davit */
+        int runtime_fd;         /* /run/davit */
+        GHashTable *namespaces; /* name -> Namespace, owned */
+        GHashTable *jobs;       /* GUINT_TO_POINTER(number) -> Job, owned by job.c */
+        uint32_t n_jobs_ever;   /* number of the newest job */
+        uint32_t n_containers, n_tasks;
+        Auth *auth;
+        KeepWarm *keep_warm;
+        Launcher *launcher;
+        Limits *limits;
+        Pool *pool;
+        Units *units;
+        sd_event_source *scheduled; /* objects on their way out, freed between two turns of the loop */
+        GPtrArray *graveyard;
+};
+
+int manager_new(Manager **ret);
+Manager *manager_free(Manager *m);
+
+/* start: each needs the one before */
+int manager_open_directories(Manager *m);
+int manager_connect(Manager *m, sd_bus *bus);
+int manager_register(Manager *m);
+int manager_claim_name(Manager *m);
+
+/* namespaces */
+int manager_namespace(Manager *m, const char *name, bool create, Namespace **ret, sd_bus_error *error);
+
+/* Frees an object after the current turn of the event loop, so that no handler up the stack loses its object. */
+void manager_bury(Manager *m, void *object, GDestroyNotify destroy);
+
+static inline void manager_freep(Manager **m) {
+        if (*m)
+                (void)manager_free(*m);
+}

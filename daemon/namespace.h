@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A namespace: the tables of everything that carries its name. */
+
+#include <glib.h>
+
+#include "daemon/manager.h"
+
+struct Namespace {
+        Manager *manager;
+        char *name;
+        char *path;             /* object path */
+        GHashTable *labels;     /* char* -> char* */
+        GHashTable *containers; /* id -> Container, owned */
+        GHashTable *tasks;      /* id -> Task, owned; the key is the container's id */
+        GHashTable *images;     /* name -> Image, owned by image.c */
+        GHashTable *snapshots;  /* key -> Snapshot, owned by snapshot.c */
+};
+
+int namespace_new(Manager *m, const char *name, Namespace **ret);
+Namespace *namespace_free(Namespace *ns);
+bool namespace_is_empty(const Namespace *ns);
+int namespace_save(Namespace *ns);
+
+/* bus face, namespace-bus.c */
+int namespace_bus_register(Manager *m);
+void namespace_bus_added(Namespace *ns);
+void namespace_bus_removed(Namespace *ns);

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Durable records: one JSON object a file under namespaces/<namespace>/<kind>/.
+ *
+ * A record carries "version"; one that is newer than this program, malformed or too large is reported by
+ * its file's name and left alone, and never keeps another record from being read. Writers replace the
+ * whole file atomically; "sync" makes file and directory durable before the call returns. Names become file
+ * names by "%XX" escapes, so any name a caller may choose is one path component. Only davitd writes here.
+ */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/record.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+#include "shared/macros.h"
+
+#define SUFFIX ".json"
+#define NAME_PLAIN_MAX 180U
+
+/**
+ * record_file_name() - makes one path component of any name
+ *
+ * Letters, digits, '_', '-' and inner dots stay; everything else becomes %XX. What would be too long for a file name is
+ * cut and closed by the name's SHA-256, so two names never share a file.
+ */
+char *record_file_name(const char *name) {
+        GString *s = g_string_new(NULL);
+
+        for (const char *p = name; *p; p++)
+                if (g_ascii_isalnum(*p) || *p == '_' || *p == '-' || (*p == '.' && p > name))
+                        g_string_append_c(s, *p);
+                else
+                        g_string_append_printf(s, "%%%02X", (unsigned char)*p);
+        if (s->len > NAME_PLAIN_MAX) {
+                g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, name, -1);
+                g_string_truncate(s, NAME_PLAIN_MAX - 66);
+                g_string_append_printf(s, "%%-%s", sum);
+        }
+        if (s->len == 0)
+                g_string_append(s, "%");
+        return g_string_free(s, FALSE);
+}
+
+static int open_kind(int root_fd, const char *ns, const char *kind, bool create) {
+        g_autofree char *path = g_strdup_printf("namespaces/%s/%s", ns, kind);
+        int fd;
+
+        if (create)
+                return dir_open_at(root_fd, path, 0700);
+        fd = openat(root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        return fd < 0 ? -errno : fd;
+}
+
+static char *file_of(const char *name) {
+        g_autofree char *base = record_file_name(name);
+
+        return g_strconcat(base, SUFFIX, NULL);
+}
+
+/** record_write() - stores a record, adding "version" and "name"; with sync it survives a power cut once this returns 0 */
+int record_write(int root_fd, const char *ns, const char *kind, const char *name, JsonObject *record, bool sync) {
+        g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
+        g_autofree char *text = NULL, *file = file_of(name);
+        _cleanup_close_ int fd = -1;
+
+        json_object_set_int_member(record, "version", RECORD_VERSION);
+        json_object_set_string_member(record, "name", name);
+        json_node_set_object(node, record);
+        text = json_to_string(node, FALSE);
+
+        fd = open_kind(root_fd, ns, kind, true);
+        if (fd < 0)
+                return fd;
+        return file_replace_at(fd, file, text, strlen(text), 0600, sync);
+}
+
+static int parse(const char *text, size_t size, JsonObject **ret) {
+        g_autoptr(JsonParser) parser = json_parser_new_immutable();
+        uint64_t version;
+        JsonNode *root;
+
+        if (!json_parser_load_from_data(parser, text, (gssize)size, NULL))
+                return -EBADMSG;
+        root = json_parser_get_root(parser);
+        if (!root || !JSON_NODE_HOLDS_OBJECT(root))
+                return -EBADMSG;
+        if (record_get_u64(json_node_get_object(root), "version", &version) < 0)
+                return -EBADMSG;
+        if (version == 0 || version > RECORD_VERSION)
+                return -EPROTONOSUPPORT;
+        *ret = json_node_dup_object(root);
+        return 0;
+}
+
+static int read_at(int dir_fd, const char *file, JsonObject **ret) {
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r;
+
+        r = file_read_at(dir_fd, file, RECORD_SIZE_MAX, &text, &size);
+        if (r < 0)
+                return r;
+        return parse(text, size, ret);
+}
+
+/** record_read() - reads one record; -ENOENT, -EBADMSG (malformed) or -EPROTONOSUPPORT (a newer program's) */
+int record_read(int root_fd, const char *ns, const char *kind, const char *name, JsonObject **ret) {
+        g_autofree char *file = file_of(name);
+        _cleanup_close_ int fd = -1;
+
+        fd = open_kind(root_fd, ns, kind, false);
+        if (fd < 0)
+                return fd;
+        return read_at(fd, file, ret);
+}
+
+/** record_remove() - removes a record; one that is not there is fine */
+int record_remove(int root_fd, const char *ns, const char *kind, const char *name, bool sync) {
+        g_autofree char *file = file_of(name);
+        _cleanup_close_ int fd = -1;
+
+        fd = open_kind(root_fd, ns, kind, false);
+        if (fd < 0)
+                return fd == -ENOENT ? 0 : fd;
+        if (unlinkat(fd, file, 0) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        if (sync && fsync(fd) < 0)
+                return -errno;
+        return 0;
+}
+
+static void visit(int fd, const char *ns, const char *kind, const char *file, record_handler_t handler, void *userdata) {
+        g_autoptr(JsonObject) record = NULL;
+        g_autofree char *expected = NULL;
+        const char *name;
+        int r;
+
+        r = read_at(fd, file, &record);
+        if (r >= 0)
+                r = record_get_string(record, "name", &name);
+        if (r >= 0) {
+                expected = file_of(name);
+                r = streq(expected, file) ? handler(name, record, userdata) : -EBADMSG;
+        }
+        if (r < 0)
+                (void)log_warning_errno(r, "Record namespaces/%s/%s/%s cannot be used and is left as it is", ns, kind, file);
+}
+
+/**
+ * record_foreach() - calls handler for every readable record of a kind
+ *
+ * A record that cannot be read, whose name does not belong to its file, or that the handler refuses with a negative
+ * errno, is reported and skipped. Returns 0 also where there are none at all.
+ */
+int record_foreach(int root_fd, const char *ns, const char *kind, record_handler_t handler, void *userdata) {
+        struct dirent *de;
+        DIR *dir;
+        int fd;
+
+        fd = open_kind(root_fd, ns, kind, false);
+        if (fd < 0)
+                return fd == -ENOENT ? 0 : fd;
+        dir = fdopendir(fd);
+        if (!dir) {
+                (void)close(fd);
+                return -errno;
+        }
+        while ((de = readdir(dir)))
+                if (de->d_name[0] != '.' && g_str_has_suffix(de->d_name, SUFFIX))
+                        visit(dirfd(dir), ns, kind, de->d_name, handler, userdata);
+        (void)closedir(dir);
+        return 0;
+}
+
+/** record_list_namespaces() - the directories below namespaces/, in no order; an empty vector where there are none */
+int record_list_namespaces(int root_fd, char ***ret) {
+        g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+        struct dirent *de;
+        DIR *dir = NULL;
+        int fd;
+
+        fd = openat(root_fd, "namespaces", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 && errno != ENOENT)
+                return -errno;
+        if (fd >= 0 && !(dir = fdopendir(fd))) {
+                (void)close(fd);
+                return -errno;
+        }
+        while (dir && (de = readdir(dir)))
+                if (de->d_name[0] != '.')
+                        g_ptr_array_add(names, g_strdup(de->d_name));
+        if (dir)
+                (void)closedir(dir);
+        g_ptr_array_add(names, NULL);
+        *ret = (char **)g_ptr_array_free(g_steal_pointer(&names), FALSE);
+        return 0;
+}
+
+/** record_get_string() - a string member, borrowed from the object */
+int record_get_string(JsonObject *o, const char *key, const char **ret) {
+        JsonNode *node = json_object_get_member(o, key);
+
+        if (!node)
+                return -ENOENT;
+        if (!JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_STRING)
+                return -EINVAL;
+        *ret = json_node_get_string(node);
+        return 0;
+}
+
+/** record_get_u64() - a number member that is a whole number and not negative */
+int record_get_u64(JsonObject *o, const char *key, uint64_t *ret) {
+        JsonNode *node = json_object_get_member(o, key);
+        int64_t v;
+
+        if (!node)
+                return -ENOENT;
+        if (!JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_INT64)
+                return -EINVAL;
+        v = json_node_get_int(node);
+        if (v < 0)
+                return -EINVAL;
+        *ret = (uint64_t)v;
+        return 0;
+}
+
+/** record_get_strv() - an array of strings, owned by the caller */
+int record_get_strv(JsonObject *o, const char *key, char ***ret) {
+        JsonNode *node = json_object_get_member(o, key);
+        g_auto(GStrv) v = NULL;
+        JsonArray *array;
+        guint n;
+
+        if (!node)
+                return -ENOENT;
+        if (!JSON_NODE_HOLDS_ARRAY(node))
+                return -EINVAL;
+        array = json_node_get_array(node);
+        n = json_array_get_length(array);
+        v = g_new0(char *, n + 1);
+        for (guint i = 0; i < n; i++) {
+                JsonNode *e = json_array_get_element(array, i);
+                if (!JSON_NODE_HOLDS_VALUE(e) || json_node_get_value_type(e) != G_TYPE_STRING)
+                        return -EINVAL;
+                v[i] = g_strdup(json_node_get_string(e));
+        }
+        *ret = g_steal_pointer(&v);
+        return 0;
+}
+
+/** record_get_labels() - an object of strings as a table, owned by the caller */
+int record_get_labels(JsonObject *o, const char *key, GHashTable **ret) {
+        g_autoptr(GHashTable) labels = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        JsonNode *node = json_object_get_member(o, key);
+        JsonObjectIter iter;
+        const char *name;
+        JsonNode *value;
+
+        if (!node)
+                return -ENOENT;
+        if (!JSON_NODE_HOLDS_OBJECT(node))
+                return -EINVAL;
+        json_object_iter_init(&iter, json_node_get_object(node));
+        while (json_object_iter_next(&iter, &name, &value)) {
+                if (!JSON_NODE_HOLDS_VALUE(value) || json_node_get_value_type(value) != G_TYPE_STRING)
+                        return -EINVAL;
+                g_hash_table_insert(labels, g_strdup(name), g_strdup(json_node_get_string(value)));
+        }
+        *ret = g_steal_pointer(&labels);
+        return 0;
+}
+
+/** record_set_strv() - sets an array of strings; NULL sets nothing */
+void record_set_strv(JsonObject *o, const char *key, const char *const *v) {
+        JsonArray *array;
+
+        if (!v)
+                return;
+        array = json_array_new();
+        for (; *v; v++)
+                json_array_add_string_element(array, *v);
+        json_object_set_array_member(o, key, array);
+}
+
+/** record_set_labels() - sets an object of strings; NULL sets an empty one */
+void record_set_labels(JsonObject *o, const char *key, GHashTable *labels) {
+        JsonObject *l = json_object_new();
+        GHashTableIter iter;
+        void *k, *v;
+
+        if (labels) {
+                g_hash_table_iter_init(&iter, labels);
+                while (g_hash_table_iter_next(&iter, &k, &v))
+                        json_object_set_string_member(l, k, v);
+        }
+        json_object_set_object_member(o, key, l);
+}
