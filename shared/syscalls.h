@@ -4,7 +4,9 @@
 /* Raw system calls and kernel constants that glibc 2.36 does not wrap; the only place where syscall(2) is called. */
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/close_range.h>
+#include <linux/keyctl.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <signal.h>
@@ -36,4 +38,21 @@ static inline int sys_pidfd_send_signal(int pidfd, int sig, siginfo_t *info, uns
 
 static inline int sys_pivot_root(const char *new_root, const char *put_old) {
         return (int)syscall(SYS_pivot_root, new_root, put_old);
+}
+
+static inline int sys_capset(struct __user_cap_header_struct *header, const struct __user_cap_data_struct *data) {
+        return (int)syscall(SYS_capset, header, data);
+}
+
+static inline int sys_capget(struct __user_cap_header_struct *header, struct __user_cap_data_struct *data) {
+        return (int)syscall(SYS_capget, header, data);
+}
+
+static inline int sys_seccomp(unsigned operation, unsigned flags, void *args) {
+        return (int)syscall(SYS_seccomp, operation, flags, args);
+}
+
+/* A fresh anonymous session keyring for the caller. */
+static inline long sys_keyctl_join_session(void) {
+        return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0);
 }
