@@ -1,0 +1,153 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Davit beside runc, crun, containerd, podman and bubblewrap, in one interleaved run on one machine.
+
+Runs as root under systemd with Davit installed (./quickstart exec does for both). Prints a table and the promised
+ratios with what was measured; --json writes all of it to a file. Exits 0 when the run is complete, whether the ratios
+hold or not; --strict makes a missed one an error.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+
+import images
+import report
+from davit_tool import Davit
+from importing import import_rows
+from measure import Timer, Unable, call
+from peers import IMAGE, PEERS
+from rows import density_rows, exec_rows, memory_rows, run_rows
+
+PARTS = ("run", "exec", "memory", "density", "import")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="Davit beside other container tools, in one interleaved run.")
+    parser.add_argument("--timer", required=True, help="the bench-timer program")
+    parser.add_argument("--json", metavar="FILE", help="write the result there")
+    parser.add_argument("--quick", action="store_true", help="few rounds: shows that the benchmark works, not how fast")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when a promised ratio is missed")
+    parser.add_argument("--parts", default=",".join(PARTS), help="which of: %(default)s")
+    parser.add_argument("--tools", help="comma-separated names: only these peers")
+    parser.add_argument("--no-davit", action="store_true", help="measure the peers alone")
+    parser.add_argument("--rounds", type=int, help="rounds of runs and execs")
+    parser.add_argument("--batch", type=int, default=5, help="runs of a tool in a round (default: %(default)s)")
+    parser.add_argument("--density", type=int, metavar="N", help="idle containers to start (0: none)")
+    parser.add_argument("--archive", help="OCI archive to import (default: the Debian image quickstart made)")
+    parser.add_argument("--work", help="directory on a real file system (default: one below /var/lib)")
+    parser.add_argument("--loop", help="directory for the file of the loop file system (default: the work directory)")
+    options = parser.parse_args()
+    options.parts = options.parts.split(",")
+    if set(options.parts) - set(PARTS):
+        parser.error(f"--parts: unknown: {', '.join(sorted(set(options.parts) - set(PARTS)))}")
+    options.work = options.work or default_work()
+    options.rounds = options.rounds or (1 if options.quick else 10)
+    options.density = options.density if options.density is not None else (20 if options.quick else 1000)
+    return options
+
+
+def default_work():
+    """A place that overlay upper directories work on: in the private boot /var/lib itself is an overlay."""
+    for parent in ("/var/lib", "/var/lib/containers"):
+        if os.path.isdir(parent) and call(["stat", "-f", "-c", "%T", parent]).strip() not in ("overlayfs", "tmpfs"):
+            return os.path.join(parent, "davit-bench")
+    return "/var/lib/davit-bench"
+
+
+def note(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def prepare(tools):
+    """Sets every tool up; those that cannot run here are named with their reason and left out."""
+    ready, unable, versions = [], {}, {}
+    for tool in tools:
+        note(f"setting up {tool.name}")
+        try:
+            tool.setup()
+            versions[tool.name] = tool.version()
+            ready.append(tool)
+        except (Unable, OSError, subprocess.SubprocessError) as e:
+            note(f"{tool.name} cannot run here: {e}")
+            unable[tool.name] = str(e)
+            tool.teardown()
+    return ready, unable, versions
+
+
+def measure_all(options, timer, tools):
+    davit = next((tool for tool in tools if tool.name == "davit"), None)
+    peers = [tool for tool in tools if tool is not davit]
+    ctr = next((tool for tool in peers if tool.name == "ctr"), None)
+    result = {}
+    for part, function in (("run", run_rows), ("exec", exec_rows)):
+        if part in options.parts:
+            table = function(timer, davit, peers, options.rounds, options.batch, note)
+            result[part] = {arrival: {name: runs.summary() for name, runs in rows.items()}
+                            for arrival, rows in table.items()}
+    if "memory" in options.parts:
+        holders = [peer for peer in peers if peer.name in ("ctr", "podman")]
+        result["memory"] = memory_rows(davit, holders, 5 if options.quick else 50, 2 if options.quick else 5, note)
+    if "density" in options.parts and options.density and davit:
+        result["density"] = density_rows(timer, davit, options.density, note)
+    if "import" in options.parts:
+        result["import"] = import_part(options, davit, ctr)
+    return result
+
+
+def import_part(options, davit, ctr):
+    archive = options.archive
+    if not archive or not os.path.exists(archive):
+        note(f"import: no image archive{' ' + archive if archive else ''}; --archive names one")
+        return {}
+    return import_rows(davit, ctr, archive, options.loop or options.work, 1 if options.quick else 5, 2 << 30, note)
+
+
+def machine():
+    return {"kernel": platform.release(), "cpus": os.cpu_count(), "load": os.getloadavg(),
+            "systemd": call(["systemctl", "--version"]).splitlines()[0],
+            "cgroup": "unified" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "hybrid"}
+
+
+def main():
+    options = arguments()
+    if os.geteuid() != 0 or not os.path.isdir("/run/systemd/system"):
+        sys.exit("bench: needs root and a running systemd (use ./quickstart exec)")
+    os.makedirs(options.work, mode=0o755, exist_ok=True)
+    os.makedirs("/run/davit-bench", mode=0o700, exist_ok=True)
+    rootfs = images.busybox_rootfs(os.path.join(options.work, "rootfs"))
+    archive = images.oci_archive(os.path.join(options.work, "busybox.tar"), rootfs, IMAGE, ["true"])
+
+    wanted = options.tools.split(",") if options.tools else [peer.name for peer in PEERS]
+    classes = ([] if options.no_davit else [Davit]) + [peer for peer in PEERS if peer.name in wanted]
+    result = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine(),
+              "rounds": options.rounds, "batch": options.batch, "quick": options.quick}
+    tools, result["unable"], result["versions"] = prepare([tool(options.work, rootfs, archive) for tool in classes])
+    try:
+        result.update(measure_all(options, Timer(options.timer, "/run/davit-bench"), tools))
+    finally:
+        for tool in tools:
+            tool.teardown()
+        shutil.rmtree(options.work, ignore_errors=True)
+    result["criteria"] = report.criteria(result)
+    result["ended"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+    for name, reason in result["unable"].items():
+        print(f"{name} cannot run here: {reason}")
+    report.print_report(result, print)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as f:
+            json.dump(result, f, indent=2)
+            f.write("\n")
+    missing = "davit" in result["unable"]
+    missed = any(row["ok"] is False for row in result["criteria"])
+    return 1 if missing or (options.strict and missed) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Davit as the benchmark drives it: davitctl for what a user types, the bus for one call that is timed by itself."""
+
+import os
+import subprocess
+import time
+
+from measure import Unable, call, wait_until
+from peers import IMAGE, Tool
+
+DROP_IN = "/etc/davit/davit.conf.d/99-bench.conf"
+UNIT = "davitd.service"
+SHIM = "davit-shim"
+
+# How davitd is set for each kind of arrival. Cold is the plain start: no scope parked, no keep-warm window.
+MODES = {
+    "warm": {"WarmShims": 2, "ParkedScopes": 0, "KeepWarmUSec": 1000000},
+    "pooled": {"WarmShims": 2, "ParkedScopes": 2, "KeepWarmUSec": 1000000},
+    "cold": {"WarmShims": 2, "ParkedScopes": 0, "KeepWarmUSec": 0},
+}
+
+
+class Davit(Tool):
+    name = "davit"
+    program = "davitctl"
+
+    def __init__(self, work, rootfs, archive):
+        super().__init__(work, rootfs, archive)
+        self.mode = None
+
+    def setup(self):
+        super().setup()
+        self.set_mode("warm")
+        call(["davitctl", "image", "import", "--name", IMAGE, self.archive])
+        call(self.run_command())
+
+    def teardown(self):
+        if os.path.exists(DROP_IN):
+            os.unlink(DROP_IN)
+            subprocess.run(["systemctl", "try-restart", UNIT], check=False)
+
+    def set_mode(self, mode):
+        """Restarts davitd with the settings of a mode; one run that is not timed shows that it serves."""
+        if mode == self.mode:
+            return
+        os.makedirs(os.path.dirname(DROP_IN), exist_ok=True)
+        with open(DROP_IN, "w", encoding="ascii") as f:
+            f.write("[Manager]\n" + "".join(f"{key}={value}\n" for key, value in MODES[mode].items()))
+        call(["systemctl", "restart", UNIT])
+        wait_until(self._answers, UNIT)
+        self.mode = mode
+
+    def settle(self):
+        """Lets the keep-warm window pass: inside it the cgroup writes of the other tools would be warm, too."""
+        time.sleep(MODES[self.mode]["KeepWarmUSec"] / 1e6 + 0.1)
+
+    @staticmethod
+    def _answers():
+        try:
+            call(["davitctl", "ps"])
+            return True
+        except Unable:
+            return False
+
+    def run_command(self):
+        name = ["--name", "bench-%n"] if self.mode == "cold" else []
+        return ["davitctl", "run", "--rm", *name, IMAGE, "true"]
+
+    def start_command(self):
+        return ["davitctl", "run", "--detach", "--name", "idle-%n", IMAGE, "sleep", "1000000"]
+
+    def start_idle(self, name):
+        call(["davitctl", "run", "--detach", "--name", name, IMAGE, "sleep", "1000000"])
+
+    def exec_command(self, container):
+        return ["davitctl", "exec", container, "true"]
+
+    def remove_idle(self, name):
+        call(["davitctl", "rm", "--force", name])
+
+    def remove_all(self, names):
+        for i in range(0, len(names), 50):
+            call(["davitctl", "rm", "--force", *names[i:i + 50]], timeout=600)
+
+    def keepers(self):
+        """The shims that hold a task: those in the scope of one, not the launcher and not its warm ones."""
+        found = []
+        for path in os.listdir("/proc"):
+            if not path.isdigit():
+                continue
+            try:
+                with open(f"/proc/{path}/comm", encoding="ascii", errors="replace") as f:
+                    if f.read().strip() != SHIM:
+                        continue
+                with open(f"/proc/{path}/cgroup", encoding="utf-8") as f:
+                    if "/davit-default-" in f.read():
+                        found.append(int(path))
+            except OSError:
+                pass
+        return found
+
+    @staticmethod
+    def manager_pid():
+        return int(call(["systemctl", "show", "--value", "-p", "MainPID", UNIT]))
+
+    @staticmethod
+    def import_command(archive):
+        return ["davitctl", "image", "import", "--name", "davit-bench/import:latest", archive]
+
+
+class Bus:
+    """One connection to the manager, so that a call is timed without the start of a program around it."""
+
+    def __init__(self):
+        import gi  # pylint: disable=import-outside-toplevel
+        gi.require_version("Gio", "2.0")
+        from gi.repository import Gio, GLib  # pylint: disable=import-outside-toplevel
+        self.glib = GLib
+        self.bus = Gio.bus_get_sync(Gio.BusType.SYSTEM, None)
+        self.flags = Gio.DBusCallFlags.NONE
+
+    def list_tasks(self):
+        """(number of tasks, milliseconds of the call)."""
+        arguments = self.glib.Variant("(sa{sv})", ("default", {}))
+        start = time.monotonic_ns()
+        reply = self.bus.call_sync("org.davit.Davit1", "/org/davit/Davit1", "org.davit.Davit1.Manager", "ListTasks",
+                                   arguments, None, self.flags, 60000, None)
+        elapsed = (time.monotonic_ns() - start) / 1e6
+        return reply.get_child_value(0).n_children(), elapsed

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the benchmark promises and prints: the criteria with their figures, the tables for a reader."""
+
+import statistics
+
+# (arrival, row of Davit, tool, Davit's median is at most 1/limit of the tool's)
+RUN_LIMITS = [
+    (block, f"davit {mode}", tool, limit)
+    for block, mode, limits in (("back to back", "warm", (3, 10, 15)), ("spaced", "pooled", (3, 10, 15)),
+                                ("spaced", "cold", (1.8, 6, 12)))
+    for tool, limit in zip(("runc", "ctr", "podman"), limits)
+]
+EXEC_LIMIT = 12
+SHIM_PSS_KB, SHIM_PRIVATE_DIRTY_KB = 150, 100
+MANAGER_RSS_KB = 12 * 1024
+DENSITY, LIST_MS = 1000, 20
+IMPORT_LIMIT = 1.5
+
+
+def criteria(result):
+    """The list of {name, wanted, measured, ok}; ok is None where nothing was measured."""
+    found = []
+    for block, row, tool, limit in RUN_LIMITS:
+        found.append(_ratio(f"run --rm true, {row[6:]}: {tool} / davit", result.get("run", {}).get(block, {}), tool, row,
+                            limit))
+    found.append(_ratio("exec true: ctr task exec / davit", result.get("exec", {}).get("back to back", {}), "ctr",
+                        "davit", EXEC_LIMIT))
+    found += _memory_criteria(result) + _import_criteria(result)
+    return found
+
+
+def _ratio(name, rows, other, own, limit):
+    a, b = rows.get(other, {}), rows.get(own, {})
+    measured = a["median"] / b["median"] if a.get("n") and b.get("n") else None
+    return _criterion(name, f">= {limit:g}x", measured, "x", measured is not None and measured >= limit)
+
+
+def _memory_criteria(result):
+    shim = result.get("memory", {}).get("davit", {})
+    density = result.get("density", {})
+    manager = density.get("davitd_100", {})
+    listed = density.get("list_ms", {})
+    return [
+        _limit(f"shim PSS, {shim.get('n', 0)} idle tasks", shim.get("pss"), SHIM_PSS_KB, "KB"),
+        _limit(f"shim private dirty, {shim.get('n', 0)} idle tasks", shim.get("private_dirty"), SHIM_PRIVATE_DIRTY_KB,
+               "KB"),
+        _limit(f"davitd RSS, {manager.get('tasks', 0)} tasks", manager.get("rss"), MANAGER_RSS_KB, "KB"),
+        _criterion("idle containers started", f">= {density.get('wanted', DENSITY)}", density.get("started"), "",
+                   density.get("started", 0) >= density.get("wanted", DENSITY)),
+        _limit(f"ListTasks of {density.get('listed', 0)} tasks", listed.get("median"), LIST_MS, "ms"),
+    ]
+
+
+def _import_criteria(result):
+    rows = result.get("import", {})
+    own, other = rows.get("davit"), rows.get("ctr")
+    time = disk = None
+    if own and other:
+        time = _median(other, "wall_synced") / _median(own, "wall_synced")
+        disk = _median(own, "disk") / _median(other, "disk")
+    return [
+        _criterion("import: ctr / davit", f">= {IMPORT_LIMIT:g}x", time, "x", time is not None and time >= IMPORT_LIMIT),
+        _criterion("import disk: davit / ctr", "<= 1x", disk, "x", disk is not None and disk <= 1),
+    ]
+
+
+def _limit(name, measured, limit, unit):
+    return _criterion(name, f"<= {limit:g} {unit}", measured, unit, measured is not None and measured <= limit)
+
+
+def _criterion(name, wanted, measured, unit, ok):
+    return {"name": name, "wanted": wanted, "measured": measured, "unit": unit, "ok": ok if measured is not None else None}
+
+
+def _median(samples, key):
+    return statistics.median(sample[key] for sample in samples)
+
+
+def print_report(result, out):
+    for title, key, owners in (
+            ("run --rm true, milliseconds", "run", {"back to back": ["davit warm"],
+                                                    "spaced": ["davit pooled", "davit cold"]}),
+            ("exec true, milliseconds", "exec", {"back to back": ["davit"], "spaced": ["davit"]})):
+        for arrival, rows in result.get(key, {}).items():
+            _print_runs(f"{title}, {arrival}", rows, owners[arrival], out)
+    _print_memory(result, out)
+    _print_density(result.get("density"), out)
+    _print_import(result.get("import"), out)
+    _print_criteria(result["criteria"], out)
+
+
+def _print_runs(title, rows, owners, out):
+    ratios = [owner for owner in owners if rows.get(owner, {}).get("n")]
+    out(f"\n{title}")
+    out(f"  {'':14} {'n':>4} {'min':>9} {'median':>9} {'p95':>9} {'CPU/run':>9}" +
+        "".join(f"   {'/ ' + owner + ' min, med':>22}" for owner in ratios))
+    for name, row in rows.items():
+        if not row.get("n"):
+            out(f"  {name:14} cannot run here: {row.get('failed')}")
+            continue
+        line = f"  {name:14} {row['n']:4} {row['min']:9.2f} {row['median']:9.2f} {row['p95']:9.2f} {row['cpu']:9.2f}"
+        for owner in ratios:
+            line += f"   {row['min'] / rows[owner]['min']:13.2f} {row['median'] / rows[owner]['median']:8.2f}"
+        out(line + (f"   stopped: {row['failed']}" if row.get("failed") else ""))
+
+
+def _print_memory(result, out):
+    if not result.get("memory"):
+        return
+    out("\nmemory of what holds one idle container, KB (median)")
+    out(f"  {'':14} {'n':>4} {'RSS':>9} {'PSS':>9} {'private':>9}")
+    for name, row in result["memory"].items():
+        out(f"  {name:14} {row['n']:4} {row['rss']:9.0f} {row['pss']:9.0f} {row['private_dirty']:9.0f}")
+
+
+def _print_density(density, out):
+    if not density:
+        return
+    out(f"\n{density['started']} idle containers")
+    if density.get("start_ms"):
+        times = density["start_ms"]
+        out(f"  start, ms:     min {times['min']:.2f}  median {times['median']:.2f}  p95 {times['p95']:.2f}"
+            f"  first hundred {times['first_100']:.2f}  last hundred {times['last_100']:.2f}")
+    for key, label in (("davitd_100", "davitd at 100"), ("davitd_all", "davitd at end"), ("shim", "a shim")):
+        if density.get(key):
+            row = density[key]
+            out(f"  {label + ', KB:':19} RSS {row['rss']:.0f}  PSS {row['pss']:.0f}  private {row['private_dirty']:.0f}")
+    if density.get("list_ms"):
+        out(f"  ListTasks of {density['listed']}, ms: min {density['list_ms']['min']:.2f}"
+            f"  median {density['list_ms']['median']:.2f}")
+    if density.get("failed"):
+        out(f"  stopped: {density['failed']}")
+
+
+def _print_import(rows, out):
+    if not rows:
+        return
+    out("\nimport with root file system, fresh ext4 each time")
+    out(f"  {'':14} {'n':>4} {'wall ms':>9} {'synced':>9} {'CPU ms':>9} {'disk MB':>9}")
+    for name, samples in rows.items():
+        if samples:
+            out(f"  {name:14} {len(samples):4} {_median(samples, 'wall'):9.0f} {_median(samples, 'wall_synced'):9.0f}"
+                f" {_median(samples, 'cpu'):9.0f} {_median(samples, 'disk') / 1e6:9.1f}")
+
+
+def _print_criteria(rows, out):
+    out("\npromised")
+    for row in rows:
+        verdict = {True: "holds", False: "MISSED", None: "not measured"}[row["ok"]]
+        measured = "-" if row["measured"] is None else f"{row['measured']:.2f} {row['unit']}".rstrip()
+        out(f"  {row['name']:42} {row['wanted']:>12} {measured:>14}  {verdict}")
