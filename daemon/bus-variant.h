@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The border between GVariant and sd-bus messages. */
+
+#include <glib.h>
+#include <systemd/sd-bus.h>
+
+int bus_append_variant(sd_bus_message *m, GVariant *value);
