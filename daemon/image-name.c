@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What an image may be called.
+ *
+ * The grammar is that of the OCI distribution specification and of docker's references, a little wider: upper-case letters are
+ * taken, because names inside of archives hold them. A name without tag and digest means ":latest". Nothing else is added: no
+ * registry and no "library/", so what a user typed is what a list shows. Names come from archives, that is from strangers;
+ * one that is valid here holds no control character, no space and no ".." component. This file never touches an image.
+ */
+
+#include <string.h>
+
+#include "daemon/image-name.h"
+
+#define DIGEST_PREFIX "sha256:"
+#define DIGEST_HEX 64U
+
+/** digest_valid() - "sha256:" and 64 lower-case hexadecimal digits, the only form of a digest that is taken */
+bool digest_valid(const char *s) {
+        if (!g_str_has_prefix(s, DIGEST_PREFIX))
+                return false;
+
+        s += strlen(DIGEST_PREFIX);
+        return strlen(s) == DIGEST_HEX && strspn(s, "0123456789abcdef") == DIGEST_HEX;
+}
+
+static bool tag_valid(const char *s, size_t size) {
+        if (size == 0 || size > IMAGE_TAG_MAX || s[0] == '.' || s[0] == '-')
+                return false;
+
+        for (size_t i = 0; i < size; i++)
+                if (!g_ascii_isalnum(s[i]) && !strchr("._-", s[i]))
+                        return false;
+        return true;
+}
+
+/* One part between slashes: letters, digits and, between them, the separators. */
+static bool component_valid(const char *s, size_t size) {
+        if (size == 0 || !g_ascii_isalnum(s[0]) || !g_ascii_isalnum(s[size - 1]))
+                return false;
+
+        for (size_t i = 0; i < size; i++) {
+                if (!g_ascii_isalnum(s[i]) && !strchr("._-", s[i]))
+                        return false;
+                if (s[i] == '.' && s[i + 1] == '.' && i + 1 < size)
+                        return false;
+        }
+        return true;
+}
+
+/* "host:5000": a port is only possible where a slash follows. */
+static bool host_valid(const char *s, size_t size) {
+        const char *colon = memchr(s, ':', size);
+        size_t digits;
+
+        if (!colon)
+                return component_valid(s, size);
+
+        digits = size - (size_t)(colon - s) - 1;
+        return component_valid(s, (size_t)(colon - s)) && digits >= 1 && digits <= 5 &&
+               strspn(colon + 1, "0123456789") == digits;
+}
+
+static bool path_valid(const char *s, size_t size) {
+        bool first = true;
+
+        for (;;) {
+                const char *slash = memchr(s, '/', size);
+                size_t n = slash ? (size_t)(slash - s) : size;
+
+                if (first && slash ? !host_valid(s, n) : !component_valid(s, n))
+                        return false;
+                if (!slash)
+                        return true;
+
+                size -= n + 1;
+                s = slash + 1;
+                first = false;
+        }
+}
+
+/* The colon before the tag: the last one, when no slash follows it. */
+static const char *find_tag(const char *name, size_t size) {
+        const char *colon = memrchr(name, ':', size);
+
+        return colon && !memchr(colon, '/', size - (size_t)(colon - name)) ? colon : NULL;
+}
+
+/** image_name_valid() - whether @name is a whole name: with a tag or without, with a digest or without */
+bool image_name_valid(const char *name) {
+        const char *at, *tag;
+        size_t size = strlen(name);
+
+        if (size == 0 || size > IMAGE_NAME_MAX)
+                return false;
+
+        at = strchr(name, '@');
+        if (at) {
+                if (!digest_valid(at + 1))
+                        return false;
+                size = (size_t)(at - name);
+        }
+        tag = find_tag(name, size);
+        if (tag) {
+                if (!tag_valid(tag + 1, size - (size_t)(tag - name) - 1))
+                        return false;
+                size = (size_t)(tag - name);
+        }
+        return path_valid(name, size);
+}
+
+/**
+ * image_name_normalise() - the name under which an image is kept
+ *
+ * Return: @name, with ":latest" where it has neither tag nor digest, to be freed by the caller; NULL when it is not valid.
+ */
+char *image_name_normalise(const char *name) {
+        g_autofree char *whole = NULL;
+
+        if (!image_name_valid(name))
+                return NULL;
+        if (strchr(name, '@') || find_tag(name, strlen(name)))
+                return g_strdup(name);
+
+        whole = g_strconcat(name, ":latest", NULL);
+        return strlen(whole) <= IMAGE_NAME_MAX ? g_steal_pointer(&whole) : NULL;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What is known of an image, checked: from a store worker's result, and from davitd's own record file. */
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define IMAGE_LAYERS_MAX 512U
+#define IMAGE_RESULT_MAX 256U /* images of one archive */
+
+typedef struct ImageLayer {
+        char *diff_id;
+        char *digest;
+        uint64_t size;
+} ImageLayer;
+
+typedef struct ImageRecord {
+        char *name; /* normalised */
+        char *digest;
+        char *config_digest;
+        char *media_type;
+        char *os;
+        char *architecture;
+        char *variant; /* "" when there is none */
+        char *platform; /* os/architecture[/variant] */
+        uint64_t size;
+        uint64_t created;  /* CLOCK_REALTIME, microseconds; 0: not known */
+        uint64_t imported; /* the same, davitd's own */
+        GArray *layers;    /* ImageLayer, lowest first */
+        char *chain_id;
+        char *rootfs_form; /* "checkout" */
+        char *rootfs_path; /* absolute */
+        uid_t root_uid;    /* of the root directory, for an upper that stands in its place */
+        gid_t root_gid;
+        mode_t root_mode;  /* permission bits */
+        JsonObject *config; /* only members that are known, each checked */
+} ImageRecord;
+
+int image_record_parse(JsonObject *o, ImageRecord **ret, char **ret_why);
+int image_records_parse(JsonObject *result, GPtrArray **ret, char **ret_why);
+JsonObject *image_record_to_json(const ImageRecord *record);
+ImageRecord *image_record_free(ImageRecord *record);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ImageRecord, image_record_free)
