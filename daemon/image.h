@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Images: a name in a namespace for something the store holds. */
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+#include <stdbool.h>
+#include <systemd/sd-bus.h>
+
+#include "daemon/image-record.h"
+#include "daemon/namespace.h"
+
+typedef struct Image {
+        Namespace *ns;
+        ImageRecord *record; /* replaced as a whole when the name is imported again */
+        GHashTable *labels;  /* of the image's configuration */
+        char *path;          /* object path */
+} Image;
+
+/* Namespace.images; namespace_new() calls init, namespace_free() done */
+void images_init(Namespace *ns);
+void images_done(Namespace *ns);
+int images_load(Namespace *ns); /* reads the records; one that is broken is reported and skipped */
+
+/* for containers: the exact name, then with ":latest"; -ENOENT with a sentence */
+int image_lookup(Namespace *ns, const char *name, Image **ret, sd_bus_error *error);
+const char *image_stop_signal(const Image *image); /* NULL when the image names none */
+
+/* changes, each durable when it returns */
+int image_put(Namespace *ns, ImageRecord *record, Image **ret); /* takes the record */
+int image_remove(Image *image, sd_bus_error *error);            /* frees the image; its space goes by image_removal_begin() */

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The bus face of snapshots: org.davit.Davit1.Snapshot and Manager.ListSnapshots. */
+
+#include "daemon/snapshot.h"
+
+#define SNAPSHOT_INTERFACE "org.davit.Davit1.Snapshot"
+
+int snapshot_bus_register(Manager *m);
+
+/* method of Manager; userdata is the Manager */
+int method_list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *error);
+
+/* what snapshot.c says; nothing happens without Manager.bus */
+void snapshot_bus_added(Snapshot *s);
+void snapshot_bus_removed(Snapshot *s);
