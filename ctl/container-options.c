@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The wishes about a container, as run and create take them on the command line and as the manager takes them in an
+ * option dictionary. Numbers and the form of mounts are checked here, because the user's own notation is; all else is
+ * the manager's to judge.
+ */
+
+#include "ctl/container-options.h"
+
+#include <fcntl.h>
+
+#include "ctl/text.h"
+
+/* Options that keep a string. Returns where it goes, NULL for the others. */
+static const char **string_option(ContainerOptions *o, int key) {
+        switch (key) {
+        case 'w':
+                return &o->working_dir;
+        case 'u':
+                return &o->user;
+        case 'h':
+                return &o->hostname;
+        case OPTION_NETWORK:
+                return &o->network;
+        case OPTION_ROOTFS:
+                return &o->rootfs;
+        case OPTION_ENTRYPOINT:
+                return &o->entrypoint;
+        case OPTION_STOP_SIGNAL:
+                return &o->stop_signal;
+        case OPTION_SPEC:
+                return &o->spec;
+        case OPTION_SPEC_PATCH:
+                return &o->spec_patch;
+        case OPTION_NAME:
+                return &o->name;
+        case OPTION_LOG:
+                return &o->log;
+        default:
+                return NULL;
+        }
+}
+
+static bool *flag_option(ContainerOptions *o, int key) {
+        switch (key) {
+        case 't':
+                return &o->terminal;
+        case 'i':
+                return &o->interactive;
+        case 'd':
+                return &o->detach;
+        case OPTION_READ_ONLY:
+                return &o->read_only;
+        case OPTION_RM:
+                return &o->remove;
+        default:
+                return NULL;
+        }
+}
+
+static int number_option(ContainerOptions *o, int key, const char *arg) {
+        switch (key) {
+        case 'm':
+                if (!parse_size(arg, &o->memory) || o->memory == 0)
+                        return ctl_error(o->ctl, _("'%s' is no size; give bytes, or a number with unit k, m or g"), arg);
+                return 0;
+        case OPTION_CPUS:
+                if (!parse_cpus(arg, &o->cpu_usec))
+                        return ctl_error(o->ctl, _("'%s' is no number of processors; give one such as 2 or 0.5"), arg);
+                return 0;
+        case OPTION_PIDS:
+                if (!parse_unsigned(arg, UINT32_MAX, &o->pids) || o->pids == 0)
+                        return ctl_error(o->ctl, _("'%s' is no limit of processes; give a number from 1"), arg);
+                return 0;
+        default: /* OPTION_STOP_TIMEOUT */
+                o->has_stop_timeout = true;
+                if (!parse_seconds(arg, &o->stop_timeout))
+                        return ctl_error(o->ctl, _("'%s' is no number of seconds"), arg);
+                return 0;
+        }
+}
+
+static int list_option(ContainerOptions *o, int key, const char *arg) {
+        switch (key) {
+        case 'e':
+                return env_add(o->ctl, &o->env, arg);
+        case OPTION_ENV_FILE:
+                return env_add_file(o->ctl, &o->env, arg);
+        case OPTION_UNSETENV:
+                return strv_add(&o->env, arg) ? 0 : ctl_oom(o->ctl);
+        case 'v':
+                return mount_add_volume(o->ctl, &o->mounts, arg);
+        case OPTION_MOUNT:
+                return mount_add_mount(o->ctl, &o->mounts, arg);
+        case OPTION_TMPFS:
+                return mount_add_tmpfs(o->ctl, &o->mounts, arg);
+        case OPTION_CAP_ADD:
+                return strv_add(&o->cap_add, arg) ? 0 : ctl_oom(o->ctl);
+        case OPTION_CAP_DROP:
+                return strv_add(&o->cap_drop, arg) ? 0 : ctl_oom(o->ctl);
+        case 'l':
+                return strv_add(&o->labels, arg) ? 0 : ctl_oom(o->ctl);
+        default:
+                return number_option(o, key, arg);
+        }
+}
+
+/** container_option() - an OptionHandler; userdata is a ContainerOptions. */
+int container_option(int key, const char *arg, void *userdata) {
+        ContainerOptions *o = userdata;
+        const char **string = string_option(o, key);
+        bool *flag = flag_option(o, key);
+
+        if (string) {
+                *string = arg;
+                return 0;
+        }
+        if (flag) {
+                *flag = true;
+                return 0;
+        }
+        return list_option(o, key, arg);
+}
+
+/** container_options_check() - what only shows when all options are known; argc counts what follows. 0 or an exit status. */
+int container_options_check(ContainerOptions *o, int argc) {
+        _cleanup_free_ char *path = NULL;
+
+        if (!o->rootfs && !o->spec && argc < 1)
+                return ctl_error(o->ctl, _("name an image; see 'davitctl image ls' for those there are"));
+        if (o->spec) {
+                o->spec_fd = streq(o->spec, "-") ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(o->spec, O_RDONLY | O_CLOEXEC);
+                if (o->spec_fd < 0)
+                        return ctl_error(o->ctl, _("cannot open '%s': %s"), o->spec, strerror(errno));
+        }
+        if (o->log && !streq(o->log, "journal") && !streq(o->log, "null") && strncmp(o->log, "file:/", 6) != 0)
+                return ctl_error(o->ctl, _("--log takes journal, null or file:/PATH, not '%s'"), o->log);
+        return 0;
+}
+
+static int append_strings(ContainerOptions *o, sd_bus_message *m) {
+        const struct {
+                const char *key, *value;
+        } strings[] = {
+                { "WorkingDir", o->working_dir }, { "User", o->user }, { "Hostname", o->hostname }, { "Network", o->network },
+                { "StopSignal", o->stop_signal }, { "SpecPatch", o->spec_patch }, { "AutoRemove", o->remove ? "container" : NULL },
+        };
+        int r = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(strings) && r >= 0; i++)
+                if (strings[i].value)
+                        r = option_string(m, strings[i].key, strings[i].value);
+        return r;
+}
+
+static int append_mounts(ContainerOptions *o, sd_bus_message *m) {
+        int r;
+
+        if (o->mounts.n == 0)
+                return 0;
+        r = sd_bus_message_open_container(m, 'e', "sv");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", "Mounts");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'v', "a(ssss)");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'a', "(ssss)");
+        for (size_t i = 0; i + 3 < o->mounts.n && r >= 0; i += 4)
+                r = sd_bus_message_append(m, "(ssss)", o->mounts.v[i], o->mounts.v[i + 1], o->mounts.v[i + 2], o->mounts.v[i + 3]);
+        for (int depth = 0; depth < 3 && r >= 0; depth++)
+                r = sd_bus_message_close_container(m);
+        return r;
+}
+
+static int append_lists(ContainerOptions *o, sd_bus_message *m) {
+        char *entrypoint[] = { (char *)o->entrypoint, NULL };
+        int r = 0;
+
+        if (o->env.n > 0)
+                r = option_strv(m, "Env", o->env.v);
+        if (r >= 0 && o->cap_add.n > 0)
+                r = option_strv(m, "CapAdd", o->cap_add.v);
+        if (r >= 0 && o->cap_drop.n > 0)
+                r = option_strv(m, "CapDrop", o->cap_drop.v);
+        if (r >= 0 && o->entrypoint)
+                r = option_strv(m, "Entrypoint", *o->entrypoint ? entrypoint : NULL);
+        if (r >= 0 && o->labels.n > 0)
+                r = option_labels(m, "Labels", &o->labels);
+        return r < 0 ? r : append_mounts(o, m);
+}
+
+static int append_numbers(ContainerOptions *o, sd_bus_message *m) {
+        int r = 0;
+
+        if (o->memory > 0)
+                r = option_u64(m, "MemoryMax", o->memory);
+        if (r >= 0 && o->cpu_usec > 0)
+                r = option_u64(m, "CPUQuotaPerSecUSec", o->cpu_usec);
+        if (r >= 0 && o->pids > 0)
+                r = option_u64(m, "TasksMax", o->pids);
+        if (r >= 0 && o->has_stop_timeout)
+                r = option_u64(m, "StopTimeoutUSec", o->stop_timeout);
+        if (r >= 0 && o->terminal)
+                r = option_bool(m, "Terminal", true);
+        if (r >= 0 && o->read_only)
+                r = option_bool(m, "ReadOnly", true);
+        return r;
+}
+
+/** container_options_append() - the entries of CreateContainer's dictionary; as sd-bus. */
+int container_options_append(ContainerOptions *o, sd_bus_message *m) {
+        _cleanup_free_ char *rootfs = NULL;
+        int r;
+
+        r = append_strings(o, m);
+        if (r >= 0)
+                r = append_numbers(o, m);
+        if (r >= 0)
+                r = append_lists(o, m);
+        if (r >= 0 && o->rootfs) {
+                rootfs = realpath(o->rootfs, NULL);
+                r = option_string(m, "Rootfs", rootfs ?: o->rootfs);
+        }
+        if (r >= 0 && o->spec_fd >= 0)
+                r = option_fd(m, "Spec", o->spec_fd);
+        return r;
+}
+
+/** log_append() - the entries for --log; as sd-bus. */
+int log_append(_unused_ Ctl *ctl, const char *log, sd_bus_message *m) {
+        if (!log)
+                return 0;
+        return strncmp(log, "file:", 5) == 0 ? option_string(m, "LogPath", log + 5) : option_string(m, "Output", log);
+}
+
+/**
+ * container_call_new() - CreateContainer or Run up to and with the container's options; the dictionary is left open.
+ * @argc, @argv: image and command, or the command alone where a root directory or a whole configuration was given.
+ *
+ * Returns 0 or an exit status.
+ */
+int container_call_new(ContainerOptions *o, const char *member, int argc, char **argv, sd_bus_message **ret) {
+        bool image = !o->rootfs && !(o->spec && argc < 1);
+        int r;
+
+        r = call_new(o->ctl, BUS_PATH, BUS_MANAGER, member, ret);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_append(*ret, "sss", o->ctl->ns, o->name ?: "", image ? argv[0] : "");
+        if (r >= 0)
+                r = sd_bus_message_append_strv(*ret, argc > image ? argv + image : NULL);
+        if (r >= 0)
+                r = sd_bus_message_open_container(*ret, 'a', "{sv}");
+        if (r >= 0)
+                r = container_options_append(o, *ret);
+        return r < 0 ? bus_protocol_error(o->ctl, r) : 0;
+}
+
+/** container_options_clear() - frees the lists and closes the configuration. */
+void container_options_clear(ContainerOptions *o) {
+        strv_clear(&o->env);
+        strv_clear(&o->cap_add);
+        strv_clear(&o->cap_drop);
+        strv_clear(&o->labels);
+        strv_clear(&o->mounts);
+        o->spec_fd = safe_close(o->spec_fd);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * davitctl create: defines a container and prints its id. Starts nothing.
+ */
+
+#include "ctl/container-options.h"
+#include "ctl/verbs.h"
+
+const Option create_options[] = {
+        CONTAINER_OPTIONS,
+        {},
+};
+
+/** verb_create() - see above. */
+int verb_create(Ctl *ctl, int argc, char **argv) {
+        _cleanup_container_options_ ContainerOptions o = CONTAINER_OPTIONS_INIT(ctl);
+        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_call_ Call call = {};
+        const char *id;
+        int r;
+
+        r = options_parse(ctl, "create", &argc, &argv, container_option, &o);
+        if (r == 0)
+                r = container_options_check(&o, argc);
+        if (r == 0)
+                r = container_call_new(&o, "CreateContainer", argc, argv, &m);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_close_container(m);
+        if (r < 0)
+                return bus_protocol_error(ctl, r);
+        r = call_send(ctl, &call, m);
+        if (r == 0)
+                r = call_wait(ctl, &call);
+        if (r != 0)
+                return r;
+        if (call_error(&call))
+                return call_report(ctl, &call, NULL);
+        r = sd_bus_message_read(call.reply, "s", &id);
+        if (r < 0)
+                return bus_protocol_error(ctl, r);
+        printf("%s\n", id);
+        return EXIT_SUCCESS;
+}

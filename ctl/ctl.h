@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What every verb of davitctl shares: the context, the table of verbs, options, messages to the user. */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "shared/macros.h"
+
+/* exit statuses of run and exec that are not the program's own, as other container tools have them */
+#define EXIT_DAVIT 125
+#define EXIT_NOT_EXECUTABLE 126
+#define EXIT_NOT_FOUND 127
+
+#define CTL_ID_MAX 64U
+
+struct sd_bus;
+
+typedef struct Ctl {
+        struct sd_bus *bus; /* connected by ctl_bus() */
+        const char *ns;     /* namespace of every call */
+        bool json;
+        int failure;        /* exit status of an error of Davit's own: EXIT_FAILURE or EXIT_DAVIT */
+} Ctl;
+
+/* One option. key: its letter, or a number from OPTION_LONG up for one without; arg: NULL where it takes no value. */
+typedef struct Option {
+        int key;
+        const char *name, *arg, *help;
+} Option;
+
+enum { OPTION_LONG = 256, OPTION_HELP, OPTION_JSON, OPTION_NAMESPACE, OPTION_FREE };
+
+typedef struct Verb {
+        const char *name;       /* one word, or "group word" */
+        const char *args;       /* for the usage line */
+        const char *summary;
+        const Option *options;  /* ends with an all-zero one; NULL: none */
+        int min_args, max_args; /* -1: no limit */
+        bool posix;             /* options end at the first argument, what follows is another program's */
+        int (*run)(Ctl *ctl, int argc, char **argv);
+} Verb;
+
+typedef int (*OptionHandler)(int key, const char *arg, void *userdata); /* 0, or an exit status */
+
+/* main.c */
+const Verb *verb_find(const char *name);
+
+/* options.c */
+int options_parse(Ctl *ctl, const char *verb, int *argc, char ***argv, OptionHandler handler, void *userdata);
+void options_help(const Verb *verb);
+
+/* message.c */
+const char *ctl_gettext(const char *message) __attribute__((format_arg(1)));
+const char *ctl_ngettext(const char *one, const char *many, uint64_t n) __attribute__((format_arg(1), format_arg(2)));
+#define _(s) ctl_gettext(s)
+#define N_(s) s
+int ctl_error(const Ctl *ctl, const char *format, ...) _printf_(2, 3);
+void ctl_note(const char *format, ...) _printf_(1, 2);
+int ctl_oom(const Ctl *ctl);
+void locale_init(void);
+
+/* strv.c */
+typedef struct Strv {
+        char **v;
+        size_t n;
+} Strv;
+
+bool strv_add(Strv *strv, const char *s);
+bool strv_take(Strv *strv, char *s);
+void strv_clear(Strv *strv);
+#define _cleanup_strv_ _cleanup_(strv_clear)
+char *text_printf(const char *format, ...) _printf_(1, 2);
+
+/* verbs, each in the file of its name */
+int verb_attach(Ctl *ctl, int argc, char **argv);
+int verb_create(Ctl *ctl, int argc, char **argv);
+int verb_exec(Ctl *ctl, int argc, char **argv);
+int verb_help(Ctl *ctl, int argc, char **argv);
+int verb_image_import(Ctl *ctl, int argc, char **argv);
+int verb_image_inspect(Ctl *ctl, int argc, char **argv);
+int verb_image_ls(Ctl *ctl, int argc, char **argv);
+int verb_image_rm(Ctl *ctl, int argc, char **argv);
+int verb_inspect(Ctl *ctl, int argc, char **argv);
+int verb_kill(Ctl *ctl, int argc, char **argv);
+int verb_logs(Ctl *ctl, int argc, char **argv);
+int verb_namespace_create(Ctl *ctl, int argc, char **argv);
+int verb_namespace_ls(Ctl *ctl, int argc, char **argv);
+int verb_namespace_rm(Ctl *ctl, int argc, char **argv);
+int verb_pause(Ctl *ctl, int argc, char **argv);
+int verb_ps(Ctl *ctl, int argc, char **argv);
+int verb_restart(Ctl *ctl, int argc, char **argv);
+int verb_rm(Ctl *ctl, int argc, char **argv);
+int verb_run(Ctl *ctl, int argc, char **argv);
+int verb_start(Ctl *ctl, int argc, char **argv);
+int verb_stop(Ctl *ctl, int argc, char **argv);
+int verb_top(Ctl *ctl, int argc, char **argv);
+int verb_unpause(Ctl *ctl, int argc, char **argv);
+int verb_version(Ctl *ctl, int argc, char **argv);
+int verb_wait(Ctl *ctl, int argc, char **argv);

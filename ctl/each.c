@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * One method called on every container a user named. All calls go out before the first answer is awaited, so stopping
+ * ten containers takes as long as the slowest of them. Ids are taken as they are and looked up by their beginning only
+ * where there is no such object. What failed is printed and the others still done.
+ */
+
+#include "ctl/each.h"
+
+typedef struct Target {
+        char *id;
+        Call call;
+} Target;
+
+static int target_send(Ctl *ctl, const Each *each, Target *target) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        path = path_of(ctl->ns, each->kind, target->id);
+        if (!path)
+                return ctl_oom(ctl);
+        r = call_new(ctl, path, each->interface, each->member, &m);
+        if (r != 0)
+                return r;
+        r = each->append ? each->append(m, each->userdata) : 0;
+        if (r < 0)
+                return bus_protocol_error(ctl, r);
+        return call_send(ctl, &target->call, m);
+}
+
+static int target_retry(Ctl *ctl, const Each *each, Target *target) {
+        char *id = NULL;
+        int r;
+
+        r = container_find(ctl, target->id, &id);
+        if (r != 0)
+                return r;
+        if (!id)
+                return each->missing_ok ? 0 : container_missing(ctl, target->id);
+        free(target->id);
+        target->id = id;
+        call_clear(&target->call);
+        r = target_send(ctl, each, target);
+        return r == 0 ? call_wait(ctl, &target->call) : r;
+}
+
+static int target_done(Ctl *ctl, const Each *each, Target *target) {
+        int r;
+
+        r = call_wait(ctl, &target->call);
+        if (r == 0 && error_no_object(call_error(&target->call)))
+                r = target_retry(ctl, each, target);
+        if (r != 0)
+                return r;
+        if (error_no_object(call_error(&target->call)) && each->missing_ok)
+                return 0;
+        if (error_no_object(call_error(&target->call)) && !each->absent_ok)
+                return ctl_error(ctl, _("container '%s' is not running"), target->id);
+        if (call_error(&target->call) && !error_no_object(call_error(&target->call)))
+                return call_report(ctl, &target->call, target->id);
+        if (each->answered)
+                return each->answered(ctl, target->id, &target->call, each->userdata);
+        printf("%s\n", target->id);
+        return 0;
+}
+
+/** each_call() - see above. Returns 0 or the exit status of the last failure. */
+int each_call(Ctl *ctl, const Each *each, int argc, char **argv) {
+        Target *targets = calloc((size_t)argc, sizeof(*targets));
+        int r = 0, status = 0, sent = 0;
+
+        if (!targets)
+                return ctl_oom(ctl);
+        for (; sent < argc && r == 0; sent++) {
+                targets[sent].id = strdup(argv[sent]);
+                r = targets[sent].id ? target_send(ctl, each, &targets[sent]) : ctl_oom(ctl);
+        }
+        for (int i = 0; i < sent; i++) {
+                int failed = r == 0 ? target_done(ctl, each, &targets[i]) : r;
+
+                if (failed != 0)
+                        status = failed;
+                call_clear(&targets[i].call);
+                free(targets[i].id);
+        }
+        free(targets);
+        return status;
+}

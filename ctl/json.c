@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * JSON out of davitctl: an indenting writer to stdout, and the way from D-Bus values to JSON: dictionaries with text
+ * keys become objects, arrays and structures arrays. Keys are the names of the D-Bus properties. Texts that are JSON
+ * already (configurations) are put in as they are, indented anew. What it writes is valid whatever the strings hold,
+ * provided the calls are balanced.
+ */
+
+#include "ctl/json.h"
+
+#include <inttypes.h>
+
+static void line(const Json *j) {
+        putchar('\n');
+        for (unsigned i = 0; i < j->depth; i++)
+                fputs("  ", stdout);
+}
+
+/* What must stand between the last thing and the next. */
+static void before(Json *j) {
+        if (j->key) {
+                j->key = false;
+                return;
+        }
+        if (j->comma)
+                putchar(',');
+        if (j->depth > 0)
+                line(j);
+}
+
+/** json_open() - begins an object or an array; bracket is '{' or '['. */
+void json_open(Json *j, char bracket) {
+        before(j);
+        putchar(bracket);
+        j->depth++;
+        j->comma = false;
+}
+
+/** json_close() - ends it; bracket is '}' or ']'. */
+void json_close(Json *j, char bracket) {
+        j->depth--;
+        if (j->comma)
+                line(j);
+        putchar(bracket);
+        j->comma = true;
+}
+
+static void put_string(const char *s) {
+        putchar('"');
+        for (; *s; s++) {
+                unsigned char c = (unsigned char)*s;
+
+                if (c == '"' || c == '\\')
+                        printf("\\%c", c);
+                else if (c < 0x20 || c == 0x7f)
+                        printf("\\u%04x", c);
+                else
+                        putchar(c);
+        }
+        putchar('"');
+}
+
+/** json_key() - the key of what comes next. */
+void json_key(Json *j, const char *key) {
+        before(j);
+        put_string(key);
+        fputs(": ", stdout);
+        j->key = true;
+}
+
+void json_string(Json *j, const char *s) {
+        before(j);
+        put_string(s);
+        j->comma = true;
+}
+
+void json_u64(Json *j, uint64_t n) {
+        before(j);
+        printf("%" PRIu64, n);
+        j->comma = true;
+}
+
+static void json_plain(Json *j, const char *text) {
+        before(j);
+        fputs(text, stdout);
+        j->comma = true;
+}
+
+/** json_strv() - an array of strings; NULL is an empty one. */
+void json_strv(Json *j, char *const *v) {
+        json_open(j, '[');
+        for (; v && *v; v++)
+                json_string(j, *v);
+        json_close(j, ']');
+}
+
+/* Copies a string of a JSON text, quotes included; returns what follows. */
+static const char *copy_string(const char *s) {
+        putchar(*s++);
+        while (*s && *s != '"') {
+                if (*s == '\\' && s[1])
+                        putchar(*s++);
+                putchar(*s++);
+        }
+        if (*s)
+                putchar(*s++);
+        return s;
+}
+
+static size_t blanks(const char *s) {
+        return strspn(s, " \t\r\n");
+}
+
+/** json_raw() - a valid JSON text, indented to where it stands. */
+void json_raw(Json *j, const char *text) {
+        before(j);
+        for (const char *s = text + blanks(text); *s; s += blanks(s)) {
+                if (*s == '"') {
+                        s = copy_string(s);
+                        continue;
+                }
+                if (*s == '}' || *s == ']') {
+                        j->depth--;
+                        line(j);
+                }
+                putchar(*s);
+                if (*s == '{' || *s == '[') {
+                        const char *next = s + 1 + blanks(s + 1);
+
+                        if (*next == '}' || *next == ']') {
+                                putchar(*next);
+                                s = next;
+                        } else {
+                                j->depth++;
+                                line(j);
+                        }
+                } else if (*s == ',')
+                        line(j);
+                else if (*s == ':')
+                        putchar(' ');
+                s++;
+        }
+        j->comma = true;
+}
+
+/** json_end() - the newline after the last bracket. */
+void json_end(Json *j) {
+        *j = (Json){};
+        putchar('\n');
+}
+
+/** json_find_true() - whether member of a top-level object of a JSON text is true. Strings are skipped, not searched. */
+int json_find_true(const char *text, const char *object, const char *member) {
+        const char *names[] = { object, member };
+        unsigned depth = 0, found = 0;
+
+        for (const char *s = text; *s; s++) {
+                if (*s == '{' || *s == '[')
+                        depth++;
+                else if (*s == '}' || *s == ']') {
+                        depth--;
+                        if (depth < found)
+                                return 0;
+                } else if (*s == '"') {
+                        const char *begin = ++s;
+                        size_t n;
+
+                        while (*s && *s != '"')
+                                s += *s == '\\' && s[1] ? 2 : 1;
+                        if (!*s)
+                                return 0;
+                        n = (size_t)(s - begin);
+                        if (depth != found + 1 || strlen(names[found]) != n || memcmp(begin, names[found], n) != 0)
+                                continue;
+                        if (s[1 + blanks(s + 1)] != ':')
+                                continue;
+                        s += 1 + blanks(s + 1);
+                        if (++found == ELEMENTSOF(names))
+                                return strncmp(s + 1 + blanks(s + 1), "true", 4) == 0;
+                }
+        }
+        return 0;
+}
+
+static int number(Json *j, sd_bus_message *m, char type) {
+        union {
+                uint8_t y;
+                int16_t n;
+                uint16_t q;
+                int32_t i;
+                uint32_t u;
+                int64_t x;
+                uint64_t t;
+                double d;
+        } v = {};
+        char text[64];
+        int r;
+
+        r = sd_bus_message_read_basic(m, type, &v);
+        if (r < 0)
+                return r;
+        switch (type) {
+        case 'n':
+                (void)snprintf(text, sizeof(text), "%d", v.n);
+                break;
+        case 'i':
+                (void)snprintf(text, sizeof(text), "%" PRId32, v.i);
+                break;
+        case 'x':
+                (void)snprintf(text, sizeof(text), "%" PRId64, v.x);
+                break;
+        case 'd':
+                (void)snprintf(text, sizeof(text), "%.17g", v.d);
+                break;
+        default:
+                (void)snprintf(text, sizeof(text), "%" PRIu64,
+                               type == 'y' ? v.y : type == 'q' ? v.q : type == 't' ? v.t : (uint64_t)v.u);
+        }
+        json_plain(j, text);
+        return 0;
+}
+
+static int basic(Json *j, sd_bus_message *m, char type) {
+        const char *s;
+        int flag, r;
+
+        if (type == 'b') {
+                r = sd_bus_message_read_basic(m, type, &flag);
+                if (r >= 0)
+                        json_plain(j, flag ? "true" : "false");
+                return r;
+        }
+        if (!strchr("sog", type))
+                return number(j, m, type);
+        r = sd_bus_message_read_basic(m, type, &s);
+        if (r >= 0)
+                json_string(j, s);
+        return r;
+}
+
+static int dictionary(Json *j, sd_bus_message *m, const char *contents) {
+        int r;
+
+        json_open(j, '{');
+        while ((r = sd_bus_message_enter_container(m, 'e', contents)) > 0) {
+                const char *key;
+
+                r = sd_bus_message_read_basic(m, 's', &key);
+                if (r < 0)
+                        return r;
+                json_key(j, key);
+                r = json_value(j, m);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+                if (r < 0)
+                        return r;
+        }
+        json_close(j, '}');
+        return r;
+}
+
+static int sequence(Json *j, sd_bus_message *m) {
+        int r;
+
+        json_open(j, '[');
+        while ((r = sd_bus_message_at_end(m, 0)) == 0) {
+                r = json_value(j, m);
+                if (r < 0)
+                        return r;
+        }
+        json_close(j, ']');
+        return r;
+}
+
+/** json_value() - the next value of a message; as sd-bus. */
+int json_value(Json *j, sd_bus_message *m) {
+        const char *contents;
+        char type;
+        int r;
+
+        r = sd_bus_message_peek_type(m, &type, &contents);
+        if (r <= 0)
+                return r < 0 ? r : -ENXIO;
+        if (!contents)
+                return basic(j, m, type);
+        r = sd_bus_message_enter_container(m, type, contents);
+        if (r < 0)
+                return r;
+        if (type == 'v')
+                r = json_value(j, m);
+        else if (type == 'a' && contents[0] == '{') {
+                _cleanup_free_ char *pair = strndup(contents + 1, strlen(contents) - 2);
+
+                r = pair ? dictionary(j, m, pair) : -ENOMEM;
+        } else
+                r = sequence(j, m);
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+static bool is_json_property(const char *name) {
+        return streq(name, "Spec") || streq(name, "Config");
+}
+
+static int property(Json *j, sd_bus_message *m) {
+        const char *name, *text;
+        int r;
+
+        r = sd_bus_message_read_basic(m, 's', &name);
+        if (r < 0)
+                return r;
+        json_key(j, name);
+        if (!is_json_property(name))
+                return json_value(j, m);
+        r = sd_bus_message_read(m, "v", "s", &text);
+        if (r < 0)
+                return r;
+        if (*text)
+                json_raw(j, text);
+        else
+                json_plain(j, "null");
+        return 0;
+}
+
+/** json_properties() - the members of an object from the reply to GetAll; as sd-bus. */
+int json_properties(Json *j, sd_bus_message *reply) {
+        int r;
+
+        r = sd_bus_message_enter_container(reply, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(reply, 'e', "sv")) > 0) {
+                r = property(j, reply);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(reply);
+        }
+        return r;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * davitctl kill: sends a signal to the first process of containers, or with --all to every process of theirs.
+ */
+
+#include "ctl/each.h"
+#include "ctl/verbs.h"
+
+const Option kill_options[] = {
+        { 's', "signal", N_("SIGNAL"), N_("Signal, by name or number (default: KILL)") },
+        { 'a', "all", NULL, N_("To every process of the container") },
+        {},
+};
+
+typedef struct Kill {
+        const char *signal;
+        bool all;
+} Kill;
+
+static int on_option(int key, const char *arg, void *userdata) {
+        Kill *k = userdata;
+
+        if (key == 's')
+                k->signal = arg;
+        else
+                k->all = true;
+        return 0;
+}
+
+static int append(sd_bus_message *m, void *userdata) {
+        const Kill *k = userdata;
+
+        return sd_bus_message_append(m, "s", k->signal);
+}
+
+/** verb_kill() - see above. */
+int verb_kill(Ctl *ctl, int argc, char **argv) {
+        Kill k = { .signal = "KILL" };
+        Each each = { .kind = "task", .append = append, .userdata = &k };
+        int r;
+
+        r = options_parse(ctl, "kill", &argc, &argv, on_option, &k);
+        if (r != 0)
+                return r;
+        each.interface = k.all ? BUS_TASK : BUS_PROCESS;
+        each.member = k.all ? "KillAll" : "Kill";
+        return each_call(ctl, &each, argc, argv);
+}

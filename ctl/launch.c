@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Starting programs, as far as run, start and exec share it: the task of a terminal, and which exit status stands for
+ * which failure. A program that is not there is 127, one that cannot be executed 126, everything else of ours 125.
+ */
+
+#include "ctl/launch.h"
+
+#include <fcntl.h>
+
+#include "ctl/terminal.h"
+
+/** dup_cloexec() - a duplicate to keep of a descriptor a message owns; -1 with errno. */
+int dup_cloexec(int fd) {
+        return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+/* The manager's sentence begins with the step that failed. */
+static bool step_is_command(const sd_bus_error *error) {
+        return error->message && strncmp(error->message, "command ", 8) == 0;
+}
+
+/** launch_report() - prints why nothing was started; returns 125, 126 or 127. */
+int launch_report(Ctl *ctl, const Call *call, const char *subject) {
+        const sd_bus_error *error = call_error(call);
+        int status = call_report(ctl, call, subject);
+
+        if (error_is(error, "NotFound") && step_is_command(error))
+                return EXIT_NOT_FOUND;
+        if (error_is(error, "PermissionDenied") && step_is_command(error))
+                return EXIT_NOT_EXECUTABLE;
+        return status;
+}
+
+/** append_console_size() - the size of our terminal, where we have one; as sd-bus. */
+int append_console_size(sd_bus_message *m) {
+        unsigned columns, rows;
+
+        return terminal_size(&columns, &rows) ? option_size(m, "ConsoleSize", columns, rows) : 0;
+}
+
+/** task_create() - the task of a container with a terminal. @ret_path: borrowed from the call. 0 or an exit status. */
+int task_create(Session *s, Call *call, const char *container, const char **ret_path) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = call_new(s->ctl, container, BUS_CONTAINER, "CreateTask", &m);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_open_container(m, 'a', "{sv}");
+        if (r >= 0)
+                r = append_console_size(m);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
+        if (r < 0)
+                return bus_protocol_error(s->ctl, r);
+        r = call_send(s->ctl, call, m);
+        if (r == 0)
+                r = session_call_wait(s, call);
+        if (r != 0)
+                return r;
+        if (call_error(call))
+                return launch_report(s->ctl, call, NULL);
+        r = sd_bus_message_read(call->reply, "o", ret_path);
+        return r < 0 ? bus_protocol_error(s->ctl, r) : 0;
+}

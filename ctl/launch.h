@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What run, start and exec share on the way to a running program. */
+
+#include "ctl/session.h"
+
+int dup_cloexec(int fd);
+int launch_report(Ctl *ctl, const Call *call, const char *subject);
+int append_console_size(sd_bus_message *m);
+int task_create(Session *s, Call *call, const char *container, const char **ret_path);

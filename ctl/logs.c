@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * davitctl logs: what a container wrote to the journal since it was created. The journal is journalctl's to show: this
+ * finds out which container is meant, since when it exists, and becomes journalctl.
+ */
+
+#include <inttypes.h>
+
+#include "ctl/bus.h"
+#include "ctl/text.h"
+#include "ctl/verbs.h"
+#include "shared/name.h"
+
+enum { OPTION_SINCE = OPTION_FREE, OPTION_UNTIL };
+
+const Option logs_options[] = {
+        { 'f', "follow", NULL, N_("Go on showing what it writes") },
+        { 'n', "tail", N_("N"), N_("Only the last N lines") },
+        { 't', "timestamps", NULL, N_("With the time of each line") },
+        { OPTION_SINCE, "since", N_("TIME"), N_("Only what is newer, as journalctl understands it") },
+        { OPTION_UNTIL, "until", N_("TIME"), N_("Only what is older") },
+        {},
+};
+
+typedef struct Logs {
+        Ctl *ctl;
+        bool follow, timestamps;
+        const char *lines, *since, *until;
+} Logs;
+
+static int on_option(int key, const char *arg, void *userdata) {
+        Logs *logs = userdata;
+        uint64_t n;
+
+        switch (key) {
+        case 'f':
+                logs->follow = true;
+                return 0;
+        case 't':
+                logs->timestamps = true;
+                return 0;
+        case OPTION_SINCE:
+                logs->since = arg;
+                return 0;
+        case OPTION_UNTIL:
+                logs->until = arg;
+                return 0;
+        default:
+                logs->lines = arg;
+                if (!streq(arg, "all") && !parse_unsigned(arg, UINT32_MAX, &n))
+                        return ctl_error(logs->ctl, _("'%s' is no number of lines"), arg);
+                return 0;
+        }
+}
+
+/* Since when the container exists, in microseconds; 0 or an exit status. */
+static int created_at(Ctl *ctl, const char *id, uint64_t *ret) {
+        _cleanup_free_ char *path = path_of(ctl->ns, "container", id);
+        _cleanup_call_ Call call = {};
+        int r;
+
+        if (!path)
+                return ctl_oom(ctl);
+        r = call_simple(ctl, &call, path, "org.freedesktop.DBus.Properties", "Get", "ss", BUS_CONTAINER, "CreatedAt");
+        if (r == 0)
+                r = call_wait(ctl, &call);
+        if (r != 0)
+                return r;
+        if (call_error(&call))
+                return call_report(ctl, &call, id);
+        r = sd_bus_message_read(call.reply, "v", "t", ret);
+        return r < 0 ? bus_protocol_error(ctl, r) : 0;
+}
+
+static bool arguments(const Logs *logs, const char *id, uint64_t created, Strv *argv) {
+        char scope[NAME_UNIT_MAX];
+        bool ok;
+
+        if (name_scope(logs->ctl->ns, id, scope) < 0)
+                return false;
+        ok = strv_add(argv, "journalctl") && strv_add(argv, "--no-pager") && strv_add(argv, "--quiet") && strv_add(argv, "--output");
+        ok = ok && strv_add(argv, logs->ctl->json ? "json" : logs->timestamps ? "short-iso-precise" : "cat");
+        if (logs->follow)
+                ok = ok && strv_add(argv, "--follow");
+        if (logs->lines || logs->follow)
+                ok = ok && strv_take(argv, text_printf("--lines=%s", logs->lines ?: "all"));
+        ok = ok && strv_take(argv, logs->since ? text_printf("--since=%s", logs->since)
+                                               : text_printf("--since=@%" PRIu64 ".%06" PRIu64, created / USEC_PER_SEC, created % USEC_PER_SEC));
+        if (logs->until)
+                ok = ok && strv_take(argv, text_printf("--until=%s", logs->until));
+        /* the scope's own lines from systemd have other fields */
+        return ok && strv_take(argv, text_printf("_SYSTEMD_UNIT=%s", scope)) && strv_add(argv, "_TRANSPORT=stdout");
+}
+
+/** verb_logs() - see above. */
+int verb_logs(Ctl *ctl, int argc, char **argv) {
+        _cleanup_free_ char *id = NULL;
+        _cleanup_strv_ Strv command = {};
+        Logs logs = { .ctl = ctl };
+        uint64_t created = 0;
+        int r;
+
+        r = options_parse(ctl, "logs", &argc, &argv, on_option, &logs);
+        if (r != 0)
+                return r;
+        id = container_resolve(ctl, argv[0]);
+        if (!id)
+                return ctl->failure;
+        r = created_at(ctl, id, &created);
+        if (r != 0)
+                return r;
+        if (!arguments(&logs, id, created, &command))
+                return ctl_oom(ctl);
+        (void)fflush(stdout);
+        (void)execvp(command.v[0], command.v);
+        return ctl_error(ctl, _("cannot run journalctl: %s"), strerror(errno));
+}

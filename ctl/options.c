@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Options of the verbs: one table each, from which getopt_long's tables, --help and the checks of the manual page come.
+ * --help, --json and -n/--namespace are understood after every verb. It prints what is wrong with an option and names
+ * the help to read; it knows no option's meaning.
+ */
+
+#include "ctl/ctl.h"
+
+#include <getopt.h>
+
+#define OPTIONS_MAX 64
+
+static const Option common_options[] = {
+        { 'n', "namespace", N_("NAME"), N_("Work in this namespace (default: $DAVIT_NAMESPACE, or \"default\")") },
+        { OPTION_JSON, "json", NULL, N_("Print JSON") },
+        { OPTION_HELP, "help", NULL, N_("Show this help") },
+        {},
+};
+
+typedef struct Tables {
+        struct option longs[OPTIONS_MAX];
+        char shorts[2 * OPTIONS_MAX + 3];
+        size_t n_longs, n_shorts;
+} Tables;
+
+static void tables_add(Tables *t, const Option *option) {
+        t->longs[t->n_longs++] = (struct option){ option->name, option->arg ? required_argument : no_argument, NULL, option->key };
+        if (option->key >= OPTION_LONG || memchr(t->shorts, option->key, t->n_shorts))
+                return;
+        t->shorts[t->n_shorts++] = (char)option->key;
+        if (option->arg)
+                t->shorts[t->n_shorts++] = ':';
+}
+
+static void tables_fill(Tables *t, const Verb *verb) {
+        if (verb->posix)
+                t->shorts[t->n_shorts++] = '+';
+        t->shorts[t->n_shorts++] = ':';
+        for (const Option *o = verb->options; o && o->name; o++)
+                tables_add(t, o);
+        for (const Option *o = common_options; o->name; o++) {
+                Option common = *o;
+
+                if (o->key == 'n') /* a verb may use the letter itself */
+                        common.key = memchr(t->shorts, 'n', t->n_shorts) ? OPTION_NAMESPACE : 'n';
+                tables_add(t, &common);
+        }
+        if (!memchr(t->shorts, 'h', t->n_shorts))
+                t->shorts[t->n_shorts++] = 'h';
+        t->shorts[t->n_shorts] = '\0';
+}
+
+static int option_wrong(Ctl *ctl, const Verb *verb, int c, char **argv) {
+        const char *word = optind > 0 ? argv[optind - 1] : "";
+
+        if (c == ':')
+                return ctl_error(ctl, _("option '%s' needs a value; see 'davitctl %s --help'"), word, verb->name);
+        if (optopt > 0 && optopt < OPTION_LONG)
+                return ctl_error(ctl, _("unknown option '-%c'; see 'davitctl %s --help'"), optopt, verb->name);
+        return ctl_error(ctl, _("unknown option '%s'; see 'davitctl %s --help'"), word, verb->name);
+}
+
+static bool own_letter(const Verb *verb, int key) {
+        for (const Option *o = verb->options; o && o->name; o++)
+                if (o->key == key)
+                        return true;
+        return false;
+}
+
+/* Returns -1 where the option is the verb's, otherwise as options_parse(). */
+static int common_option(Ctl *ctl, const Verb *verb, int c) {
+        if (c == OPTION_NAMESPACE || (c == 'n' && !own_letter(verb, c)))
+                ctl->ns = optarg;
+        else if (c == OPTION_JSON)
+                ctl->json = true;
+        else if (c == OPTION_HELP || (c == 'h' && !own_letter(verb, c))) {
+                options_help(verb);
+                exit(EXIT_SUCCESS);
+        } else
+                return -1;
+        return 0;
+}
+
+static int check_count(Ctl *ctl, const Verb *verb, int n) {
+        if (n < verb->min_args)
+                return ctl_error(ctl, _("too few arguments; usage: davitctl %s %s"), verb->name, verb->args);
+        if (verb->max_args >= 0 && n > verb->max_args)
+                return ctl_error(ctl, _("too many arguments; usage: davitctl %s %s"), verb->name, verb->args);
+        return 0;
+}
+
+/**
+ * options_parse() - parses a verb's options.
+ * @argc, @argv: argv[0] is the verb; on success they are what remains after the options.
+ * @handler: called with each option of the verb; what it returns but 0 ends the parsing and is the exit status.
+ *
+ * Returns 0, or the exit status after an error has been printed.
+ */
+int options_parse(Ctl *ctl, const char *name, int *argc, char ***argv, OptionHandler handler, void *userdata) {
+        const Verb *verb = verb_find(name);
+        Tables tables = {};
+        int c, r;
+
+        tables_fill(&tables, verb);
+        optind = 0;
+        opterr = 0;
+        while ((c = getopt_long(*argc, *argv, tables.shorts, tables.longs, NULL)) >= 0) {
+                if (c == '?' || c == ':')
+                        return option_wrong(ctl, verb, c, *argv);
+                r = common_option(ctl, verb, c);
+                if (r < 0)
+                        r = handler(c, optarg, userdata);
+                if (r != 0)
+                        return r;
+        }
+        *argc -= optind;
+        *argv += optind;
+        return check_count(ctl, verb, *argc);
+}
+
+static void help_line(const Option *option, bool letter) {
+        _cleanup_free_ char *left = NULL;
+
+        left = text_printf("%c%c%s --%s%s%s", letter ? '-' : ' ', letter ? option->key : ' ', letter ? "," : " ", option->name,
+                           option->arg ? "=" : "", option->arg ? _(option->arg) : "");
+        if (left)
+                printf("  %-30s %s\n", left, _(option->help));
+}
+
+/** options_help() - prints what a verb does and every option it takes. */
+void options_help(const Verb *verb) {
+        printf(_("Usage: davitctl %s %s\n\n%s.\n\nOptions:\n"), verb->name, *verb->args ? _(verb->args) : "", _(verb->summary));
+        for (const Option *o = verb->options; o && o->name; o++)
+                help_line(o, o->key < OPTION_LONG);
+        for (const Option *o = common_options; o->name; o++)
+                help_line(o, o->key < OPTION_LONG && !own_letter(verb, o->key));
+        printf(_("\nSee davitctl(1) for more.\n"));
+}

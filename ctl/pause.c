@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * davitctl pause and unpause: freezes all processes of containers, and lets them go on.
+ */
+
+#include "ctl/each.h"
+#include "ctl/verbs.h"
+
+static int no_option(_unused_ int key, _unused_ const char *arg, _unused_ void *userdata) {
+        return 0;
+}
+
+static int freeze(Ctl *ctl, const char *verb, const char *member, int argc, char **argv) {
+        Each each = { .kind = "task", .interface = BUS_TASK, .member = member };
+        int r;
+
+        r = options_parse(ctl, verb, &argc, &argv, no_option, NULL);
+        return r == 0 ? each_call(ctl, &each, argc, argv) : r;
+}
+
+/** verb_pause() - see above. */
+int verb_pause(Ctl *ctl, int argc, char **argv) {
+        return freeze(ctl, "pause", "Pause", argc, argv);
+}
+
+/** verb_unpause() - see above. */
+int verb_unpause(Ctl *ctl, int argc, char **argv) {
+        return freeze(ctl, "unpause", "Resume", argc, argv);
+}

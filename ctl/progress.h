@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The progress of a job, as one line on a terminal. */
+
+#include <systemd/sd-bus.h>
+
+#include "ctl/ctl.h"
+
+typedef struct Progress {
+        const char *job;   /* its object path, once known */
+        bool shown;        /* stderr is a terminal */
+        bool drawn;
+        unsigned columns;
+} Progress;
+
+void progress_begin(Progress *p, bool quiet);
+void progress_signal(Progress *p, sd_bus_message *m);
+void progress_end(Progress *p);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * From what a user typed to a container: a whole id is used as it is, without asking; only after the manager said that
+ * there is no such object the beginning of an id is looked for among all of them. An ambiguous beginning is an error.
+ */
+
+#include "ctl/bus.h"
+
+static int list_ids(Ctl *ctl, Call *call) {
+        int r;
+
+        r = call_simple(ctl, call, BUS_PATH, BUS_MANAGER, "ListContainers", "sa{sv}", ctl->ns, 0);
+        if (r != 0)
+                return r;
+        r = call_wait(ctl, call);
+        if (r != 0)
+                return r;
+        return call_error(call) ? call_report(ctl, call, NULL) : 0;
+}
+
+/* Walks the reply. Returns the number of ids that begin with prefix, negative errno. */
+static int match_prefix(sd_bus_message *reply, const char *prefix, const char **ret) {
+        const char *id;
+        int r, n = 0;
+
+        r = sd_bus_message_enter_container(reply, 'a', "(sssasa{ss}to)");
+        while (r >= 0 && (r = sd_bus_message_enter_container(reply, 'r', "sssasa{ss}to")) > 0) {
+                r = sd_bus_message_read(reply, "ss", NULL, &id);
+                if (r >= 0)
+                        r = sd_bus_message_skip(reply, "sasa{ss}to");
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(reply);
+                if (r < 0)
+                        break;
+                if (streq(id, prefix)) {
+                        *ret = id;
+                        return 1;
+                }
+                if (strncmp(id, prefix, strlen(prefix)) == 0) {
+                        *ret = id;
+                        n++;
+                }
+        }
+        return r < 0 ? r : n;
+}
+
+/**
+ * container_find() - finds the container whose id is or begins with what was given.
+ * @ret: its id, to free; NULL where there is none.
+ *
+ * Returns 0, or an exit status after an error has been printed.
+ */
+int container_find(Ctl *ctl, const char *given, char **ret) {
+        _cleanup_call_ Call call = {};
+        const char *id = NULL;
+        int n, r;
+
+        *ret = NULL;
+        r = list_ids(ctl, &call);
+        if (r != 0)
+                return r;
+        n = *given ? match_prefix(call.reply, given, &id) : 0;
+        if (n < 0)
+                return bus_protocol_error(ctl, n);
+        if (n > 1)
+                return ctl_error(ctl, _("'%s' is the beginning of more than one container's id; give more of it"), given);
+        if (n == 1) {
+                *ret = strdup(id);
+                return *ret ? 0 : ctl_oom(ctl);
+        }
+        return 0;
+}
+
+/** container_missing() - prints that there is no such container. */
+int container_missing(Ctl *ctl, const char *given) {
+        return ctl_error(ctl, _("there is no container '%s' in namespace '%s'; see 'davitctl ps -a'"), given, ctl->ns);
+}
+
+/** container_resolve() - container_find() for a container that must be there: its id, NULL after an error has been printed. */
+char *container_resolve(Ctl *ctl, const char *given) {
+        char *id;
+
+        if (container_find(ctl, given, &id) != 0)
+                return NULL;
+        if (!id)
+                (void)container_missing(ctl, given);
+        return id;
+}

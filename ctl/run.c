@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * davitctl run: creates a container, starts it and stays until it ends, or with -d does not. Without a terminal one
+ * call does it all and our own streams are the program's. With one, container, task and start are separate calls, so
+ * that the terminal is ours before the program writes to it.
+ */
+
+#include "ctl/container-options.h"
+#include "ctl/launch.h"
+#include "ctl/terminal.h"
+#include "ctl/verbs.h"
+
+const Option run_options[] = {
+        { 'd', "detach", NULL, N_("Do not stay; print the id") },
+        { 'i', "interactive", NULL, N_("Connect stdin") },
+        { OPTION_LOG, "log", N_("journal|null|file:PATH"), N_("Where output goes with -d (default: journal)") },
+        CONTAINER_OPTIONS,
+        {},
+};
+
+static int send_and_wait(Session *s, Call *call, sd_bus_message *m) {
+        int r;
+
+        r = sd_bus_message_close_container(m);
+        if (r < 0)
+                return bus_protocol_error(s->ctl, r);
+        r = call_send(s->ctl, call, m);
+        return r == 0 ? session_call_wait(s, call) : r;
+}
+
+/* One call of Run; @ret_id: borrowed from the call. */
+static int call_run(ContainerOptions *o, Session *s, Call *call, int argc, char **argv, const char **ret_id) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int fd, r;
+
+        r = container_call_new(o, "Run", argc, argv, &m);
+        if (r != 0)
+                return r;
+        r = o->detach ? log_append(o->ctl, o->log, m) : stdio_append(&s->stdio, m);
+        if (r < 0)
+                return bus_protocol_error(o->ctl, r);
+        r = sd_bus_message_close_container(m);
+        if (r < 0)
+                return bus_protocol_error(o->ctl, r);
+        r = call_send(o->ctl, call, m);
+        sd_bus_message_unref(TAKE_PTR(m));
+        if (r == 0)
+                r = session_call_wait(s, call);
+        stdio_sent(&s->stdio);
+        if (r != 0)
+                return r;
+        if (call_error(call))
+                return launch_report(o->ctl, call, o->rootfs || argc < 1 ? NULL : argv[0]);
+        r = sd_bus_message_read(call->reply, "souh", ret_id, &s->path, NULL, &fd);
+        if (r < 0)
+                return bus_protocol_error(o->ctl, r);
+        s->exit_fd = dup_cloexec(fd);
+        return s->exit_fd < 0 ? bus_protocol_error(o->ctl, -errno) : 0;
+}
+
+static int run_plain(ContainerOptions *o, Session *s, int argc, char **argv) {
+        _cleanup_call_ Call call = {};
+        const char *id;
+        int r;
+
+        if (!o->detach) {
+                r = stdio_prepare(&s->stdio, o->interactive);
+                if (r < 0)
+                        return ctl_error(o->ctl, _("cannot make a pipe: %s"), strerror(-r));
+        }
+        r = call_run(o, s, &call, argc, argv, &id);
+        if (r != 0)
+                return r;
+        if (!o->detach)
+                return session_run(s);
+        printf("%s\n", id);
+        return EXIT_SUCCESS;
+}
+
+static int create_container(ContainerOptions *o, Session *s, Call *call, int argc, char **argv, const char **ret_path) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = container_call_new(o, "CreateContainer", argc, argv, &m);
+        if (r == 0)
+                r = send_and_wait(s, call, m);
+        if (r != 0)
+                return r;
+        if (call_error(call))
+                return launch_report(o->ctl, call, argc > 0 ? argv[0] : NULL);
+        r = sd_bus_message_read(call->reply, "so", NULL, ret_path);
+        return r < 0 ? bus_protocol_error(o->ctl, r) : 0;
+}
+
+static void undo(Ctl *ctl, const char *container) {
+        _cleanup_call_ Call call = {};
+
+        if (call_simple(ctl, &call, container, BUS_CONTAINER, "Delete", "a{sv}", 1, "Force", "b", 1) == 0)
+                (void)call_wait(ctl, &call);
+}
+
+static int run_terminal(ContainerOptions *o, Session *s, int argc, char **argv) {
+        _cleanup_call_ Call create = {}, task = {};
+        const char *container, *path;
+        int r;
+
+        if (o->interactive && !isatty(STDIN_FILENO))
+                return ctl_error(o->ctl, _("-i with -t needs a terminal on stdin; leave -t out"));
+        r = create_container(o, s, &create, argc, argv, &container);
+        if (r != 0)
+                return r;
+        r = task_create(s, &task, container, &path);
+        if (r == 0)
+                r = session_terminal(s, path);
+        if (r != 0) {
+                undo(o->ctl, container);
+                return r;
+        }
+        return session_run(s);
+}
+
+/** verb_run() - see above. */
+int verb_run(Ctl *ctl, int argc, char **argv) {
+        _cleanup_container_options_ ContainerOptions o = CONTAINER_OPTIONS_INIT(ctl);
+        _cleanup_session_ Session s = SESSION_INIT(ctl);
+        int r;
+
+        ctl->failure = EXIT_DAVIT;
+        r = options_parse(ctl, "run", &argc, &argv, container_option, &o);
+        if (r == 0)
+                r = container_options_check(&o, argc);
+        if (r == 0 && o.log && !o.detach)
+                r = ctl_error(ctl, _("--log goes with -d only; otherwise the output comes here"));
+        if (r == 0)
+                r = session_open(&s);
+        if (r != 0)
+                return r;
+        s.interactive = o.interactive;
+        s.terminal = o.terminal && !o.detach;
+        return s.terminal ? run_terminal(&o, &s, argc, argv) : run_plain(&o, &s, argc, argv);
+}

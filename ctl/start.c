@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * davitctl start: starts containers that exist, anew where they have run before. With -a it stays with one of them as
+ * run does.
+ */
+
+#include "ctl/start.h"
+
+#include "ctl/json.h"
+#include "ctl/launch.h"
+#include "ctl/verbs.h"
+
+const Option start_options[] = {
+        { 'a', "attach", NULL, N_("Stay until it ends, with its output here") },
+        { 'i', "interactive", NULL, N_("Connect stdin") },
+        {},
+};
+
+typedef struct Start {
+        bool attach, interactive;
+} Start;
+
+static int on_option(int key, _unused_ const char *arg, void *userdata) {
+        Start *s = userdata;
+
+        if (key == 'a')
+                s->attach = true;
+        else
+                s->interactive = s->attach = true;
+        return 0;
+}
+
+/* Calls Container.Start. */
+static int call_start(Ctl *ctl, Session *s, Call *call, const char *path) {
+        _cleanup_message_ sd_bus_message *m = NULL;
+        int r;
+
+        r = call_new(ctl, path, BUS_CONTAINER, "Start", &m);
+        if (r != 0)
+                return r;
+        r = sd_bus_message_open_container(m, 'a', "{sv}");
+        if (r >= 0 && s)
+                r = stdio_append(&s->stdio, m);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
+        if (r < 0)
+                return bus_protocol_error(ctl, r);
+        r = call_send(ctl, call, m);
+        sd_bus_message_unref(TAKE_PTR(m));
+        if (r == 0)
+                r = s ? session_call_wait(s, call) : call_wait(ctl, call);
+        if (s)
+                stdio_sent(&s->stdio);
+        return r;
+}
+
+/** start_container() - starts a container by its whole id. 0 or an exit status. */
+int start_container(Ctl *ctl, const char *id) {
+        _cleanup_free_ char *path = path_of(ctl->ns, "container", id);
+        _cleanup_call_ Call call = {};
+        int r;
+
+        if (!path)
+                return ctl_oom(ctl);
+        r = call_start(ctl, NULL, &call, path);
+        if (r != 0)
+                return r;
+        return call_error(&call) ? launch_report(ctl, &call, id) : 0;
+}
+
+static int start_one(Ctl *ctl, const char *given) {
+        _cleanup_free_ char *path = path_of(ctl->ns, "container", given), *id = NULL;
+        _cleanup_call_ Call call = {};
+        int r;
+
+        if (!path)
+                return ctl_oom(ctl);
+        r = call_start(ctl, NULL, &call, path);
+        if (r == 0 && error_no_object(call_error(&call))) {
+                id = container_resolve(ctl, given);
+                r = id ? start_container(ctl, id) : ctl->failure;
+        } else if (r == 0 && call_error(&call))
+                r = launch_report(ctl, &call, given);
+        if (r == 0)
+                printf("%s\n", id ?: given);
+        return r;
+}
+
+/* Whether the container's configuration asks for a terminal: 1, 0, or -1 after an error has been printed. */
+static int wants_terminal(Ctl *ctl, const char *path, const char *id) {
+        _cleanup_call_ Call call = {};
+        const char *spec;
+
+        if (call_simple(ctl, &call, path, "org.freedesktop.DBus.Properties", "Get", "ss", BUS_CONTAINER, "Spec") != 0 ||
+            call_wait(ctl, &call) != 0)
+                return -1;
+        if (call_error(&call)) {
+                (void)call_report(ctl, &call, id);
+                return -1;
+        }
+        if (sd_bus_message_read(call.reply, "v", "s", &spec) < 0)
+                return 0;
+        return json_find_true(spec, "process", "terminal");
+}
+
+static int attach_terminal(Session *s, const char *container) {
+        _cleanup_call_ Call call = {};
+        const char *path;
+        int r;
+
+        s->terminal = true;
+        r = task_create(s, &call, container, &path);
+        if (r == 0)
+                r = session_terminal(s, path);
+        return r == 0 ? session_run(s) : r;
+}
+
+static int attach_plain(Ctl *ctl, Session *s, const char *container) {
+        _cleanup_call_ Call call = {};
+        int fd, r;
+
+        r = stdio_prepare(&s->stdio, s->interactive);
+        if (r < 0)
+                return ctl_error(ctl, _("cannot make a pipe: %s"), strerror(-r));
+        r = call_start(ctl, s, &call, container);
+        if (r != 0)
+                return r;
+        if (call_error(&call))
+                return launch_report(ctl, &call, NULL);
+        r = sd_bus_message_read(call.reply, "ouh", &s->path, NULL, &fd);
+        if (r < 0)
+                return bus_protocol_error(ctl, r);
+        s->exit_fd = dup_cloexec(fd);
+        return s->exit_fd < 0 ? bus_protocol_error(ctl, -errno) : session_run(s);
+}
+
+static int start_attached(Ctl *ctl, const char *given, bool interactive) {
+        _cleanup_session_ Session s = SESSION_INIT(ctl);
+        _cleanup_free_ char *id = NULL, *path = NULL;
+        int terminal, r;
+
+        ctl->failure = EXIT_DAVIT;
+        id = container_resolve(ctl, given);
+        if (!id)
+                return ctl->failure;
+        path = path_of(ctl->ns, "container", id);
+        if (!path)
+                return ctl_oom(ctl);
+        terminal = wants_terminal(ctl, path, id);
+        if (terminal < 0)
+                return ctl->failure;
+        r = session_open(&s);
+        if (r != 0)
+                return r;
+        s.interactive = interactive;
+        return terminal ? attach_terminal(&s, path) : attach_plain(ctl, &s, path);
+}
+
+/** verb_start() - see above. */
+int verb_start(Ctl *ctl, int argc, char **argv) {
+        Start s = {};
+        int status = 0;
+        int r;
+
+        r = options_parse(ctl, "start", &argc, &argv, on_option, &s);
+        if (r != 0)
+                return r;
+        if (s.attach && argc > 1)
+                return ctl_error(ctl, _("only one container at a time can be attached to"));
+        if (s.attach)
+                return start_attached(ctl, argv[0], s.interactive);
+        for (int i = 0; i < argc; i++) {
+                r = start_one(ctl, argv[i]);
+                if (r != 0)
+                        status = r;
+        }
+        return status;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The streams of a program: our own descriptors handed over, and relays where they cannot be. */
+
+#include "ctl/bus.h"
+
+#define RELAY_BUFFER 16384U
+
+typedef struct Relay {
+        int from, to;        /* -1: not in use, or closed */
+        bool close_to;       /* the end of from is passed on */
+        bool keys;           /* from is the keyboard: the detach sequence is looked for */
+        bool held;           /* ctrl-p was typed */
+        bool detached;
+        size_t begin, end;
+        char buffer[RELAY_BUFFER];
+} Relay;
+
+typedef struct Stdio {
+        int given[3];        /* for the container; -1: none */
+        bool own[3];         /* given is our end of a pipe, to be closed once sent */
+        Relay relays[3];
+        size_t n_relays;
+} Stdio;
+
+#define STDIO_INIT { .given = { -1, -1, -1 } }
+
+int stdio_prepare(Stdio *s, bool with_stdin);
+int stdio_append(Stdio *s, sd_bus_message *m);
+void stdio_sent(Stdio *s);
+int stdio_terminal(Stdio *s, int master, bool with_stdin);
+void stdio_clear(Stdio *s);
+
+short relay_events(const Relay *relay, int *ret_fd);
+void relay_step(Relay *relay);
+bool relay_drain(Relay *relay);
