@@ -17,61 +17,68 @@ def readelf(*argv):
     return davit.run("readelf", "-W", *argv).stdout
 
 
-class Binaries(unittest.TestCase):
-    def each(self):
+def for_each_binary(check):
+    """Turns check(self, path) into a test of every installed binary."""
+
+    def test(self):
         for path in BINARIES:
             with self.subTest(path):
-                yield path
+                check(self, path)
 
+    test.__name__ = check.__name__
+    return test
+
+
+class Binaries(unittest.TestCase):
     def test_all_are_there(self):
         self.assertEqual(PROGRAMS - {os.path.basename(p) for p in BINARIES}, set())
         self.assertTrue(os.access("/usr/bin/davitctl", os.X_OK))
 
-    def test_position_independent(self):
-        for path in self.each():
-            self.assertRegex(readelf("-h", path), r"Type:\s+DYN")
-            self.assertRegex(readelf("-d", path), r"FLAGS_1.*\bPIE\b")
+    @for_each_binary
+    def test_position_independent(self, path):
+        self.assertRegex(readelf("-h", path), r"Type:\s+DYN")
+        self.assertRegex(readelf("-d", path), r"FLAGS_1.*\bPIE\b")
 
-    def test_relro_and_bind_now(self):
-        for path in self.each():
-            self.assertIn("GNU_RELRO", readelf("-l", path))
-            self.assertRegex(readelf("-d", path), r"\bNOW\b")
+    @for_each_binary
+    def test_relro_and_bind_now(self, path):
+        self.assertIn("GNU_RELRO", readelf("-l", path))
+        self.assertRegex(readelf("-d", path), r"\bNOW\b")
 
-    def test_stack_is_not_executable(self):
-        for path in self.each():
-            self.assertRegex(readelf("-l", path), r"GNU_STACK\s+\S+\s+\S+\s+\S+\s+\S+\s+\S+\s+RW\s")
+    @for_each_binary
+    def test_stack_is_not_executable(self, path):
+        self.assertRegex(readelf("-l", path), r"GNU_STACK\s+\S+\s+\S+\s+\S+\s+\S+\s+\S+\s+RW\s")
 
-    def test_code_is_separate(self):
-        for path in self.each():
-            flags = re.findall(r"^\s+LOAD(?:\s+0x\w+){5}\s+([RWE ]+?)\s+0x", readelf("-l", path), re.M)
-            self.assertIn("R E", flags)
-            self.assertIn("R", flags, "headers and constants share a segment with code")
-            self.assertNotIn("RWE", flags)
+    @for_each_binary
+    def test_code_is_separate(self, path):
+        flags = re.findall(r"^\s+LOAD(?:\s+0x\w+){5}\s+([RWE ]+?)\s+0x", readelf("-l", path), re.M)
+        self.assertIn("R E", flags)
+        self.assertIn("R", flags, "headers and constants share a segment with code")
+        self.assertNotIn("RWE", flags)
 
-    def test_stack_protector(self):
-        for path in self.each():
-            self.assertIn("__stack_chk_fail", readelf("--dyn-syms", path))
+    @for_each_binary
+    def test_stack_protector(self, path):
+        self.assertIn("__stack_chk_fail", readelf("--dyn-syms", path))
 
-    def test_fortified(self):
-        for path in self.each():
-            self.assertRegex(readelf("--dyn-syms", path), r"__\w+_chk@")
+    @for_each_binary
+    def test_fortified(self, path):
+        self.assertRegex(readelf("--dyn-syms", path), r"__\w+_chk@")
 
-    def test_control_flow_protection(self):
+    @for_each_binary
+    def test_control_flow_protection(self, path):
         # The note needs start files built for it, which Debian's are not; the landing marks in our code are ours.
-        for path in self.each():
-            code = davit.run("objdump", "-d", "-j", ".text", "--no-show-raw-insn", path).stdout
-            self.assertGreater(code.count("endbr64"), 10)
+        code = davit.run("objdump", "-d", "-j", ".text", "--no-show-raw-insn", path).stdout
+        self.assertGreater(code.count("endbr64"), 10)
 
-    def test_no_privileged_bits(self):
-        for path in self.each():
-            info = os.stat(path)
-            self.assertEqual(stat.S_IMODE(info.st_mode), 0o755)
-            self.assertEqual((info.st_uid, info.st_gid), (0, 0))
-            self.assertNotIn("security.capability", os.listxattr(path))
+    @for_each_binary
+    def test_no_privileged_bits(self, path):
+        info = os.stat(path)
+        self.assertEqual(stat.S_IMODE(info.st_mode), 0o755)
+        self.assertEqual((info.st_uid, info.st_gid), (0, 0))
+        self.assertNotIn("security.capability", os.listxattr(path))
 
-    def test_no_run_path(self):
-        for path in self.each():
-            self.assertNotRegex(readelf("-d", path), r"\((RPATH|RUNPATH)\)")
+    @for_each_binary
+    def test_no_run_path(self, path):
+        self.assertNotRegex(readelf("-d", path), r"\((RPATH|RUNPATH)\)")
 
     def test_shim_is_small(self):
         path = "/usr/libexec/davit/davit-shim"
@@ -82,10 +89,10 @@ class Binaries(unittest.TestCase):
         needed = re.findall(r"\(NEEDED\).*\[(\S+)\]", readelf("-d", "/usr/libexec/davit/davit-shim"))
         self.assertLessEqual(set(needed), {"libc.so.6"})
 
-    def test_only_the_store_links_ostree(self):
-        for path in self.each():
-            if not path.endswith("/davit-store"):
-                self.assertNotRegex(readelf("-d", path), r"NEEDED.*(ostree|archive)")
+    @for_each_binary
+    def test_only_the_store_links_ostree(self, path):
+        if not path.endswith("/davit-store"):
+            self.assertNotRegex(readelf("-d", path), r"NEEDED.*(ostree|archive)")
 
 
 class Units(davit.TestCase):
