@@ -63,7 +63,7 @@ build() {
                 --libexecdir=/usr/libexec --enable-werror) >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "configure failed"; }
         fi
         say "Building in $build_dir"
-        make -s -C "$build_dir" -j"$(nproc)" >"$log" 2>&1 || { tail -n 60 "$log" >&2; die "make failed; the whole log: $log"; }
+        env -u MAKEFLAGS -u MAKELEVEL make -s -C "$build_dir" -j"$(nproc)" >"$log" 2>&1 || { tail -n 60 "$log" >&2; die "make failed; the whole log: $log"; }
     ) 8>"$build_dir/.quickstart-lock"
 }
 
@@ -116,7 +116,7 @@ boot_up() {
 
 # boot_root_install ROOT: what `make install` gives, in the root file system of the boot.
 boot_root_install() {
-    make -s -C "$build_dir" install DESTDIR="$1" >"$build_dir/quickstart-install.log" 2>&1 || {
+    env -u MAKEFLAGS -u MAKELEVEL make -s -C "$build_dir" install DESTDIR="$1" >"$build_dir/quickstart-install.log" 2>&1 || {
         tail -n 40 "$build_dir/quickstart-install.log" >&2
         return 1
     }
@@ -149,6 +149,7 @@ boot_exec() {
     while read -r dir; do
         echo $BASHPID >"$dir/cgroup.procs" || die "cannot enter $dir"
     done <"$state/exec-cgroups"
+    # shellcheck disable=SC2016  # "$0" is the inner shell's.
     # The command dies with this process: nsenter forks and would not hand a signal on.
     exec nsenter -t "$pid" -m -u -i -n -p -C -- /usr/bin/env -i "PATH=$boot_path" "TERM=${TERM:-dumb}" LANG=C.UTF-8 \
         HOME=/root USER=root LOGNAME=root SHELL=/bin/bash \

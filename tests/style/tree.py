@@ -2,6 +2,7 @@
 """The files that the style checks read: what git knows, or the whole tree of a distribution tarball."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -38,6 +39,19 @@ def shebang(path):
     with open(os.path.join(TOP, path), "rb") as f:
         first = f.readline(200)
     return first.decode("utf-8", "replace").strip() if first.startswith(b"#!") else ""
+
+
+LEAK = re.compile(r"(?:[Ll]eak of memory pointed to by '|(?:Resource|Memory) leak: )(\w+)")
+
+
+def answered_by_cleanup(line):
+    """True for a report of a leak of a variable that has a cleanup attribute, which the analysers do not see."""
+    where, match = re.match(r"([^:]+):(\d+):", line), LEAK.search(line)
+    if not where or not match or not os.path.exists(os.path.join(TOP, where.group(1))):
+        return False
+    before = "\n".join(lines(where.group(1))[:int(where.group(2))])
+    declared = [m.start() for m in re.finditer(rf"^\s+[^;=(]*(?:_cleanup_\w*|g_auto\w*)[^;]*\b{match.group(1)}\b", before, re.M)]
+    return bool(declared)
 
 
 def report(problems):
