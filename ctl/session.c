@@ -230,7 +230,8 @@ int session_run(Session *s) {
                 drain(s);
         terminal_restore();
         if (status < 0) {
-                ctl_note("\n%s", _("detached; the program runs on"));
+                (void)fputs("\r\n", stderr);
+                ctl_note("%s", _("detached; the program runs on"));
                 return EXIT_SUCCESS;
         }
         return status;
