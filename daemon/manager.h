@@ -12,6 +12,7 @@
 #include "daemon/config.h"
 
 typedef struct Auth Auth;
+typedef struct ImageStore ImageStore;
 typedef struct KeepWarm KeepWarm;
 typedef struct Launcher Launcher;
 typedef struct Limits Limits;
@@ -31,6 +32,7 @@ struct Manager {
         uint32_t n_jobs_ever;   /* number of the newest job */
         uint32_t n_containers, n_tasks;
         Auth *auth;
+        ImageStore *image_store;
         KeepWarm *keep_warm;
         Launcher *launcher;
         Limits *limits;

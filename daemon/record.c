@@ -134,7 +134,7 @@ int record_remove(int root_fd, const char *ns, const char *kind, const char *nam
         return 0;
 }
 
-static void visit(int fd, const char *ns, const char *kind, const char *file, record_handler_t handler, void *userdata) {
+static int visit(int fd, const char *ns, const char *kind, const char *file, record_handler_t handler, void *userdata) {
         g_autoptr(JsonObject) record = NULL;
         g_autofree char *expected = NULL;
         const char *name;
@@ -149,18 +149,19 @@ static void visit(int fd, const char *ns, const char *kind, const char *file, re
         }
         if (r < 0)
                 (void)log_warning_errno(r, "Record namespaces/%s/%s/%s cannot be used and is left as it is", ns, kind, file);
+        return r < 0;
 }
 
 /**
  * record_foreach() - calls handler for every readable record of a kind
  *
  * A record that cannot be read, whose name does not belong to its file, or that the handler refuses with a negative
- * errno, is reported and skipped. Returns 0 also where there are none at all.
+ * errno, is reported and skipped. Returns how many were; 0 also where there are no records at all.
  */
 int record_foreach(int root_fd, const char *ns, const char *kind, record_handler_t handler, void *userdata) {
         struct dirent *de;
+        int fd, n = 0;
         DIR *dir;
-        int fd;
 
         fd = open_kind(root_fd, ns, kind, false);
         if (fd < 0)
@@ -172,9 +173,9 @@ int record_foreach(int root_fd, const char *ns, const char *kind, record_handler
         }
         while ((de = readdir(dir)))
                 if (de->d_name[0] != '.' && g_str_has_suffix(de->d_name, SUFFIX))
-                        visit(dirfd(dir), ns, kind, de->d_name, handler, userdata);
+                        n += visit(dirfd(dir), ns, kind, de->d_name, handler, userdata);
         (void)closedir(dir);
-        return 0;
+        return n;
 }
 
 /** record_list_namespaces() - the directories below namespaces/, in no order; an empty vector where there are none */
