@@ -2,8 +2,7 @@
 
 /*
  * davitctl wait: waits until containers have ended and prints the exit status of each, in the order they were named.
- * Its own exit status says only whether that worked. A container that has ended already is answered at once, also after
- * the manager was restarted.
+ * Its own exit status says only whether that worked.
  */
 
 #include "ctl/each.h"

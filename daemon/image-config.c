@@ -3,9 +3,9 @@
 /*
  * Checks the configuration an image brings, member by member, and builds it anew.
  *
- * The members are those of the OCI image-spec config.md, "config", which a container's default specification is made of;
- * anything else an image says is left out, labels included in it are data and nobody here acts on them. Called
- * by image-record.c alone; reads no file and does not log.
+ * The members are those of the OCI image-spec config.md, "config", which a container's default specification is made
+ * of; anything else an image says is left out, labels included in it are data and nobody here acts on them. Called by
+ * image-record.c alone; reads no file and does not log.
  */
 
 #include <errno.h>
@@ -137,8 +137,10 @@ static int copy_map(JsonNode *node, const Member *member, JsonObject *to) {
  * @ret_why: names the member that is wrong; may be NULL
  */
 int image_config_check(JsonObject *config, JsonObject **ret, char **ret_why) {
-        static int (*const copies[])(JsonNode *node, const Member *member, JsonObject *to) = {
-                [MEMBER_STRING] = copy_string, [MEMBER_LIST] = copy_list, [MEMBER_MAP] = copy_map,
+        static int (*const copies[])(JsonNode * node, const Member *member, JsonObject *to) = {
+                [MEMBER_STRING] = copy_string,
+                [MEMBER_LIST] = copy_list,
+                [MEMBER_MAP] = copy_map,
         };
         g_autoptr(JsonObject) copy = json_object_new();
 

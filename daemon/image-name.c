@@ -3,10 +3,11 @@
 /*
  * What an image may be called.
  *
- * The grammar is that of the OCI distribution specification and of docker's references, a little wider: upper-case letters are
- * taken, because names inside of archives hold them. A name without tag and digest means ":latest". Nothing else is added: no
- * registry and no "library/", so what a user typed is what a list shows. Names come from archives, that is from strangers;
- * one that is valid here holds no control character, no space and no ".." component. This file never touches an image.
+ * The grammar is that of the OCI distribution specification and of docker's references, a little wider: upper-case
+ * letters are taken, because names inside of archives hold them. A name without tag and digest means ":latest". Nothing
+ * else is added: no registry and no "library/", so what a user typed is what a list shows. Names come from archives,
+ * that is from strangers; one that is valid here holds no control character, no space and no ".." component. This file
+ * never touches an image.
  */
 
 #include <string.h>
@@ -113,7 +114,8 @@ bool image_name_valid(const char *name) {
 /**
  * image_name_normalise() - the name under which an image is kept
  *
- * Return: @name, with ":latest" where it has neither tag nor digest, to be freed by the caller; NULL when it is not valid.
+ * Return: @name, with ":latest" where it has neither tag nor digest, to be freed by the caller; NULL when it is not
+ * valid.
  */
 char *image_name_normalise(const char *name) {
         g_autofree char *whole = NULL;

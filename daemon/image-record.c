@@ -3,10 +3,10 @@
 /*
  * Checks what a store worker says about an image, field by field.
  *
- * The worker has read an archive written by strangers and may have been taken over by it, so nothing it returns is believed: every
- * member has a type, a limit and a form, the chain id is computed again from the diff ids, the path of the root file
- * system can only be the one that belongs to the chain id, and the configuration is built anew from the members that
- * are known. The same check reads davitd's own record files. An ImageRecord that exists has passed it.
+ * The worker has read an archive written by strangers and may have been taken over by it, so nothing it returns is
+ * believed: every member has a type, a limit and a form, the chain id is computed again from the diff ids, the path of
+ * the root file system can only be the one that belongs to the chain id, and the configuration is built anew from the
+ * members that are known. The same check reads davitd's own record files. An ImageRecord that exists has passed it.
  *
  * Nothing here reads a file or logs; what was wrong is returned as a phrase that names the member.
  */
@@ -284,7 +284,7 @@ static int parse_config(JsonObject *o, ImageRecord *record, char **why) {
  * Members that are not known are left out. Return: 0 or -EBADMSG.
  */
 int image_record_parse(JsonObject *o, ImageRecord **ret, char **ret_why) {
-        static int (*const parts[])(JsonObject *o, ImageRecord *record, char **why) = {
+        static int (*const parts[])(JsonObject * o, ImageRecord * record, char **why) = {
                 parse_name, parse_platform, parse_layers, parse_chain, parse_rootfs, parse_config,
         };
         g_autoptr(ImageRecord) record = g_new0(ImageRecord, 1);

@@ -25,7 +25,7 @@ typedef struct ImageRecord {
         char *media_type;
         char *os;
         char *architecture;
-        char *variant; /* "" when there is none */
+        char *variant;  /* "" when there is none */
         char *platform; /* os/architecture[/variant] */
         uint64_t size;
         uint64_t created;  /* CLOCK_REALTIME, microseconds; 0: not known */
@@ -36,7 +36,7 @@ typedef struct ImageRecord {
         char *rootfs_path; /* absolute */
         uid_t root_uid;    /* of the root directory, for an upper that stands in its place */
         gid_t root_gid;
-        mode_t root_mode;  /* permission bits */
+        mode_t root_mode;   /* permission bits */
         JsonObject *config; /* only members that are known, each checked */
 } ImageRecord;
 

@@ -6,10 +6,14 @@
 #include "daemon/image.h"
 #include "daemon/job.h"
 
-typedef struct ImageStore ImageStore;
+#define IMAGE_REMOVALS_KIND "removals" /* records of images whose space is still to be freed */
 
 int image_store_new(Manager *m, ImageStore **ret);
 ImageStore *image_store_free(ImageStore *s); /* gives up what is running: workers see the end of their connection */
+void image_store_start(
+        ImageStore *s,
+        unsigned n_broken); /* once, when every namespace is loaded: sum of images_load() and snapshots_load() */
+JsonArray *image_store_live_chains(ImageStore *s);
 
 typedef struct ImportOptions {
         const char *name;     /* normalised; NULL takes the archive's */
@@ -18,6 +22,7 @@ typedef struct ImportOptions {
         uint64_t size;        /* of the archive; 0: not known */
 } ImportOptions;
 
-int image_import_begin(ImageStore *s, const char *ns, int archive, const ImportOptions *options, Job **ret, sd_bus_error *error);
+int image_import_begin(ImageStore *s, const char *ns, int archive, const ImportOptions *options, Job **ret,
+                       sd_bus_error *error);
 /* call: answered when the space is free; NULL: nobody waits */
 int image_removal_begin(ImageStore *s, const char *ns, const char *name, sd_bus_message *call);

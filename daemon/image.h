@@ -21,12 +21,14 @@ typedef struct Image {
 /* Namespace.images; namespace_new() calls init, namespace_free() done */
 void images_init(Namespace *ns);
 void images_done(Namespace *ns);
-int images_load(Namespace *ns); /* reads the records; one that is broken is reported and skipped */
+int images_load(Namespace *ns); /* reads the records; returns how many are broken, each is reported and skipped */
 
 /* for containers: the exact name, then with ":latest"; -ENOENT with a sentence */
 int image_lookup(Namespace *ns, const char *name, Image **ret, sd_bus_error *error);
 const char *image_stop_signal(const Image *image); /* NULL when the image names none */
 
+const char *image_user(const Image *image); /* id of a container that was made from it, image-use.c; NULL: none */
+
 /* changes, each durable when it returns */
 int image_put(Namespace *ns, ImageRecord *record, Image **ret); /* takes the record */
-int image_remove(Image *image, sd_bus_error *error);            /* frees the image; its space goes by image_removal_begin() */
+int image_remove(Image *image, sd_bus_error *error); /* frees the image; its space goes by image_removal_begin() */

@@ -3,7 +3,8 @@
 /*
  * The bus face of jobs: decodes calls, encodes properties, replies and signals.
  *
- * It takes no decision: what is allowed in which state is in job.c. Nothing here waits for the bus.
+ * Jobs are told apart by their number, which is the last part of the object path; nothing of a job is kept here. It
+ * takes no decision: what is allowed in which state is in job.c. Nothing here waits for the bus.
  */
 
 #include <errno.h>
@@ -35,13 +36,10 @@ static uint32_t number_from_path(const char *path) {
         return (uint32_t)number;
 }
 
-static int find_object(
-        sd_bus *bus, const char *path, const char *interface, void *userdata, void **ret, sd_bus_error *error) {
+static int find_object(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata,
+                       void **ret, sd_bus_error *error _unused_) {
         Job *job = job_find(userdata, number_from_path(path));
 
-        (void)bus;
-        (void)interface;
-        (void)error;
         if (!job)
                 return 0;
 
@@ -49,16 +47,14 @@ static int find_object(
         return 1;
 }
 
-static int enumerate(sd_bus *bus, const char *prefix, void *userdata, char ***ret, sd_bus_error *error) {
+static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
+                     sd_bus_error *error _unused_) {
         Manager *m = userdata;
         GHashTableIter iter;
         void *value;
         char **paths;
         size_t n = 0;
 
-        (void)bus;
-        (void)prefix;
-        (void)error;
         /* sd-bus frees this with free(), which g_malloc() is since GLib 2.46 */
         paths = calloc(g_hash_table_size(m->jobs) + 1, sizeof(char *));
         if (!paths)
@@ -110,37 +106,27 @@ static int method_cancel(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return sd_bus_reply_method_return(m, NULL);
 }
 
-static int method_wait(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+static int method_wait(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
         int r;
 
-        (void)error;
         r = job_wait(userdata, m);
         return r < 0 ? r : 1; /* answered now or later */
 }
 
-static int get_state(sd_bus *bus, const char *path, const char *interface, const char *property, sd_bus_message *reply,
-                     void *userdata, sd_bus_error *error) {
+static int get_state(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                     const char *property _unused_, sd_bus_message *reply, void *userdata,
+                     sd_bus_error *error _unused_) {
         const Job *job = userdata;
 
-        (void)bus;
-        (void)path;
-        (void)interface;
-        (void)property;
-        (void)error;
         return sd_bus_message_append(reply, "s", job_state_name(job->state));
 }
 
-static int get_progress(sd_bus *bus, const char *path, const char *interface, const char *property,
-                        sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+static int get_progress(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                        const char *property _unused_, sd_bus_message *reply, void *userdata,
+                        sd_bus_error *error _unused_) {
         const JobProgress *p = &((const Job *)userdata)->progress;
 
-        (void)bus;
-        (void)path;
-        (void)interface;
-        (void)property;
-        (void)error;
-        return sd_bus_message_append(
-                reply, "(ttuu)", p->bytes_done, p->bytes_total, p->parts_done, p->parts_total);
+        return sd_bus_message_append(reply, "(ttuu)", p->bytes_done, p->bytes_total, p->parts_done, p->parts_total);
 }
 
 static const sd_bus_vtable vtable[] = {
@@ -168,14 +154,13 @@ int job_bus_register(Manager *m) {
 }
 
 /** method_list_jobs() - Manager.ListJobs */
-int method_list_jobs(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+int method_list_jobs(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
         Manager *manager = userdata;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         GHashTableIter iter;
         void *value;
         int r;
 
-        (void)error;
         r = sd_bus_message_new_method_return(m, &reply);
         if (r < 0)
                 return r;

@@ -125,15 +125,13 @@ Job *job_find(Manager *m, uint32_t number) {
 /* One timer a job: while it runs it announces progress that came too soon, afterwards it ends the object. */
 static int job_timer_set(Job *job, uint64_t usec, sd_event_time_handler_t handler) {
         job->timer = sd_event_source_disable_unref(job->timer);
-        return sd_event_add_time_relative(
-                job->manager->event, &job->timer, CLOCK_MONOTONIC, usec, JOB_TIMER_ACCURACY_USEC, handler, job);
+        return sd_event_add_time_relative(job->manager->event, &job->timer, CLOCK_MONOTONIC, usec,
+                                          JOB_TIMER_ACCURACY_USEC, handler, job);
 }
 
-static int on_expire(sd_event_source *source, uint64_t usec, void *userdata) {
+static int on_expire(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
         Job *job = userdata;
 
-        (void)source;
-        (void)usec;
         if (job_next_state(job->state, JOB_EVENT_EXPIRE) < 0)
                 return 0;
 
@@ -141,11 +139,9 @@ static int on_expire(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-static int on_progress_due(sd_event_source *source, uint64_t usec, void *userdata) {
+static int on_progress_due(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
         Job *job = userdata;
 
-        (void)source;
-        (void)usec;
         job->timer = sd_event_source_disable_unref(job->timer);
         job->progress_sent_at = now_usec(CLOCK_MONOTONIC);
         job_bus_changed(job, "Progress");

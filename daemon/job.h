@@ -58,13 +58,15 @@ struct Job {
         GVariant *result;          /* a{sv}; JOB_DONE */
         char *error;               /* D-Bus error name; JOB_FAILED, JOB_CANCELLED */
         char *message;
-        GPtrArray *waiters;        /* sd_bus_message of each pending Wait */
+        GPtrArray *waiters; /* sd_bus_message of each pending Wait */
 };
 
 /* all of them: Manager.jobs */
 void jobs_init(Manager *m);
 void jobs_done(Manager *m);
-void jobs_set_times(uint64_t keep_usec, uint64_t progress_usec); /* for tests: how long an ended job stays, least time between announcements */
+void jobs_set_times(
+        uint64_t keep_usec,
+        uint64_t progress_usec); /* for tests: how long an ended job stays, least time between announcements */
 Job *job_find(Manager *m, uint32_t number);
 
 /* for those who do the work */

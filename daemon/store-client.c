@@ -3,12 +3,14 @@
 /*
  * Client of the store workers.
  *
- * systemd starts a worker for each connection, so an operation is a socket, a request and a handler that is called exactly once: with
- * the worker's result, with its error, or with an error that says that the worker died. The worker reads what strangers
- * wrote and may have been taken over by it: here every packet is measured, every text is bounded and parsed
- * with a limited depth, and an error name has to be one of the family. What a result means is checked by its user.
+ * systemd starts a worker for each connection, so an operation is a socket, a request and a handler that is called
+ * exactly once: with the worker's result, with its error, or with an error that says that the worker died. The worker
+ * reads what strangers wrote and may have been taken over by it: here every packet is measured, every text is bounded
+ * and parsed with a limited depth, and an error name has to be one of the family. What a result means is checked by its
+ * user.
  *
- * It never blocks and never starts a process. Closing the socket is the last word: the worker stops and leaves nothing behind.
+ * It never blocks and never starts a process. Closing the socket is the last word: the worker stops and leaves nothing
+ * behind.
  */
 
 #include <errno.h>
@@ -37,7 +39,7 @@ struct StoreOp {
         sd_event_source *timer; /* patience after a cancellation */
         StoreHandlers handlers;
         void *userdata;
-        bool heard;             /* the worker has said something */
+        bool heard; /* the worker has said something */
         bool cancel_asked;
         bool ended;
 };
@@ -134,7 +136,8 @@ static void op_fail(StoreOp *op, ErrorKind kind, const char *sentence) {
 
 static void op_fail_protocol(StoreOp *op, const char *what) {
         log_warning("Store worker broke the protocol: %s; the operation is given up", what);
-        op_fail(op, ERROR_INTERNAL, "The store worker gave an answer that cannot be used; the journal of davitd says more.");
+        op_fail(op, ERROR_INTERNAL,
+                "The store worker gave an answer that cannot be used; the journal of davitd says more.");
 }
 
 static void op_fail_gone(StoreOp *op) {
@@ -142,7 +145,8 @@ static void op_fail_gone(StoreOp *op) {
                 op_fail(op, ERROR_FAILED_PRECONDITION, "The operation was cancelled.");
         else if (op->heard)
                 op_fail(op, ERROR_INTERNAL,
-                        "The store worker died before it was done, nothing was changed; see journalctl -u 'davit-store@*'.");
+                        "The store worker died before it was done, nothing was changed; see journalctl -u "
+                        "'davit-store@*'.");
         else
                 op_fail(op, ERROR_UNAVAILABLE,
                         "The store worker ended before it answered; see systemctl status davit-store.socket and "
@@ -304,14 +308,12 @@ static int packet_receive(int sock, StorePacket *p) {
         return 1;
 }
 
-static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+static int on_io(sd_event_source *source _unused_, int fd, uint32_t revents _unused_, void *userdata) {
         _cleanup_free_ uint8_t *data = NULL;
         StoreOp *op = userdata;
         StorePacket p = { .fd = -1 };
         int r;
 
-        (void)source;
-        (void)revents;
         data = malloc(PACKET_MAX);
         if (!data)
                 return -ENOMEM;
@@ -409,15 +411,15 @@ int store_op_start(sd_event *event, JsonObject *request, const int *fds, size_t 
                 int saved = errno;
 
                 (void)safe_close(sock);
-                return error_unavailable(error, "The store does not answer at " DAVIT_STORE_SOCKET
-                                         " (%s); see systemctl status davit-store.socket.", strerror(saved));
+                return error_unavailable(error,
+                                         "The store does not answer at " DAVIT_STORE_SOCKET
+                                         " (%s); see systemctl status davit-store.socket.",
+                                         strerror(saved));
         }
         return store_op_start_on(event, sock, request, fds, n_fds, handlers, userdata, ret, error);
 }
 
-static int on_patience_over(sd_event_source *source, uint64_t usec, void *userdata) {
-        (void)source;
-        (void)usec;
+static int on_patience_over(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
         op_fail_gone(userdata);
         return 0;
 }
@@ -425,8 +427,8 @@ static int on_patience_over(sd_event_source *source, uint64_t usec, void *userda
 /**
  * store_op_cancel() - asks the worker to stop
  *
- * The done handler still comes: with an error, or with the result when the worker was faster. A worker that does not answer
- * is left alone after ten seconds.
+ * The done handler still comes: with an error, or with the result when the worker was faster. A worker that does not
+ * answer is left alone after ten seconds.
  */
 void store_op_cancel(StoreOp *op) {
         sd_event *event = sd_event_source_get_event(op->io);

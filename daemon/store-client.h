@@ -14,7 +14,8 @@
 typedef struct StoreOp StoreOp;
 
 typedef void (*store_progress_handler_t)(StoreOp *op, const struct store_progress *progress, void *userdata);
-/* Called once: with the result (borrowed), or with NULL and an error of the family. The operation is freed when it returns. */
+/* Called once: with the result (borrowed), or with NULL and an error of the family. The operation is freed when it
+ * returns. */
 typedef void (*store_done_handler_t)(StoreOp *op, JsonObject *result, const sd_bus_error *error, void *userdata);
 
 typedef struct StoreHandlers {

@@ -22,13 +22,15 @@
 static const char good[] =
         "{\"name\":\"debian:12\",\"digest\":\"sha256:" HEX_A "\",\"config_digest\":\"sha256:" HEX_B "\","
         "\"media_type\":\"application/vnd.oci.image.manifest.v1+json\","
-        "\"platform\":{\"os\":\"linux\",\"architecture\":\"arm64\",\"variant\":\"v8\"},\"size\":123,\"created\":1700000000000000,"
+        "\"platform\":{\"os\":\"linux\",\"architecture\":\"arm64\",\"variant\":\"v8\"},\"size\":123,\"created\":"
+        "1700000000000000,"
         "\"layers\":[{\"diff_id\":\"sha256:" HEX_A "\",\"digest\":\"sha256:" HEX_B "\",\"size\":100},"
         "{\"diff_id\":\"sha256:" HEX_B "\",\"digest\":\"sha256:" HEX_A "\",\"size\":23}],"
         "\"chain_id\":\"sha256:" HEX_AB "\","
         "\"rootfs\":{\"form\":\"checkout\",\"path\":\"" DAVIT_STATE_DIR "/checkouts/" HEX_AB "\","
         "\"root\":{\"uid\":7,\"gid\":8,\"mode\":488}},"
-        "\"config\":{\"Entrypoint\":[\"/bin/sh\",\"-c\"],\"Cmd\":null,\"Env\":[\"PATH=/bin\",\"EMPTY=\"],\"WorkingDir\":\"/srv\","
+        "\"config\":{\"Entrypoint\":[\"/bin/sh\",\"-c\"],\"Cmd\":null,\"Env\":[\"PATH=/"
+        "bin\",\"EMPTY=\"],\"WorkingDir\":\"/srv\","
         "\"User\":\"www:www\",\"StopSignal\":\"SIGQUIT\",\"Labels\":{\"a\":\"b\"},\"Volumes\":[\"/v\"],"
         "\"ExposedPorts\":[\"80/tcp\"],\"Hidden\":[1]}}";
 
@@ -182,8 +184,8 @@ static void test_limits(void) {
                 const char *at = strstr(good, "\"/bin/sh\"");
                 ImageRecord *record = NULL;
 
-                text = g_strdup_printf("%.*s%s%s%s%s", (int)(at - good), good, i == 0 ? "\"" : "", i == 0 ? big : many->str,
-                                       i == 0 ? "\"" : "", at + strlen("\"/bin/sh\""));
+                text = g_strdup_printf("%.*s%s%s%s%s", (int)(at - good), good, i == 0 ? "\"" : "",
+                                       i == 0 ? big : many->str, i == 0 ? "\"" : "", at + strlen("\"/bin/sh\""));
                 g_assert_cmpint(parse(text, &record, &why), ==, -EBADMSG);
                 g_assert_true(g_str_has_prefix(why, "config.Entrypoint "));
         }

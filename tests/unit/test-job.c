@@ -184,8 +184,8 @@ static void fixture_tear_down(BusFixture *f, const void *data) {
 static sd_bus_message *call(BusFixture *f, const char *interface, const char *member, const char *a, const char *b) {
         sd_bus_message *reply = NULL;
 
-        g_assert_cmpint(sd_bus_call_method_async(f->pair.client, NULL, NULL, JOB_1, interface, member, bus_pair_on_reply,
-                                                 &reply, a ? "ss" : "", a, b),
+        g_assert_cmpint(sd_bus_call_method_async(f->pair.client, NULL, NULL, JOB_1, interface, member,
+                                                 bus_pair_on_reply, &reply, a ? "ss" : "", a, b),
                         >=, 0);
         bus_pair_run(&f->pair, (void *const *)&reply);
         return reply;

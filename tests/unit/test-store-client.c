@@ -94,7 +94,8 @@ static void answer(Client *c, uint16_t type, const void *body, size_t body_size,
                 .text_size = text ? (uint32_t)strlen(text) : 0,
         };
 
-        g_assert_cmpint(packet_send(c->worker, &head, sizeof(head), body, body_size, text, head.text_size, fds, n_fds), ==, 0);
+        g_assert_cmpint(packet_send(c->worker, &head, sizeof(head), body, body_size, text, head.text_size, fds, n_fds),
+                        ==, 0);
 }
 
 static void test_request(void) {
@@ -130,7 +131,8 @@ static void test_large_request(void) {
         Client c;
 
         for (unsigned i = 0; i < 2000; i++)
-                json_array_add_string_element(live, "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
+                json_array_add_string_element(
+                        live, "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef");
         json_object_set_array_member(request, "live_chains", live);
         client_open(&c, request, &archive, 1);
         g_assert_cmpint(packet_recv(c.worker, p), ==, 1);
@@ -162,8 +164,10 @@ static void test_progress_and_result(void) {
 }
 
 static void test_large_result(void) {
-        g_autofree char *padding = g_strnfill(STORE_TEXT_MAX, ' '), *text = g_strconcat(padding, "{\"x\":\"big\"}", NULL);
-        _cleanup_close_ int memory = memfd_sealed("result", text, strlen(text)), open = memfd_create("open", MFD_CLOEXEC);
+        g_autofree char *padding = g_strnfill(STORE_TEXT_MAX, ' '),
+                        *text = g_strconcat(padding, "{\"x\":\"big\"}", NULL);
+        _cleanup_close_ int memory = memfd_sealed("result", text, strlen(text)),
+                            open = memfd_create("open", MFD_CLOEXEC);
         Client c;
 
         client_open_plain(&c);

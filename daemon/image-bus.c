@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The bus face of images: org.davit.Davit1.Image and the Manager's methods about images.
+ *
+ * Decodes calls, asks image.c and image-store.c, encodes what they say. Archives come as descriptors and are only
+ * looked at from outside here: what kind of file it is. What is in them is for the store worker alone.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "daemon/bus.h"
+#include "daemon/error.h"
+#include "daemon/image-bus.h"
+#include "daemon/image-name.h"
+#include "daemon/image-store.h"
+#include "daemon/job-bus.h"
+#include "shared/log.h"
+#include "shared/macros.h"
+#include "shared/name.h"
+
+#define IMAGE_ROOT DAVIT_BUS_PATH "/ns"
+
+/* ---- objects ---- */
+
+static int find_object(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata,
+                       void **ret, sd_bus_error *error _unused_) {
+        g_autofree char *ns_name = NULL, *name = NULL;
+        Namespace *ns;
+        Image *image;
+        int r;
+
+        r = bus_object_parse(path, "image", &ns_name, &name);
+        if (r <= 0)
+                return r;
+        if (manager_namespace(userdata, ns_name, false, &ns, NULL) < 0)
+                return 0;
+        image = g_hash_table_lookup(ns->images, name);
+        if (!image)
+                return 0;
+
+        *ret = image;
+        return 1;
+}
+
+static void add_paths(GHashTable *images, GPtrArray *paths) {
+        GHashTableIter iter;
+        void *value;
+
+        g_hash_table_iter_init(&iter, images);
+        while (g_hash_table_iter_next(&iter, NULL, &value))
+                g_ptr_array_add(paths, g_strdup(((Image *)value)->path));
+}
+
+static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
+                     sd_bus_error *error _unused_) {
+        GPtrArray *paths = g_ptr_array_new();
+        Manager *m = userdata;
+        GHashTableIter iter;
+        void *value;
+
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (g_hash_table_iter_next(&iter, NULL, &value))
+                add_paths(((Namespace *)value)->images, paths);
+        g_ptr_array_add(paths, NULL);
+        *ret = (char **)g_ptr_array_free(paths, FALSE);
+        return 0;
+}
+
+/* ---- properties ---- */
+
+static const struct {
+        const char *property;
+        size_t offset;
+} strings[] = {
+        { "Name", offsetof(ImageRecord, name) },
+        { "Digest", offsetof(ImageRecord, digest) },
+        { "ConfigDigest", offsetof(ImageRecord, config_digest) },
+        { "ChainId", offsetof(ImageRecord, chain_id) },
+        { "Platform", offsetof(ImageRecord, platform) },
+};
+
+static int get_string(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                      const char *property, sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_) {
+        const Image *image = userdata;
+
+        for (size_t i = 0; i < ELEMENTSOF(strings); i++)
+                if (streq(property, strings[i].property))
+                        return sd_bus_message_append(reply, "s",
+                                                     *(char *const *)((const char *)image->record + strings[i].offset));
+        return sd_bus_message_append(reply, "s", image->ns->name);
+}
+
+static int get_number(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                      const char *property, sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_) {
+        const ImageRecord *record = ((const Image *)userdata)->record;
+
+        return sd_bus_message_append(reply, "t",
+                                     streq(property, "Size")        ? record->size
+                                     : streq(property, "CreatedAt") ? record->created
+                                                                    : record->imported);
+}
+
+static int get_layers(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                      const char *property _unused_, sd_bus_message *reply, void *userdata,
+                      sd_bus_error *error _unused_) {
+        GArray *layers = ((const Image *)userdata)->record->layers;
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'a', "(sst)");
+        for (guint i = 0; i < layers->len && r >= 0; i++) {
+                const ImageLayer *l = &g_array_index(layers, ImageLayer, i);
+
+                r = sd_bus_message_append(reply, "(sst)", l->diff_id, l->digest, l->size);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int get_config(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                      const char *property _unused_, sd_bus_message *reply, void *userdata,
+                      sd_bus_error *error _unused_) {
+        g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
+        g_autofree char *text = NULL;
+
+        json_node_set_object(node, ((const Image *)userdata)->record->config);
+        text = json_to_string(node, FALSE);
+        return sd_bus_message_append(reply, "s", text);
+}
+
+/* ---- Image.Delete ---- */
+
+typedef struct DeleteOptions {
+        int synchronous;
+} DeleteOptions;
+
+static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const BusOption table[] = { { "Synchronous", "b", offsetof(DeleteOptions, synchronous), 1, NULL } };
+        g_autofree char *ns_name = NULL, *name = NULL;
+        DeleteOptions options = { 0 };
+        Image *image = userdata;
+        const char *user;
+        Manager *manager;
+        int r;
+
+        r = bus_options_read(m, table, ELEMENTSOF(table), 1, &options, error);
+        if (r < 0)
+                return r;
+        user = image_user(image);
+        if (user)
+                return error_precondition(error, "Image \"%s\" is used by container \"%s\"; delete that first.",
+                                          image->record->name, user);
+
+        manager = image->ns->manager;
+        ns_name = g_strdup(image->ns->name);
+        name = g_strdup(image->record->name);
+        r = image_remove(image, error);
+        if (r < 0)
+                return r;
+
+        r = image_removal_begin(manager->image_store, ns_name, name, options.synchronous ? m : NULL);
+        if (r < 0 || options.synchronous)
+                return r < 0 ? r : 1;
+        return sd_bus_reply_method_return(m, NULL);
+}
+
+static const sd_bus_vtable vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_delete,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_PROPERTY("Namespace", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("Name", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("Digest", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("ConfigDigest", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("ChainId", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Platform", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Size", "t", get_number, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("CreatedAt", "t", get_number, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("ImportedAt", "t", get_number, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Layers", "a(sst)", get_layers, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Config", "s", get_config, 0, SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION),
+        SD_BUS_VTABLE_END,
+};
+
+/** image_bus_register() - puts the images of every namespace on the bus */
+int image_bus_register(Manager *m) {
+        int r;
+
+        r = sd_bus_add_fallback_vtable(m->bus, NULL, IMAGE_ROOT, IMAGE_INTERFACE, vtable, find_object, m);
+        if (r < 0)
+                return r;
+        return sd_bus_add_node_enumerator(m->bus, NULL, IMAGE_ROOT, enumerate, m);
+}
+
+/* ---- Manager ---- */
+
+/** method_get_image() - Manager.GetImage */
+int method_get_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *ns_name, *name;
+        Namespace *ns;
+        Image *image;
+        int r;
+
+        r = sd_bus_message_read(m, "ss", &ns_name, &name);
+        if (r >= 0)
+                r = manager_namespace(userdata, ns_name, false, &ns, error);
+        if (r < 0)
+                return r;
+        image = g_hash_table_lookup(ns->images, name);
+        if (!image)
+                return error_not_found(error, "There is no image \"%s\" in namespace \"%s\".", name, ns->name);
+        return sd_bus_reply_method_return(m, "o", image->path);
+}
+
+typedef struct Filters {
+        char **names, **labels;
+} Filters;
+
+static bool name_wanted(const char *name, char **wanted) {
+        if (!wanted)
+                return true;
+
+        for (char **w = wanted; *w; w++) {
+                g_autofree char *whole = image_name_normalise(*w);
+
+                if (streq(name, whole ?: *w))
+                        return true;
+        }
+        return false;
+}
+
+static int append_image(sd_bus_message *reply, const Image *image) {
+        const ImageRecord *record = image->record;
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'r', "sssstta{ss}o");
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "sssstt", image->ns->name, record->name, record->digest,
+                                          record->chain_id, record->size, record->created);
+        if (r >= 0)
+                r = bus_append_labels(reply, image->labels);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "o", image->path);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int append_images(sd_bus_message *reply, Namespace *ns, const Filters *filters) {
+        GHashTableIter iter;
+        void *value;
+        int r = 0;
+
+        g_hash_table_iter_init(&iter, ns->images);
+        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value)) {
+                const Image *image = value;
+
+                if (name_wanted(image->record->name, filters->names) &&
+                    bus_labels_match(image->labels, filters->labels))
+                        r = append_image(reply, image);
+        }
+        return r;
+}
+
+static int append_namespaces(sd_bus_message *reply, Manager *m, const char *ns_name, const Filters *filters,
+                             sd_bus_error *error) {
+        GHashTableIter iter;
+        Namespace *ns;
+        void *value;
+        int r = 0;
+
+        if (!streq(ns_name, "*")) {
+                r = manager_namespace(m, ns_name, false, &ns, error);
+                return r < 0 ? r : append_images(reply, ns, filters);
+        }
+
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value))
+                r = append_images(reply, value, filters);
+        return r;
+}
+
+/** method_list_images() - Manager.ListImages */
+int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const BusOption table[] = {
+                { "Name", "as", offsetof(Filters, names), 1, NULL },
+                { "Label", "as", offsetof(Filters, labels), 1, NULL },
+        };
+        _cleanup_bus_message_ sd_bus_message *reply = NULL;
+        Filters filters = { 0 };
+        const char *ns_name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &ns_name);
+        if (r >= 0)
+                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &filters, error);
+        if (r >= 0)
+                r = sd_bus_message_new_method_return(m, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(sssstta{ss}o)");
+        if (r >= 0)
+                r = append_namespaces(reply, userdata, ns_name, &filters, error);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        g_strfreev(filters.names);
+        g_strfreev(filters.labels);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+/* ---- Manager.ImportImage ---- */
+
+typedef struct ImportArgs {
+        char *format, *platform;
+} ImportArgs;
+
+/* What an archive may be: something to read from, not merely a path. */
+static int check_archive(int fd, uint64_t *ret_size, sd_bus_error *error) {
+        socklen_t size = sizeof(int);
+        int flags, type = 0;
+        struct stat st;
+
+        flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || fstat(fd, &st) < 0)
+                return error_set_errno(error, -errno, "The archive's descriptor cannot be used");
+        if (flags & O_PATH)
+                return error_invalid(error, "The archive's descriptor was opened with O_PATH; open it for reading.");
+        if ((flags & O_ACCMODE) == O_WRONLY)
+                return error_invalid(error, "The archive's descriptor is not open for reading.");
+
+        *ret_size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+        if (S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISDIR(st.st_mode))
+                return 0;
+        if (S_ISSOCK(st.st_mode) && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) >= 0 && type == SOCK_STREAM)
+                return 0;
+        return error_invalid(error, "The archive has to be a regular file, a pipe, a stream socket, or a directory "
+                                    "that holds an OCI layout.");
+}
+
+/* "os/arch" or "os/arch/variant", in lower-case words. */
+static bool platform_valid(const char *s) {
+        g_auto(GStrv) parts = g_strsplit(s, "/", 4);
+        guint n = g_strv_length(parts);
+
+        if (n < 2 || n > 3)
+                return false;
+        for (guint i = 0; i < n; i++)
+                if (!*parts[i] || strlen(parts[i]) > 32 ||
+                    strspn(parts[i], "abcdefghijklmnopqrstuvwxyz0123456789._-") != strlen(parts[i]))
+                        return false;
+        return true;
+}
+
+static int check_options(const ImportArgs *args, ImportOptions *options, sd_bus_error *error) {
+        static const char *const formats[] = { "auto", "oci", "docker", "rootfs", NULL };
+
+        options->format = args->format ?: "auto";
+        options->platform = args->platform;
+        if (!g_strv_contains(formats, options->format))
+                return error_invalid(error, "Format \"%s\" is not known; it is one of auto, oci, docker, rootfs.",
+                                     options->format);
+        if (streq(options->format, "rootfs") && !options->name)
+                return error_invalid(error, "A root file system archive holds no name; give one.");
+        if (args->platform && !platform_valid(args->platform))
+                return error_invalid(error, "Platform \"%s\" is not of the form os/arch[/variant].", args->platform);
+        return 0;
+}
+
+static int import_call(Manager *m, const char *ns, const char *name, int fd, const ImportArgs *args, Job **ret,
+                       sd_bus_error *error) {
+        g_autofree char *whole = *name ? image_name_normalise(name) : NULL;
+        ImportOptions options = { .name = whole };
+        int r;
+
+        if (!*ns)
+                ns = DAVIT_DEFAULT_NAMESPACE;
+        if (!name_namespace_valid(ns))
+                return error_invalid(error, "\"%s\" is not a valid namespace name.", ns);
+        if (*name && !whole)
+                return error_invalid(error,
+                                     "\"%s\" is not a valid image name: at most %u letters, digits and ._-/:@ as in "
+                                     "registry.example:5000/team/app:1.0.",
+                                     name, IMAGE_NAME_MAX);
+        r = check_options(args, &options, error);
+        if (r >= 0)
+                r = check_archive(fd, &options.size, error);
+        if (r < 0)
+                return r;
+        return image_import_begin(m->image_store, ns, fd, &options, ret, error);
+}
+
+/** method_import_image() - Manager.ImportImage */
+int method_import_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const BusOption table[] = {
+                { "Format", "s", offsetof(ImportArgs, format), 1, NULL },
+                { "Platform", "s", offsetof(ImportArgs, platform), 1, NULL },
+        };
+        g_autofree char *path = NULL;
+        ImportArgs args = { 0 };
+        const char *ns, *name;
+        Job *job;
+        int fd, r;
+
+        r = sd_bus_message_read(m, "ssh", &ns, &name, &fd);
+        if (r >= 0)
+                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &args, error);
+        if (r >= 0)
+                r = import_call(userdata, ns, name, fd, &args, &job, error);
+        g_free(args.format);
+        g_free(args.platform);
+        if (r < 0)
+                return r;
+
+        path = job_bus_path(job);
+        return sd_bus_reply_method_return(m, "o", path);
+}
+
+/* ---- announcements ---- */
+
+static void complain(const Image *image, int r) {
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot announce image %s", image->record->name);
+}
+
+void image_bus_added(Image *image) {
+        if (image->ns->manager->bus)
+                complain(image,
+                         sd_bus_emit_interfaces_added(image->ns->manager->bus, image->path, IMAGE_INTERFACE, NULL));
+}
+
+void image_bus_removed(Image *image) {
+        if (image->ns->manager->bus)
+                complain(image,
+                         sd_bus_emit_interfaces_removed(image->ns->manager->bus, image->path, IMAGE_INTERFACE, NULL));
+}
+
+/** image_bus_changed() - the name means something else now */
+void image_bus_changed(Image *image) {
+        if (image->ns->manager->bus)
+                complain(image, sd_bus_emit_properties_changed(image->ns->manager->bus, image->path, IMAGE_INTERFACE,
+                                                               "Digest", "ConfigDigest", "ChainId", "Platform", "Size",
+                                                               "CreatedAt", "ImportedAt", "Layers", "Config", NULL));
+}
