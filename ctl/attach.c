@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl attach: connects our terminal to the one of a running container, until the container ends or ctrl-p ctrl-q.
- * A container without a terminal writes to descriptors it got at its start; its output is shown by logs.
+ * davitctl attach: connects our terminal to the one of a running container, until the container ends or ctrl-p
+ * ctrl-q is typed. A container without a terminal writes to descriptors it got at its start; its output is shown by
+ * logs. Attaching never starts, stops or changes a container.
  */
 
 #include "ctl/launch.h"
@@ -36,7 +37,8 @@ static int open_terminal(Ctl *ctl, Session *s, const char *id) {
         if (error_no_object(call_error(&open)))
                 return ctl_error(ctl, _("container '%s' is not running; start it with 'davitctl start %s'"), id, id);
         if (call_failed(&open, "FailedPrecondition"))
-                return ctl_error(ctl, _("container '%s' has no terminal; see 'davitctl logs %s' for its output"), id, id);
+                return ctl_error(ctl, _("container '%s' has no terminal; see 'davitctl logs %s' for its output"), id,
+                                 id);
         if (call_error(&open) || call_error(&wait))
                 return call_report(ctl, call_error(&open) ? &open : &wait, id);
         r = sd_bus_message_read(open.reply, "h", &master);

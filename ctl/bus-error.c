@@ -2,7 +2,8 @@
 
 /*
  * From D-Bus errors to sentences. Davit's own errors carry a sentence that says what to do, which is printed as it is;
- * the bus's errors are turned into what they mean to somebody who wanted a container.
+ * the bus's errors are turned into what they mean to somebody who wanted a container. Which exit status an error stands
+ * for is the caller's to say.
  */
 
 #include "ctl/bus.h"

@@ -2,7 +2,8 @@
 
 /*
  * Entries of the a{sv} option dictionaries, one function a type. They append to an open array of the message and return
- * what sd-bus returns. A descriptor is duplicated into the message, the caller keeps its own.
+ * what sd-bus returns. A descriptor is duplicated into the message, the caller keeps its own. What a key means is not
+ * known here.
  */
 
 #include "ctl/bus.h"

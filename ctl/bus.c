@@ -10,7 +10,8 @@
 
 #include <stdarg.h>
 
-/** bus_connect() - connects to the system bus where that has not been done; prints what is wrong. 0 or an exit status. */
+/** bus_connect() - connects to the system bus where that has not been done; prints what is wrong. 0 or an exit status.
+ */
 int bus_connect(Ctl *ctl) {
         int r;
 
@@ -48,7 +49,8 @@ int call_send(Ctl *ctl, Call *call, sd_bus_message *message) {
 }
 
 /** call_simple() - makes and sends a call whose arguments sd_bus_message_append() understands. 0 or an exit status. */
-int call_simple(Ctl *ctl, Call *call, const char *path, const char *interface, const char *member, const char *types, ...) {
+int call_simple(Ctl *ctl, Call *call, const char *path, const char *interface, const char *member, const char *types,
+                ...) {
         _cleanup_message_ sd_bus_message *m = NULL;
         va_list ap;
         int r;

@@ -32,7 +32,8 @@ typedef struct Call {
 /* calls */
 int call_new(Ctl *ctl, const char *path, const char *interface, const char *member, sd_bus_message **ret);
 int call_send(Ctl *ctl, Call *call, sd_bus_message *message);
-int call_simple(Ctl *ctl, Call *call, const char *path, const char *interface, const char *member, const char *types, ...);
+int call_simple(Ctl *ctl, Call *call, const char *path, const char *interface, const char *member, const char *types,
+                ...);
 int call_wait(Ctl *ctl, Call *call);
 const sd_bus_error *call_error(const Call *call);
 bool call_failed(const Call *call, const char *error);

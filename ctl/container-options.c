@@ -63,7 +63,8 @@ static int number_option(ContainerOptions *o, int key, const char *arg) {
         switch (key) {
         case 'm':
                 if (!parse_size(arg, &o->memory) || o->memory == 0)
-                        return ctl_error(o->ctl, _("'%s' is no size; give bytes, or a number with unit k, m or g"), arg);
+                        return ctl_error(o->ctl, _("'%s' is no size; give bytes, or a number with unit k, m or g"),
+                                         arg);
                 return 0;
         case OPTION_CPUS:
                 if (!parse_cpus(arg, &o->cpu_usec))
@@ -123,14 +124,16 @@ int container_option(int key, const char *arg, void *userdata) {
         return list_option(o, key, arg);
 }
 
-/** container_options_check() - what only shows when all options are known; argc counts what follows. 0 or an exit status. */
+/** container_options_check() - what only shows when all options are known; argc counts what follows. 0 or an exit
+ * status. */
 int container_options_check(ContainerOptions *o, int argc) {
         _cleanup_free_ char *path = NULL;
 
         if (!o->rootfs && !o->spec && argc < 1)
                 return ctl_error(o->ctl, _("name an image; see 'davitctl image ls' for those there are"));
         if (o->spec) {
-                o->spec_fd = streq(o->spec, "-") ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(o->spec, O_RDONLY | O_CLOEXEC);
+                o->spec_fd = streq(o->spec, "-") ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+                                                 : open(o->spec, O_RDONLY | O_CLOEXEC);
                 if (o->spec_fd < 0)
                         return ctl_error(o->ctl, _("cannot open '%s': %s"), o->spec, strerror(errno));
         }
@@ -143,8 +146,13 @@ static int append_strings(ContainerOptions *o, sd_bus_message *m) {
         const struct {
                 const char *key, *value;
         } strings[] = {
-                { "WorkingDir", o->working_dir }, { "User", o->user }, { "Hostname", o->hostname }, { "Network", o->network },
-                { "StopSignal", o->stop_signal }, { "SpecPatch", o->spec_patch }, { "AutoRemove", o->remove ? "container" : NULL },
+                { "WorkingDir", o->working_dir },
+                { "User", o->user },
+                { "Hostname", o->hostname },
+                { "Network", o->network },
+                { "StopSignal", o->stop_signal },
+                { "SpecPatch", o->spec_patch },
+                { "AutoRemove", o->remove ? "container" : NULL },
         };
         int r = 0;
 
@@ -167,7 +175,8 @@ static int append_mounts(ContainerOptions *o, sd_bus_message *m) {
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'a', "(ssss)");
         for (size_t i = 0; i + 3 < o->mounts.n && r >= 0; i += 4)
-                r = sd_bus_message_append(m, "(ssss)", o->mounts.v[i], o->mounts.v[i + 1], o->mounts.v[i + 2], o->mounts.v[i + 3]);
+                r = sd_bus_message_append(m, "(ssss)", o->mounts.v[i], o->mounts.v[i + 1], o->mounts.v[i + 2],
+                                          o->mounts.v[i + 3]);
         for (int depth = 0; depth < 3 && r >= 0; depth++)
                 r = sd_bus_message_close_container(m);
         return r;

@@ -7,7 +7,8 @@
 
 typedef struct ContainerOptions {
         Ctl *ctl;
-        const char *name, *entrypoint, *working_dir, *user, *hostname, *network, *rootfs, *stop_signal, *spec, *spec_patch, *log;
+        const char *name, *entrypoint, *working_dir, *user, *hostname, *network, *rootfs, *stop_signal, *spec,
+                *spec_patch, *log;
         Strv env, cap_add, cap_drop, labels;
         Strv mounts; /* type, source, target, options; four strings each */
         uint64_t memory, cpu_usec, pids, stop_timeout;
@@ -15,41 +16,59 @@ typedef struct ContainerOptions {
         int spec_fd;
 } ContainerOptions;
 
-#define CONTAINER_OPTIONS_INIT(c) { .ctl = (c), .spec_fd = -1 }
+#define CONTAINER_OPTIONS_INIT(c)                                                                                      \
+        { .ctl = (c), .spec_fd = -1 }
 #define _cleanup_container_options_ _cleanup_(container_options_clear)
 
-#define CONTAINER_OPTIONS                                                                                              \
-        { 'e', "env", N_("KEY[=VALUE]"), N_("Set a variable; without VALUE take ours") },                              \
-        { OPTION_ENV_FILE, "env-file", N_("FILE"), N_("Read variables from a file") },                                 \
-        { OPTION_UNSETENV, "unsetenv", N_("KEY"), N_("Remove a variable of the image") },                              \
-        { 'w', "workdir", N_("DIR"), N_("Working directory") },                                                        \
-        { 'u', "user", N_("USER[:GROUP]"), N_("User, by name or number") },                                            \
-        { 'v', "volume", N_("SRC:DST[:OPTIONS]"), N_("Mount a host directory or file") },                              \
-        { OPTION_MOUNT, "mount", N_("KEY=VALUE,..."), N_("Mount something: type=bind or tmpfs") },                     \
-        { OPTION_TMPFS, "tmpfs", N_("DST[:OPTIONS]"), N_("Mount an empty tmpfs") },                                    \
-        { OPTION_READ_ONLY, "read-only", NULL, N_("Mount the root file system read-only") },                           \
-        { OPTION_CAP_ADD, "cap-add", N_("CAPABILITY"), N_("Add a capability, or ALL") },                               \
-        { OPTION_CAP_DROP, "cap-drop", N_("CAPABILITY"), N_("Drop a capability, or ALL") },                            \
-        { 'm', "memory", N_("SIZE"), N_("Memory limit, with unit b, k, m or g") },                                     \
-        { OPTION_CPUS, "cpus", N_("N"), N_("Processor limit, such as 1.5") },                                          \
-        { OPTION_PIDS, "pids-limit", N_("N"), N_("Limit of processes and threads") },                                  \
-        { 'l', "label", N_("KEY[=VALUE]"), N_("Set a label") },                                                        \
-        { 'h', "hostname", N_("NAME"), N_("Host name") },                                                              \
-        { OPTION_NETWORK, "network", N_("none|host"), N_("Network (default: none)") },                                 \
-        { OPTION_ROOTFS, "rootfs", N_("DIR"), N_("Use a host directory instead of an image") },                        \
-        { OPTION_ENTRYPOINT, "entrypoint", N_("PROGRAM"), N_("Replace the image's entry point; empty: none") },        \
-        { OPTION_STOP_SIGNAL, "stop-signal", N_("SIGNAL"), N_("Signal that asks the program to end") },                \
-        { OPTION_STOP_TIMEOUT, "stop-timeout", N_("SECONDS"), N_("Time to end before it is killed") },                 \
-        { OPTION_SPEC, "spec", N_("FILE"), N_("Whole OCI runtime configuration; -: from stdin") },                     \
-        { OPTION_SPEC_PATCH, "spec-patch", N_("JSON"), N_("Merge patch applied to the configuration last") },          \
-        { OPTION_NAME, "name", N_("ID"), N_("Id of the container (default: chosen by the manager)") },                 \
-        { OPTION_RM, "rm", NULL, N_("Remove the container when it ends") },                                            \
-        { 't', "tty", NULL, N_("Give the program a terminal") }
+/* clang-format off */
+#define CONTAINER_OPTIONS                                                                                       \
+        { 'e', "env", N_("KEY[=VALUE]"), N_("Set a variable; without VALUE take ours") },                       \
+        { OPTION_ENV_FILE, "env-file", N_("FILE"), N_("Read variables from a file") },                          \
+        { OPTION_UNSETENV, "unsetenv", N_("KEY"), N_("Remove a variable of the image") },                       \
+        { 'w', "workdir", N_("DIR"), N_("Working directory") },                                                 \
+        { 'u', "user", N_("USER[:GROUP]"), N_("User, by name or number") },                                     \
+        { 'v', "volume", N_("SRC:DST[:OPTIONS]"), N_("Mount a host directory or file") },                       \
+        { OPTION_MOUNT, "mount", N_("KEY=VALUE,..."), N_("Mount something: type=bind or tmpfs") },              \
+        { OPTION_TMPFS, "tmpfs", N_("DST[:OPTIONS]"), N_("Mount an empty tmpfs") },                             \
+        { OPTION_READ_ONLY, "read-only", NULL, N_("Mount the root file system read-only") },                    \
+        { OPTION_CAP_ADD, "cap-add", N_("CAPABILITY"), N_("Add a capability, or ALL") },                        \
+        { OPTION_CAP_DROP, "cap-drop", N_("CAPABILITY"), N_("Drop a capability, or ALL") },                     \
+        { 'm', "memory", N_("SIZE"), N_("Memory limit, with unit b, k, m or g") },                              \
+        { OPTION_CPUS, "cpus", N_("N"), N_("Processor limit, such as 1.5") },                                   \
+        { OPTION_PIDS, "pids-limit", N_("N"), N_("Limit of processes and threads") },                           \
+        { 'l', "label", N_("KEY[=VALUE]"), N_("Set a label") },                                                 \
+        { 'h', "hostname", N_("NAME"), N_("Host name") },                                                       \
+        { OPTION_NETWORK, "network", N_("none|host"), N_("Network (default: none)") },                          \
+        { OPTION_ROOTFS, "rootfs", N_("DIR"), N_("Use a host directory instead of an image") },                 \
+        { OPTION_ENTRYPOINT, "entrypoint", N_("PROGRAM"), N_("Replace the image's entry point; empty: none") }, \
+        { OPTION_STOP_SIGNAL, "stop-signal", N_("SIGNAL"), N_("Signal that asks the program to end") },         \
+        { OPTION_STOP_TIMEOUT, "stop-timeout", N_("SECONDS"), N_("Time to end before it is killed") },          \
+        { OPTION_SPEC, "spec", N_("FILE"), N_("Whole OCI runtime configuration; -: from stdin") },              \
+        { OPTION_SPEC_PATCH, "spec-patch", N_("JSON"), N_("Merge patch applied to the configuration last") },   \
+        { OPTION_NAME, "name", N_("ID"), N_("Id of the container (default: chosen by the manager)") },          \
+        { OPTION_RM, "rm", NULL, N_("Remove the container when it ends") }
+/* clang-format on */
 
 enum {
-        OPTION_ENV_FILE = OPTION_FREE, OPTION_UNSETENV, OPTION_MOUNT, OPTION_TMPFS, OPTION_READ_ONLY, OPTION_CAP_ADD,
-        OPTION_CAP_DROP, OPTION_CPUS, OPTION_PIDS, OPTION_NETWORK, OPTION_ROOTFS, OPTION_ENTRYPOINT, OPTION_STOP_SIGNAL,
-        OPTION_STOP_TIMEOUT, OPTION_SPEC, OPTION_SPEC_PATCH, OPTION_NAME, OPTION_RM, OPTION_LOG,
+        OPTION_ENV_FILE = OPTION_FREE,
+        OPTION_UNSETENV,
+        OPTION_MOUNT,
+        OPTION_TMPFS,
+        OPTION_READ_ONLY,
+        OPTION_CAP_ADD,
+        OPTION_CAP_DROP,
+        OPTION_CPUS,
+        OPTION_PIDS,
+        OPTION_NETWORK,
+        OPTION_ROOTFS,
+        OPTION_ENTRYPOINT,
+        OPTION_STOP_SIGNAL,
+        OPTION_STOP_TIMEOUT,
+        OPTION_SPEC,
+        OPTION_SPEC_PATCH,
+        OPTION_NAME,
+        OPTION_RM,
+        OPTION_LOG,
 };
 
 int container_option(int key, const char *arg, void *userdata);

@@ -2,7 +2,8 @@
 
 /*
  * Containers joined with their tasks: two list calls, sent together, filtered by the manager, put together here by
- * namespace and id. Newest first. What the manager lists in between two lists is left as it comes.
+ * namespace and id; newest first. The lists are taken one after the other, so a task without its container is possible
+ * and left out.
  */
 
 #include "ctl/containers.h"
@@ -96,8 +97,8 @@ static int join_tasks(sd_bus_message *m, Containers *all) {
         while (r >= 0) {
                 Container task = {}, *c;
 
-                r = sd_bus_message_read(m, "(ssusustto)", &task.ns, &task.id, &task.pid, &task.status, &task.exit_status,
-                                        &task.kind, &task.exited_at, &task.started_at, NULL);
+                r = sd_bus_message_read(m, "(ssusustto)", &task.ns, &task.id, &task.pid, &task.status,
+                                        &task.exit_status, &task.kind, &task.exited_at, &task.started_at, NULL);
                 if (r <= 0)
                         return r;
                 c = all->n > 0 ? bsearch(&task, all->v, all->n, sizeof(*c), by_name) : NULL;
@@ -116,7 +117,8 @@ static int join_tasks(sd_bus_message *m, Containers *all) {
 
 static bool status_wanted(const Container *c, const Filters *f) {
         for (size_t i = 0; i < f->statuses.n; i++)
-                if (streq(f->statuses.v[i], c->status) || (streq(f->statuses.v[i], "exited") && streq(c->status, "stopped")))
+                if (streq(f->statuses.v[i], c->status) ||
+                    (streq(f->statuses.v[i], "exited") && streq(c->status, "stopped")))
                         return true;
         return f->statuses.n == 0;
 }

@@ -11,7 +11,7 @@ typedef struct Container {
         Strv labels;                          /* key, value, key, value, ...; owned */
         uint64_t created;
         bool has_task;
-        const char *status, *kind;            /* of the task; status "created" where there is none */
+        const char *status, *kind; /* of the task; status "created" where there is none */
         uint32_t pid, exit_status;
         uint64_t exited_at, started_at;
 } Container;

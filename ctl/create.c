@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl create: defines a container and prints its id. Starts nothing.
+ * davitctl create: defines a container and prints its id. It starts nothing and touches no file of the image; what is
+ * wrong with the definition is for the manager to say.
+ * The options are those of run that concern a container and not our streams.
  */
 
 #include "ctl/container-options.h"

@@ -22,7 +22,7 @@ typedef struct Ctl {
         struct sd_bus *bus; /* connected by ctl_bus() */
         const char *ns;     /* namespace of every call */
         bool json;
-        int failure;        /* exit status of an error of Davit's own: EXIT_FAILURE or EXIT_DAVIT */
+        int failure; /* exit status of an error of Davit's own: EXIT_FAILURE or EXIT_DAVIT */
 } Ctl;
 
 /* One option. key: its letter, or a number from OPTION_LONG up for one without; arg: NULL where it takes no value. */
@@ -34,8 +34,8 @@ typedef struct Option {
 enum { OPTION_LONG = 256, OPTION_HELP, OPTION_JSON, OPTION_NAMESPACE, OPTION_FREE };
 
 typedef struct Verb {
-        const char *name;       /* one word, or "group word" */
-        const char *args;       /* for the usage line */
+        const char *name; /* one word, or "group word" */
+        const char *args; /* for the usage line */
         const char *summary;
         const Option *options;  /* ends with an all-zero one; NULL: none */
         int min_args, max_args; /* -1: no limit */

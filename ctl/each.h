@@ -6,12 +6,13 @@
 #include "ctl/bus.h"
 
 typedef struct Each {
-        const char *kind;       /* "task" or "container" */
+        const char *kind; /* "task" or "container" */
         const char *interface, *member;
         int (*append)(sd_bus_message *m, void *userdata); /* the arguments; NULL: none. As sd-bus */
-        int (*answered)(Ctl *ctl, const char *id, Call *call, void *userdata); /* NULL: print the id. 0 or an exit status */
-        bool absent_ok;         /* a container without a task is as wanted already */
-        bool missing_ok;        /* no such container is as wanted already */
+        int (*answered)(Ctl *ctl, const char *id, Call *call,
+                        void *userdata); /* NULL: print the id. 0 or an exit status */
+        bool absent_ok;                  /* a container without a task is as wanted already */
+        bool missing_ok;                 /* no such container is as wanted already */
         void *userdata;
 } Each;
 

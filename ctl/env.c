@@ -3,6 +3,7 @@
 /*
  * Environment variables as users give them: "KEY=VALUE" sets one, "KEY" takes the value davitctl itself has and is left
  * out where it has none, a file has one of either on each line, with empty lines and lines that begin with # left out.
+ * No value is ever expanded.
  */
 
 #include "ctl/container-options.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl exec: runs a further program in a running container. The task's object path is made from the id without
- * asking; only where there is no such object the id is looked up by its beginning.
+ * davitctl exec: runs a further program in a running container and stays until it ends. The task's object path is made
+ * from the id without asking; only where there is no such object the id is looked up by its beginning. The container's
+ * own program is not touched.
  */
 
 #include "ctl/container-options.h"

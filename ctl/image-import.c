@@ -3,6 +3,7 @@
 /*
  * davitctl image import: hands an archive to the manager as a descriptor, shows the job's progress on a terminal and
  * prints the names of the images. Ctrl-C cancels the job and waits until it has cleaned up; a second one does not wait.
+ * It reads nothing of the archive itself.
  */
 
 #include <fcntl.h>
@@ -62,7 +63,8 @@ static int open_archive(Import *import) {
 
         if (from_stdin && isatty(STDIN_FILENO))
                 return ctl_error(import->ctl, _("name the archive; a terminal is none"));
-        import->fd = from_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(import->input, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        import->fd = from_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+                                : open(import->input, O_RDONLY | O_CLOEXEC | O_NOCTTY);
         if (import->fd < 0)
                 return ctl_error(import->ctl, _("cannot open '%s': %s"), import->input ?: "-", strerror(errno));
         return 0;
@@ -86,7 +88,8 @@ static int send_import(Import *import) {
                 return r;
         if (import->progress.shown)
                 (void)sd_bus_add_match_async(ctl->bus, NULL,
-                                             "type='signal',sender='" BUS_NAME "',interface='org.freedesktop.DBus.Properties',"
+                                             "type='signal',sender='" BUS_NAME
+                                             "',interface='org.freedesktop.DBus.Properties',"
                                              "member='PropertiesChanged',arg0='" BUS_JOB "'",
                                              on_properties, NULL, import);
         r = sd_bus_message_append(m, "ssh", ctl->ns, import->name ?: "", import->fd);

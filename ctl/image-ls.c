@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl image ls: lists the images of a namespace.
+ * davitctl image ls: lists the images of a namespace, or of all, as a table or as JSON.
+ * The order is the one the manager gives. Sizes are those the manager names and not what removing an image would free,
+ * since images share layers.
  */
 
 #include <time.h>
@@ -51,7 +53,8 @@ static void json_member(Json *j, const char *key, const char *value) {
 static int read_image(sd_bus_message *m, Image *image, Json *j) {
         int r;
 
-        r = sd_bus_message_read(m, "sssstt", &image->ns, &image->name, &image->digest, &image->chain, &image->size, &image->created);
+        r = sd_bus_message_read(m, "sssstt", &image->ns, &image->name, &image->digest, &image->chain, &image->size,
+                                &image->created);
         if (r < 0)
                 return r;
         if (j) {
@@ -146,7 +149,8 @@ int verb_image_ls(Ctl *ctl, int argc, char **argv) {
 
         r = options_parse(ctl, "image ls", &argc, &argv, on_option, &ls);
         if (r == 0)
-                r = call_simple(ctl, &call, BUS_PATH, BUS_MANAGER, "ListImages", "sa{sv}", ls.all_namespaces ? "*" : ctl->ns, 0);
+                r = call_simple(ctl, &call, BUS_PATH, BUS_MANAGER, "ListImages", "sa{sv}",
+                                ls.all_namespaces ? "*" : ctl->ns, 0);
         if (r == 0)
                 r = call_wait(ctl, &call);
         if (r != 0)

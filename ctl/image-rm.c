@@ -2,7 +2,8 @@
 
 /*
  * davitctl image rm: removes names of images. What only they needed is freed by the store, before the answer with
- * --sync.
+ * --sync, else some time later. An image a container uses stays, with an error.
+ * Names are whole: nothing is looked up by its beginning where something would be lost.
  */
 
 #include "ctl/bus.h"

@@ -3,6 +3,7 @@
 /*
  * davitctl inspect and image inspect: all properties of containers, with those of their tasks under "Task", and of
  * images, as a JSON array. The properties are the interface's own, so davitctl needs to know none of them.
+ * The array is complete JSON also where one of the names does not exist.
  */
 
 #include "ctl/bus.h"

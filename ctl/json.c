@@ -150,7 +150,8 @@ void json_end(Json *j) {
         putchar('\n');
 }
 
-/** json_find_true() - whether member of a top-level object of a JSON text is true. Strings are skipped, not searched. */
+/** json_find_true() - whether member of a top-level object of a JSON text is true. Strings are skipped, not searched.
+ */
 int json_find_true(const char *text, const char *object, const char *member) {
         const char *names[] = { object, member };
         unsigned depth = 0, found = 0;
@@ -215,7 +216,10 @@ static int number(Json *j, sd_bus_message *m, char type) {
                 break;
         default:
                 (void)snprintf(text, sizeof(text), "%" PRIu64,
-                               type == 'y' ? v.y : type == 'q' ? v.q : type == 't' ? v.t : (uint64_t)v.u);
+                               type == 'y'   ? v.y
+                               : type == 'q' ? v.q
+                               : type == 't' ? v.t
+                                             : (uint64_t)v.u);
         }
         json_plain(j, text);
         return 0;

@@ -9,8 +9,8 @@
 
 typedef struct Json {
         unsigned depth;
-        bool comma;  /* something stands before what comes next */
-        bool key;    /* a key has been written, its value comes */
+        bool comma; /* something stands before what comes next */
+        bool key;   /* a key has been written, its value comes */
 } Json;
 
 void json_open(Json *j, char bracket);

@@ -2,6 +2,8 @@
 
 /*
  * davitctl kill: sends a signal to the first process of containers, or with --all to every process of theirs.
+ * It does not wait for anything to end; stop does. Names of signals are for the manager to understand, so that every
+ * client knows the same ones.
  */
 
 #include "ctl/each.h"

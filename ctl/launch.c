@@ -3,6 +3,7 @@
 /*
  * Starting programs, as far as run, start and exec share it: the task of a terminal, and which exit status stands for
  * which failure. A program that is not there is 127, one that cannot be executed 126, everything else of ours 125.
+ * The manager names the step that failed first in its sentence; a program is the step "command".
  */
 
 #include "ctl/launch.h"

@@ -2,7 +2,8 @@
 
 /*
  * davitctl logs: what a container wrote to the journal since it was created. The journal is journalctl's to show: this
- * finds out which container is meant, since when it exists, and becomes journalctl.
+ * finds out which container is meant, since when it exists, and becomes journalctl. Output that went to descriptors or
+ * to a file is not in the journal.
  */
 
 #include <inttypes.h>
@@ -79,14 +80,16 @@ static bool arguments(const Logs *logs, const char *id, uint64_t created, Strv *
 
         if (name_scope(logs->ctl->ns, id, scope) < 0)
                 return false;
-        ok = strv_add(argv, "journalctl") && strv_add(argv, "--no-pager") && strv_add(argv, "--quiet") && strv_add(argv, "--output");
+        ok = strv_add(argv, "journalctl") && strv_add(argv, "--no-pager") && strv_add(argv, "--quiet") &&
+             strv_add(argv, "--output");
         ok = ok && strv_add(argv, logs->ctl->json ? "json" : logs->timestamps ? "short-iso-precise" : "cat");
         if (logs->follow)
                 ok = ok && strv_add(argv, "--follow");
         if (logs->lines || logs->follow)
                 ok = ok && strv_take(argv, text_printf("--lines=%s", logs->lines ?: "all"));
         ok = ok && strv_take(argv, logs->since ? text_printf("--since=%s", logs->since)
-                                               : text_printf("--since=@%" PRIu64 ".%06" PRIu64, created / USEC_PER_SEC, created % USEC_PER_SEC));
+                                               : text_printf("--since=@%" PRIu64 ".%06" PRIu64, created / USEC_PER_SEC,
+                                                             created % USEC_PER_SEC));
         if (logs->until)
                 ok = ok && strv_take(argv, text_printf("--until=%s", logs->until));
         /* the scope's own lines from systemd have other fields */

@@ -16,18 +16,29 @@ typedef struct Alias {
 
 /* What users of other container tools type. */
 static const Alias aliases[] = {
-        { "build", NULL },         { "images", "image ls" },     { "import", "image import" }, { "list", "ps" },
-        { "load", "image import" },{ "ls", "ps" },               { "remove", "rm" },           { "resume", "unpause" },
-        { "rmi", "image rm" },     { "image list", "image ls" }, { "image load", "image import" },
-        { "image remove", "image rm" },                          { "image delete", "image rm" },
-        { "namespace", "namespace ls" },                         { "namespace list", "namespace ls" },
-        { "namespace remove", "namespace rm" },                  { "container list", "ps" }, { "container ls", "ps" },
+        { "images", "image ls" },
+        { "import", "image import" },
+        { "list", "ps" },
+        { "load", "image import" },
+        { "ls", "ps" },
+        { "remove", "rm" },
+        { "resume", "unpause" },
+        { "rmi", "image rm" },
+        { "image list", "image ls" },
+        { "image load", "image import" },
+        { "image remove", "image rm" },
+        { "image delete", "image rm" },
+        { "namespace", "namespace ls" },
+        { "namespace list", "namespace ls" },
+        { "namespace remove", "namespace rm" },
+        { "container list", "ps" },
+        { "container ls", "ps" },
         { "image", "image ls" },
 };
 
 static const char *alias_resolve(const char *name) {
         for (size_t i = 0; i < ELEMENTSOF(aliases); i++)
-                if (aliases[i].verb && streq(aliases[i].name, name))
+                if (streq(aliases[i].name, name))
                         return aliases[i].verb;
         return name;
 }
@@ -77,7 +88,8 @@ int verb_help(Ctl *ctl, int argc, char **argv) {
                 options_help(verb);
                 return EXIT_SUCCESS;
         }
-        printf("%s", _("Usage: davitctl [-n NAMESPACE] COMMAND [ARGUMENT...]\n\nRuns and manages containers.\n\nCommands:\n"));
+        printf("%s", _("Usage: davitctl [-n NAMESPACE] COMMAND [ARGUMENT...]\n\nRuns and manages "
+                       "containers.\n\nCommands:\n"));
         for (size_t i = 0; i < n_verbs; i++)
                 printf("  %-18s %s\n", verbs[i].name, _(verbs[i].summary));
         printf("%s", _("\nOptions of every command: -n/--namespace=NAME, --json, --help.\n"
@@ -124,7 +136,8 @@ static int run_verb(Ctl *ctl, int argc, char **argv) {
         if (!verb) {
                 const char *second = argc > 1 && is_group(argv[0]) ? argv[1] : "";
 
-                return ctl_error(ctl, _("there is no command '%s%s%s'; see 'davitctl help'"), argv[0], *second ? " " : "", second);
+                return ctl_error(ctl, _("there is no command '%s%s%s'; see 'davitctl help'"), argv[0],
+                                 *second ? " " : "", second);
         }
         r = verb->run(ctl, argc, argv);
         if (fflush(stdout) != 0 && errno != EPIPE && r == EXIT_SUCCESS)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Words to the user: translation, error lines, notes. The locale is set up with the first message, not at start, because
- * most runs of davitctl say nothing and a container's start waits for them. Whatever comes from elsewhere is printed
- * with control characters made visible: a container must not be able to write escape sequences to an operator's terminal.
+ * Words to the user: translation, error lines, notes. The locale is set up with the first message, not at start,
+ * because most runs of davitctl say nothing and a container's start waits for them. Whatever comes from elsewhere is
+ * printed with control characters made visible: a container must not be able to write escape sequences to an operator's
+ * terminal.
  */
 
 #include "ctl/ctl.h"

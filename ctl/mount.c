@@ -14,7 +14,8 @@
 static int add(Ctl *ctl, Strv *mounts, const char *type, const char *source, const char *target, const char *options) {
         if (*target != '/')
                 return ctl_error(ctl, _("the place of a mount in the container must be absolute, '%s' is not"), target);
-        if (!strv_add(mounts, type) || !strv_add(mounts, source) || !strv_add(mounts, target) || !strv_add(mounts, options))
+        if (!strv_add(mounts, type) || !strv_add(mounts, source) || !strv_add(mounts, target) ||
+            !strv_add(mounts, options))
                 return ctl_oom(ctl);
         return 0;
 }
@@ -26,7 +27,9 @@ static char *source_path(Ctl *ctl, const char *source) {
         if (*source == '/' || *source == '.')
                 path = *source == '/' ? strdup(source) : realpath(source, NULL);
         else {
-                (void)ctl_error(ctl, _("'%s' is no path; there are no named volumes, give a path that begins with / or ."), source);
+                (void)ctl_error(ctl,
+                                _("'%s' is no path; there are no named volumes, give a path that begins with / or ."),
+                                source);
                 return NULL;
         }
         if (!path)

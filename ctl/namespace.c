@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl namespace ls, create and rm: namespaces keep containers and images of different users of a host apart. One
- * comes into being with its first object, too.
+ * davitctl namespace ls, create and rm: namespaces keep the containers and images of different users of a host
+ * apart. One comes into being with its first object, too, so create is only needed for labels. Only an empty one
+ * can be removed.
  */
 
 #include "ctl/bus.h"

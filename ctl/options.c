@@ -26,7 +26,8 @@ typedef struct Tables {
 } Tables;
 
 static void tables_add(Tables *t, const Option *option) {
-        t->longs[t->n_longs++] = (struct option){ option->name, option->arg ? required_argument : no_argument, NULL, option->key };
+        t->longs[t->n_longs++] =
+                (struct option){ option->name, option->arg ? required_argument : no_argument, NULL, option->key };
         if (option->key >= OPTION_LONG || memchr(t->shorts, option->key, t->n_shorts))
                 return;
         t->shorts[t->n_shorts++] = (char)option->key;
@@ -123,15 +124,16 @@ int options_parse(Ctl *ctl, const char *name, int *argc, char ***argv, OptionHan
 static void help_line(const Option *option, bool letter) {
         _cleanup_free_ char *left = NULL;
 
-        left = text_printf("%c%c%s --%s%s%s", letter ? '-' : ' ', letter ? option->key : ' ', letter ? "," : " ", option->name,
-                           option->arg ? "=" : "", option->arg ? _(option->arg) : "");
+        left = text_printf("%c%c%s --%s%s%s", letter ? '-' : ' ', letter ? option->key : ' ', letter ? "," : " ",
+                           option->name, option->arg ? "=" : "", option->arg ? _(option->arg) : "");
         if (left)
                 printf("  %-30s %s\n", left, _(option->help));
 }
 
 /** options_help() - prints what a verb does and every option it takes. */
 void options_help(const Verb *verb) {
-        printf(_("Usage: davitctl %s %s\n\n%s.\n\nOptions:\n"), verb->name, *verb->args ? _(verb->args) : "", _(verb->summary));
+        printf(_("Usage: davitctl %s %s\n\n%s.\n\nOptions:\n"), verb->name, *verb->args ? _(verb->args) : "",
+               _(verb->summary));
         for (const Option *o = verb->options; o && o->name; o++)
                 help_line(o, o->key < OPTION_LONG);
         for (const Option *o = common_options; o->name; o++)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl pause and unpause: freezes all processes of containers, and lets them go on.
+ * davitctl pause and unpause: freezes all processes of containers, and lets them go on. A frozen container keeps its
+ * memory and its descriptors; signals reach it when it goes on.
+ * Both are one call for all containers named.
  */
 
 #include "ctl/each.h"

@@ -2,7 +2,8 @@
 
 /*
  * The progress of a job as one line on stderr, where that is a terminal: bytes, layers and, where the whole is known, a
- * bar. The line is drawn when the manager tells of a change and taken away at the end.
+ * bar. The line is drawn when the manager tells of a change and taken away at the end. Nothing is drawn where nobody
+ * looks, and nothing polls.
  */
 
 #include "ctl/progress.h"

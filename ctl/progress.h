@@ -8,8 +8,8 @@
 #include "ctl/ctl.h"
 
 typedef struct Progress {
-        const char *job;   /* its object path, once known */
-        bool shown;        /* stderr is a terminal */
+        const char *job; /* its object path, once known */
+        bool shown;      /* stderr is a terminal */
         bool drawn;
         unsigned columns;
 } Progress;

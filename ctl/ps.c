@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl ps: lists containers, those that run, or with -a all of them.
+ * davitctl ps: lists containers, those that run, or with -a all of them; newest first. As a table it shows what
+ * fits, as JSON everything the two list calls tell. The manager filters by id, label and image, the status is
+ * looked at here, because a container that never ran has no task.
  */
 
 #include "ctl/containers.h"
@@ -52,7 +54,8 @@ static int add_filter(Ps *ps, const char *arg) {
                 list = &ps->filters.statuses;
                 ps->all = true;
         } else
-                return ctl_error(ps->ctl, _("'%.*s' cannot be filtered by; give id=, label=, image= or status="), (int)n, arg);
+                return ctl_error(ps->ctl, _("'%.*s' cannot be filtered by; give id=, label=, image= or status="),
+                                 (int)n, arg);
         return strv_add(list, value) ? 0 : ctl_oom(ps->ctl);
 }
 
@@ -95,7 +98,8 @@ static char *status_text(const Container *c, uint64_t now) {
         if (!c->has_task || c->started_at == 0)
                 return strdup(_(c->status));
         when = text_span(now > c->started_at ? now - c->started_at : 0);
-        return streq(c->status, "running") ? text_printf(_("up %s"), when) : text_printf(_("up %s (%s)"), when, _(c->status));
+        return streq(c->status, "running") ? text_printf(_("up %s"), when)
+                                           : text_printf(_("up %s (%s)"), when, _(c->status));
 }
 
 static TableColour status_colour(const Container *c) {
@@ -137,7 +141,9 @@ static bool add_row(const Ps *ps, Table *table, const Container *c, uint64_t now
 
 static int print_table(const Ps *ps, const Containers *all) {
         size_t extra = ps->all_namespaces;
-        _cleanup_table_ Table table = { .n_columns = 6 + extra, .cut = ps->no_trunc ? TABLE_COLUMNS_MAX : 2 + extra, .coloured = 4 + extra };
+        _cleanup_table_ Table table = { .n_columns = 6 + extra,
+                                        .cut = ps->no_trunc ? TABLE_COLUMNS_MAX : 2 + extra,
+                                        .coloured = 4 + extra };
         uint64_t now = (uint64_t)time(NULL) * USEC_PER_SEC;
         char *headings[TABLE_COLUMNS_MAX];
         size_t n = 0;

@@ -3,6 +3,7 @@
 /*
  * From what a user typed to a container: a whole id is used as it is, without asking; only after the manager said that
  * there is no such object the beginning of an id is looked for among all of them. An ambiguous beginning is an error.
+ * Images are never looked up this way.
  */
 
 #include "ctl/bus.h"
@@ -64,7 +65,8 @@ int container_find(Ctl *ctl, const char *given, char **ret) {
         if (n < 0)
                 return bus_protocol_error(ctl, n);
         if (n > 1)
-                return ctl_error(ctl, _("'%s' is the beginning of more than one container's id; give more of it"), given);
+                return ctl_error(ctl, _("'%s' is the beginning of more than one container's id; give more of it"),
+                                 given);
         if (n == 1) {
                 *ret = strdup(id);
                 return *ret ? 0 : ctl_oom(ctl);
@@ -77,7 +79,8 @@ int container_missing(Ctl *ctl, const char *given) {
         return ctl_error(ctl, _("there is no container '%s' in namespace '%s'; see 'davitctl ps -a'"), given, ctl->ns);
 }
 
-/** container_resolve() - container_find() for a container that must be there: its id, NULL after an error has been printed. */
+/** container_resolve() - container_find() for a container that must be there: its id, NULL after an error has been
+ * printed. */
 char *container_resolve(Ctl *ctl, const char *given) {
         char *id;
 

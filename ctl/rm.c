@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl rm: removes containers; with -f running ones too.
+ * davitctl rm: removes containers, with what they wrote; with -f running ones too.
+ * With -f a container that is not there is no error, so that clean-up scripts can be run twice.
+ * Images stay.
  */
 
 #include "ctl/each.h"
@@ -26,7 +28,11 @@ static int append(sd_bus_message *m, void *userdata) {
 /** verb_rm() - see above. */
 int verb_rm(Ctl *ctl, int argc, char **argv) {
         bool force = false;
-        Each each = { .kind = "container", .interface = BUS_CONTAINER, .member = "Delete", .append = append, .userdata = &force };
+        Each each = { .kind = "container",
+                      .interface = BUS_CONTAINER,
+                      .member = "Delete",
+                      .append = append,
+                      .userdata = &force };
         int r;
 
         r = options_parse(ctl, "rm", &argc, &argv, on_option, &force);

@@ -16,12 +16,14 @@
 
 #include "ctl/terminal.h"
 
-#define DRAIN_QUIET_MS 100  /* how long a terminal some other process still holds must be quiet after the end */
+#define DRAIN_QUIET_MS 100 /* how long a terminal some other process still holds must be quiet after the end */
 #define WAIT_ATTEMPTS 5
 
 /** session_open() - from here on signals are caught. 0 or an exit status. */
 int session_open(Session *s) {
-        static const int forwarded[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGCONT };
+        static const int forwarded[] = {
+                SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGCONT
+        };
         sigset_t mask;
 
         (void)sigemptyset(&mask);
@@ -93,7 +95,9 @@ static int early_signals(Session *s) {
                 if (number == SIGWINCH || number == SIGCONT)
                         continue;
                 if (s->pending_signal > 0 && (number == SIGINT || number == SIGTERM || number == SIGHUP)) {
-                        (void)ctl_error(s->ctl, _("interrupted before the manager answered; see 'davitctl ps -a' for what there is"));
+                        (void)ctl_error(
+                                s->ctl,
+                                _("interrupted before the manager answered; see 'davitctl ps -a' for what there is"));
                         return 128 + number;
                 }
                 s->pending_signal = number;
@@ -151,7 +155,9 @@ static int ask_again(Session *s) {
                 if (!sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY))
                         break;
         }
-        return ctl_error(s->ctl, _("the manager was restarted and does not know the program any more; its exit status is not known"));
+        return ctl_error(
+                s->ctl,
+                _("the manager was restarted and does not know the program any more; its exit status is not known"));
 }
 
 /* Reads the one line. Returns -1 where the pipe has to be asked for again, otherwise an exit status. */
@@ -230,7 +236,8 @@ int session_run(Session *s) {
                 drain(s);
         terminal_restore();
         if (status < 0) {
-                ctl_note("\n%s", _("detached; the program runs on"));
+                (void)fputs("\r\n", stderr);
+                ctl_note("%s", _("detached; the program runs on"));
                 return EXIT_SUCCESS;
         }
         return status;

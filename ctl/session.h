@@ -7,16 +7,17 @@
 
 typedef struct Session {
         Ctl *ctl;
-        const char *path;   /* the Process object; borrowed */
+        const char *path; /* the Process object; borrowed */
         int signal_fd;
-        int exit_fd;        /* owned */
+        int exit_fd; /* owned */
         bool terminal;
         bool interactive;
         int pending_signal; /* came before there was a process */
         Stdio stdio;
 } Session;
 
-#define SESSION_INIT(c) { .ctl = (c), .signal_fd = -1, .exit_fd = -1, .stdio = STDIO_INIT }
+#define SESSION_INIT(c)                                                                                                \
+        { .ctl = (c), .signal_fd = -1, .exit_fd = -1, .stdio = STDIO_INIT }
 #define _cleanup_session_ _cleanup_(session_clear)
 
 int session_open(Session *s);
@@ -24,4 +25,3 @@ int session_call_wait(Session *s, Call *call);
 int session_terminal(Session *s, const char *path);
 int session_run(Session *s);
 void session_clear(Session *s);
-

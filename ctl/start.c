@@ -2,7 +2,8 @@
 
 /*
  * davitctl start: starts containers that exist, anew where they have run before. With -a it stays with one of them as
- * run does.
+ * run does; a container that was defined with a terminal then gets ours joined to it.
+ * The definition of a container is never changed here.
  */
 
 #include "ctl/start.h"

@@ -8,23 +8,26 @@
 #define RELAY_BUFFER 16384U
 
 typedef struct Relay {
-        int from, to;        /* -1: not in use, or closed */
-        bool close_to;       /* the end of from is passed on */
-        bool keys;           /* from is the keyboard: the detach sequence is looked for */
-        bool held;           /* ctrl-p was typed */
+        int from, to;  /* -1: not in use, or closed */
+        bool close_to; /* the end of from is passed on */
+        bool keys;     /* from is the keyboard: the detach sequence is looked for */
+        bool held;     /* ctrl-p was typed */
         bool detached;
         size_t begin, end;
         char buffer[RELAY_BUFFER];
 } Relay;
 
 typedef struct Stdio {
-        int given[3];        /* for the container; -1: none */
-        bool own[3];         /* given is our end of a pipe, to be closed once sent */
+        int given[3]; /* for the container; -1: none */
+        bool own[3];  /* given is our end of a pipe, to be closed once sent */
         Relay relays[3];
         size_t n_relays;
 } Stdio;
 
-#define STDIO_INIT { .given = { -1, -1, -1 } }
+#define STDIO_INIT                                                                                                     \
+        {                                                                                                              \
+                .given = { -1, -1, -1 }                                                                                \
+        }
 
 int stdio_prepare(Stdio *s, bool with_stdin);
 int stdio_append(Stdio *s, sd_bus_message *m);

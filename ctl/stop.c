@@ -2,7 +2,8 @@
 
 /*
  * davitctl stop and restart: asks containers to end and waits until they have; restart then starts them again. One that
- * is not running is stopped already, which is no error.
+ * is not running is stopped already, which is no error. The signal and the time are the container's own where none are
+ * given.
  */
 
 #include "ctl/each.h"
@@ -72,8 +73,12 @@ static int restarted(Ctl *ctl, const char *id, _unused_ Call *call, _unused_ voi
 static int stop(Ctl *ctl, const char *verb, int argc, char **argv) {
         Stop s = { .ctl = ctl };
         Each each = {
-                .kind = "task", .interface = BUS_TASK, .member = "Stop", .append = append,
-                .absent_ok = true, .userdata = &s,
+                .kind = "task",
+                .interface = BUS_TASK,
+                .member = "Stop",
+                .append = append,
+                .absent_ok = true,
+                .userdata = &s,
                 .answered = streq(verb, "restart") ? restarted : NULL,
         };
         int r;

@@ -3,6 +3,7 @@
 /*
  * A growing vector of strings, always NULL-terminated, as D-Bus calls and exec want them. It owns its strings. Failure
  * means that memory ran out and is told by false; the vector stays valid.
+ * An empty vector is all zeros and needs no clearing.
  */
 
 #include "ctl/ctl.h"

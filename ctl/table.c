@@ -3,6 +3,7 @@
 /*
  * Aligned columns on stdout, as wide as their widest cell; on a terminal one column gives way where the lines would be
  * too long, headings are underlined and a status coloured. Control characters in cells are made visible.
+ * A table is printed whole, once all rows are known.
  */
 
 #include "ctl/table.h"
@@ -13,7 +14,8 @@
 #define GAP 2U
 #define CUT_MIN 10U
 
-/** table_row() - appends a row, taking its cells (n_columns of them); the first row holds the headings. False: no memory. */
+/** table_row() - appends a row, taking its cells (n_columns of them); the first row holds the headings. False: no
+ * memory. */
 bool table_row(Table *table, TableColour colour, char *const *cells) {
         TableColour *colours = reallocarray(table->colours, table->n_rows + 1, sizeof(*colours));
         bool ok = colours;
@@ -97,7 +99,8 @@ void table_print(Table *table) {
                         const char *code = colours ? colour_code(table, row, i) : "";
 
                         fputs(code, stdout);
-                        print_cell(table->cells.v[row * table->n_columns + i], widths[i], table->right[i], i + 1 == table->n_columns);
+                        print_cell(table->cells.v[row * table->n_columns + i], widths[i], table->right[i],
+                                   i + 1 == table->n_columns);
                         if (*code)
                                 fputs("\033[0m", stdout);
                 }

@@ -3,6 +3,7 @@
 /*
  * The user's own terminal. Raw mode is left again however davitctl ends: at the end of a session, and by atexit() on
  * every other way out. The container never gets this terminal, only one of its own.
+ * One terminal at a time, hence the file-wide state.
  */
 
 #include "ctl/terminal.h"

@@ -3,6 +3,7 @@
 /*
  * Text for people and from people: sizes, ages and commands as davitctl prints them, sizes and numbers as users write
  * them. Pure functions; the parsers take a whole string or refuse it, they never guess at a part.
+ * Sizes are printed in units of 1000 and read in units of 1024, as users of container tools have it.
  */
 
 #include "ctl/text.h"
@@ -62,8 +63,11 @@ const char *text_size(uint64_t bytes, char ret[TEXT_SIZE_MAX]) {
                 value /= 1000;
                 unit++;
         }
-        (void)snprintf(ret, TEXT_SIZE_MAX, "%.*f %s", unit == 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2, value,
-                       units[unit]);
+        (void)snprintf(ret, TEXT_SIZE_MAX, "%.*f %s",
+                       unit == 0 || value >= 99.95 ? 0
+                       : value >= 9.995            ? 1
+                                                   : 2,
+                       value, units[unit]);
         return ret;
 }
 

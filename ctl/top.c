@@ -3,6 +3,7 @@
 /*
  * davitctl top: the processes of a container with their numbers on the host. Which they are is the manager's answer;
  * what they are is read from /proc, where a process may be gone by then and is left out.
+ * Nothing of the container's file system is read.
  */
 
 #include <fcntl.h>
@@ -72,7 +73,8 @@ static bool add_process(Table *table, uint32_t pid, const char *exec) {
                 free(command);
                 return true;
         }
-        return table_row(table, TABLE_PLAIN, (char *[]){ text_printf("%u", pid), user, strdup(*exec ? exec : "-"), command });
+        return table_row(table, TABLE_PLAIN,
+                         (char *[]){ text_printf("%u", pid), user, strdup(*exec ? exec : "-"), command });
 }
 
 static int print_table(Ctl *ctl, sd_bus_message *m) {
@@ -82,7 +84,8 @@ static int print_table(Ctl *ctl, sd_bus_message *m) {
         bool ok;
         int r;
 
-        ok = table_row(&table, TABLE_PLAIN, (char *[]){ strdup(_("PID")), strdup(_("UID")), strdup(_("EXEC")), strdup(_("COMMAND")) });
+        ok = table_row(&table, TABLE_PLAIN,
+                       (char *[]){ strdup(_("PID")), strdup(_("UID")), strdup(_("EXEC")), strdup(_("COMMAND")) });
         r = sd_bus_message_enter_container(m, 'a', "(us)");
         while (ok && r >= 0 && (r = sd_bus_message_read(m, "(us)", &pid, &exec)) > 0)
                 ok = add_process(&table, pid, exec);

@@ -2,6 +2,8 @@
 
 /*
  * davitctl version: the version of davitctl and, where it can be reached, of the manager.
+ * Asking starts the manager where it is not running; --version asks nobody.
+ * The two may differ during an upgrade, which the interface allows.
  */
 
 #include "ctl/bus.h"
@@ -36,7 +38,8 @@ int verb_version(Ctl *ctl, int argc, char **argv) {
 
         r = options_parse(ctl, "version", &argc, &argv, no_option, NULL);
         if (r == 0)
-                r = call_simple(ctl, &call, BUS_PATH, "org.freedesktop.DBus.Properties", "Get", "ss", BUS_MANAGER, "Version");
+                r = call_simple(ctl, &call, BUS_PATH, "org.freedesktop.DBus.Properties", "Get", "ss", BUS_MANAGER,
+                                "Version");
         if (r == 0)
                 r = call_wait(ctl, &call);
         if (r != 0)

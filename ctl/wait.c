@@ -2,7 +2,8 @@
 
 /*
  * davitctl wait: waits until containers have ended and prints the exit status of each, in the order they were named.
- * Its own exit status says only whether that worked.
+ * Its own exit status says only whether that worked. A container that has ended already is answered at once, also after
+ * the manager was restarted.
  */
 
 #include "ctl/each.h"

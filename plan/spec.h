@@ -10,6 +10,12 @@ typedef struct SpecMount {
         const char *type, *source, *target, *options; /* options: comma-separated, may be NULL */
 } SpecMount;
 
+#define SPEC_DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+/* Annotations with a meaning here, matched exactly; an image's labels never become annotations. */
+#define SPEC_ANNOTATION_SECCOMP "org.davit.seccomp" /* "default": the built-in profile; looked at only without linux.seccomp */
+#define SPEC_ANNOTATION_STOP_SIGNAL "org.opencontainers.image.stopSignal"
+
 /* What a caller asks for; NULL, 0 and FALSE mean "as the image or the default has it". Everything is borrowed. */
 typedef struct SpecOptions {
         const char *const *command;    /* replaces Cmd */
@@ -36,6 +42,7 @@ JsonNode *spec_default_new(void);
 gboolean spec_apply_image(JsonNode *spec, JsonObject *image_config, const SpecOptions *options, GError **error);
 gboolean spec_apply_options(JsonNode *spec, const SpecOptions *options, GError **error);
 JsonNode *spec_parse(const char *text, gsize size, GError **error); /* bounded depth and size, duplicate keys refused */
+JsonNode *spec_copy(JsonNode *spec); /* deep */
 char *spec_to_string(JsonNode *spec);
 JsonNode *spec_merge_patch(JsonNode *target, JsonNode *patch); /* RFC 7386; returns a new tree */
 JsonNode *spec_exec_process(JsonNode *spec, const SpecOptions *options, GError **error); /* a "process" object: the container's, with args replaced and options applied */

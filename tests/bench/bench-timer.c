@@ -10,8 +10,9 @@
  *
  * bench-timer [-n RUNS] [-g GAP_USEC] [-s FIRST] [-e STDERR_FILE] [-c CPUACCT_FILE] -- COMMAND [ARGUMENT...]
  *
- * GAP_USEC passes before every run. "%n" in an argument becomes the number of the run, counted from FIRST. Output: one line "run WALL_NSEC USER_USEC
- * SYSTEM_USEC STATUS" a run, then "cpu NSEC": what the counter in CPUACCT_FILE grew by from the first run to the end.
+ * GAP_USEC passes before every run. "%n" in an argument becomes the number of the run, counted from FIRST. Output: one
+ * line "run WALL_NSEC USER_USEC SYSTEM_USEC STATUS" a run, then "cpu NSEC": what the counter in CPUACCT_FILE grew by
+ * from the first run to the end.
  */
 
 #include <fcntl.h>
@@ -42,6 +43,10 @@ static uint64_t now_nsec(void) {
 
         (void)clock_gettime(CLOCK_MONOTONIC, &ts);
         return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+static unsigned long long usec(const struct timeval *tv) {
+        return (unsigned long long)tv->tv_sec * USEC_PER_SEC + (unsigned long long)tv->tv_usec;
 }
 
 static void pause_usec(unsigned long usec) {
@@ -126,10 +131,8 @@ static int run_once(const struct options *options, posix_spawn_file_actions_t *a
                 while (wait4(pid, &status, 0, &usage) < 0 && errno == EINTR)
                         ;
                 end = now_nsec();
-                printf("run %llu %llu %llu %d\n", (unsigned long long)(end - start),
-                       (unsigned long long)usage.ru_utime.tv_sec * 1000000ULL + (unsigned long long)usage.ru_utime.tv_usec,
-                       (unsigned long long)usage.ru_stime.tv_sec * 1000000ULL + (unsigned long long)usage.ru_stime.tv_usec,
-                       WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+                printf("run %llu %llu %llu %d\n", (unsigned long long)(end - start), usec(&usage.ru_utime),
+                       usec(&usage.ru_stime), WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
         }
         free_all(command);
         return r;

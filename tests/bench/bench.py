@@ -39,7 +39,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, help="rounds of runs and execs")
     parser.add_argument("--batch", type=int, default=5, help="runs of a tool in a round (default: %(default)s)")
     parser.add_argument("--density", type=int, metavar="N", help="idle containers to start (0: none)")
-    parser.add_argument("--archive", help="OCI archive to import (default: the Debian image quickstart made)")
+    parser.add_argument("--archive", default="/var/cache/davit-quickstart/debian.oci.tar",
+                        help="OCI archive to import (default: the Debian image quickstart made, %(default)s)")
     parser.add_argument("--work", help="directory on a real file system (default: one below /var/lib)")
     parser.add_argument("--loop", help="directory for the file of the loop file system (default: the work directory)")
     options = parser.parse_args()
@@ -101,11 +102,10 @@ def measure_all(options, timer, tools):
 
 
 def import_part(options, davit, ctr):
-    archive = options.archive
-    if not archive or not os.path.exists(archive):
-        note(f"import: no image archive{' ' + archive if archive else ''}; --archive names one")
+    if not os.path.exists(options.archive):
+        note(f"import: {options.archive} does not exist; --archive names another")
         return {}
-    return import_rows(davit, ctr, archive, options.loop or options.work, 1 if options.quick else 5, 2 << 30, note)
+    return import_rows(davit, ctr, options.archive, options.loop or options.work, 1 if options.quick else 5, 2 << 30, note)
 
 
 def machine():

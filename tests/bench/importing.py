@@ -64,7 +64,7 @@ def _measure(command, directory):
 
 
 def _import_davit(davit, archive, image, size):
-    call(["systemctl", "stop", UNIT])
+    _stop_davit()
     try:
         with LoopFs(image, DAVIT_ROOT, size):
             os.chmod(DAVIT_ROOT, 0o700)
@@ -80,8 +80,9 @@ def _import_davit(davit, archive, image, size):
 
 
 def _stop_davit():
-    """Everything that may hold the file system: the manager, the workers, the launcher."""
-    call(["systemctl", "stop", UNIT, "davit-store.socket", "davit-store@*.service", "davit-launcher.service"])
+    """Everything that may hold the file system, in a mount namespace of its own: manager, workers, launcher."""
+    call(["systemctl", "stop", UNIT, "davit-store.socket", "davit-store@*.service", "davit-launcher.socket",
+          "davit-launcher.service"])
 
 
 def _import_ctr(ctr, archive, image, size):

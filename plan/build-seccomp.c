@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * linux.seccomp, or the built-in profile where an annotation names it, as a program in the plan.
+ *
+ * Programs are cached by a hash over everything they depend on, so a usual start compiles nothing.
+ * COMPILER_VERSION is part of that hash: programs on disk may be of an older davitd.
+ */
+
+#include <linux/filter.h>
+#include <string.h>
+
+#include "plan/build-internal.h"
+#include "plan/seccomp.h"
+#include "plan/spec.h"
+
+#define COMPILER_VERSION 1
+
+static void hash_node(GChecksum *checksum, JsonNode *node);
+
+static void hash_object(GChecksum *checksum, JsonObject *object) {
+        JsonObjectIter iter;
+        const char *key;
+        JsonNode *value;
+
+        json_object_iter_init_ordered(&iter, object);
+        while (json_object_iter_next_ordered(&iter, &key, &value)) {
+                g_checksum_update(checksum, (const guchar *)key, (gssize)strlen(key) + 1);
+                hash_node(checksum, value);
+        }
+}
+
+/* Every value is preceded by its kind and ended, so that different trees never hash the same bytes. */
+static void hash_node(GChecksum *checksum, JsonNode *node) {
+        gint64 number = 0;
+
+        if (JSON_NODE_HOLDS_OBJECT(node)) {
+                g_checksum_update(checksum, (const guchar *)"{", 1);
+                hash_object(checksum, json_node_get_object(node));
+                g_checksum_update(checksum, (const guchar *)"}", 1);
+        } else if (JSON_NODE_HOLDS_ARRAY(node)) {
+                JsonArray *array = json_node_get_array(node);
+
+                g_checksum_update(checksum, (const guchar *)"[", 1);
+                for (guint i = 0; i < json_array_get_length(array); i++)
+                        hash_node(checksum, json_array_get_element(array, i));
+                g_checksum_update(checksum, (const guchar *)"]", 1);
+        } else if (JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_STRING) {
+                const char *s = json_node_get_string(node);
+
+                g_checksum_update(checksum, (const guchar *)"\"", 1);
+                g_checksum_update(checksum, (const guchar *)s, (gssize)strlen(s) + 1);
+        } else {
+                gboolean is_int = node_int(node, &number);
+
+                g_checksum_update(checksum, (const guchar *)(is_int ? "i" : "n"), 1);
+                g_checksum_update(checksum, (const guchar *)&number, sizeof(number));
+        }
+}
+
+static gboolean append_program(Build *b, GBytes *program, struct plan_seccomp *ret) {
+        gsize size;
+        gconstpointer data = g_bytes_get_data(program, &size);
+
+        ret->program = writer_array(&b->writer, data, size / sizeof(struct sock_filter), sizeof(struct sock_filter));
+        return TRUE;
+}
+
+/* Takes the program of a profile from the cache or compiles it; flags come from the profile when compiled, so parse
+ * first. */
+static gboolean build_program(Build *b, const SeccompProfile *profile, const char *key, struct plan_seccomp *ret,
+                              GError **error) {
+        g_autoptr(GBytes) program = seccomp_cache_get(key, b->context->cache_dir);
+
+        if (!program) {
+                program = seccomp_compile(profile, error);
+                if (!program)
+                        return FALSE;
+                seccomp_cache_put(key, b->context->cache_dir, program);
+        }
+        ret->flags = profile->flags;
+        return append_program(b, program, ret);
+}
+
+static gboolean build_given(Build *b, JsonObject *object, GError **error) {
+        g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
+        g_auto(SeccompProfile) profile = {};
+        g_autofree char *key = NULL;
+
+        if (!seccomp_profile_parse(&profile, object, "linux.seccomp.", error))
+                return FALSE;
+        hash_object(checksum, object);
+        key = g_strdup_printf("%d-%s", COMPILER_VERSION, g_checksum_get_string(checksum));
+        return build_program(b, &profile, key, &b->plan.seccomp, error);
+}
+
+static gboolean build_default(Build *b, GError **error) {
+        g_auto(SeccompProfile) profile = {};
+        g_autoptr(GBytes) program = NULL;
+        char key[48];
+        guint64 bounding;
+
+        if (!build_capabilities(b, &bounding, error))
+                return FALSE;
+        g_snprintf(key, sizeof(key), "%d-default-%" G_GINT64_MODIFIER "x", COMPILER_VERSION, bounding);
+        program = seccomp_cache_get(key, b->context->cache_dir);
+        if (program)
+                return append_program(b, program, &b->plan.seccomp);
+        seccomp_profile_default(&profile, bounding);
+        return build_program(b, &profile, key, &b->plan.seccomp, error);
+}
+
+/** build_seccomp() - Section "Seccomp". */
+gboolean build_seccomp(Build *b, GError **error) {
+        JsonObject *object = NULL, *annotations = NULL;
+        const char *name = NULL;
+
+        if (!field_object(b->linux_, "linux.", "seccomp", &object, error) ||
+            !field_object(b->root, "", "annotations", &annotations, error) ||
+            !field_string(annotations, "annotations.", SPEC_ANNOTATION_SECCOMP, &name, error))
+                return FALSE;
+        if (object)
+                return build_given(b, object, error);
+        if (!name || !*name || g_str_equal(name, "unconfined"))
+                return TRUE;
+        if (!g_str_equal(name, "default"))
+                return plan_fail(error, PLAN_ERROR_INVALID,
+                                 "annotations." SPEC_ANNOTATION_SECCOMP ": unknown profile \"%s\"", name);
+        return build_default(b, error);
+}
