@@ -3,7 +3,7 @@
 /*
  * What images ask of the store: imports and removals, and the order between them.
  *
- * An import runs as a job in a worker of its own, any number at a time. A removal hands the worker every chain that is
+ * An import runs as a job in a worker of its own, a handful at a time. A removal hands the worker every chain that is
  * still used and lets it drop the rest, so it must not run beside an import, whose chains are in no record yet: a
  * removal waits until no import runs, and imports that come while it runs wait for it. Who is running or waiting is
  * kept here; a manager that ends closes the connections, which stops the workers.
@@ -22,6 +22,9 @@
 #include "daemon/store-client.h"
 #include "shared/log.h"
 #include "shared/macros.h"
+
+/* Workers at a time: more would only take memory from each other, and the socket has a limit of its own. */
+#define IMPORTS_MAX 8U
 
 typedef struct Import {
         ImageStore *store;
@@ -125,6 +128,14 @@ static void removal_answer(Removal *r, const sd_bus_error *error) {
         }
 }
 
+/* The last removal of a namespace takes the directory of the notes with it. */
+static void removal_note_remove(ImageStore *s, const char *ns, const char *name) {
+        g_autofree char *dir = g_strdup_printf("namespaces/%s/" IMAGE_REMOVALS_KIND, ns);
+
+        (void)record_remove(s->m->state_fd, ns, IMAGE_REMOVALS_KIND, name, false);
+        (void)unlinkat(s->m->state_fd, dir, AT_REMOVEDIR);
+}
+
 /* The name means something again: what is still to be removed under it must stay. */
 static void removals_forget(ImageStore *s, const char *ns, const char *name) {
         GList *next;
@@ -139,7 +150,7 @@ static void removals_forget(ImageStore *s, const char *ns, const char *name) {
                 g_queue_delete_link(&s->waiting_removals, l);
                 removal_free(r);
         }
-        (void)record_remove(s->m->state_fd, ns, IMAGE_REMOVALS_KIND, name, false);
+        removal_note_remove(s, ns, name);
 }
 
 /* The worker has committed; now the records. */
@@ -225,6 +236,10 @@ static void import_cancel(Job *job, void *userdata) {
         (void)job_finish_cancelled(job);
 }
 
+static bool import_may_start(ImageStore *s) {
+        return !s->removal && s->running_imports.length < IMPORTS_MAX;
+}
+
 static int import_start(Import *i, sd_bus_error *error) {
         static const StoreHandlers handlers = { import_progress, import_done };
         int r;
@@ -270,7 +285,7 @@ int image_import_begin(ImageStore *s, const char *ns, int archive, const ImportO
         i->archive = fcntl(archive, F_DUPFD_CLOEXEC, 3);
         if (i->archive < 0)
                 r = error_set_errno(error, -errno, "Cannot keep the archive's descriptor");
-        else if (s->removal)
+        else if (!import_may_start(s))
                 g_queue_push_tail(&s->waiting_imports, i);
         else
                 r = import_start(i, error);
@@ -321,7 +336,7 @@ static void removal_end(Removal *r, const sd_bus_error *error) {
         if (error)
                 log_warning("Space of image %s in namespace %s is not freed: %s", r->name, r->ns, error->message);
         else
-                (void)record_remove(s->m->state_fd, r->ns, IMAGE_REMOVALS_KIND, r->name, false);
+                removal_note_remove(s, r->ns, r->name);
         removal_answer(r, error);
         s->removal = NULL;
         removal_free(r);
@@ -406,7 +421,7 @@ void image_store_start(ImageStore *s, unsigned n_broken) {
 static void pump(ImageStore *s) {
         Import *i;
 
-        while (!s->removal && (i = g_queue_pop_head(&s->waiting_imports))) {
+        while (import_may_start(s) && (i = g_queue_pop_head(&s->waiting_imports))) {
                 _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
 
                 if (import_start(i, &error) >= 0)

@@ -36,6 +36,8 @@
 #define FS "fs"
 #define WORK "work"
 #define DIR_TRIES 8
+/* Set-id bits mean nothing to a root directory, and the manager's unit may not set them. */
+#define ROOT_MODE_MASK 01777
 
 static void snapshot_free(void *p) {
         Snapshot *s = p;
@@ -153,7 +155,7 @@ static int make_content(int snapshots_fd, const char *name, const ImageRecord *r
         fd = openat(snapshots_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
                 return -errno;
-        r = make_dir(fd, FS, record ? record->root_mode : 0755, record ? record->root_uid : 0,
+        r = make_dir(fd, FS, record ? record->root_mode & ROOT_MODE_MASK : 0755, record ? record->root_uid : 0,
                      record ? record->root_gid : 0);
         if (r >= 0)
                 r = make_dir(fd, WORK, 0700, 0, 0);
