@@ -357,6 +357,12 @@ def read_exit(fd, timeout=TIMEOUT):
     return Exit(*data.decode().split())
 
 
+def select_exit(fd, timeout):
+    """Whether an exit descriptor has something to read within this time."""
+    import select
+    return bool(select.select([fd], [], [], timeout)[0])
+
+
 def run_container(command, id="", image="", namespace="", fds=(), **opts):
     """Manager.Run of the busybox directory, unless an image, Rootfs or Spec says something else.
 

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The XML contract and the running daemon say the same, in both directions, for every kind of object."""
+
+import xml.etree.ElementTree as ElementTree
+
+import davit
+
+CONTRACT = "/usr/share/dbus-1/interfaces/org.davit.Davit1.xml"
+EMITS = "org.freedesktop.DBus.Property.EmitsChangedSignal"
+
+
+def interfaces(root):
+    """Interface -> {member: everything about it that a client can rely on}."""
+    found = {}
+    for interface in root.iter("interface"):
+        members = found.setdefault(interface.get("name"), {})
+        for member in interface:
+            if member.tag not in ("method", "signal", "property"):
+                continue
+            arguments = tuple((a.get("name"), a.get("type"), a.get("direction") or ("out" if member.tag == "signal" else "in"))
+                              for a in member.findall("arg"))
+            emits = {a.get("name"): a.get("value") for a in member.findall("annotation")}.get(EMITS, "true")
+            members[member.get("name")] = (member.tag, member.get("type"), member.get("access"), arguments,
+                                           emits if member.tag == "property" else None)
+    return {name: members for name, members in found.items() if name.startswith(davit.NAME)}
+
+
+def introspect(path):
+    xml = davit.call_on(davit.NAME, path, "org.freedesktop.DBus.Introspectable", "Introspect")[0]
+    return interfaces(ElementTree.fromstring(xml))
+
+
+class Contract(davit.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.contract = interfaces(ElementTree.parse(CONTRACT).getroot())
+
+    def compare(self, path, *names):
+        """The object has these interfaces of ours, whole, and no others."""
+        shown = introspect(path)
+        self.assertEqual(set(shown), {f"{davit.NAME}.{n}" for n in names})
+        for name in shown:
+            self.assertEqual(shown[name], self.contract[name], name)
+            for member, (tag, kind, *_) in shown[name].items():
+                if tag == "property":
+                    value = davit.call_on(davit.NAME, path, "org.freedesktop.DBus.Properties", "Get", "(ss)", (name, member))
+                    self.assertEqual(len(value), 1, f"{member} {kind}")
+
+    def test_manager(self):
+        self.compare(davit.ROOT, "Manager")
+
+    def test_namespace(self):
+        davit.manager("CreateNamespace", "(sa{ss})", "contract", {}) if not self.has_namespace("contract") else None
+        path = f"{davit.ROOT}/ns/contract"
+        self.compare(path, "Namespace")
+        davit.call(path, "Namespace.Delete")
+
+    def has_namespace(self, name):
+        return any(n[0] == name for n in davit.manager("ListNamespaces"))
+
+    def test_container_task_and_exec(self):
+        id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("contract"))
+        self.addCleanup(davit.remove_container, id)
+        self.compare(davit.manager("GetContainer", "(ss)", "", id), "Container")
+        self.compare(task, "Task", "Process")
+        _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
+        self.compare(process, "Process")
+
+    def test_image_and_job(self):
+        with davit.Signals("Manager.JobRemoved"):
+            davit.busybox_image()
+        self.compare(davit.manager("GetImage", "(ss)", "", "busybox:latest"), "Image")
+
+    def test_snapshot(self):
+        davit.busybox_image()
+        id, _ = davit.create_container(["true"], id=davit.unique("contract"), image="busybox:latest")
+        self.addCleanup(davit.remove_container, id)
+        snapshots = [s for s in davit.manager("ListSnapshots", "(sa{sv})", "", {})]
+        self.assertTrue(snapshots)
+        self.compare(snapshots[0][-1], "Snapshot")
+
+    def test_every_interface_is_compared(self):
+        self.assertEqual(set(self.contract), {f"{davit.NAME}.{n}" for n in (
+            "Manager", "Namespace", "Container", "Task", "Process", "Image", "Snapshot", "Job")})
+
+    def test_object_manager_knows_every_object(self):
+        id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("contract"))
+        self.addCleanup(davit.remove_container, id)
+        objects = davit.managed_objects()
+        container = davit.manager("GetContainer", "(ss)", "", id)
+        self.assertIn(container, objects)
+        self.assertIn(task, objects)
+        self.assertEqual(objects[container][f"{davit.NAME}.Container"]["Id"], id)
+        self.assertEqual(set(objects[task]) & {f"{davit.NAME}.Task", f"{davit.NAME}.Process"},
+                         {f"{davit.NAME}.Task", f"{davit.NAME}.Process"})
+
+    def test_unknown_options_are_refused_by_name(self):
+        gvariant = davit.GLib.Variant("s", "x")
+        id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("contract"))
+        self.addCleanup(davit.remove_container, id)
+        container = davit.manager("GetContainer", "(ss)", "", id)
+        unknown = {"NoSuchOption": gvariant}
+        for method, signature, arguments in (
+                ("Manager.CreateContainer", "(sssasa{sv})", ("", "", "", ["true"], unknown)),
+                ("Manager.Run", "(sssasa{sv})", ("", "", "", ["true"], unknown)),
+                ("Manager.ListContainers", "(sa{sv})", ("", unknown)),
+                ("Manager.ListTasks", "(sa{sv})", ("", unknown)),
+                ("Manager.ListImages", "(sa{sv})", ("", unknown)),
+                ("Manager.ListSnapshots", "(sa{sv})", ("", unknown))):
+            with self.subTest(method):
+                self.assertError("InvalidArgument", davit.call, davit.ROOT, method, signature, *arguments, contains="NoSuchOption")
+        for path, method, signature, arguments in (
+                (container, "Container.CreateTask", "(a{sv})", (unknown,)),
+                (container, "Container.Start", "(a{sv})", (unknown,)),
+                (container, "Container.Update", "(a{sv})", (unknown,)),
+                (container, "Container.Delete", "(a{sv})", (unknown,)),
+                (task, "Task.Stop", "(a{sv})", (unknown,)),
+                (task, "Task.Exec", "(sasa{sv})", ("", ["true"], unknown)),
+                (task, "Process.Delete", "(a{sv})", (unknown,))):
+            with self.subTest(method):
+                self.assertError("InvalidArgument", davit.call, path, method, signature, *arguments, contains="NoSuchOption")
+
+    def test_options_of_a_wrong_type_are_refused_by_name(self):
+        for key in ("Rootfs", "Env", "MemoryMax", "Terminal", "Labels", "Mounts"):
+            with self.subTest(key):
+                wrong = {key: davit.GLib.Variant("d", 1.5)}
+                self.assertError("InvalidArgument", davit.manager, "CreateContainer", "(sssasa{sv})", "", "", "", ["true"], wrong,
+                                 contains=key)
+
+    def test_ids_are_validated(self):
+        for bad in ("../x", "a/b", ".", "..", "-x", "a b", "x" * 65, "ü", "a\nb", "%n"):
+            with self.subTest(id=bad):
+                self.assertError("InvalidArgument", davit.create_container, ["true"], id=bad)
+            with self.subTest(namespace=bad):
+                self.assertError("InvalidArgument", davit.create_container, ["true"], namespace=bad)

@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A container's life through the bus: every step, every way to end, and what is told about it."""
+
+import os
+import time
+
+import davit
+
+
+class Life(davit.TestCase):
+    def setUp(self):
+        self.leaks()
+
+    def run_one(self, command, **opts):
+        """A running container that goes with the test: (id, task, pid, exit fd)."""
+        id = opts.pop("id", None) or davit.unique("life")
+        result = davit.run_container(command, id=id, **opts)
+        self.addCleanup(davit.remove_container, id, opts.get("namespace", ""))
+        return result
+
+    # --- steps ---
+
+    def test_create_then_start(self):
+        id, container = davit.create_container(["sh", "-c", "exit 42"], id=davit.unique("life"))
+        self.addCleanup(davit.remove_container, id)
+        task, pid = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+        self.assertEqual(davit.get(task, "Process.Status"), "created")
+        self.assertEqual(davit.get(task, "Process.Pid"), pid)
+        # Namespaces exist before the program runs, so that a network can be attached.
+        self.assertNotEqual(os.readlink(f"/proc/{pid}/ns/net"), os.readlink("/proc/self/ns/net"))
+        davit.call(task, "Process.Start")
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (42, "exited"))
+        self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", {})[:2], (42, "exited"))
+        davit.call(container, "Container.Delete", "(a{sv})", {})
+        self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", id)
+
+    def test_start_twice_is_refused(self):
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        self.assertError("FailedPrecondition", davit.call, task, "Process.Start")
+
+    def test_second_task_is_refused(self):
+        id, _, _, _ = self.run_one(["sleep", "1000"])
+        container = davit.manager("GetContainer", "(ss)", "", id)
+        error = None
+        try:
+            davit.call(container, "Container.CreateTask", "(a{sv})", {})
+        except davit.DavitError as caught:
+            error = caught.name
+        self.assertIn(error, ("AlreadyExists", "FailedPrecondition"))
+
+    def test_restart_of_a_kept_container(self):
+        id, container = davit.create_container(["sh", "-c", "exit 5"], id=davit.unique("life"))
+        self.addCleanup(davit.remove_container, id)
+        for _ in range(3):
+            task, _, end = davit.call(container, "Container.Start", "(a{sv})", {})
+            self.assertEqual(davit.read_exit(end), (5, "exited"))
+            davit.call(task, "Process.Delete", "(a{sv})", {})
+
+    def test_duplicate_id(self):
+        id, _, _, _ = self.run_one(["sleep", "1000"])
+        self.assertError("AlreadyExists", davit.create_container, ["true"], id=id, contains=id)
+
+    def test_same_id_in_another_namespace(self):
+        id, one, _, _ = self.run_one(["sleep", "1000"])
+        _, two, _, _ = self.run_one(["sleep", "1000"], id=id, namespace="other")
+        self.assertNotEqual(one, two)
+        self.assertEqual(davit.get(two, "Task.Scope"), davit.get(one, "Task.Scope").replace("default", "other", 1))
+        davit.remove_container(id, "other")
+        self.assertEqual(davit.get(one, "Process.Status"), "running")
+
+    def test_chosen_id(self):
+        id, task, _, end = davit.run_container(["true"], AutoRemove="container")
+        self.assertTrue(id)
+        self.assertEqual(davit.read_exit(end), (0, "exited"))
+        davit.wait_until(lambda: not [c for c in davit.manager("ListContainers", "(sa{sv})", "", davit.options(Id=[id]))])
+
+    # --- ends ---
+
+    def test_exit_statuses(self):
+        for status in (0, 1, 42, 255):
+            self.assertEqual(davit.output_of(["sh", "-c", f"exit {status}"])[1], (status, "exited"))
+
+    def test_kill_by_signal(self):
+        for word, number in (("KILL", 9), ("SIGTERM", 15), ("10", 10)):
+            _, task, _, end = self.run_one(["sleep", "1000"], SpecPatch='{"process":{"args":["sh","-c","exec sleep 1000"]}}')
+            davit.call(task, "Process.Kill", "(s)", word)
+            if number != 9 and not davit.select_exit(end, 1):
+                # The first process of a pid namespace has no default actions; the kernel drops the signal.
+                davit.call(task, "Process.Kill", "(s)", "KILL")
+                number = 9
+            self.assertEqual(davit.read_exit(end), (128 + number, "signalled"))
+
+    def test_unknown_signal(self):
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        self.assertError("InvalidArgument", davit.call, task, "Process.Kill", "(s)", "NOSUCH", contains="NOSUCH")
+
+    def test_signal_reaches_a_handler(self):
+        _, task, _, end = self.run_one(["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done"])
+        davit.wait_until(lambda: davit.get(task, "Process.Status") == "running")
+        time.sleep(0.2)  # the shell sets its trap after it has been executed, which nothing announces
+        davit.call(task, "Process.Kill", "(s)", "TERM")
+        self.assertEqual(davit.read_exit(end), (9, "exited"))
+
+    def test_stop_kills_after_the_timeout(self):
+        _, task, _, end = self.run_one(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
+        begun = time.monotonic()
+        davit.call(task, "Task.Stop", "(a{sv})", davit.options(TimeoutUSec=500000))
+        self.assertLess(time.monotonic() - begun, 5)
+        self.assertEqual(davit.read_exit(end), (137, "signalled"))
+
+    def test_stop_without_force_times_out(self):
+        _, task, _, _ = self.run_one(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
+        self.assertError("StopTimeout", davit.call, task, "Task.Stop", "(a{sv})", davit.options(TimeoutUSec=200000, Force=False))
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+
+    def test_stop_of_a_stopped_task(self):
+        _, task, _, end = self.run_one(["true"])
+        davit.read_exit(end)
+        davit.call(task, "Task.Stop", "(a{sv})", {})
+
+    def test_stop_as_a_job(self):
+        _, task, _, _ = self.run_one(["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"])
+        job = davit.call(task, "Task.BeginStop", "(a{sv})", davit.options(TimeoutUSec=5000000))
+        davit.call(job, "Job.Wait")
+        self.assertEqual(davit.get(task, "Process.Status"), "stopped")
+
+    def test_kill_all(self):
+        _, task, _, end = self.run_one(["sh", "-c", "sleep 1000 & sleep 1000 & wait"])
+        davit.wait_until(lambda: len(davit.call(task, "Task.ListProcesses")) == 3)
+        davit.call(task, "Task.KillAll", "(s)", "KILL")
+        self.assertEqual(davit.read_exit(end), (137, "signalled"))
+
+    def test_systemctl_stop(self):
+        id, task, _, end = self.run_one(["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.05; done"])
+        time.sleep(0.2)  # see test_signal_reaches_a_handler
+        davit.systemctl("stop", davit.get(task, "Task.Scope"))
+        self.assertEqual(davit.read_exit(end), (7, "exited"))
+        self.assertEqual(davit.get(task, "Process.ExitStatus"), 7)
+
+    def test_orphans_end_with_the_first_process(self):
+        id, _, _, end = self.run_one(["sh", "-c", "(setsid sleep 1000 &) ; exit 3"])
+        self.assertEqual(davit.read_exit(end), (3, "exited"))
+        davit.wait_until(lambda: not davit.unit_exists(f"davit-default-{id}.scope"), what="the scope to go")
+
+    def test_delete_of_a_running_task_is_refused(self):
+        id, task, _, _ = self.run_one(["sleep", "1000"])
+        self.assertError("FailedPrecondition", davit.call, task, "Process.Delete", "(a{sv})", {})
+        self.assertError("FailedPrecondition", davit.call, davit.manager("GetContainer", "(ss)", "", id), "Container.Delete",
+                         "(a{sv})", {})
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+
+    def test_pause_and_resume(self):
+        _, task, pid, _ = self.run_one(["sleep", "1000"])
+        davit.call(task, "Task.Pause")
+        self.assertEqual(davit.get(task, "Process.Status"), "paused")
+        davit.call(task, "Task.Resume")
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+
+    def test_force_delete_of_a_paused_container(self):
+        id, task, _, _ = self.run_one(["sleep", "1000"])
+        davit.call(task, "Task.Pause")
+        davit.call(davit.manager("GetContainer", "(ss)", "", id), "Container.Delete", "(a{sv})", davit.options(Force=True))
+
+    # --- what is told ---
+
+    def test_wait_answers_many_and_late(self):
+        _, task, _, end = self.run_one(["sh", "-c", "exit 11"])
+        davit.read_exit(end)
+        for _ in range(3):
+            self.assertEqual(davit.call(task, "Process.Wait")[:2], (11, "exited"))
+        self.assertEqual(davit.read_exit(davit.call(task, "Process.WaitFD")), (11, "exited"))
+
+    def test_signals_of_a_life(self):
+        with davit.Signals(interface="org.freedesktop.DBus.ObjectManager") as objects, davit.Signals("Process.Exited") as exits, \
+                davit.Signals(interface="org.freedesktop.DBus.Properties", signal_name=None) as changes:
+            id, task, _, end = self.run_one(["sh", "-c", "exit 4"])
+            davit.read_exit(end)
+            _, _, body = exits.wait(lambda path, *_: path == task)
+            self.assertEqual(body[:2], (4, "exited"))
+            objects.wait(lambda _, member, body: member == "InterfacesAdded" and body[0] == task)
+            changes.wait(lambda path, _, body: path == task and body[1].get("Status") == "stopped")
+            davit.call(task, "Process.Delete", "(a{sv})", {})
+            objects.wait(lambda _, member, body: member == "InterfacesRemoved" and body[0] == task)
+
+    def test_properties(self):
+        before = time.time()
+        id, task, pid, _ = self.run_one(["sleep", "1000"], Labels={"a": "b"})
+        shown = davit.get_all(task, "Process")
+        self.assertEqual((shown["Pid"], shown["Status"], shown["ExitKind"], shown["ExecId"]), (pid, "running", "", ""))
+        self.assertEqual(shown["Command"], ["sleep", "1000"])
+        self.assertAlmostEqual(shown["StartedAt"] / 1e6, before, delta=10)
+        container = davit.get_all(davit.manager("GetContainer", "(ss)", "", id), "Container")
+        self.assertEqual((container["Id"], container["Namespace"], container["Labels"], container["CreatedBy"]),
+                         (id, "default", {"a": "b"}, 0))
+        self.assertEqual(davit.get(task, "Task.Scope"), "davit-default-" + id.replace("-", "\\x2d") + ".scope"
+                         if "\\x2d" in davit.get(task, "Task.Scope") else f"davit-default-{id}.scope")
+
+    def test_lists_are_filtered_on_the_server(self):
+        mark = davit.unique("mark")
+        ids = [self.run_one(["sleep", "1000"], Labels={"set": mark, "n": str(i)})[0] for i in range(3)]
+        listed = davit.manager("ListContainers", "(sa{sv})", "", davit.options(Label=[f"set={mark}"]))
+        self.assertEqual({c[1] for c in listed}, set(ids))
+        listed = davit.manager("ListContainers", "(sa{sv})", "", davit.options(Label=[f"set={mark}", "n=1"]))
+        self.assertEqual([c[1] for c in listed], [ids[1]])
+        tasks = davit.manager("ListTasks", "(sa{sv})", "", davit.options(Id=ids[:2], Status=["running"]))
+        self.assertEqual({t[1] for t in tasks}, set(ids[:2]))
+        self.assertEqual(davit.manager("ListTasks", "(sa{sv})", "", davit.options(Label=[f"set={mark}"], Status=["stopped"])), [])
+        everywhere = davit.manager("ListTasks", "(sa{sv})", "*", davit.options(Label=[f"set={mark}"]))
+        self.assertEqual(len(everywhere), 3)
+
+    def test_labels_change_while_it_runs(self):
+        id, _, _, _ = self.run_one(["sleep", "1000"], Labels={"old": "1"})
+        container = davit.manager("GetContainer", "(ss)", "", id)
+        davit.call(container, "Container.SetLabels", "(a{ss})", {"new": "2"})
+        self.assertEqual(davit.get(container, "Container.Labels"), {"new": "2"})
+
+    # --- execs ---
+
+    def test_exec(self):
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        reader, writer = os.pipe()
+        _, process, pid, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sh", "-c", "echo hi; exit 6"],
+                                          davit.options(Stdout=0), fds=[writer])
+        os.close(writer)
+        with os.fdopen(reader) as out:
+            self.assertEqual(out.read(), "hi\n")
+        self.assertEqual(davit.read_exit(end), (6, "exited"))
+        self.assertEqual(davit.call(process, "Process.Delete", "(a{sv})", {})[:2], (6, "exited"))
+
+    def test_exec_joins_every_namespace(self):
+        _, task, pid, _ = self.run_one(["sleep", "1000"])
+        _, process, other, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
+        for name in os.listdir(f"/proc/{pid}/ns"):
+            if name not in ("cgroup", "pid_for_children", "time_for_children"):
+                self.assertEqual(os.readlink(f"/proc/{pid}/ns/{name}"), os.readlink(f"/proc/{other}/ns/{name}"), name)
+        davit.call(process, "Process.Kill", "(s)", "KILL")
+
+    def test_exec_ids(self):
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        davit.call(task, "Task.Exec", "(sasa{sv})", "mine", ["true"], {})
+        self.assertError("AlreadyExists", davit.call, task, "Task.Exec", "(sasa{sv})", "mine", ["true"], {})
+        self.assertError("InvalidArgument", davit.call, task, "Task.Exec", "(sasa{sv})", "../x", ["true"], {})
+
+    def test_execs_end_with_the_task(self):
+        _, task, _, end = self.run_one(["sleep", "1000"])
+        _, process, _, exec_end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
+        davit.call(task, "Process.Kill", "(s)", "KILL")
+        self.assertEqual(davit.read_exit(end), (137, "signalled"))
+        self.assertEqual(davit.read_exit(exec_end), (137, "signalled"))
+
+    def test_exec_in_a_stopped_task(self):
+        _, task, _, end = self.run_one(["true"])
+        davit.read_exit(end)
+        self.assertError("FailedPrecondition", davit.call, task, "Task.ExecStart", "(sasa{sv})", "", ["true"], {})
+
+    def test_a_hundred_execs_lose_no_status(self):
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        for i in range(100):
+            _, process, _, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sh", "-c", f"exit {i}"],
+                                            davit.options(AutoRemove=True))
+            self.assertEqual(davit.read_exit(end), (i, "exited"))
+
+
+class Streams(davit.TestCase):
+    def setUp(self):
+        self.leaks()
+
+    def test_descriptors_of_the_caller(self):
+        self.assertEqual(davit.output_of(["sh", "-c", "echo out; echo err >&2"]), ("out\nerr\n", (0, "exited")))
+
+    def test_stdin(self):
+        reader, writer = os.pipe()
+        out, into = os.pipe()
+        _, _, _, end = davit.run_container(["cat"], fds=[reader, into], Stdin=0, Stdout=1, AutoRemove="container")
+        os.close(reader)
+        os.close(into)
+        os.write(writer, b"through\n")
+        os.close(writer)
+        with os.fdopen(out) as stream:
+            self.assertEqual(stream.read(), "through\n")
+        self.assertEqual(davit.read_exit(end), (0, "exited"))
+
+    def test_stdin_is_empty_without_one(self):
+        self.assertEqual(davit.output_of(["sh", "-c", "cat; echo end"])[0], "end\n")
+
+    def test_no_descriptor_of_ours_is_left_open(self):
+        text, _ = davit.output_of(["sh", "-c", "ls -l /proc/self/fd"])
+        numbers = {line.split(" -> ")[0].split()[-1] for line in text.splitlines() if " -> " in line}
+        self.assertLessEqual(numbers, {"0", "1", "2", "3"}, text)
+
+    def test_journal_with_fields(self):
+        id = davit.unique("journal")
+        since = time.time() - 1
+        _, task, _, end = davit.run_container(["sh", "-c", "echo to the journal; echo and the error >&2"], id=id)
+        self.addCleanup(davit.remove_container, id)
+        scope = davit.get(task, "Task.Scope")
+        davit.read_exit(end)
+        text = davit.wait_until(lambda: (t := davit.journal(f"CONTAINER_ID={id}", since=since)) and "and the error" in t and t)
+        self.assertIn("to the journal\n", text)
+        self.assertIn("to the journal", davit.journal("-u", scope, since=since))
+
+    def test_start_and_end_are_in_the_journal(self):
+        id = davit.unique("journal")
+        since = time.time() - 1
+        _, _, _, end = davit.run_container(["sh", "-c", "exit 33"], id=id)
+        self.addCleanup(davit.remove_container, id)
+        davit.read_exit(end)
+        davit.wait_until(lambda: davit.journal(f"CONTAINER_ID={id}", "EXIT_STATUS=33", since=since).strip(), what="entry of the end")
+
+    def test_null(self):
+        _, _, _, end = davit.run_container(["sh", "-c", "echo x; readlink /proc/self/fd/1 | grep -q null"], Output="null",
+                                           AutoRemove="container")
+        self.assertEqual(davit.read_exit(end), (0, "exited"))
+
+    def test_file(self):
+        path = f"{davit.FIXTURES}/{davit.unique('log')}"
+        for _ in range(2):
+            _, _, _, end = davit.run_container(["sh", "-c", "echo out; echo err >&2"], LogPath=path, AutoRemove="container")
+            davit.read_exit(end)
+        self.addCleanup(os.unlink, path)
+        with open(path) as f:
+            self.assertEqual(sorted(f.read().split()), ["err", "err", "out", "out"])
+
+    def test_listen_fds(self):
+        reader, writer = os.pipe()
+        out, into = os.pipe()
+        os.write(writer, b"from fd 3\n")
+        os.close(writer)
+        _, _, _, end = davit.run_container(["sh", "-c", "echo $LISTEN_FDS; cat <&3"], fds=[into, reader], Stdout=0,
+                                           ListenFDs=[1], AutoRemove="container")
+        os.close(reader)
+        os.close(into)
+        with os.fdopen(out) as stream:
+            self.assertEqual(stream.read(), "1\nfrom fd 3\n")
+        davit.read_exit(end)
+
+    def test_terminal(self):
+        id, task, _, end = davit.run_container(["sh", "-c", "read line; stty size; echo got $line; tty"], id=davit.unique("tty"),
+                                               Terminal=True, ConsoleSize=(100, 30))
+        self.addCleanup(davit.remove_container, id)
+        master = davit.call(task, "Process.OpenTerminal")
+        davit.call(task, "Process.Resize", "(uu)", 120, 40)
+        os.write(master, b"word\n")
+        self.assertEqual(davit.read_exit(end), (0, "exited"))
+        text = b""
+        try:
+            while chunk := os.read(master, 4096):
+                text += chunk
+        except OSError:
+            pass
+        os.close(master)
+        self.assertIn(b"40 120", text)
+        self.assertIn(b"got word", text)
+        self.assertIn(b"/dev/", text)
+
+    def test_no_terminal_to_open(self):
+        id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("tty"))
+        self.addCleanup(davit.remove_container, id)
+        self.assertError("FailedPrecondition", davit.call, task, "Process.OpenTerminal")
+
+
+class Limits(davit.TestCase):
+    def setUp(self):
+        self.leaks()
+
+    def test_limits_are_unit_properties(self):
+        id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("limit"), MemoryMax=64 << 20, TasksMax=32,
+                                             CPUQuotaPerSecUSec=500000)
+        self.addCleanup(davit.remove_container, id)
+        scope = davit.get(task, "Task.Scope")
+        shown = davit.unit_show(scope, "MemoryMax", "TasksMax", "CPUQuotaPerSecUSec", "Delegate", "Slice")
+        self.assertEqual(shown, {"MemoryMax": str(64 << 20), "TasksMax": "32", "CPUQuotaPerSecUSec": "500ms",
+                                 "Delegate": "yes", "Slice": "davit-default.slice"})
+
+    def test_limits_are_enforced(self):
+        text, _ = davit.output_of(["sh", "-c", "i=0; while [ $i -lt 60 ]; do sleep 1 & i=$((i+1)); done 2>&1; echo started $i"],
+                                  TasksMax=16)
+        self.assertRegex(text, "fork|Resource temporarily")
+
+    def test_out_of_memory_is_said(self):
+        text, end = davit.output_of(["sh", "-c", "dd if=/dev/zero of=/dev/null bs=200M count=1; echo status $?"], MemoryMax=32 << 20)
+        self.assertTrue("status 137" in text or end.kind == "oom", (text, end))
+
+    def test_what_nothing_enforces_is_refused(self):
+        controllers = davit.get(davit.ROOT, "Manager.Controllers")
+        spec = '{"linux":{"resources":{"cpu":{"cpus":"0"}}}}'
+        if "cpuset" in controllers:
+            self.skipTest("this machine enforces AllowedCPUs=")
+        self.assertError("NotSupported", davit.run_container, ["true"], SpecPatch=spec)
+
+
+class PlainTools(davit.TestCase):
+    """What the README shows, with busctl alone."""
+
+    def busctl(self, *argv):
+        return davit.run("busctl", *argv).stdout.strip()
+
+    def test_busctl_creates_starts_waits_and_deletes(self):
+        self.leaks()
+        id = davit.unique("plain")
+        base = ("call", davit.NAME)
+        made = self.busctl(*base, davit.ROOT, f"{davit.NAME}.Manager", "CreateContainer", "sssasa{sv}", "", id, "", "3", "sh", "-c",
+                           "exit 12", "1", "Rootfs", "s", davit.rootfs())
+        self.addCleanup(davit.remove_container, id)
+        container = made.split()[-1].strip('"')
+        task = self.busctl(*base, container, f"{davit.NAME}.Container", "CreateTask", "a{sv}", "0").split()[1].strip('"')
+        self.busctl(*base, task, f"{davit.NAME}.Process", "Start")
+        self.assertRegex(self.busctl(*base, task, f"{davit.NAME}.Process", "Wait"), r'^ust 12 "exited" \d+$')
+        self.busctl(*base, task, f"{davit.NAME}.Process", "Delete", "a{sv}", "0")
+        self.busctl(*base, container, f"{davit.NAME}.Container", "Delete", "a{sv}", "0")

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Parts die and come back: the containers go on, and what is said about them afterwards is true."""
+
+import os
+import signal
+import time
+
+import davit
+
+
+def shim_of(task):
+    """PID of the shim that holds a task: the one process of its scope outside payload/."""
+    scope = davit.get(task, "Task.Scope")
+    pids = [p for p in davit._scopes()[scope] if davit._exe(p).startswith("davit-shim")]
+    return pids[0]
+
+
+def kill_and_wait(pid, number=signal.SIGKILL):
+    fd = os.pidfd_open(pid)
+    signal.pidfd_send_signal(fd, number)
+    davit.wait_pidfd(fd)
+
+
+class Manager(davit.TestCase):
+    time_limit = 120
+
+    def setUp(self):
+        self.leaks()
+
+    def start(self, command, **opts):
+        id = davit.unique("recover")
+        result = davit.run_container(command, id=id, **opts)
+        self.addCleanup(davit.remove_container, id)
+        return result
+
+    def test_container_outlives_the_manager(self):
+        id, task, pid, _ = self.start(["sleep", "1000"])
+        before = davit.get_all(task, "Process")
+        davit.kill_davitd()
+        os.kill(pid, 0)
+        self.assertEqual(davit.get_all(task, "Process"), before)
+        davit.call(task, "Process.Kill", "(s)", "KILL")
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (137, "signalled"))
+
+    def test_exit_while_the_manager_is_dead(self):
+        id, task, pid, _ = self.start(["sh", "-c", "read x < /tmp/go; exit 23"],
+                                      Mounts=[("tmpfs", "tmpfs", "/tmp", "mode=1777")], SpecPatch='{"process":{"args":["sh","-c",'
+                                      '"trap \\"exit 23\\" USR1; while :; do sleep 0.05; done"]}}')
+        time.sleep(0.2)  # the shell sets its trap after it has been executed, which nothing announces
+        davit.systemctl("kill", "-s", "KILL", "davitd.service")
+        fd = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGUSR1)
+        davit.wait_pidfd(fd)
+        davit.start_davitd()
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (23, "exited"))
+        self.assertEqual(davit.get(task, "Process.Status"), "stopped")
+
+    def test_systemctl_stop_while_the_manager_is_dead(self):
+        id, task, _, _ = self.start(["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.05; done"])
+        scope = davit.get(task, "Task.Scope")
+        time.sleep(0.2)  # as above
+        davit.systemctl("stop", "davitd.service")
+        davit.systemctl("stop", scope)
+        self.assertFalse(davit.unit_exists(scope))
+        davit.start_davitd()
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (7, "exited"))
+
+    def test_log_goes_on_without_the_manager(self):
+        since = time.time() - 1
+        id, task, _, _ = self.start(["sh", "-c", "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.05; done"])
+        davit.systemctl("stop", "davitd.service")
+        seen = davit.journal(f"CONTAINER_ID={id}", since=since).count("line ")
+        davit.wait_until(lambda: davit.journal(f"CONTAINER_ID={id}", since=since).count("line ") > seen + 3, what="further lines")
+        davit.start_davitd()
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+
+    def test_execs_survive_the_manager(self):
+        _, task, _, _ = self.start(["sleep", "1000"])
+        _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "kept", ["sleep", "1000"], {})
+        davit.kill_davitd()
+        self.assertEqual(davit.get(process, "Process.Status"), "running")
+        davit.call(process, "Process.Kill", "(s)", "KILL")
+        self.assertEqual(davit.call(process, "Process.Wait")[:2], (137, "signalled"))
+
+    def test_created_task_can_be_started_by_the_next_manager(self):
+        id, container = davit.create_container(["sh", "-c", "exit 19"], id=davit.unique("recover"))
+        self.addCleanup(davit.remove_container, id)
+        task, _ = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+        davit.kill_davitd()
+        self.assertEqual(davit.get(task, "Process.Status"), "created")
+        davit.call(task, "Process.Start")
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (19, "exited"))
+
+    def test_containers_and_labels_are_durable(self):
+        id, container = davit.create_container(["true"], id=davit.unique("recover"), Labels={"k": "v"}, Env=["A=b"])
+        self.addCleanup(davit.remove_container, id)
+        before = davit.get_all(container, "Container")
+        davit.kill_davitd()
+        self.assertEqual(davit.get_all(container, "Container"), before)
+
+    def test_auto_removed_container_goes_though_the_manager_was_dead(self):
+        id, task, pid, _ = self.start(["sleep", "1000"], AutoRemove="container")
+        davit.systemctl("stop", "davitd.service")
+        kill_and_wait(pid)
+        davit.start_davitd()
+        davit.wait_until(lambda: not davit.manager("ListContainers", "(sa{sv})", "", davit.options(Id=[id])), what="removal")
+
+    def test_kills_in_the_middle_of_runs(self):
+        """Whatever was being done when the manager died: afterwards it is whole or gone."""
+        for delay in (0.0, 0.002, 0.005, 0.01, 0.02, 0.04):
+            id = davit.unique("middle")
+            argv = ["busctl", "call", davit.NAME, davit.ROOT, f"{davit.NAME}.Manager", "Run", "sssasa{sv}", "", id, "", "2", "sleep",
+                    "1000", "1", "Rootfs", "s", davit.rootfs()]
+            pid = davit.main_pid()
+            client = davit.subprocess.Popen(argv, stdout=davit.subprocess.DEVNULL, stderr=davit.subprocess.DEVNULL)
+            time.sleep(delay)
+            os.kill(pid, signal.SIGKILL)
+            client.wait()
+            davit.wait_until(lambda: davit.main_pid() not in (0, pid), what="a new manager")
+            davit.start_davitd()
+            for _, name, *_, status in ((t[0], t[1], t[3]) for t in davit.manager("ListTasks", "(sa{sv})", "", davit.options(Id=[id]))):
+                self.assertIn(status, ("running", "stopped", "created"), name)
+            davit.remove_container(id)
+
+    def test_broken_record_hides_no_other(self):
+        id, container = davit.create_container(["true"], id=davit.unique("recover"))
+        self.addCleanup(davit.remove_container, id)
+        other, _ = davit.create_container(["true"], id=davit.unique("recover"))
+        self.addCleanup(davit.remove_container, other)
+        paths = [os.path.join(d, n) for d, _, names in os.walk(davit.STATE) for n in names if id in os.path.join(d, n)]
+        self.assertTrue(paths)
+        saved = {}
+        davit.systemctl("stop", "davitd.service")
+        for path in paths:
+            with open(path, "rb") as f:
+                saved[path] = f.read()
+            with open(path, "wb") as f:
+                f.write(b"\0garbage{")
+        davit.start_davitd()
+        self.assertEqual([c[1] for c in davit.manager("ListContainers", "(sa{sv})", "", davit.options(Id=[other]))], [other])
+        davit.systemctl("stop", "davitd.service")
+        for path, data in saved.items():
+            with open(path, "wb") as f:
+                f.write(data)
+        davit.start_davitd()
+        self.assertEqual(davit.get(container, "Container.Id"), id)
+
+
+class Others(davit.TestCase):
+    time_limit = 120
+
+    def setUp(self):
+        self.leaks()
+
+    def start(self, command, **opts):
+        id = davit.unique("recover")
+        result = davit.run_container(command, id=id, **opts)
+        self.addCleanup(davit.remove_container, id)
+        return result
+
+    def test_killed_shim_takes_its_container_along(self):
+        _, task, pid, end = self.start(["sleep", "1000"])
+        fd = os.pidfd_open(pid)
+        kill_and_wait(shim_of(task))
+        davit.wait_pidfd(fd)
+        ended = davit.read_exit(end)
+        self.assertEqual((ended.status, ended.kind), (255, "lost"))
+        self.assertEqual(davit.get(task, "Process.Status"), "stopped")
+
+    def test_stopped_launcher_harms_no_task(self):
+        _, task, pid, _ = self.start(["sleep", "1000"])
+        davit.systemctl("stop", "davit-launcher.service")
+        os.kill(pid, 0)
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+        text, end = davit.output_of(["echo", "again"])
+        self.assertEqual((text, end), ("again\n", (0, "exited")))
+
+    def test_killed_launcher_is_replaced(self):
+        _, task, pid, _ = self.start(["sleep", "1000"])
+        kill_and_wait(davit.main_pid("davit-launcher.service"))
+        self.assertEqual(davit.wait_until(lambda: self.echo(), what="a run after the launcher's death"), "again\n")
+        os.kill(pid, 0)
+
+    def echo(self):
+        try:
+            return davit.output_of(["echo", "again"])[0]
+        except davit.DavitError:
+            return None
+
+    def test_daemon_reload_changes_nothing(self):
+        _, task, pid, _ = self.start(["sleep", "1000"], MemoryMax=64 << 20)
+        scope = davit.get(task, "Task.Scope")
+        before = davit.unit_show(scope, "MemoryMax", "Delegate", "ControlGroup", "TasksMax")
+        davit.systemctl("daemon-reload")
+        self.assertEqual(davit.unit_show(scope, "MemoryMax", "Delegate", "ControlGroup", "TasksMax"), before)
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+        os.kill(pid, 0)
+        self.assertEqual(davit.output_of(["echo", "again"])[0], "again\n")
+
+    def test_daemon_reexec_changes_nothing(self):
+        _, task, pid, _ = self.start(["sleep", "1000"])
+        davit.systemctl("daemon-reexec")
+        davit.wait_until(lambda: davit.systemctl("is-system-running", check=False).stdout.strip() in ("running", "degraded"))
+        os.kill(pid, 0)
+        self.assertEqual(davit.wait_until(lambda: self.echo(), what="a run after daemon-reexec"), "again\n")
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
