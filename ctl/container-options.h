@@ -46,7 +46,8 @@ typedef struct ContainerOptions {
         { OPTION_SPEC, "spec", N_("FILE"), N_("Whole OCI runtime configuration; -: from stdin") },              \
         { OPTION_SPEC_PATCH, "spec-patch", N_("JSON"), N_("Merge patch applied to the configuration last") },   \
         { OPTION_NAME, "name", N_("ID"), N_("Id of the container (default: chosen by the manager)") },          \
-        { OPTION_RM, "rm", NULL, N_("Remove the container when it ends") }
+        { OPTION_RM, "rm", NULL, N_("Remove the container when it ends") },                                     \
+        { 't', "tty", NULL, N_("Give the program a terminal") }
 /* clang-format on */
 
 enum {

@@ -45,7 +45,7 @@ typedef struct Verb {
 
 typedef int (*OptionHandler)(int key, const char *arg, void *userdata); /* 0, or an exit status */
 
-/* main.c */
+/* verbs.c */
 const Verb *verb_find(const char *name);
 
 /* options.c */

@@ -3,7 +3,7 @@
 /*
  * Starting programs, as far as run, start and exec share it: the task of a terminal, and which exit status stands for
  * which failure. A program that is not there is 127, one that cannot be executed 126, everything else of ours 125.
- * The manager names the step that failed first in its sentence; a program is the step "command".
+ * The manager names the step that failed in its sentence; a program is the step "command".
  */
 
 #include "ctl/launch.h"
@@ -17,9 +17,9 @@ int dup_cloexec(int fd) {
         return fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
-/* The manager's sentence begins with the step that failed. */
+/* The manager's sentence names the step that failed between what failed and why. */
 static bool step_is_command(const sd_bus_error *error) {
-        return error->message && strncmp(error->message, "command ", 8) == 0;
+        return error->message && strstr(error->message, ": command: ");
 }
 
 /** launch_report() - prints why nothing was started; returns 125, 126 or 127. */

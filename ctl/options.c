@@ -10,6 +10,8 @@
 
 #include <getopt.h>
 
+#include "ctl/text.h"
+
 #define OPTIONS_MAX 64
 
 static const Option common_options[] = {
@@ -121,22 +123,41 @@ int options_parse(Ctl *ctl, const char *name, int *argc, char ***argv, OptionHan
         return check_count(ctl, verb, *argc);
 }
 
-static void help_line(const Option *option, bool letter) {
-        _cleanup_free_ char *left = NULL;
-
-        left = text_printf("%c%c%s --%s%s%s", letter ? '-' : ' ', letter ? option->key : ' ', letter ? "," : " ",
+static char *help_left(const Option *option, bool letter) {
+        return text_printf("%c%c%s --%s%s%s", letter ? '-' : ' ', letter ? option->key : ' ', letter ? "," : " ",
                            option->name, option->arg ? "=" : "", option->arg ? _(option->arg) : "");
+}
+
+static void help_line(const Option *option, bool letter, size_t width) {
+        _cleanup_free_ char *left = help_left(option, letter);
+
         if (left)
-                printf("  %-30s %s\n", left, _(option->help));
+                printf("  %s%*s %s\n", left, (int)(width - text_width(left)), "", _(option->help));
+}
+
+static size_t help_width(const Option *options) {
+        size_t width = 0;
+
+        for (const Option *o = options; o && o->name; o++) {
+                _cleanup_free_ char *left = help_left(o, true);
+
+                if (left && text_width(left) > width)
+                        width = text_width(left);
+        }
+        return width;
 }
 
 /** options_help() - prints what a verb does and every option it takes. */
 void options_help(const Verb *verb) {
+        size_t width = help_width(common_options), own = help_width(verb->options);
+
+        if (own > width)
+                width = own;
         printf(_("Usage: davitctl %s %s\n\n%s.\n\nOptions:\n"), verb->name, *verb->args ? _(verb->args) : "",
                _(verb->summary));
         for (const Option *o = verb->options; o && o->name; o++)
-                help_line(o, o->key < OPTION_LONG);
+                help_line(o, o->key < OPTION_LONG, width);
         for (const Option *o = common_options; o->name; o++)
-                help_line(o, o->key < OPTION_LONG && !own_letter(verb, o->key));
+                help_line(o, o->key < OPTION_LONG && !own_letter(verb, o->key), width);
         printf(_("\nSee davitctl(1) for more.\n"));
 }

@@ -2,7 +2,7 @@
 
 /*
  * The table of verbs: name, arguments, summary, options, function. Help, usage lines and the tests of the manual page
- * and of the completion are made from it. Nothing but data.
+ * and of the completion are made from it.
  * The order is the one in which the help lists them.
  */
 
@@ -52,3 +52,11 @@ const Verb verbs[] = {
 };
 
 const size_t n_verbs = ELEMENTSOF(verbs);
+
+/** verb_find() - the verb of a name, NULL where there is none. */
+const Verb *verb_find(const char *name) {
+        for (size_t i = 0; i < n_verbs; i++)
+                if (streq(verbs[i].name, name))
+                        return &verbs[i];
+        return NULL;
+}

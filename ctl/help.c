@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * davitctl help, and the way from words to a verb: one or two of them, or a name users of other container tools know.
+ * The aliases are for people; scripts and the manual page use the verbs' own names. Nothing here does a verb's work.
+ * It never asks the manager.
+ */
+
+#include "ctl/verbs.h"
+
+typedef struct Alias {
+        const char *name, *verb;
+} Alias;
+
+/* What users of other container tools type. */
+static const Alias aliases[] = {
+        { "images", "image ls" },
+        { "import", "image import" },
+        { "list", "ps" },
+        { "load", "image import" },
+        { "ls", "ps" },
+        { "remove", "rm" },
+        { "resume", "unpause" },
+        { "rmi", "image rm" },
+        { "image list", "image ls" },
+        { "image load", "image import" },
+        { "image remove", "image rm" },
+        { "image delete", "image rm" },
+        { "namespace", "namespace ls" },
+        { "namespace list", "namespace ls" },
+        { "namespace remove", "namespace rm" },
+        { "container list", "ps" },
+        { "container ls", "ps" },
+        { "image", "image ls" },
+};
+
+static const char *alias_resolve(const char *name) {
+        for (size_t i = 0; i < ELEMENTSOF(aliases); i++)
+                if (streq(aliases[i].name, name))
+                        return aliases[i].verb;
+        return name;
+}
+
+/** verb_is_group() - whether a word is the first of verbs that have two. */
+bool verb_is_group(const char *word) {
+        return streq(word, "image") || streq(word, "namespace") || streq(word, "container");
+}
+
+/** verb_take() - finds the verb at argv[0], which may be two words, and moves argv to its last word; NULL: there is
+ * none. */
+const Verb *verb_take(int *argc, char ***argv) {
+        const char *word = (*argv)[0];
+        const Verb *verb = NULL;
+
+        if (*argc > 1 && (*argv)[1][0] != '-' && verb_is_group(word)) {
+                _cleanup_free_ char *both = text_printf("%s %s", word, (*argv)[1]);
+
+                verb = both ? verb_find(alias_resolve(both)) : NULL;
+                if (!verb && streq(word, "container"))
+                        verb = verb_find(alias_resolve((*argv)[1]));
+                if (verb) {
+                        (*argc)--;
+                        (*argv)++;
+                }
+                return verb;
+        }
+        return verb_find(alias_resolve(word));
+}
+
+/** verb_help() - lists the verbs, or shows the help of one. */
+int verb_help(Ctl *ctl, int argc, char **argv) {
+        const Verb *verb;
+
+        argc--;
+        argv++;
+        if (argc > 0) {
+                verb = verb_take(&argc, &argv);
+                if (!verb)
+                        return ctl_error(ctl, _("there is no command '%s'; see 'davitctl help'"), argv[0]);
+                options_help(verb);
+                return EXIT_SUCCESS;
+        }
+        printf("%s", _("Usage: davitctl [-n NAMESPACE] COMMAND [ARGUMENT...]\n\nRuns and manages "
+                       "containers.\n\nCommands:\n"));
+        for (size_t i = 0; i < n_verbs; i++)
+                printf("  %-18s %s\n", verbs[i].name, _(verbs[i].summary));
+        printf("%s", _("\nOptions of every command: -n/--namespace=NAME, --json, --help.\n"
+                       "See 'davitctl COMMAND --help' and davitctl(1).\n"));
+        return EXIT_SUCCESS;
+}
