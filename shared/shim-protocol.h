@@ -55,8 +55,8 @@ enum shim_message_type {
 
         /* shim -> manager */
         SHIM_REPLY = 64, /* struct shim_result; text: error. Answers a request by its serial. */
-        SHIM_CREATED,    /* struct shim_created: namespaces and mounts stand, the first process waits for SHIM_START; not sent where start was 1 */
-        SHIM_STARTED,    /* struct shim_started: execve has succeeded (init or exec) */
+        SHIM_CREATED,    /* struct shim_created: namespaces and mounts stand, the first process waits for SHIM_START; not sent where start was 1. fd: the pty's master, where it has a terminal */
+        SHIM_STARTED,    /* struct shim_started: execve has succeeded (init or exec). fd: the pty's master, where it has a terminal */
         SHIM_FAILED,     /* struct shim_failed; text: sentence. Create, start or exec did not succeed; nothing is left of it. */
         SHIM_EXITED,     /* struct shim_exited. The exit record already stands in the task directory. */
         SHIM_STATE,      /* struct shim_state */
