@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Loads a compiled seccomp filter. It is built elsewhere; the kernel checks the program itself. */
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+
+#include "shared/plan-check.h"
+#include "shared/syscalls.h"
+#include "shim/setup.h"
+
+/** seccomp_load() - put the calling process, and all it becomes, under @filter of @plan; nothing happens when that is empty */
+int seccomp_load(struct fault *fault, const struct plan *plan, const struct plan_seccomp *filter) {
+        struct sock_fprog program = {
+                .len = (unsigned short)filter->program.n,
+                .filter = (struct sock_filter *)plan_array(plan, filter->program),
+        };
+
+        if (program.len == 0)
+                return 0;
+        if (sys_seccomp(SECCOMP_SET_MODE_FILTER, filter->flags, &program) < 0)
+                return fault_set(fault, SHIM_STEP_SECCOMP, errno, "seccomp filter");
+        return 0;
+}

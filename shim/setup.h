@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What a container's first process (init.c) or an exec (exec.c) is made from, and the sections that make it.
+ * The shim fills struct setup before it clones; the child works through it and executes the program.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "shared/plan.h"
+#include "shim/fault.h"
+#include "shim/stdio.h"
+
+/* A capability set, bit n is capability n. */
+typedef uint64_t capset;
+
+struct identity {
+        uint32_t uid;
+        uint32_t gid;
+        size_t n_groups;
+        gid_t *groups; /* owned */
+        char *home;    /* owned; NULL: not known */
+};
+
+struct setup {
+        const struct plan *plan;
+        struct fault *fault;
+        int sock;             /* to the shim */
+        int root_fd;          /* the container's root, a mount of its own */
+        int null_fd;          /* the host's /dev/null, verified, O_PATH */
+        int init_pidfd;       /* exec only: whose namespaces are joined */
+        int *mount_fds;       /* one a mount of the plan: a detached bind mount, or -1 */
+        int *namespace_fds;   /* one a namespace of the plan to join */
+        char *cgroup_path;    /* owned: the process's group as a host path, for a container without a cgroup namespace */
+        struct stdio stdio;
+        struct identity identity;
+        char *command;        /* owned: the executable that args[0] means */
+        char **env;           /* owned vector; the strings are the plan's or ours */
+        int terminal_fd;      /* the pty's slave, or -1 */
+        uint64_t join_flags;  /* exec only: CLONE_NEW* of the container */
+};
+
+/* Messages between the shim and a child in the making. */
+enum setup_message {
+        SETUP_FAULT = 1,  /* child: struct fault follows */
+        SETUP_TERMINAL,   /* child: with the pty's master */
+        SETUP_READY,      /* child: waits for SETUP_START */
+        SETUP_EXECUTING,  /* child: the next thing is execve; end of file without a fault means it has succeeded */
+        SETUP_MAPPED,     /* shim: the user namespace has its maps, mounts that depend on them are ready */
+        SETUP_SCOPED,     /* shim: the child is in its cgroup */
+        SETUP_SCOPED_START, /* shim: the same, and it need not wait for SETUP_START */
+        SETUP_START,      /* shim */
+};
+
+/* The longest of them; the others are the first four bytes. */
+struct setup_record {
+        uint32_t message;
+        struct fault fault;
+};
+
+/* the child's side */
+_noreturn_ void init_main(struct setup *s);
+_noreturn_ void exec_main(struct setup *s);
+int setup_tell(struct setup *s, uint32_t message, int fd);
+int setup_await(struct setup *s, uint32_t *ret);
+_noreturn_ void setup_die(struct setup *s);
+int setup_identity(struct setup *s);
+int setup_release(struct setup *s);
+
+/* sections, in the order in which they happen */
+int namespace_enter(struct setup *s);
+int namespace_become_root(struct setup *s);
+int namespace_identify(struct setup *s);
+int namespace_keyring(struct setup *s);
+int rootfs_attach(struct setup *s);
+int mounts_make(struct setup *s, bool cgroup, int *cgroup_targets);
+int mounts_make_cgroup(struct setup *s, const int *cgroup_targets);
+bool mounts_need_cgroup_first(const struct plan *plan);
+int devices_make(struct setup *s);
+int masks_make(struct setup *s);
+int sysctls_write(struct setup *s);
+int labels_set(struct setup *s);
+int terminal_open(struct setup *s, bool console);
+int rootfs_finish(struct setup *s);
+int rootfs_pivot(struct setup *s);
+int stdio_prepare(struct setup *s);
+int stdio_apply(struct setup *s);
+int rlimits_set(struct setup *s);
+int user_resolve(struct setup *s);
+int user_become(struct setup *s);
+int capability_bound(struct setup *s);
+int capability_apply(struct setup *s, bool keep_admin);
+int cwd_make(struct setup *s);
+int cwd_enter(struct setup *s, bool final);
+int command_find(struct setup *s);
+int environment_make(struct setup *s);
+int seccomp_load(struct fault *fault, const struct plan *plan, const struct plan_seccomp *filter);
+_noreturn_ void command_run(struct setup *s);
