@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The sub-groups of a task's scope.
+ *
+ * The scope is systemd's; it is delegated, so below it the shim makes supervisor/ for itself and payload/ for the container, in
+ * the unified hierarchy alone. It believes nobody about where it is: the path comes from its own /proc entry and has to end
+ * in the unit's name. On a host that still mounts version 1 hierarchies the container's first process is also moved to
+ * those groups of them that systemd has put the shim in, because limits live there.
+ */
+
+#include "shim/cgroup.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "shared/fd.h"
+#include "shared/macros.h"
+#include "shim/namespace.h"
+
+#define CGROUP_FILE_MAX 65536U
+
+/** cgroup_mount_point() - where the unified hierarchy is mounted; NULL on a host without one */
+const char *cgroup_mount_point(void) {
+        static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
+        static const char *found;
+        struct statfs sfs;
+
+        for (size_t i = 0; !found && i < ELEMENTSOF(places); i++)
+                if (statfs(places[i], &sfs) >= 0 && sfs.f_type == CGROUP2_SUPER_MAGIC)
+                        found = places[i];
+        return found;
+}
+
+/* Reads /proc/PID/cgroup, one "number:controllers:path" a line. */
+static int cgroup_read(pid_t pid, char **ret) {
+        _cleanup_close_ int fd = proc_open(pid, "cgroup", O_RDONLY);
+
+        if (fd < 0)
+                return fd;
+        return fd_read_bounded(fd, CGROUP_FILE_MAX, ret, NULL);
+}
+
+static int cgroup_write(int dir, const char *name, const char *text) {
+        _cleanup_close_ int fd = openat(dir, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        return write(fd, text, strlen(text)) < 0 ? -errno : 0;
+}
+
+static int cgroup_open_group(int dir, const char *name, bool make) {
+        int fd;
+
+        if (make && mkdirat(dir, name, 0755) < 0 && errno != EEXIST)
+                return -errno;
+        fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+static char *cgroup_line(char *text, const char *prefix) {
+        for (char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
+                if (strncmp(line, prefix, strlen(prefix)) == 0)
+                        return line + strlen(prefix);
+        return NULL;
+}
+
+/** cgroup_own_path() - the calling process's directory in the unified hierarchy, as the host's /proc says; free it
+ *
+ * Return: 0, -EOPNOTSUPP without a unified hierarchy, or a negative errno.
+ */
+int cgroup_own_path(char **ret) {
+        _cleanup_free_ char *text = NULL;
+        const char *mount_point = cgroup_mount_point();
+        _cleanup_close_ int fd = -1;
+        char *path;
+        int r;
+
+        if (!mount_point)
+                return -EOPNOTSUPP;
+        fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        r = fd_read_bounded(fd, CGROUP_FILE_MAX, &text, NULL);
+        if (r < 0)
+                return r;
+        path = cgroup_line(text, "0::");
+        if (!path)
+                return -EOPNOTSUPP;
+        path[strcspn(path, "\n")] = '\0';
+        if (asprintf(ret, "%s%s", mount_point, path) < 0) {
+                *ret = NULL;
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+static int cgroup_find(struct cgroup *c, const char *unit, size_t unit_size) {
+        const char *last;
+        int r;
+
+        r = cgroup_own_path(&c->path);
+        if (r < 0)
+                return r;
+        last = strrchr(c->path, '/');
+        if (!last || strlen(last + 1) != unit_size || memcmp(last + 1, unit, unit_size) != 0 || unit_size == 0)
+                return -ESTALE;
+        return 0;
+}
+
+/** cgroup_enter() - verify that the calling process is in the unit's cgroup, make the sub-groups and move to supervisor/
+ *
+ * @unit: need not be NUL-terminated.
+ *
+ * Return: 0, -ESTALE when the process is in another cgroup, -EOPNOTSUPP without a unified hierarchy, or a negative errno.
+ */
+int cgroup_enter(struct cgroup *c, const char *unit, size_t unit_size) {
+        _cleanup_close_ int supervisor = -1;
+        int r;
+
+        r = cgroup_find(c, unit, unit_size);
+        if (r < 0)
+                return r;
+        c->scope_fd = open(c->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (c->scope_fd < 0)
+                return -errno;
+        supervisor = cgroup_open_group(c->scope_fd, "supervisor", true);
+        if (supervisor < 0)
+                return supervisor;
+        r = cgroup_write(supervisor, "cgroup.procs", "0");
+        if (r < 0)
+                return r;
+        c->payload_fd = cgroup_open_group(c->scope_fd, "payload", true);
+        if (c->payload_fd < 0)
+                return c->payload_fd;
+        c->init_fd = cgroup_open_group(c->payload_fd, "init", true);
+        return c->init_fd < 0 ? c->init_fd : 0;
+}
+
+/* Attaches @pid to the version 1 group of one line of /proc/self/cgroup: "number:controllers:path". The mount's directory
+ * is named after the controllers, or for a named hierarchy after its name. */
+static int cgroup_attach_line(pid_t pid, char *line) {
+        _cleanup_free_ char *path = NULL;
+        char *name = strchr(line, ':'), *group, number[16];
+        _cleanup_close_ int fd = -1;
+
+        group = name ? strchr(name + 1, ':') : NULL;
+        if (!group)
+                return -EBADMSG;
+        *group++ = '\0';
+        name++;
+        if (strncmp(name, "name=", 5) == 0)
+                name += 5;
+        if (asprintf(&path, "/sys/fs/cgroup/%s%s", name, group) < 0) {
+                path = NULL;
+                return -ENOMEM;
+        }
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : -errno; /* a hierarchy that is not mounted here holds no limit of systemd's */
+        (void)snprintf(number, sizeof(number), "%d", (int)pid);
+        return cgroup_write(fd, "cgroup.procs", number);
+}
+
+/* Both processes come from the same parent: where the shim's line equals the child's, nobody has moved the shim. */
+static int cgroup_attach_v1(pid_t pid) {
+        _cleanup_free_ char *own = NULL, *child = NULL;
+        char *next, *line;
+        int r;
+
+        r = cgroup_read(getpid(), &own);
+        if (r >= 0)
+                r = cgroup_read(pid, &child);
+        if (r < 0)
+                return r;
+        for (next = own; (line = strsep(&next, "\n"));) {
+                size_t n = strlen(line);
+                char *same;
+
+                if (n == 0 || strncmp(line, "0::", 3) == 0)
+                        continue;
+                same = cgroup_line(child, line);
+                if (same && (*same == '\n' || *same == '\0'))
+                        continue;
+                r = cgroup_attach_line(pid, line);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/** cgroup_attach_init() - move the container's first process, cloned before the scope was there, to where it belongs */
+int cgroup_attach_init(struct cgroup *c, pid_t pid) {
+        char number[16];
+        int r;
+
+        (void)snprintf(number, sizeof(number), "%d", (int)pid);
+        r = cgroup_write(c->init_fd, "cgroup.procs", number);
+        return r < 0 ? r : cgroup_attach_v1(pid);
+}
+
+static void exec_group(const char *exec_id, char name[80]) {
+        (void)snprintf(name, 80, "exec-%s", exec_id);
+}
+
+/** cgroup_make_exec() - the group of an exec, for CLONE_INTO_CGROUP; a descriptor the caller owns */
+int cgroup_make_exec(struct cgroup *c, const char *exec_id) {
+        char name[80];
+
+        exec_group(exec_id, name);
+        return cgroup_open_group(c->payload_fd, name, true);
+}
+
+/** cgroup_remove_exec() - remove an exec's group; it stays when the exec has left processes behind */
+void cgroup_remove_exec(struct cgroup *c, const char *exec_id) {
+        char name[80];
+
+        exec_group(exec_id, name);
+        (void)unlinkat(c->payload_fd, name, AT_REMOVEDIR);
+}
+
+static int walk(int dir, const char *group, unsigned depth, int (*callback)(void *, const char *, pid_t), void *userdata);
+
+static int walk_processes(int dir, const char *group, int (*callback)(void *, const char *, pid_t), void *userdata) {
+        _cleanup_fclose_ FILE *f = NULL;
+        int fd, pid, r = 0;
+
+        fd = openat(dir, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT || errno == ENODEV ? 0 : -errno;
+        f = fdopen(fd, "re");
+        if (!f) {
+                safe_close(fd);
+                return -ENOMEM;
+        }
+        /* A threaded group cannot be read: EOPNOTSUPP. Its processes stand in the group above. */
+        while (r >= 0 && fscanf(f, "%d", &pid) == 1)
+                if (pid > 0)
+                        r = callback(userdata, group, pid);
+        return r;
+}
+
+static int walk_children(int dir, const char *group, unsigned depth, int (*callback)(void *, const char *, pid_t), void *userdata) {
+        DIR *d;
+        struct dirent *e;
+        int fd, r = 0;
+
+        fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        d = fdopendir(fd);
+        if (!d) {
+                safe_close(fd);
+                return -ENOMEM;
+        }
+        while (r >= 0 && (e = readdir(d))) {
+                _cleanup_close_ int child = -1;
+
+                if (e->d_type != DT_DIR || *e->d_name == '.')
+                        continue;
+                child = cgroup_open_group(dir, e->d_name, false);
+                if (child >= 0)
+                        r = walk(child, group ? group : e->d_name, depth + 1, callback, userdata);
+        }
+        (void)closedir(d);
+        return r;
+}
+
+static int walk(int dir, const char *group, unsigned depth, int (*callback)(void *, const char *, pid_t), void *userdata) {
+        int r;
+
+        if (depth > 32)
+                return -ELOOP;
+        r = walk_processes(dir, group ? group : "", callback, userdata);
+        return r < 0 ? r : walk_children(dir, group, depth, callback, userdata);
+}
+
+/** cgroup_list() - call @callback for every process of payload/, with the name of its group right below payload/ */
+int cgroup_list(struct cgroup *c, int (*callback)(void *userdata, const char *group, pid_t pid), void *userdata) {
+        return c->payload_fd < 0 ? 0 : walk(c->payload_fd, NULL, 0, callback, userdata);
+}
+
+static int kill_one(void *userdata, const char *group, pid_t pid) {
+        (void)group;
+        (void)kill(pid, *(int *)userdata);
+        return 0;
+}
+
+/** cgroup_kill() - send a signal to every process of payload/; SIGKILL reaches them all at once, also frozen ones */
+int cgroup_kill(struct cgroup *c, int signal) {
+        if (c->payload_fd < 0)
+                return 0;
+        if (signal == SIGKILL)
+                return cgroup_write(c->payload_fd, "cgroup.kill", "1");
+        return cgroup_list(c, kill_one, &signal);
+}
+
+/** cgroup_freeze() - begin to freeze or thaw payload/; cgroup_state() tells when it is done */
+int cgroup_freeze(struct cgroup *c, bool on) {
+        return c->payload_fd < 0 ? -ENOENT : cgroup_write(c->payload_fd, "cgroup.freeze", on ? "1" : "0");
+}
+
+/** cgroup_state() - read payload/cgroup.events, which events_fd stays open for: POLLPRI tells of the next change */
+int cgroup_state(struct cgroup *c, bool *ret_populated, bool *ret_frozen) {
+        char text[256];
+        ssize_t n;
+
+        if (c->events_fd < 0) {
+                c->events_fd = openat(c->payload_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+                if (c->events_fd < 0)
+                        return -errno;
+        }
+        n = pread(c->events_fd, text, sizeof(text) - 1, 0);
+        if (n < 0)
+                return -errno;
+        text[n] = '\0';
+        *ret_populated = strstr(text, "populated 1") != NULL;
+        *ret_frozen = strstr(text, "frozen 1") != NULL;
+        return 0;
+}
+
+static uint64_t oom_count(int dir, const char *name) {
+        _cleanup_free_ char *text = NULL;
+        char *p;
+
+        if (dir < 0 || file_read_at(dir, name, CGROUP_FILE_MAX, &text, NULL) < 0)
+                return 0;
+        p = cgroup_line(text, "oom_kill ");
+        return p ? strtoull(p, NULL, 10) : 0;
+}
+
+/* On a hybrid host memory is a version 1 controller, and the count is in the shim's group there. */
+static uint64_t oom_count_v1(void) {
+        _cleanup_free_ char *text = NULL, *path = NULL;
+        char *p;
+
+        if (cgroup_read(getpid(), &text) < 0)
+                return 0;
+        p = strstr(text, ":memory:");
+        if (!p)
+                return 0;
+        p += strlen(":memory:");
+        p[strcspn(p, "\n")] = '\0';
+        if (asprintf(&path, "/sys/fs/cgroup/memory%s/memory.oom_control", p) < 0) {
+                path = NULL;
+                return 0;
+        }
+        return oom_count(AT_FDCWD, path);
+}
+
+/** cgroup_oom_killed() - whether the kernel's OOM killer has been at work in the scope since the last call */
+bool cgroup_oom_killed(struct cgroup *c) {
+        uint64_t n = oom_count(c->scope_fd, "memory.events"), before = c->oom_kills;
+
+        if (n == 0)
+                n = oom_count_v1();
+        c->oom_kills = n;
+        return n > before;
+}
+
+/** cgroup_done() - close and free; the groups stay, systemd removes them with the scope */
+void cgroup_done(struct cgroup *c) {
+        c->scope_fd = safe_close(c->scope_fd);
+        c->payload_fd = safe_close(c->payload_fd);
+        c->init_fd = safe_close(c->init_fd);
+        c->events_fd = safe_close(c->events_fd);
+        free(TAKE_PTR(c->path));
+}

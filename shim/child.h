@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Cloning of the container's first process and of execs. */
+
+#include <stdint.h>
+
+#include "shim/setup.h"
+#include "shim/shim.h"
+
+int child_clone(struct shim *s, struct process *p, struct setup *su, uint64_t flags, int cgroup_fd);
+const char *plan_identifier(const struct plan *plan);

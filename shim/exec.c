@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * A further process in a running container.
+ *
+ * The shim enters the container's pid namespace for its next child alone and clones that straight into its cgroup. The child has
+ * nothing of the shim open and is closed to ptrace before it enters a single namespace of the container; what it
+ * needs of the image's files it reads before that, from outside, resolved inside the container's root.
+ */
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "shared/fd.h"
+#include "shared/name.h"
+#include "shared/plan-check.h"
+#include "shim/child.h"
+#include "shim/namespace.h"
+#include "shim/setup.h"
+#include "shim/shim.h"
+
+static int exec_plan(struct packet *p, const struct plan **ret, struct fault *fault) {
+        _cleanup_close_ int fd = packet_take_fd(p, 0);
+        const void *data;
+        size_t size;
+        int r;
+
+        if (fd < 0)
+                return fault_set(fault, SHIM_STEP_PLAN, EBADMSG, "exec without a plan");
+        r = memfd_map_sealed(fd, PLAN_SIZE_MAX, &data, &size);
+        if (r < 0)
+                return fault_set(fault, SHIM_STEP_PLAN, r, "exec plan");
+        r = plan_check(data, size);
+        if (r >= 0 && ((const struct plan *)data)->kind != PLAN_EXEC)
+                r = -EINVAL;
+        if (r < 0) {
+                (void)munmap((void *)data, size);
+                return fault_set(fault, SHIM_STEP_PLAN, r, "exec plan");
+        }
+        *ret = data;
+        return 0;
+}
+
+static int exec_open(struct shim *s, struct setup *su, struct fault *fault) {
+        char path[40];
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/root", (int)s->init.pid);
+        su->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (su->root_fd < 0)
+                return fault_set(fault, SHIM_STEP_ROOTFS, errno, "the container's root");
+        su->null_fd = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (su->null_fd < 0)
+                return fault_set(fault, SHIM_STEP_DEVICE, errno, "/dev/null of the host");
+        su->init_pidfd = s->init.pidfd;
+        su->join_flags = s->namespace_flags;
+        return 0;
+}
+
+static int exec_oom_score(const struct plan *plan, pid_t pid, struct fault *fault) {
+        char text[16];
+        int r;
+
+        if (!(plan->flags & PLAN_OOM_SCORE_ADJ))
+                return 0;
+        (void)snprintf(text, sizeof(text), "%d", plan->process.oom_score_adj);
+        r = proc_write(pid, "oom_score_adj", text);
+        return r < 0 ? fault_set(fault, SHIM_STEP_RLIMIT, r, "oom_score_adj %s", text) : 0;
+}
+
+static int exec_clone(struct shim *s, struct process *p, struct setup *su, struct fault *fault) {
+        _cleanup_close_ int group = -1;
+        int r;
+
+        group = cgroup_make_exec(&s->cgroup, p->exec_id);
+        if (group < 0)
+                return fault_set(fault, SHIM_STEP_CGROUP, group, "cgroup of exec %s", p->exec_id);
+        if ((su->join_flags & CLONE_NEWPID) && setns(s->init.pidfd, CLONE_NEWPID) < 0)
+                return fault_set(fault, SHIM_STEP_NAMESPACE, errno, "join the container's pid namespace");
+        r = child_clone(s, p, su, 0, group);
+        if (r == 0)
+                exec_main(su);
+        if ((su->join_flags & CLONE_NEWPID) && setns(s->pid_ns_fd, CLONE_NEWPID) < 0)
+                _exit(EXIT_FAILURE); /* the next child would be born in the wrong namespace */
+        if (r < 0)
+                return fault_set(fault, SHIM_STEP_NAMESPACE, r, "clone exec %s", p->exec_id);
+        return exec_oom_score(su->plan, p->pid, fault);
+}
+
+static int exec_begin(struct shim *s, struct packet *packet, const struct shim_exec *request, struct process *p, struct fault *fault) {
+        struct setup su = { .stdio = STDIO_NULL, .sock = -1, .root_fd = -1, .null_fd = -1, .init_pidfd = -1, .terminal_fd = -1, .fault = fault };
+        char unit[NAME_UNIT_MAX] = "";
+        int r;
+
+        r = exec_plan(packet, &su.plan, fault);
+        if (r < 0)
+                return r;
+        (void)name_scope(plan_string(su.plan, su.plan->namespace), plan_string(su.plan, su.plan->id), unit);
+        r = stdio_take(&su.stdio, &request->stdio, packet, 1, plan_identifier(su.plan), unit);
+        if (r < 0)
+                (void)fault_set(fault, SHIM_STEP_STDIO, r, "standard streams");
+        if (r >= 0)
+                r = exec_open(s, &su, fault);
+        if (r >= 0)
+                r = exec_clone(s, p, &su, fault);
+        stdio_done(&su.stdio);
+        safe_close(su.root_fd);
+        safe_close(su.null_fd);
+        (void)munmap((void *)su.plan, su.plan->size);
+        return r;
+}
+
+static int exec_allowed(struct shim *s, const struct shim_exec *request, struct fault *fault) {
+        if (s->init.state != PROCESS_RUNNING)
+                return fault_set(fault, SHIM_STEP_PLAN, ESRCH, "the container is not running");
+        if (s->paused || s->pausing)
+                return fault_set(fault, SHIM_STEP_PLAN, EBUSY, "the container is paused");
+        if (!memchr(request->exec_id, '\0', sizeof(request->exec_id)) || !name_id_valid(request->exec_id))
+                return fault_set(fault, SHIM_STEP_PLAN, EINVAL, "exec id");
+        if (shim_process(s, request->exec_id))
+                return fault_set(fault, SHIM_STEP_PLAN, EEXIST, "exec %s", request->exec_id);
+        return 0;
+}
+
+/** shim_exec() - start a further process */
+void shim_exec(struct shim *s, struct packet *packet, const struct shim_exec *request, uint32_t serial) {
+        struct fault fault = FAULT_NULL;
+        struct process *p;
+        int r;
+
+        p = calloc(1, sizeof(*p));
+        if (!p) {
+                shim_reply(s, serial, -ENOMEM, "exec");
+                return;
+        }
+        *p = (struct process)PROCESS_NULL;
+        p->serial = serial;
+        p->state = PROCESS_MAKING;
+        r = exec_allowed(s, request, &fault);
+        memcpy(p->exec_id, request->exec_id, sizeof(p->exec_id));
+        p->exec_id[sizeof(p->exec_id) - 1] = '\0';
+        if (r >= 0)
+                r = exec_begin(s, packet, request, p, &fault);
+        if (r < 0) {
+                shim_failed(s, p, &fault);
+                if (s->cgroup.payload_fd >= 0 && fault.error != -EEXIST)
+                        cgroup_remove_exec(&s->cgroup, p->exec_id);
+                process_done(p);
+                free(p);
+                return;
+        }
+        p->next = s->execs;
+        s->execs = p;
+}
+
+static int exec_join(struct setup *s) {
+        uint64_t flags = s->join_flags & (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP | CLONE_NEWUSER | CLONE_NEWTIME);
+
+        if (setns(s->init_pidfd, (int)flags) < 0)
+                return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "join the container's namespaces");
+        return flags & CLONE_NEWUSER ? namespace_become_root(s) : 0;
+}
+
+static int exec_run(struct setup *s) {
+        int r;
+
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+                return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "die with the shim");
+        if (setsid() < 0)
+                return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "session");
+        r = user_resolve(s);
+        if (r >= 0)
+                r = labels_set(s);
+        if (r >= 0 && !s->stdio.terminal)
+                r = stdio_prepare(s);
+        if (r >= 0)
+                r = exec_join(s);
+        if (r >= 0 && s->stdio.terminal) {
+                r = terminal_open(s, false);
+                if (r >= 0)
+                        r = stdio_prepare(s);
+        }
+        if (r >= 0)
+                r = namespace_keyring(s);
+        if (r >= 0)
+                r = setup_identity(s);
+        return r < 0 ? r : setup_release(s);
+}
+
+/** exec_main() - be an exec */
+void exec_main(struct setup *s) {
+        if (exec_run(s) < 0)
+                setup_die(s);
+        command_run(s);
+}

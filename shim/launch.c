@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * From a plan to a container's first process.
+ *
+ * SHIM_LAUNCH and SHIM_SCOPE come in either order of completion: the first process is cloned at once and prepares its file
+ * system while systemd works on the scope; once the scope stands the process is moved into its cgroup and let go on. In a parked shim
+ * the scope is there first, and the process is cloned into its cgroup. Whatever fails before execve ends in
+ * shim_failed(), which leaves nothing behind but, if need be, the shim itself until systemd is done with it.
+ */
+
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "shared/fd.h"
+#include "shared/name.h"
+#include "shared/plan-check.h"
+#include "shared/process.h"
+#include "shared/syscalls.h"
+#include "shim/child.h"
+#include "shim/namespace.h"
+#include "shim/rootfs.h"
+#include "shim/setup.h"
+#include "shim/shim.h"
+
+#define SCOPE_TIMEOUT_USEC (60 * USEC_PER_SEC)
+
+/** shim_failed() - tell the manager that a process could not be made, and leave nothing of it behind */
+void shim_failed(struct shim *s, struct process *p, const struct fault *fault) {
+        struct shim_failed failed = { .error = fault->error, .step = fault->step };
+
+        if (p->pidfd >= 0) {
+                (void)sys_pidfd_send_signal(p->pidfd, SIGKILL, NULL, 0);
+                (void)waitid(P_PIDFD, (id_t)p->pidfd, &(siginfo_t){ .si_pid = 0 }, WEXITED);
+        }
+        memcpy(failed.exec_id, p->exec_id, sizeof(failed.exec_id));
+        p->state = PROCESS_ENDED;
+        if (p == &s->init)
+                shim_cleanup(s);
+        (void)shim_tell(s, SHIM_FAILED, p->serial, &failed, fault->text, NULL, 0);
+        if (p == &s->init)
+                s->phase = s->scoped ? SHIM_PHASE_DONE : SHIM_PHASE_FAILED;
+}
+
+/** shim_drop_plan() - unmap the plan; what later requests need has been copied */
+void shim_drop_plan(struct shim *s) {
+        if (s->plan)
+                (void)munmap((void *)s->plan, s->plan->size);
+        s->plan = NULL;
+}
+
+static int launch_check(const struct plan *plan, struct fault *fault) {
+        const struct plan_namespace *n = plan_array(plan, plan->namespaces);
+
+        if (plan->kind != PLAN_CONTAINER)
+                return fault_set(fault, SHIM_STEP_PLAN, EINVAL, "launch plan of an exec");
+        if (!(plan->clone_flags & CLONE_NEWNS))
+                return fault_set(fault, SHIM_STEP_PLAN, EINVAL, "linux.namespaces without a mount namespace of its own");
+        for (uint32_t i = 0; i < plan->namespaces.n; i++)
+                if (n[i].clone_flag == CLONE_NEWUSER || n[i].clone_flag == CLONE_NEWNS)
+                        return fault_set(fault, SHIM_STEP_PLAN, EOPNOTSUPP, "linux.namespaces: a %s namespace cannot be joined by path",
+                                         namespace_name(n[i].clone_flag));
+        return 0;
+}
+
+/* The host's null device, which masks files and serves where the container has none. */
+static int launch_null(struct fault *fault) {
+        _cleanup_close_ int fd = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return fault_set(fault, SHIM_STEP_DEVICE, errno, "/dev/null of the host");
+        if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+                return fault_set(fault, SHIM_STEP_DEVICE, ENODEV, "/dev/null of the host");
+        return take_fd(&fd);
+}
+
+static int launch_open_sources(struct setup *su, struct fault *fault) {
+        const struct plan *plan = su->plan;
+        const struct plan_mount *m = plan_array(plan, plan->mounts);
+        const struct plan_namespace *n = plan_array(plan, plan->namespaces);
+
+        for (uint32_t i = 0; i < plan->mounts.n; i++) {
+                if (m[i].kind != PLAN_MOUNT_BIND)
+                        continue;
+                su->mount_fds[i] = source_open(plan, &m[i], fault);
+                if (su->mount_fds[i] < -1)
+                        return su->mount_fds[i];
+                if (su->mount_fds[i] >= 0 && !(plan->clone_flags & CLONE_NEWUSER)) {
+                        int r = source_attributes(plan, &m[i], su->mount_fds[i], -1, fault);
+
+                        if (r < 0)
+                                return r;
+                }
+        }
+        for (uint32_t i = 0; i < plan->namespaces.n; i++) {
+                su->namespace_fds[i] = namespace_open(plan, &n[i], fault);
+                if (su->namespace_fds[i] < 0)
+                        return su->namespace_fds[i];
+        }
+        return 0;
+}
+
+static int *launch_fds(uint32_t n) {
+        int *fds = malloc(sizeof(int) * ((size_t)n + 1));
+
+        for (uint32_t i = 0; fds && i < n; i++)
+                fds[i] = -1;
+        return fds;
+}
+
+static int launch_prepare(struct shim *s, struct setup *su, struct fault *fault) {
+        const struct plan *plan = s->plan;
+        int r;
+
+        su->plan = plan;
+        su->fault = fault;
+        su->mount_fds = launch_fds(plan->mounts.n);
+        su->namespace_fds = launch_fds(plan->namespaces.n);
+        if (!su->mount_fds || !su->namespace_fds)
+                return fault_set(fault, SHIM_STEP_MOUNT, ENOMEM, "mounts");
+        r = launch_check(plan, fault);
+        if (r < 0)
+                return r;
+        su->null_fd = launch_null(fault);
+        if (su->null_fd < 0)
+                return su->null_fd;
+        su->root_fd = rootfs_open(plan, fault);
+        if (su->root_fd < 0)
+                return su->root_fd;
+        return launch_open_sources(su, fault);
+}
+
+static void launch_done(struct setup *su) {
+        for (uint32_t i = 0; su->mount_fds && i < su->plan->mounts.n; i++)
+                safe_close(su->mount_fds[i]);
+        for (uint32_t i = 0; su->namespace_fds && i < su->plan->namespaces.n; i++)
+                safe_close(su->namespace_fds[i]);
+        free(su->mount_fds);
+        free(su->namespace_fds);
+        safe_close(su->null_fd);
+        safe_close(su->root_fd);
+        stdio_done(&su->stdio);
+}
+
+/* The pid namespace to be a member of is chosen before the clone, and only for it. */
+static int launch_pid_namespace(struct setup *su, struct fault *fault) {
+        const struct plan_namespace *n = plan_array(su->plan, su->plan->namespaces);
+
+        for (uint32_t i = 0; i < su->plan->namespaces.n; i++)
+                if (n[i].clone_flag == CLONE_NEWPID && setns(su->namespace_fds[i], CLONE_NEWPID) < 0)
+                        return fault_set(fault, SHIM_STEP_NAMESPACE, errno, "join pid namespace %s", plan_string(su->plan, n[i].path));
+        return 0;
+}
+
+static int launch_clone(struct shim *s, struct setup *su, struct fault *fault) {
+        uint64_t flags = su->plan->clone_flags & NAMESPACE_FLAGS_AT_CLONE;
+        int r;
+
+        r = launch_pid_namespace(su, fault);
+        if (r < 0)
+                return r;
+        r = child_clone(s, &s->init, su, flags, s->scoped ? s->cgroup.init_fd : -1);
+        if (su->plan->namespaces.n > 0)
+                (void)setns(s->pid_ns_fd, CLONE_NEWPID);
+        if (r < 0)
+                return fault_set(fault, SHIM_STEP_NAMESPACE, r, "clone the container's first process");
+        if (r == 0)
+                init_main(su);
+        return 0;
+}
+
+/* With a user namespace: its maps, then the mounts that are mapped by it. */
+static int launch_map(struct shim *s, struct setup *su, struct fault *fault) {
+        const struct plan_mount *m = plan_array(su->plan, su->plan->mounts);
+        const uint32_t mapped = SETUP_MAPPED;
+        _cleanup_close_ int userns = -1;
+        char path[40];
+        int r;
+
+        if (!(su->plan->clone_flags & CLONE_NEWUSER))
+                return 0;
+        r = namespace_write_maps(su->plan, s->init.pid, su->plan->uid_map, su->plan->gid_map, fault);
+        if (r < 0)
+                return r;
+        (void)snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)s->init.pid);
+        userns = open(path, O_RDONLY | O_CLOEXEC);
+        if (userns < 0)
+                return fault_set(fault, SHIM_STEP_ID_MAP, errno, "user namespace");
+        for (uint32_t i = 0; i < su->plan->mounts.n; i++) {
+                if (su->mount_fds[i] < 0)
+                        continue;
+                r = source_attributes(su->plan, &m[i], su->mount_fds[i], userns, fault);
+                if (r < 0)
+                        return r;
+        }
+        r = packet_send(s->init.sock, &mapped, sizeof(mapped), NULL, 0, NULL, 0, NULL, 0);
+        return r < 0 ? fault_set(fault, SHIM_STEP_ID_MAP, r, "user namespace") : 0;
+}
+
+static int launch_oom_score(struct shim *s, struct fault *fault) {
+        char text[16];
+        int r;
+
+        if (!(s->plan->flags & PLAN_OOM_SCORE_ADJ))
+                return 0;
+        (void)snprintf(text, sizeof(text), "%d", s->plan->process.oom_score_adj);
+        r = proc_write(s->init.pid, "oom_score_adj", text);
+        return r < 0 ? fault_set(fault, SHIM_STEP_RLIMIT, r, "oom_score_adj %s", text) : 0;
+}
+
+/* The path socket is where a later manager finds the task. */
+static int launch_listen(struct shim *s, struct fault *fault) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_close_ int fd = -1;
+
+        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return fault_set(fault, SHIM_STEP_PLAN, errno, "socket of the task");
+        (void)snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/shim", s->task_dir);
+        (void)unlinkat(s->task_dir, "shim", 0);
+        if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 4) < 0)
+                return fault_set(fault, SHIM_STEP_PLAN, errno, "socket of the task");
+        s->listener = take_fd(&fd);
+        return 0;
+}
+
+static int launch_keep(struct shim *s, struct fault *fault) {
+        const struct plan *plan = s->plan;
+
+        s->namespace_flags = plan->clone_flags;
+        for (uint32_t i = 0; i < plan->namespaces.n; i++)
+                s->namespace_flags |= ((const struct plan_namespace *)plan_array(plan, plan->namespaces))[i].clone_flag;
+        s->stop_signal = plan->stop_signal;
+        s->stop_timeout_usec = plan->stop_timeout_usec;
+        if ((plan->flags & PLAN_EPHEMERAL) && plan->rootfs.upper) {
+                s->upper = strdup(plan_string(plan, plan->rootfs.upper));
+                s->work = strdup(plan_string(plan, plan->rootfs.work));
+                if (!s->upper || !s->work)
+                        return fault_set(fault, SHIM_STEP_PLAN, ENOMEM, "plan");
+        }
+        return 0;
+}
+
+static int launch_take(struct shim *s, struct packet *p, const struct shim_launch *request, struct setup *su, struct fault *fault) {
+        _cleanup_close_ int plan_fd = packet_take_fd(p, 0);
+        char unit[NAME_UNIT_MAX];
+        const void *data;
+        size_t size;
+        int dir, r;
+
+        dir = packet_take_fd(p, 1);
+        if (dir >= 0) {
+                safe_close(s->task_dir);
+                s->task_dir = dir;
+        }
+        if (plan_fd < 0 || s->task_dir < 0)
+                return fault_set(fault, SHIM_STEP_PLAN, EBADMSG, "launch without plan or task directory");
+        r = memfd_map_sealed(plan_fd, PLAN_SIZE_MAX, &data, &size);
+        if (r < 0)
+                return fault_set(fault, SHIM_STEP_PLAN, r, "launch plan");
+        r = plan_check(data, size);
+        if (r < 0) {
+                (void)munmap((void *)data, size);
+                return fault_set(fault, SHIM_STEP_PLAN, r, "launch plan");
+        }
+        s->plan = data;
+        r = name_scope(plan_string(s->plan, s->plan->namespace), plan_string(s->plan, s->plan->id), unit);
+        if (r < 0)
+                return fault_set(fault, SHIM_STEP_PLAN, r, "name of the task");
+        r = stdio_take(&su->stdio, &request->stdio, p, 2, plan_identifier(s->plan), unit);
+        return r < 0 ? fault_set(fault, SHIM_STEP_STDIO, r, "standard streams") : 0;
+}
+
+static int launch_go(struct shim *s) {
+        uint32_t word = s->start ? SETUP_SCOPED_START : SETUP_SCOPED;
+
+        return packet_send(s->init.sock, &word, sizeof(word), NULL, 0, NULL, 0, NULL, 0);
+}
+
+/** shim_launch() - make the container's first process as far as it goes without the scope */
+void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *request, uint32_t serial) {
+        struct setup su = { .stdio = STDIO_NULL, .sock = -1, .root_fd = -1, .null_fd = -1, .init_pidfd = -1, .terminal_fd = -1 };
+        struct fault fault = FAULT_NULL;
+        int r;
+
+        s->phase = SHIM_PHASE_ALIVE;
+        s->start = request->start;
+        s->init.serial = serial;
+        s->init.state = PROCESS_MAKING;
+        s->give_up_at = s->scoped ? 0 : now_usec(CLOCK_MONOTONIC) + SCOPE_TIMEOUT_USEC;
+
+        r = launch_take(s, p, request, &su, &fault);
+        if (r >= 0)
+                r = launch_keep(s, &fault);
+        if (r >= 0)
+                r = launch_prepare(s, &su, &fault);
+        if (r >= 0)
+                r = launch_clone(s, &su, &fault);
+        if (r >= 0)
+                r = launch_map(s, &su, &fault);
+        if (r >= 0)
+                r = launch_oom_score(s, &fault);
+        if (r >= 0)
+                r = launch_listen(s, &fault);
+        if (r >= 0 && s->scoped)
+                r = launch_go(s);
+        if (su.plan)
+                launch_done(&su);
+        else
+                stdio_done(&su.stdio);
+        if (r < 0) {
+                (void)fault_set(&fault, SHIM_STEP_NAMESPACE, r, "container's first process");
+                shim_failed(s, &s->init, &fault);
+        }
+}
+
+/** shim_scope() - systemd has put the shim into the unit: take possession of the cgroup and let the container in */
+void shim_scope(struct shim *s, const char *unit, size_t unit_size, uint32_t serial) {
+        struct fault fault = FAULT_NULL;
+        int r;
+
+        if (s->scoped) {
+                shim_reply(s, serial, -EALREADY, "the scope is known already");
+                return;
+        }
+        s->give_up_at = 0;
+        s->scoped = true;
+        if (s->phase == SHIM_PHASE_FAILED) {
+                s->phase = SHIM_PHASE_DONE;
+                return;
+        }
+        r = cgroup_enter(&s->cgroup, unit, unit_size);
+        if (s->phase == SHIM_PHASE_PARKED) {
+                shim_reply(s, serial, r, r < 0 ? "the shim is not in that scope" : NULL);
+                return;
+        }
+        if (r < 0)
+                (void)fault_set(&fault, SHIM_STEP_CGROUP, r, "scope %.*s", (int)unit_size, unit);
+        if (r >= 0) {
+                r = cgroup_attach_init(&s->cgroup, s->init.pid);
+                if (r < 0)
+                        (void)fault_set(&fault, SHIM_STEP_CGROUP, r, "cgroup of the container");
+        }
+        if (r >= 0) {
+                r = launch_go(s);
+                if (r == -EPIPE || r == -ECONNRESET)
+                        r = 0; /* it has failed on its own, and its report is on the way */
+        }
+        if (r < 0) {
+                (void)fault_set(&fault, SHIM_STEP_CGROUP, r, "container's first process");
+                shim_failed(s, &s->init, &fault);
+        }
+}
+
+/** shim_start() - let the created container execute its program */
+void shim_start(struct shim *s, uint32_t serial) {
+        const uint32_t start = SETUP_START;
+        int r;
+
+        if (s->init.state != PROCESS_CREATED) {
+                shim_reply(s, serial, -EINVAL, "the container is not in the created state");
+                return;
+        }
+        s->init.serial = serial;
+        s->init.state = PROCESS_MAKING;
+        r = packet_send(s->init.sock, &start, sizeof(start), NULL, 0, NULL, 0, NULL, 0);
+        if (r < 0 && r != -EPIPE && r != -ECONNRESET) {
+                struct fault fault = FAULT_NULL;
+
+                (void)fault_set(&fault, SHIM_STEP_NAMESPACE, r, "container's first process");
+                shim_failed(s, &s->init, &fault);
+        }
+}

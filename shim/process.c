@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Processes the shim answers for: the container's first one and the execs.
+ *
+ * A process in the making reports over its socket; end of file after it has said so means that execve has succeeded. When one
+ * has ended its record is written into the task directory before anybody is told.
+ */
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "shared/exit-record.h"
+#include "shared/fd.h"
+#include "shared/process.h"
+#include "shim/setup.h"
+#include "shim/shim.h"
+
+/** process_started() - the program runs: tell the manager */
+void process_started(struct shim *s, struct process *p) {
+        struct shim_started started = { .pid = p->pid, .start_time = p->start_time };
+
+        p->sock = safe_close(p->sock);
+        p->state = PROCESS_RUNNING;
+        p->started_at = now_usec(CLOCK_REALTIME);
+        memcpy(started.exec_id, p->exec_id, sizeof(started.exec_id));
+        (void)shim_tell(s, SHIM_STARTED, p->serial, &started, NULL, &p->terminal_fd, p->terminal_fd >= 0 ? 1 : 0);
+        if (p == &s->init) {
+                shim_confine(s);
+                shim_drop_plan(s);
+        }
+}
+
+static void process_created(struct shim *s, struct process *p) {
+        struct shim_created created = { .pid = p->pid, .start_time = p->start_time };
+
+        p->state = PROCESS_CREATED;
+        (void)shim_tell(s, SHIM_CREATED, p->serial, &created, NULL, &p->terminal_fd, p->terminal_fd >= 0 ? 1 : 0);
+}
+
+static void process_hung_up(struct shim *s, struct process *p) {
+        struct fault fault = FAULT_NULL;
+
+        if (p->executing) {
+                process_started(s, p);
+                return;
+        }
+        if (p->state == PROCESS_CREATED) { /* killed while it waited: an ordinary end, which SIGCHLD tells of */
+                p->sock = safe_close(p->sock);
+                return;
+        }
+        (void)fault_set(&fault, SHIM_STEP_COMMAND, ECHILD, "the process was killed before its program ran");
+        shim_failed(s, p, &fault);
+}
+
+/* Reads what a process in the making has to say. */
+static void process_message(struct shim *s, struct process *p) {
+        struct packet packet;
+        const struct setup_record *record = (const void *)packet.data;
+        int r;
+
+        r = packet_recv(p->sock, &packet);
+        if (r == -EAGAIN || r == -EINTR)
+                return;
+        if (r <= 0 || packet.size < sizeof(record->message)) {
+                packet_done(&packet);
+                process_hung_up(s, p);
+                return;
+        }
+        switch (record->message) {
+        case SETUP_FAULT:
+                if (packet.size == sizeof(*record)) {
+                        struct fault fault = record->fault;
+
+                        fault.text[sizeof(fault.text) - 1] = '\0';
+                        fault.error = fault.error < 0 ? fault.error : -EIO;
+                        shim_failed(s, p, &fault);
+                }
+                break;
+        case SETUP_TERMINAL:
+                safe_close(p->terminal_fd);
+                p->terminal_fd = packet_take_fd(&packet, 0);
+                break;
+        case SETUP_READY:
+                process_created(s, p);
+                break;
+        case SETUP_EXECUTING:
+                p->executing = true;
+                break;
+        default:
+                break;
+        }
+        packet_done(&packet);
+}
+
+static void exit_fill(struct shim *s, struct process *p, const siginfo_t *info) {
+        struct shim_exited *e = &p->exited;
+
+        memcpy(e->exec_id, p->exec_id, sizeof(e->exec_id));
+        e->exited_at = now_usec(CLOCK_REALTIME);
+        if (info->si_code == CLD_EXITED) {
+                e->status = (uint32_t)info->si_status;
+                e->kind = EXIT_KIND_EXITED;
+                return;
+        }
+        e->status = 128U + (uint32_t)info->si_status;
+        e->kind = info->si_code == CLD_DUMPED ? EXIT_KIND_DUMPED : EXIT_KIND_SIGNALLED;
+        if (info->si_status == SIGSYS)
+                e->kind = EXIT_KIND_SECCOMP;
+        else if (info->si_status == SIGKILL && cgroup_oom_killed(&s->cgroup))
+                e->kind = EXIT_KIND_OOM;
+}
+
+/* Of an exec in exec/<id>/exit, of the first process in exit. A record that cannot be written is no reason to keep silent. */
+static void exit_write(struct shim *s, struct process *p) {
+        struct exit_record record = {
+                .status = p->exited.status,
+                .kind = p->exited.kind,
+                .exited_at = p->exited.exited_at,
+                .exited_at_boottime = now_usec(CLOCK_BOOTTIME),
+        };
+        _cleanup_close_ int dir = -1;
+        char path[SHIM_EXEC_ID_MAX + 8];
+
+        (void)boot_id_read(record.boot_id);
+        if (*p->exec_id == '\0') {
+                (void)exit_record_write(s->task_dir, EXIT_RECORD_NAME, &record);
+                return;
+        }
+        (void)snprintf(path, sizeof(path), "exec/%s", p->exec_id);
+        dir = dir_open_at(s->task_dir, path, 0700);
+        if (dir >= 0)
+                (void)exit_record_write(dir, EXIT_RECORD_NAME, &record);
+}
+
+/** process_done() - close what belongs to a process */
+void process_done(struct process *p) {
+        p->pidfd = safe_close(p->pidfd);
+        p->sock = safe_close(p->sock);
+        p->terminal_fd = safe_close(p->terminal_fd);
+}
+
+static void exec_forget(struct shim *s, struct process *p) {
+        for (struct process **q = &s->execs; *q; q = &(*q)->next)
+                if (*q == p) {
+                        *q = p->next;
+                        break;
+                }
+        cgroup_remove_exec(&s->cgroup, p->exec_id);
+        process_done(p);
+        free(p);
+}
+
+/** process_poll() - process_message() from the event loop, which may find that an exec could not be made */
+void process_poll(struct shim *s, struct process *p) {
+        process_message(s, p);
+        if (p != &s->init && p->state == PROCESS_ENDED)
+                exec_forget(s, p);
+}
+
+/** process_ended() - a process has been reaped */
+void process_ended(struct shim *s, struct process *p, const siginfo_t *info) {
+        while (p->sock >= 0 && p->state == PROCESS_MAKING)
+                process_message(s, p); /* the end may overtake the last word */
+        if (p->state == PROCESS_RUNNING || p->state == PROCESS_CREATED) {
+                p->state = PROCESS_ENDED;
+                exit_fill(s, p, info);
+                exit_write(s, p);
+                (void)shim_tell(s, SHIM_EXITED, 0, &p->exited, NULL, NULL, 0);
+                if (p == &s->init)
+                        shim_end(s);
+        }
+        if (p == &s->init)
+                process_done(p);
+        else
+                exec_forget(s, p);
+}
+
+static uint32_t process_status(const struct shim *s, const struct process *p) {
+        switch (p->state) {
+        case PROCESS_CREATED:
+                return TASK_CREATED;
+        case PROCESS_MAKING:
+                return p->started_at || p != &s->init ? TASK_CREATED : TASK_UNKNOWN;
+        case PROCESS_RUNNING:
+                return s->paused ? TASK_PAUSED : s->pausing ? TASK_PAUSING : TASK_RUNNING;
+        case PROCESS_ENDED:
+                return TASK_STOPPED;
+        default:
+                return TASK_UNKNOWN;
+        }
+}
+
+/** process_fill_state() - what SHIM_QUERY answers of a process */
+void process_fill_state(struct shim *s, const struct process *p, struct shim_state *ret) {
+        *ret = (struct shim_state){
+                .status = process_status(s, p),
+                .pid = p->pid,
+                .start_time = p->start_time,
+                .created_at = p->created_at,
+                .started_at = p->started_at,
+                .exited = p->exited,
+        };
+        memcpy(ret->exited.exec_id, p->exec_id, sizeof(ret->exited.exec_id));
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What a manager asks of a running shim.
+ *
+ * One function a message: check, act, answer. Nothing here waits; what takes time is answered when it is done.
+ */
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "shared/fd.h"
+#include "shared/syscalls.h"
+#include "shim/shim.h"
+
+static void request_kill(struct shim *s, const struct shim_kill *k, uint32_t serial) {
+        struct process *p;
+        int r;
+
+        if (k->signal < 0 || k->signal >= _NSIG) {
+                shim_reply(s, serial, -EINVAL, "no such signal");
+                return;
+        }
+        if (k->all) {
+                r = cgroup_kill(&s->cgroup, k->signal);
+                shim_reply(s, serial, r, r < 0 ? "signal to the container" : NULL);
+                return;
+        }
+        p = shim_process(s, k->exec_id);
+        if (!p || p->pidfd < 0 || p->state == PROCESS_ENDED) {
+                shim_reply(s, serial, -ESRCH, "no such process");
+                return;
+        }
+        r = sys_pidfd_send_signal(p->pidfd, k->signal, NULL, 0) < 0 ? -errno : 0;
+        shim_reply(s, serial, r, r < 0 ? "signal" : NULL);
+}
+
+static void request_pause(struct shim *s, uint32_t serial) {
+        bool populated, frozen = false;
+        int r;
+
+        if (s->init.state != PROCESS_RUNNING || s->phase != SHIM_PHASE_ALIVE) {
+                shim_reply(s, serial, -ESRCH, "the container is not running");
+                return;
+        }
+        if (s->paused || s->pausing) {
+                shim_reply(s, serial, s->paused ? 0 : -EBUSY, s->paused ? NULL : "the container is about to be paused");
+                return;
+        }
+        r = cgroup_state(&s->cgroup, &populated, &frozen); /* opened first, so that no change is missed */
+        if (r >= 0)
+                r = cgroup_freeze(&s->cgroup, true);
+        if (r < 0) {
+                shim_reply(s, serial, r, "freeze");
+                return;
+        }
+        s->pausing = true;
+        s->pause_serial = serial;
+}
+
+static void request_resume(struct shim *s, uint32_t serial) {
+        int r;
+
+        if (!s->paused && !s->pausing) {
+                shim_reply(s, serial, s->init.state == PROCESS_RUNNING ? 0 : -ESRCH, s->init.state == PROCESS_RUNNING ? NULL : "the container is not running");
+                return;
+        }
+        r = cgroup_freeze(&s->cgroup, false);
+        if (r >= 0) {
+                if (s->pausing)
+                        shim_reply(s, s->pause_serial, -ECANCELED, "resumed");
+                s->paused = s->pausing = false;
+                s->cgroup.events_fd = safe_close(s->cgroup.events_fd);
+        }
+        shim_reply(s, serial, r, r < 0 ? "thaw" : NULL);
+}
+
+static void request_resize(struct shim *s, const struct shim_resize *z, uint32_t serial) {
+        struct winsize size = { .ws_row = z->rows, .ws_col = z->columns };
+        struct process *p = shim_process(s, z->exec_id);
+        int r;
+
+        if (!p || p->terminal_fd < 0) {
+                shim_reply(s, serial, -ENOTTY, "the process has no terminal");
+                return;
+        }
+        r = ioctl(p->terminal_fd, TIOCSWINSZ, &size) < 0 ? -errno : 0;
+        shim_reply(s, serial, r, r < 0 ? "terminal size" : NULL);
+}
+
+static void request_terminal(struct shim *s, const struct shim_target *t, uint32_t serial) {
+        struct process *p = shim_process(s, t->exec_id);
+        struct shim_result result = { .error = 0 };
+
+        if (!p || p->terminal_fd < 0)
+                shim_reply(s, serial, -ENOTTY, "the process has no terminal");
+        else
+                (void)shim_tell(s, SHIM_REPLY, serial, &result, NULL, &p->terminal_fd, 1);
+}
+
+struct process_list {
+        struct shim_process *records;
+        size_t n, allocated;
+};
+
+static int collect(void *userdata, const char *group, pid_t pid) {
+        struct process_list *l = userdata;
+        struct shim_process *r;
+
+        if (l->n == l->allocated) {
+                size_t n = l->allocated ? l->allocated * 2 : 16;
+                struct shim_process *grown = realloc(l->records, n * sizeof(*grown));
+
+                if (!grown)
+                        return -ENOMEM;
+                l->records = grown;
+                l->allocated = n;
+        }
+        r = &l->records[l->n++];
+        memset(r, 0, sizeof(*r));
+        r->pid = pid;
+        if (strncmp(group, "exec-", 5) == 0)
+                (void)snprintf(r->exec_id, sizeof(r->exec_id), "%s", group + 5);
+        return 0;
+}
+
+/* A group holds whatever the process in it has started: only the process itself bears the name. */
+static void name_processes(struct shim *s, struct process_list *l) {
+        for (size_t i = 0; i < l->n; i++) {
+                struct shim_process *r = &l->records[i];
+                struct process *p = *r->exec_id ? shim_process(s, r->exec_id) : NULL;
+
+                if (r->pid == s->init.pid)
+                        (void)snprintf(r->exec_id, sizeof(r->exec_id), "init");
+                else if (!p || p->pid != r->pid)
+                        memset(r->exec_id, 0, sizeof(r->exec_id));
+        }
+}
+
+static void request_processes(struct shim *s, uint32_t serial) {
+        struct process_list list = { .records = NULL };
+        struct shim_result result = { .error = 0 };
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        r = cgroup_list(&s->cgroup, collect, &list);
+        name_processes(s, &list);
+        if (r >= 0 && list.n > 0) {
+                fd = memfd_sealed("davit-processes", list.records, list.n * sizeof(*list.records));
+                r = fd < 0 ? fd : 0;
+        }
+        free(list.records);
+        if (r < 0)
+                shim_reply(s, serial, r, "list processes");
+        else
+                (void)shim_tell(s, SHIM_REPLY, serial, &result, NULL, &fd, fd >= 0 ? 1 : 0);
+}
+
+static void request_query(struct shim *s, uint32_t serial) {
+        struct shim_state state;
+
+        process_fill_state(s, &s->init, &state);
+        (void)shim_tell(s, SHIM_STATE, serial, &state, NULL, NULL, 0);
+        for (struct process *p = s->execs; p; p = p->next) {
+                process_fill_state(s, p, &state);
+                (void)shim_tell(s, SHIM_STATE, serial, &state, NULL, NULL, 0);
+        }
+        shim_reply(s, serial, 0, NULL);
+}
+
+static void request_launch(struct shim *s, struct packet *p, const struct shim_launch *l, uint32_t serial) {
+        if (s->phase == SHIM_PHASE_WARM || s->phase == SHIM_PHASE_PARKED)
+                shim_launch(s, p, l, serial);
+        else
+                shim_reply(s, serial, -EBUSY, "the shim has a container");
+}
+
+static void request_park(struct shim *s, struct packet *p, uint32_t serial) {
+        int dir = packet_take_fd(p, 0);
+
+        if (s->phase != SHIM_PHASE_WARM) {
+                safe_close(dir);
+                shim_reply(s, serial, -EBUSY, "the shim is not warm");
+                return;
+        }
+        s->phase = SHIM_PHASE_PARKED;
+        s->task_dir = dir;
+}
+
+static void request_scope(struct shim *s, const char *text, size_t size, uint32_t serial) {
+        if (s->phase == SHIM_PHASE_WARM || s->phase == SHIM_PHASE_ENDING)
+                shim_reply(s, serial, -EINVAL, "no scope is expected");
+        else
+                shim_scope(s, text, size, serial);
+}
+
+static void request_stop(struct shim *s, const struct shim_stop *stop, uint32_t serial) {
+        if (stop->signal < 0 || stop->signal >= _NSIG) {
+                shim_reply(s, serial, -EINVAL, "no such signal");
+                return;
+        }
+        shim_reply(s, serial, 0, NULL);
+        shim_stop(s, stop->signal, stop->force, stop->timeout_usec);
+}
+
+static bool exec_id_terminated(uint16_t type, const void *body) {
+        const char *id;
+
+        switch (type) {
+        case SHIM_KILL:
+                id = ((const struct shim_kill *)body)->exec_id;
+                break;
+        case SHIM_RESIZE:
+                id = ((const struct shim_resize *)body)->exec_id;
+                break;
+        case SHIM_TERMINAL:
+        case SHIM_CLOSE_STDIN:
+                id = ((const struct shim_target *)body)->exec_id;
+                break;
+        default:
+                return true;
+        }
+        return memchr(id, '\0', SHIM_EXEC_ID_MAX) != NULL;
+}
+
+static void dispatch(struct shim *s, struct packet *p, const struct shim_message *m, const void *body, const char *text, size_t text_size) {
+        switch (m->type) {
+        case SHIM_PARK:
+                return request_park(s, p, m->serial);
+        case SHIM_LAUNCH:
+                return request_launch(s, p, body, m->serial);
+        case SHIM_SCOPE:
+                return request_scope(s, text, text_size, m->serial);
+        case SHIM_START:
+                return shim_start(s, m->serial);
+        case SHIM_EXEC:
+                return shim_exec(s, p, body, m->serial);
+        case SHIM_KILL:
+                return request_kill(s, body, m->serial);
+        case SHIM_STOP:
+                return request_stop(s, body, m->serial);
+        case SHIM_PAUSE:
+                return request_pause(s, m->serial);
+        case SHIM_RESUME:
+                return request_resume(s, m->serial);
+        case SHIM_RESIZE:
+                return request_resize(s, body, m->serial);
+        case SHIM_CLOSE_STDIN: /* the caller holds the only write end of what it has passed */
+                return shim_reply(s, m->serial, 0, NULL);
+        case SHIM_TERMINAL:
+                return request_terminal(s, body, m->serial);
+        case SHIM_PROCESSES:
+                return request_processes(s, m->serial);
+        case SHIM_QUERY:
+                return request_query(s, m->serial);
+        case SHIM_DISCARD:
+                shim_reply(s, m->serial, 0, NULL);
+                return shim_discard(s);
+        default:
+                return shim_reply(s, m->serial, -EBADMSG, "not a request to a shim");
+        }
+}
+
+/** shim_request() - act on one packet of the manager; a malformed one ends the connection */
+void shim_request(struct shim *s, struct packet *p) {
+        const struct shim_message *m;
+        const char *text;
+        const void *body;
+        size_t text_size;
+
+        if (shim_packet_check(p, &m, &body, &text, &text_size) < 0 || !exec_id_terminated(m->type, body)) {
+                s->control = safe_close(s->control);
+                return;
+        }
+        dispatch(s, p, m, body, text, text_size);
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* One task's supervisor: its state, and the parts that act on it. */
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "shared/message.h"
+#include "shared/plan.h"
+#include "shim/cgroup.h"
+#include "shim/fault.h"
+
+enum shim_phase {
+        SHIM_PHASE_WARM = 0,  /* forked ahead of time, knows nothing */
+        SHIM_PHASE_PARKED,    /* waits in a scope of its own for a plan */
+        SHIM_PHASE_ALIVE,     /* has a container: see init.state */
+        SHIM_PHASE_ENDING,    /* the first process has ended, the rest is being killed */
+        SHIM_PHASE_FAILED,    /* the container could not be made; stays until systemd is done with the scope */
+        SHIM_PHASE_DONE,
+        _SHIM_PHASE_MAX,
+};
+
+enum process_state {
+        PROCESS_NONE = 0,
+        PROCESS_MAKING,  /* cloned, on its way to execve */
+        PROCESS_CREATED, /* waits for SHIM_START */
+        PROCESS_RUNNING,
+        PROCESS_ENDED,
+        _PROCESS_STATE_MAX,
+};
+
+/* The container's first process, or an exec. */
+struct process {
+        struct process *next;
+        enum process_state state;
+        bool executing;   /* it has said that execve is next */
+        pid_t pid;
+        int pidfd;
+        int sock;         /* to the process while it is being made */
+        int terminal_fd;  /* the pty's master */
+        uint32_t serial;  /* of the request that is to be answered */
+        uint64_t start_time, created_at, started_at;
+        struct shim_exited exited;
+        char exec_id[SHIM_EXEC_ID_MAX]; /* "": the first process */
+};
+#define PROCESS_NULL { .pidfd = -1, .sock = -1, .terminal_fd = -1 }
+
+struct shim {
+        enum shim_phase phase;
+        bool scoped, start, confined;
+        bool pausing, paused;
+        int control, listener, signal_fd, task_dir, pid_ns_fd;
+        struct cgroup cgroup;
+        struct process init;
+        struct process *execs;
+        uint64_t namespace_flags;     /* what the container does not share with the host */
+        uint64_t kept_capabilities;
+        uint32_t stop_signal;
+        uint64_t stop_timeout_usec;
+        uint64_t kill_at;             /* CLOCK_MONOTONIC, microseconds; 0: no stop is running */
+        uint64_t give_up_at;          /* the same: when a container without a scope or a manager is given up */
+        uint32_t pause_serial;
+        char *upper, *work;           /* owned: to be removed with the task */
+        const struct plan *plan;      /* mapped until the container runs */
+};
+#define SHIM_NULL { .control = -1, .listener = -1, .signal_fd = -1, .task_dir = -1, .pid_ns_fd = -1, .cgroup = CGROUP_NULL, .init = PROCESS_NULL }
+
+/* supervise.c */
+_noreturn_ void shim_main(int control, int signal_fd);
+int shim_tell(struct shim *s, uint16_t type, uint32_t serial, const void *body, const char *text, const int *fds, size_t n_fds);
+void shim_reply(struct shim *s, uint32_t serial, int error, const char *text);
+struct process *shim_process(struct shim *s, const char *exec_id);
+
+/* request.c */
+void shim_request(struct shim *s, struct packet *p);
+
+/* launch.c */
+void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *request, uint32_t serial);
+void shim_scope(struct shim *s, const char *unit, size_t unit_size, uint32_t serial);
+void shim_start(struct shim *s, uint32_t serial);
+void shim_failed(struct shim *s, struct process *p, const struct fault *fault);
+void shim_drop_plan(struct shim *s);
+
+/* exec.c */
+void shim_exec(struct shim *s, struct packet *p, const struct shim_exec *request, uint32_t serial);
+
+/* process.c */
+void process_poll(struct shim *s, struct process *p);
+void process_ended(struct shim *s, struct process *p, const siginfo_t *info);
+void process_started(struct shim *s, struct process *p);
+void process_done(struct process *p);
+void process_fill_state(struct shim *s, const struct process *p, struct shim_state *ret);
+
+/* ending.c */
+void shim_stop(struct shim *s, int signal, bool force, uint64_t timeout_usec);
+void shim_discard(struct shim *s);
+void shim_end(struct shim *s);
+void shim_end_continue(struct shim *s);
+void shim_cleanup(struct shim *s);
+void shim_confine(struct shim *s);

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The shim's event loop.
+ *
+ * One shim is one thread with one loop, from the moment the launcher forks it to the end of its task. It listens to the manager it
+ * was given to, or to the one that connected to its socket last; to its children; and to systemd, whose SIGTERM or SIGURG on the
+ * unit means stop. It needs none of them to go on: a manager that goes away is only missed, a full socket is closed.
+ */
+
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "shared/fd.h"
+#include "shared/process.h"
+#include "shim/shim.h"
+
+/** shim_tell() - send to the manager, if there is one; one that does not read is given up */
+int shim_tell(struct shim *s, uint16_t type, uint32_t serial, const void *body, const char *text, const int *fds, size_t n_fds) {
+        int r;
+
+        if (s->control < 0)
+                return -ENOTCONN;
+        r = shim_send(s->control, type, serial, body, text, fds, n_fds);
+        if (r < 0)
+                s->control = safe_close(s->control);
+        return r;
+}
+
+/** shim_reply() - answer a request; @error is 0 or a negative errno */
+void shim_reply(struct shim *s, uint32_t serial, int error, const char *text) {
+        struct shim_result result = { .error = error };
+        char sentence[256];
+
+        if (error < 0 && text)
+                (void)snprintf(sentence, sizeof(sentence), "%s: %s", text, strerror(-error));
+        (void)shim_tell(s, SHIM_REPLY, serial, &result, error < 0 && text ? sentence : NULL, NULL, 0);
+}
+
+/** shim_process() - a process by its exec id, "" for the first one; NULL when there is none */
+struct process *shim_process(struct shim *s, const char *exec_id) {
+        if (*exec_id == '\0')
+                return s->init.state == PROCESS_NONE ? NULL : &s->init;
+        for (struct process *p = s->execs; p; p = p->next)
+                if (streq(p->exec_id, exec_id))
+                        return p;
+        return NULL;
+}
+
+/* A process of which nobody knows is an orphan of the container that has outlived its parent. */
+static void reap(struct shim *s) {
+        for (;;) {
+                siginfo_t info = { .si_pid = 0 };
+                struct process *p;
+
+                if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+                        break;
+                p = s->init.pid == info.si_pid && s->init.state != PROCESS_ENDED ? &s->init : NULL;
+                for (struct process *e = s->execs; e && !p; e = e->next)
+                        if (e->pid == info.si_pid)
+                                p = e;
+                if (p)
+                        process_ended(s, p, &info);
+        }
+        shim_end_continue(s);
+}
+
+static void handle_signal(struct shim *s) {
+        struct signalfd_siginfo info;
+
+        while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+                if (info.ssi_signo == SIGCHLD)
+                        reap(s);
+                else /* systemd stops the unit */
+                        shim_stop(s, 0, true, s->stop_timeout_usec);
+        }
+}
+
+static void manager_gone(struct shim *s) {
+        s->control = safe_close(s->control);
+        if (s->phase == SHIM_PHASE_WARM || s->phase == SHIM_PHASE_PARKED)
+                s->phase = SHIM_PHASE_DONE;
+}
+
+static void handle_control(struct shim *s) {
+        struct packet packet;
+        int r;
+
+        r = packet_recv(s->control, &packet);
+        if (r == -EAGAIN)
+                return;
+        if (r <= 0) {
+                manager_gone(s);
+                return;
+        }
+        shim_request(s, &packet);
+        packet_done(&packet);
+        if (s->control < 0)
+                manager_gone(s);
+}
+
+/* Only root of our own user namespace is a manager. The last one to come is the one to talk to. */
+static void handle_listener(struct shim *s) {
+        struct ucred peer;
+        socklen_t size = sizeof(peer);
+        int fd;
+
+        fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0)
+                return;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid != 0) {
+                safe_close(fd);
+                return;
+        }
+        safe_close(s->control);
+        s->control = fd;
+}
+
+static void handle_events(struct shim *s) {
+        bool populated, frozen;
+
+        if (s->phase == SHIM_PHASE_ENDING) {
+                shim_end_continue(s);
+                return;
+        }
+        if (!s->pausing || cgroup_state(&s->cgroup, &populated, &frozen) < 0 || !frozen)
+                return;
+        s->pausing = false;
+        s->paused = true;
+        s->cgroup.events_fd = safe_close(s->cgroup.events_fd);
+        shim_reply(s, s->pause_serial, 0, NULL);
+}
+
+static void handle_deadlines(struct shim *s) {
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+
+        if (s->kill_at && now >= s->kill_at) {
+                s->kill_at = 0;
+                (void)cgroup_kill(&s->cgroup, SIGKILL);
+        }
+        if (s->give_up_at && now >= s->give_up_at && s->control < 0) {
+                s->give_up_at = 0;
+                shim_discard(s);
+        }
+}
+
+static int next_timeout(const struct shim *s) {
+        uint64_t at = s->kill_at, now;
+
+        if (s->give_up_at && s->control < 0 && (at == 0 || s->give_up_at < at))
+                at = s->give_up_at;
+        if (at == 0)
+                return -1;
+        now = now_usec(CLOCK_MONOTONIC);
+        if (now >= at)
+                return 0;
+        return (int)((at - now) / 1000 > 3600000 ? 3600000 : (at - now) / 1000 + 1);
+}
+
+enum { POLL_SIGNAL, POLL_CONTROL, POLL_LISTENER, POLL_EVENTS, POLL_INIT, POLL_EXECS };
+
+static size_t fill_poll(struct shim *s, struct pollfd *p, size_t max) {
+        bool events = s->pausing || s->phase == SHIM_PHASE_ENDING;
+        size_t n = POLL_EXECS;
+
+        p[POLL_SIGNAL] = (struct pollfd){ .fd = s->signal_fd, .events = POLLIN };
+        p[POLL_CONTROL] = (struct pollfd){ .fd = s->control, .events = POLLIN };
+        p[POLL_LISTENER] = (struct pollfd){ .fd = s->listener, .events = POLLIN };
+        p[POLL_EVENTS] = (struct pollfd){ .fd = events ? s->cgroup.events_fd : -1, .events = POLLPRI };
+        p[POLL_INIT] = (struct pollfd){ .fd = s->init.sock, .events = POLLIN };
+        for (struct process *e = s->execs; e && n < max; e = e->next)
+                if (e->sock >= 0)
+                        p[n++] = (struct pollfd){ .fd = e->sock, .events = POLLIN };
+        return n;
+}
+
+static struct process *exec_by_sock(struct shim *s, int sock) {
+        for (struct process *e = s->execs; e; e = e->next)
+                if (e->sock == sock)
+                        return e;
+        return NULL;
+}
+
+/* Execs in the making that do not fit wait for the next round. */
+#define POLL_MAX 32
+
+static void turn(struct shim *s) {
+        struct pollfd p[POLL_MAX];
+        size_t n = fill_poll(s, p, ELEMENTSOF(p));
+
+        if (poll(p, n, next_timeout(s)) < 0)
+                return;
+        /* Children speak before their end is dealt with; a manager is heard last, when the state is true. */
+        if (p[POLL_INIT].revents)
+                process_poll(s, &s->init);
+        for (size_t i = POLL_EXECS; i < n; i++) {
+                struct process *e = p[i].revents ? exec_by_sock(s, p[i].fd) : NULL;
+
+                if (e)
+                        process_poll(s, e);
+        }
+        if (p[POLL_SIGNAL].revents)
+                handle_signal(s);
+        if (p[POLL_EVENTS].revents)
+                handle_events(s);
+        if (p[POLL_LISTENER].revents && s->listener >= 0)
+                handle_listener(s);
+        else if (p[POLL_CONTROL].revents && s->control >= 0)
+                handle_control(s);
+        handle_deadlines(s);
+}
+
+/** shim_main() - be a warm shim, and then whatever the manager makes of it
+ *
+ * @control: connection to the manager. @signal_fd: a signalfd of SIGCHLD, SIGTERM and SIGURG, which are blocked.
+ */
+void shim_main(int control, int signal_fd) {
+        struct shim s = SHIM_NULL;
+
+        s.control = control;
+        s.signal_fd = signal_fd;
+        (void)fd_set_nonblock(control, true);
+        (void)prctl(PR_SET_NAME, "davit-shim", 0, 0, 0);
+        if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+                _exit(EXIT_FAILURE);
+        s.pid_ns_fd = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+        if (s.pid_ns_fd < 0)
+                _exit(EXIT_FAILURE);
+
+        while (s.phase != SHIM_PHASE_DONE)
+                turn(&s);
+        shim_cleanup(&s);
+        _exit(EXIT_SUCCESS);
+}
