@@ -359,10 +359,11 @@ static void removal_start(Removal *r) {
 
         r->store->removal = r;
         if (r->store->n_broken > 0) {
-                (void)error_precondition(&error,
-                                         "%u records cannot be read, so it is not known what is used; see the journal "
-                                         "of davitd. The space is freed at its next start after that is put right.",
-                                         r->store->n_broken);
+                (void)error_precondition(
+                        &error,
+                        "%u of the records cannot be read, so it is not known what is used; see the journal "
+                        "of davitd. The space is freed at its next start after that is put right.",
+                        r->store->n_broken);
                 removal_end(r, &error);
                 return;
         }

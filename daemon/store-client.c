@@ -33,6 +33,8 @@
 #define ERROR_TEXT_MAX 1024U
 #define CANCEL_USEC (10 * USEC_PER_SEC)
 
+static const char *socket_path = DAVIT_STORE_SOCKET;
+
 struct StoreOp {
         int sock;
         sd_event_source *io;
@@ -398,12 +400,19 @@ int store_op_start_on(sd_event *event, int sock, JsonObject *request, const int 
         return 0;
 }
 
+/** store_set_socket() - another place than DAVIT_STORE_SOCKET, for tests that play the store; kept by reference */
+void store_set_socket(const char *path) {
+        socket_path = path;
+}
+
 /** store_op_start() - store_op_start_on() over a new connection to the store's socket */
 int store_op_start(sd_event *event, JsonObject *request, const int *fds, size_t n_fds, const StoreHandlers *handlers,
                    void *userdata, StoreOp **ret, sd_bus_error *error) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = DAVIT_STORE_SOCKET };
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
         int sock;
 
+        if (g_strlcpy(address.sun_path, socket_path, sizeof(address.sun_path)) >= sizeof(address.sun_path))
+                return error_internal(error, "The path of the store's socket is too long.");
         sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (sock < 0)
                 return error_set_errno(error, -errno, "Cannot make a socket for the store");
@@ -411,10 +420,9 @@ int store_op_start(sd_event *event, JsonObject *request, const int *fds, size_t 
                 int saved = errno;
 
                 (void)safe_close(sock);
-                return error_unavailable(error,
-                                         "The store does not answer at " DAVIT_STORE_SOCKET
-                                         " (%s); see systemctl status davit-store.socket.",
-                                         strerror(saved));
+                return error_unavailable(
+                        error, "The store does not answer at %s (%s); see systemctl status davit-store.socket.",
+                        socket_path, strerror(saved));
         }
         return store_op_start_on(event, sock, request, fds, n_fds, handlers, userdata, ret, error);
 }

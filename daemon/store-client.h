@@ -27,6 +27,7 @@ int store_op_start(sd_event *event, JsonObject *request, const int *fds, size_t 
                    void *userdata, StoreOp **ret, sd_bus_error *error);
 int store_op_start_on(sd_event *event, int sock, JsonObject *request, const int *fds, size_t n_fds,
                       const StoreHandlers *handlers, void *userdata, StoreOp **ret, sd_bus_error *error);
+void store_set_socket(const char *path);
 void store_op_cancel(StoreOp *op);
 bool store_op_cancel_asked(const StoreOp *op);
 StoreOp *store_op_free(StoreOp *op);

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The order of imports and removals, against a store that this test plays: it accepts the manager's connections and
+ * answers when the test says so.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "daemon/error.h"
+#include "daemon/image-store.h"
+#include "daemon/record.h"
+#include "daemon/snapshot.h"
+#include "daemon/store-client.h"
+#include "shared/fd.h"
+#include "shared/macros.h"
+#include "shared/message.h"
+#include "shared/name.h"
+
+#define HEX_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define HEX_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define IMPORTS_AT_A_TIME 8U
+
+typedef struct Fixture {
+        char *dir, *socket;
+        int listener, archive;
+        Manager m;
+        Namespace *ns;
+} Fixture;
+
+static void set_up(Fixture *f, const void *data _unused_) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+        f->dir = g_dir_make_tmp("davit-store-XXXXXX", NULL);
+        g_assert_nonnull(f->dir);
+        f->socket = g_strconcat(f->dir, "/store", NULL);
+        g_assert_cmpuint(g_strlcpy(address.sun_path, f->socket, sizeof(address.sun_path)), <, sizeof(address.sun_path));
+        f->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        g_assert_cmpint(bind(f->listener, (const struct sockaddr *)&address, sizeof(address)), ==, 0);
+        g_assert_cmpint(listen(f->listener, 64), ==, 0);
+        store_set_socket(f->socket);
+
+        f->archive = memfd_sealed("archive", "abc", 3);
+        f->m.state_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        f->m.runtime_fd = dir_open_at(f->m.state_fd, "run", 0700);
+        f->m.namespaces = g_hash_table_new(g_str_hash, g_str_equal);
+        g_assert_cmpint(sd_event_new(&f->m.event), >=, 0);
+        jobs_init(&f->m);
+        g_assert_cmpint(image_store_new(&f->m, &f->m.image_store), ==, 0);
+        g_assert_cmpint(manager_namespace(&f->m, "", true, &f->ns, NULL), ==, 0);
+}
+
+static void tear_down(Fixture *f, const void *data _unused_) {
+        f->m.image_store = image_store_free(f->m.image_store);
+        jobs_done(&f->m);
+        g_hash_table_unref(f->m.namespaces);
+        (void)namespace_free(f->ns);
+        sd_event_unref(f->m.event);
+        (void)safe_close(f->m.state_fd);
+        (void)safe_close(f->m.runtime_fd);
+        (void)safe_close(f->listener);
+        (void)safe_close(f->archive);
+        g_assert_cmpint(tree_remove_at(AT_FDCWD, f->dir), ==, 0);
+        g_free(f->socket);
+        g_free(f->dir);
+}
+
+/* The next worker: its connection and the request it got; -1 when none was started. */
+static int worker(Fixture *f, JsonObject **ret_request) {
+        g_autofree struct packet *p = g_new0(struct packet, 1);
+        int fd;
+
+        fd = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC);
+        if (fd < 0)
+                return -1;
+
+        g_assert_cmpint(packet_recv(fd, p), ==, 1);
+        if (ret_request)
+                g_assert_cmpint(store_text_parse((const char *)p->data + sizeof(struct store_message),
+                                                 p->size - sizeof(struct store_message), ret_request),
+                                ==, 0);
+        packet_done(p);
+        return fd;
+}
+
+/* A worker's last word; it exits and the manager hears of both. */
+static void answer(Fixture *f, int fd, uint16_t type, const char *text) {
+        struct store_message head = { .version = STORE_PROTOCOL_VERSION,
+                                      .type = type,
+                                      .text_size = (uint32_t)strlen(text) };
+
+        g_assert_cmpint(packet_send(fd, &head, sizeof(head), NULL, 0, text, head.text_size, NULL, 0), ==, 0);
+        (void)safe_close(fd);
+        while (sd_event_run(f->m.event, 0) > 0)
+                ;
+}
+
+static char *result(const char *name, const char *hex) {
+        return g_strdup_printf("{\"images\":[{\"name\":\"%s\",\"digest\":\"sha256:%s\",\"config_digest\":\"sha256:%s\","
+                               "\"media_type\":\"a/b\","
+                               "\"platform\":{\"os\":\"linux\",\"architecture\":\"amd64\"},\"size\":1,\"layers\":[{"
+                               "\"diff_id\":\"sha256:%s\","
+                               "\"digest\":\"sha256:%s\",\"size\":1}],\"chain_id\":\"sha256:%s\",\"rootfs\":{\"form\":"
+                               "\"checkout\",\"path\":\"" DAVIT_STATE_DIR "/checkouts/%s\"},\"config\":{}}]}",
+                               name, hex, hex, hex, hex, hex, hex);
+}
+
+static Job *begin(Fixture *f, const char *name) {
+        const ImportOptions options = { .name = name, .format = "auto", .size = 3 };
+        Job *job = NULL;
+
+        g_assert_cmpint(image_import_begin(f->m.image_store, "default", f->archive, &options, &job, NULL), ==, 0);
+        return job;
+}
+
+/* A whole import. */
+static void import(Fixture *f, const char *name, const char *hex) {
+        g_autofree char *text = result(name, hex);
+        Job *job = begin(f, name);
+
+        answer(f, worker(f, NULL), STORE_DONE, text);
+        g_assert_cmpint(job->state, ==, JOB_DONE);
+}
+
+static void delete (Fixture *f, const char *name) {
+        Image *image;
+
+        g_assert_cmpint(image_lookup(f->ns, name, &image, NULL), ==, 0);
+        g_assert_cmpint(image_remove(image, NULL), ==, 0);
+        g_assert_cmpint(image_removal_begin(f->m.image_store, "default", name, NULL), ==, 0);
+}
+
+static bool noted(Fixture *f, const char *name) {
+        g_autoptr(JsonObject) note = NULL;
+
+        return record_read(f->m.state_fd, "default", IMAGE_REMOVALS_KIND, name, &note) >= 0;
+}
+
+static void test_import(Fixture *f, const void *data _unused_) {
+        g_autoptr(JsonObject) request = NULL;
+        g_autofree char *text = result("a:1", HEX_A);
+        g_autofree const char **names = NULL;
+        g_autoptr(GVariant) images = NULL;
+        Image *image;
+        Job *job;
+        int fd;
+
+        job = begin(f, "a:1");
+        g_assert_cmpstr(job->type, ==, "import");
+        g_assert_cmpstr(job->subject, ==, "a:1");
+        fd = worker(f, &request);
+        g_assert_cmpstr(json_object_get_string_member(request, "operation"), ==, "import");
+        g_assert_cmpstr(json_object_get_string_member(request, "namespace"), ==, "default");
+        g_assert_cmpstr(json_object_get_string_member(request, "name"), ==, "a:1");
+        g_assert_cmpint(json_object_get_int_member(request, "size"), ==, 3);
+        g_assert_cmpint(image_lookup(f->ns, "a:1", &image, NULL), ==, -ENOENT); /* not before the worker is done */
+        answer(f, fd, STORE_DONE, text);
+        g_assert_cmpint(job->state, ==, JOB_DONE);
+        images = g_variant_lookup_value(job->result, "Images", G_VARIANT_TYPE_STRING_ARRAY);
+        names = g_variant_get_strv(images, NULL);
+        g_assert_cmpstr(names[0], ==, "a:1");
+        g_assert_null(names[1]);
+        g_assert_cmpint(image_lookup(f->ns, "a:1", &image, NULL), ==, 0);
+}
+
+/* Whatever a worker says that cannot be used ends the job and makes no image. */
+static void test_bad_results(Fixture *f, const void *data _unused_) {
+        g_autofree char *other = result("b:1", HEX_A), *path = result("a:1", "../../../etc");
+        const struct {
+                uint16_t type;
+                const char *text, *error;
+        } table[] = {
+                { STORE_DONE, other, "Internal" }, /* not the name that was asked for */
+                { STORE_DONE, path, "Internal" },
+                { STORE_DONE, "{}", "Internal" },
+                { STORE_DONE, "{\"images\":[]}", "Internal" },
+                { STORE_ERROR, "{\"error\":\"InvalidArgument\",\"message\":\"layer 1\"}", "InvalidArgument" },
+                { STORE_ERROR, "{\"error\":\"ResourceExhausted\",\"message\":\"disk\"}", "ResourceExhausted" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                g_autofree char *name = g_strconcat(DAVIT_BUS_ERROR, table[i].error, NULL);
+                Job *job = begin(f, "a:1");
+
+                answer(f, worker(f, NULL), table[i].type, table[i].text);
+                g_assert_cmpint(job->state, ==, JOB_FAILED);
+                g_assert_cmpstr(job->error, ==, name);
+                g_assert_cmpuint(g_hash_table_size(f->ns->images), ==, 0);
+        }
+}
+
+static void test_no_store(Fixture *f, const void *data _unused_) {
+        const ImportOptions options = { .format = "auto" };
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Job *job = NULL;
+
+        store_set_socket("/nonexistent/store");
+        g_assert_cmpint(image_import_begin(f->m.image_store, "default", f->archive, &options, &job, &error), ==,
+                        -EAGAIN);
+        g_assert_cmpstr(error.name, ==, DAVIT_BUS_ERROR "Unavailable");
+        g_assert_null(job);
+        g_assert_cmpuint(g_hash_table_size(f->m.jobs), ==, 0);
+}
+
+static void test_many_imports(Fixture *f, const void *data _unused_) {
+        Job *jobs[IMPORTS_AT_A_TIME + 2];
+        int fds[IMPORTS_AT_A_TIME];
+        g_autofree char *text = result("n:1", HEX_A);
+
+        for (size_t i = 0; i < ELEMENTSOF(jobs); i++)
+                jobs[i] = begin(f, "n:1");
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+                fds[i] = worker(f, NULL);
+                g_assert_cmpint(fds[i], >=, 0);
+        }
+        g_assert_cmpint(worker(f, NULL), ==, -1);
+        g_assert_cmpint(job_cancel(jobs[IMPORTS_AT_A_TIME]), ==, 0); /* one that waits */
+        g_assert_cmpint(jobs[IMPORTS_AT_A_TIME]->state, ==, JOB_CANCELLED);
+        answer(f, fds[0], STORE_DONE, text);
+        fds[0] = worker(f, NULL);
+        g_assert_cmpint(fds[0], >=, 0);
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                answer(f, fds[i], STORE_DONE, text);
+        g_assert_cmpint(worker(f, NULL), ==, -1);
+        for (size_t i = 0; i < ELEMENTSOF(jobs); i++)
+                g_assert_cmpint(jobs[i]->state, ==, i == IMPORTS_AT_A_TIME ? JOB_CANCELLED : JOB_DONE);
+}
+
+static void test_cancel(Fixture *f, const void *data _unused_) {
+        Job *job = begin(f, "a:1");
+        int fd = worker(f, NULL);
+
+        g_assert_cmpint(job_cancel(job), ==, 0);
+        g_assert_cmpint(job->state, ==, JOB_RUNNING);
+        answer(f, fd, STORE_ERROR, "{\"error\":\"FailedPrecondition\",\"message\":\"cancelled\"}");
+        g_assert_cmpint(job->state, ==, JOB_CANCELLED);
+
+        job = begin(f, "a:1");
+        fd = worker(f, NULL);
+        g_assert_cmpint(job_cancel(job), ==, 0);
+        (void)safe_close(fd);
+        while (sd_event_run(f->m.event, 0) > 0)
+                ;
+        g_assert_cmpint(job->state, ==, JOB_CANCELLED);
+}
+
+/* The request names every chain that is used, and the note goes with the answer. */
+static void test_removal(Fixture *f, const void *data _unused_) {
+        g_autoptr(JsonObject) request = NULL;
+        JsonArray *live;
+        int fd;
+
+        image_store_start(f->m.image_store, 0);
+        import(f, "a:1", HEX_A);
+        import(f, "b:1", HEX_B);
+        delete (f, "a:1");
+        g_assert_true(noted(f, "a:1"));
+        fd = worker(f, &request);
+        g_assert_cmpstr(json_object_get_string_member(request, "operation"), ==, "remove");
+        g_assert_cmpstr(json_object_get_string_member(request, "name"), ==, "a:1");
+        live = json_object_get_array_member(request, "live_chains");
+        g_assert_cmpuint(json_array_get_length(live), ==, 1);
+        g_assert_cmpstr(json_array_get_string_element(live, 0), ==, "sha256:" HEX_B);
+        answer(f, fd, STORE_DONE, "{\"freed\":1}");
+        g_assert_false(noted(f, "a:1"));
+}
+
+/* A removal that fails is taken up by the next manager. */
+static void test_removal_fails(Fixture *f, const void *data _unused_) {
+        image_store_start(f->m.image_store, 0);
+        import(f, "a:1", HEX_A);
+        delete (f, "a:1");
+        answer(f, worker(f, NULL), STORE_ERROR, "{\"error\":\"ResourceExhausted\",\"message\":\"disk\"}");
+        g_assert_true(noted(f, "a:1"));
+
+        f->m.image_store = image_store_free(f->m.image_store);
+        g_assert_cmpint(image_store_new(&f->m, &f->m.image_store), ==, 0);
+        g_assert_cmpint(worker(f, NULL), ==, -1);
+        image_store_start(f->m.image_store, 0);
+        answer(f, worker(f, NULL), STORE_DONE, "{}");
+        g_assert_false(noted(f, "a:1"));
+}
+
+static void test_removal_and_imports(Fixture *f, const void *data _unused_) {
+        g_autofree char *a = result("a:1", HEX_A), *c = result("c:1", HEX_B);
+        Job *first, *second;
+        int fd, removal;
+
+        image_store_start(f->m.image_store, 0);
+        import(f, "a:1", HEX_A);
+        first = begin(f, "c:1");
+        fd = worker(f, NULL);
+        delete (f, "a:1");
+        g_assert_cmpint(worker(f, NULL), ==, -1); /* waits for the import */
+        answer(f, fd, STORE_DONE, c);
+        g_assert_cmpint(first->state, ==, JOB_DONE);
+        removal = worker(f, NULL);
+        g_assert_cmpint(removal, >=, 0);
+        second = begin(f, "a:1");
+        g_assert_cmpint(worker(f, NULL), ==, -1); /* waits for the removal */
+        answer(f, removal, STORE_DONE, "{}");
+        answer(f, worker(f, NULL), STORE_DONE, a);
+        g_assert_cmpint(second->state, ==, JOB_DONE);
+}
+
+/* The name is imported again before its removal has begun: the removal is off. */
+static void test_removal_overtaken(Fixture *f, const void *data _unused_) {
+        g_autofree char *a = result("a:1", HEX_A);
+        Image *image;
+        int fd;
+
+        image_store_start(f->m.image_store, 0);
+        import(f, "a:1", HEX_A);
+        (void)begin(f, "a:1");
+        fd = worker(f, NULL);
+        delete (f, "a:1");
+        answer(f, fd, STORE_DONE, a);
+        g_assert_cmpint(worker(f, NULL), ==, -1);
+        g_assert_false(noted(f, "a:1"));
+        g_assert_cmpint(image_lookup(f->ns, "a:1", &image, NULL), ==, 0);
+}
+
+/* While a record cannot be read nothing is freed. */
+static void test_broken_records(Fixture *f, const void *data _unused_) {
+        image_store_start(f->m.image_store, 1);
+        import(f, "a:1", HEX_A);
+        delete (f, "a:1");
+        g_assert_cmpint(worker(f, NULL), ==, -1);
+        g_assert_true(noted(f, "a:1"));
+}
+
+/* The manager ends: every worker sees the end of its connection. */
+static void test_shutdown(Fixture *f, const void *data _unused_) {
+        uint8_t byte;
+        int fd;
+
+        (void)begin(f, "a:1");
+        fd = worker(f, NULL);
+        f->m.image_store = image_store_free(f->m.image_store);
+        g_assert_cmpint(recv(fd, &byte, 1, 0), ==, 0);
+        (void)safe_close(fd);
+}
+
+#define ADD(name, func) g_test_add(name, Fixture, NULL, set_up, func, tear_down)
+
+int main(int argc, char **argv) {
+        g_test_init(&argc, &argv, NULL);
+        ADD("/image-store/import", test_import);
+        ADD("/image-store/bad-results", test_bad_results);
+        ADD("/image-store/no-store", test_no_store);
+        ADD("/image-store/many-imports", test_many_imports);
+        ADD("/image-store/cancel", test_cancel);
+        ADD("/image-store/removal", test_removal);
+        ADD("/image-store/removal-fails", test_removal_fails);
+        ADD("/image-store/removal-and-imports", test_removal_and_imports);
+        ADD("/image-store/removal-overtaken", test_removal_overtaken);
+        ADD("/image-store/broken-records", test_broken_records);
+        ADD("/image-store/shutdown", test_shutdown);
+        return g_test_run();
+}
