@@ -55,11 +55,39 @@ static void tables_fill(Tables *t, const Verb *verb) {
         t->shorts[t->n_shorts] = '\0';
 }
 
+/* Options of other container tools that have no like here, and what to do instead. */
+static const struct {
+        const char *name;
+        char letter;
+        const char *hint;
+} foreign[] = {
+        { "--privileged", 0, N_("there is no --privileged; name what is needed with --cap-add, -v and --spec-patch") },
+        { "--publish", 'p', N_("ports cannot be published; --network=host shares the host's network") },
+        { "--restart", 0, N_("there is no --restart; a systemd unit that calls davitctl can do it") },
+        { "--device", 0, N_("there is no --device; describe it in linux.devices with --spec-patch") },
+        { "--ulimit", 0, N_("there is no --ulimit; set process.rlimits with --spec-patch") },
+        { "--sysctl", 0, N_("there is no --sysctl; set linux.sysctl with --spec-patch") },
+        { "--format", 0, N_("there is no --format; use --json, with jq where wanted") },
+        { "--pull", 0, N_("images are not pulled; import them with 'davitctl image import'") },
+};
+
+static const char *foreign_hint(const char *word, int letter) {
+        size_t n = strcspn(word, "=");
+
+        for (size_t i = 0; i < ELEMENTSOF(foreign); i++)
+                if ((letter > 0 && letter == foreign[i].letter) ||
+                    (strlen(foreign[i].name) == n && strncmp(word, foreign[i].name, n) == 0))
+                        return foreign[i].hint;
+        return NULL;
+}
+
 static int option_wrong(Ctl *ctl, const Verb *verb, int c, char **argv) {
         const char *word = optind > 0 ? argv[optind - 1] : "";
 
         if (c == ':')
                 return ctl_error(ctl, _("option '%s' needs a value; see 'davitctl %s --help'"), word, verb->name);
+        if (foreign_hint(word, optopt))
+                return ctl_error(ctl, "%s", _(foreign_hint(word, optopt)));
         if (optopt > 0 && optopt < OPTION_LONG)
                 return ctl_error(ctl, _("unknown option '-%c'; see 'davitctl %s --help'"), optopt, verb->name);
         return ctl_error(ctl, _("unknown option '%s'; see 'davitctl %s --help'"), word, verb->name);

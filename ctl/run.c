@@ -29,24 +29,32 @@ static int send_and_wait(Session *s, Call *call, sd_bus_message *m) {
         return r == 0 ? session_call_wait(s, call) : r;
 }
 
-/* One call of Run; @ret_id: borrowed from the call. */
-static int call_run(ContainerOptions *o, Session *s, Call *call, int argc, char **argv, const char **ret_id) {
+/* Sends Run and waits for the answer. */
+static int send_run(ContainerOptions *o, Session *s, Call *call, int argc, char **argv) {
         _cleanup_message_ sd_bus_message *m = NULL;
-        int fd, r;
+        int r;
 
         r = container_call_new(o, "Run", argc, argv, &m);
         if (r != 0)
                 return r;
         r = o->detach ? log_append(o->ctl, o->log, m) : stdio_append(&s->stdio, m);
-        if (r < 0)
-                return bus_protocol_error(o->ctl, r);
-        r = sd_bus_message_close_container(m);
+        if (r >= 0)
+                r = sd_bus_message_close_container(m);
         if (r < 0)
                 return bus_protocol_error(o->ctl, r);
         r = call_send(o->ctl, call, m);
-        sd_bus_message_unref(TAKE_PTR(m));
-        if (r == 0)
-                r = session_call_wait(s, call);
+        return r == 0 ? session_call_wait(s, call) : r;
+}
+
+/* One call of Run; @ret_id: borrowed from the call. */
+static int call_run(ContainerOptions *o, Session *s, Call *call, int argc, char **argv, const char **ret_id) {
+        int fd, r;
+
+        r = send_run(o, s, call, argc, argv);
+        if (r == 0 && o->name && call_failed(call, "AlreadyExists") && name_is_leaving(o->ctl, o->name)) {
+                call_clear(call);
+                r = send_run(o, s, call, argc, argv);
+        }
         stdio_sent(&s->stdio);
         if (r != 0)
                 return r;
@@ -78,13 +86,22 @@ static int run_plain(ContainerOptions *o, Session *s, int argc, char **argv) {
         return EXIT_SUCCESS;
 }
 
-static int create_container(ContainerOptions *o, Session *s, Call *call, int argc, char **argv, const char **ret_path) {
+static int send_create(ContainerOptions *o, Session *s, Call *call, int argc, char **argv) {
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
         r = container_call_new(o, "CreateContainer", argc, argv, &m);
-        if (r == 0)
-                r = send_and_wait(s, call, m);
+        return r == 0 ? send_and_wait(s, call, m) : r;
+}
+
+static int create_container(ContainerOptions *o, Session *s, Call *call, int argc, char **argv, const char **ret_path) {
+        int r;
+
+        r = send_create(o, s, call, argc, argv);
+        if (r == 0 && o->name && call_failed(call, "AlreadyExists") && name_is_leaving(o->ctl, o->name)) {
+                call_clear(call);
+                r = send_create(o, s, call, argc, argv);
+        }
         if (r != 0)
                 return r;
         if (call_error(call))

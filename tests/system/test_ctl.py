@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""davitctl as a user types it: what it prints, what it exits with, what it leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+import davit
+
+ROOTFS = "--rootfs=" + davit.FIXTURES + "/busybox"
+
+
+def spawn(*argv, **kwargs):
+    """davitctl running, its output as text in pipes."""
+    kwargs.setdefault("stdin", subprocess.DEVNULL)
+    return subprocess.Popen(["davitctl", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+
+
+class CtlCase(davit.TestCase):
+    def setUp(self):
+        davit.rootfs()
+        self.leaks()
+
+    def ctl(self, *argv, status=0, **kwargs):
+        """davitctl; fails unless it exits with this status. Returns its output without the last newline."""
+        if "input" not in kwargs:
+            kwargs.setdefault("stdin", subprocess.DEVNULL)
+        done = davit.ctl(*argv, **kwargs)
+        self.assertEqual(done.returncode, status, f"{argv}: {done.stdout}{done.stderr}")
+        self.stderr = done.stderr
+        return done.stdout.rstrip("\n")
+
+    def refused(self, *argv, status=1, contains="", **kwargs):
+        """davitctl fails with this status and one line that says why."""
+        self.assertEqual(self.ctl(*argv, status=status, **kwargs), "")
+        self.assertRegex(self.stderr, r"\Adavitctl: [^\n]+\n\Z")
+        self.assertIn(contains, self.stderr)
+
+    def sleeper(self, *options):
+        """Id of a container that runs until the test ends."""
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.assertEqual(self.ctl("run", "-d", "--name", id, *options, ROOTFS, "sleep", "1000"), id)
+        return id
+
+
+class Run(CtlCase):
+    def test_output_and_status(self):
+        self.assertEqual(self.ctl("run", "--rm", ROOTFS, "sh", "-c", "echo out; echo err >&2; exit 3", status=3), "out")
+        self.assertEqual(self.stderr, "err\n")
+
+    def test_stdin(self):
+        self.assertEqual(self.ctl("run", "--rm", "-i", ROOTFS, "cat", input="some text"), "some text")
+        self.assertEqual(self.ctl("run", "--rm", ROOTFS, "cat", input="some text"), "")
+
+    def test_much_output(self):
+        out = self.ctl("run", "--rm", ROOTFS, "sh", "-c", "seq 1 200000")
+        self.assertEqual(len(out.splitlines()), 200000)
+
+    def test_status_of_a_signal(self):
+        self.ctl("run", "--rm", ROOTFS, "sh", "-c", "kill -9 $$", status=137)
+
+    def test_missing_command(self):
+        self.refused("run", "--rm", ROOTFS, "does-not-exist", status=127, contains="does-not-exist")
+        self.refused("run", "--rm", ROOTFS, "/bin/does-not-exist", status=127, contains="does-not-exist")
+
+    def test_command_that_cannot_run(self):
+        self.refused("run", "--rm", ROOTFS, "/etc/passwd", status=126, contains="/etc/passwd")
+        self.refused("run", "--rm", ROOTFS, "/etc", status=126, contains="/etc")
+
+    def test_own_errors(self):
+        self.refused("run", "--rm", "no/such/image:1", "true", status=125, contains="no/such/image:1")
+        self.refused("run", "--rm", "--rootfs=/does/not/exist", "true", status=125, contains="/does/not/exist")
+        self.refused("run", "--rm", "--name", "not valid", ROOTFS, "true", status=125)
+        self.refused("run", "--rm", "--memory", "lots", ROOTFS, "true", status=125, contains="lots")
+        self.refused("run", "--rm", "--network", "moon", ROOTFS, "true", status=125, contains="moon")
+        self.refused("run", "--rm", "--cap-add", "NO_SUCH", ROOTFS, "true", status=125, contains="NO_SUCH")
+        self.refused("run", "--rm", "-v", "/does/not/exist:/mnt", ROOTFS, "true", status=125, contains="/does/not/exist")
+        self.refused("run", "--no-such-option", status=125, contains="--no-such-option")
+        self.refused("run", status=125, contains="image")
+
+    def test_duplicate_name(self):
+        id = self.sleeper()
+        self.refused("run", "--rm", "--name", id, ROOTFS, "true", status=125, contains=id)
+
+    def test_same_name_again_and_again(self):
+        id = davit.unique("ctl")
+        for _ in range(10):
+            self.ctl("run", "--rm", "--name", id, ROOTFS, "true")
+
+    def test_environment(self):
+        out = self.ctl("run", "--rm", "-e", "A=b c", "-e", "FROM_HERE", "-e", "NOT_HERE", ROOTFS, "env",
+                       env={**os.environ, "FROM_HERE": "yes"}).splitlines()
+        self.assertIn("A=b c", out)
+        self.assertIn("FROM_HERE=yes", out)
+        self.assertFalse([line for line in out if line.startswith("NOT_HERE")])
+
+    def test_identity(self):
+        self.assertEqual(self.ctl("run", "--rm", "-u", "1000:2000", "-w", "/tmp", "--hostname", "boat", ROOTFS,
+                                  "sh", "-c", "id -u; id -g; pwd; hostname"), "1000\n2000\n/tmp\nboat")
+        self.assertEqual(self.ctl("run", "--rm", "-u", "user", ROOTFS, "id", "-u"), "1000")
+
+    def test_mounts(self):
+        directory = f"{davit.FIXTURES}/{davit.unique('ctl')}"
+        os.mkdir(directory)
+        self.addCleanup(os.rmdir, directory)
+        self.addCleanup(os.unlink, directory + "/file")
+        self.ctl("run", "--rm", "-v", f"{directory}:/mnt", ROOTFS, "sh", "-c", "echo text >/mnt/file")
+        with open(directory + "/file", encoding="utf-8") as f:
+            self.assertEqual(f.read(), "text\n")
+        out = self.ctl("run", "--rm", "-v", f"{directory}:/mnt:ro", ROOTFS, "sh", "-c",
+                       "cat /mnt/file; echo more >/mnt/file || echo refused")
+        self.assertEqual(out, "text\nrefused")
+        out = self.ctl("run", "--rm", "--mount", f"type=bind,source={directory},target=/mnt,readonly", ROOTFS, "sh", "-c",
+                       "cat /mnt/file; echo more >/mnt/file || echo refused")
+        self.assertEqual(out, "text\nrefused")
+
+    def test_tmpfs(self):
+        out = self.ctl("run", "--rm", "--read-only", "--tmpfs", "/tmp:size=1m", ROOTFS, "sh", "-c",
+                       "grep ' /tmp ' /proc/mounts; touch /tmp/x && echo written; touch /x || echo refused")
+        lines = out.splitlines()
+        self.assertIn("size=1024k", lines[0])
+        self.assertIn("noexec", lines[0])
+        self.assertEqual(lines[1:], ["written", "refused"])
+
+    def test_capabilities(self):
+        script = "grep CapEff /proc/self/status | cut -f2"
+        none = self.ctl("run", "--rm", "--cap-drop", "ALL", ROOTFS, "sh", "-c", script)
+        self.assertEqual(int(none, 16), 0)
+        one = self.ctl("run", "--rm", "--cap-drop", "ALL", "--cap-add", "NET_RAW", ROOTFS, "sh", "-c", script)
+        self.assertEqual(int(one, 16), 1 << 13)
+
+    def test_limits(self):
+        id = self.sleeper("--memory", "64m", "--cpus", "0.5", "--pids-limit", "50")
+        shown = davit.unit_show(f"davit-default-{id}.scope", "MemoryMax", "CPUQuotaPerSecUSec", "TasksMax")
+        self.assertEqual(shown["MemoryMax"], str(64 << 20))
+        self.assertEqual(shown["CPUQuotaPerSecUSec"], "500ms")
+        self.assertGreaterEqual(int(shown["TasksMax"]), 50)
+        self.assertLess(int(shown["TasksMax"]), 60)
+
+    def test_spec_patch(self):
+        patch = json.dumps({"process": {"env": ["PATH=/bin", "PATCHED=yes"]}})
+        self.assertEqual(self.ctl("run", "--rm", "--spec-patch", patch, ROOTFS, "sh", "-c", "echo $PATCHED"), "yes")
+
+    def test_whole_spec(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("create", "--name", id, ROOTFS, "echo", "from a file")
+        spec = json.loads(self.ctl("inspect", id))[0]["Spec"]
+        path = f"{davit.FIXTURES}/{id}.json"
+        self.addCleanup(os.unlink, path)
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(spec, f)
+        self.assertEqual(self.ctl("run", "--rm", "--spec", path), "from a file")
+
+    def test_signals_are_passed_on(self):
+        ready = "trap 'echo got; exit 9' TERM; echo ready; while :; do sleep 0.1; done"
+        child = spawn("run", "--rm", ROOTFS, "sh", "-c", ready)
+        self.assertEqual(child.stdout.readline(), "ready\n")
+        child.send_signal(signal.SIGTERM)
+        out, _ = child.communicate(timeout=davit.TIMEOUT)
+        self.assertEqual((out, child.returncode), ("got\n", 9))
+
+    def test_manager_dies_meanwhile(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        child = spawn("run", "-i", "--name", id, ROOTFS, "sh", "-c", "echo ready; read line; echo $line; exit 4",
+                      stdin=subprocess.PIPE)
+        self.assertEqual(child.stdout.readline(), "ready\n")
+        davit.kill_davitd()
+        out, _ = child.communicate("still here\n", timeout=davit.TIMEOUT)
+        self.assertEqual((out, child.returncode), ("still here\n", 4))
+
+    def test_reader_goes_away(self):
+        child = spawn("run", "--rm", ROOTFS, "sh", "-c", "while echo line; do :; done")
+        child.stdout.readline()
+        child.stdout.close()
+        child.wait(timeout=davit.TIMEOUT)
+        self.assertNotEqual(child.returncode, 0)
+        child.stderr.close()
+
+    def test_detached_goes_to_the_journal(self):
+        id, text = davit.unique("ctl"), davit.unique("text")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, ROOTFS, "sh", "-c", f"echo {text}; echo {text} err >&2; echo last")
+        self.assertEqual(self.ctl("wait", id), "0")
+        davit.run("journalctl", "--sync")
+        self.assertEqual(self.ctl("logs", id).splitlines(), [text, f"{text} err", "last"])
+        self.assertEqual(self.ctl("logs", "-n", "1", id), "last")
+
+    def test_log_to_a_file(self):
+        id = davit.unique("ctl")
+        path = f"{davit.FIXTURES}/{id}.log"
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, "--log", f"file:{path}", ROOTFS, "echo", "to the file")
+        self.addCleanup(os.unlink, path)
+        self.assertEqual(self.ctl("wait", id), "0")
+        with open(path, encoding="utf-8") as f:
+            self.assertEqual(f.read(), "to the file\n")
+        self.assertEqual(self.ctl("logs", id), "")
+
+
+class Exec(CtlCase):
+    def test_status_and_streams(self):
+        id = self.sleeper()
+        self.assertEqual(self.ctl("exec", id, "sh", "-c", "echo out; exit 5", status=5), "out")
+        self.assertEqual(self.ctl("exec", "-i", id, "cat", input="through"), "through")
+        self.assertEqual(self.ctl("exec", "-e", "A=b", "-w", "/tmp", "-u", "1000", id, "sh", "-c", "echo $A; pwd; id -u"),
+                         "b\n/tmp\n1000")
+
+    def test_errors(self):
+        id = self.sleeper()
+        self.refused("exec", id, "does-not-exist", status=127, contains="does-not-exist")
+        self.refused("exec", id, "/etc/passwd", status=126, contains="/etc/passwd")
+        self.refused("exec", "no-such", "true", status=125, contains="no-such")
+        self.ctl("kill", id)
+        self.ctl("wait", id)
+        self.ctl("exec", id, "true", status=125)
+
+    def test_beginning_of_an_id(self):
+        id = self.sleeper()
+        self.assertEqual(self.ctl("exec", id[:-2], "echo", "found"), "found")
+        other = self.sleeper()
+        self.refused("exec", os.path.commonprefix([id, other]), "true", status=125, contains="more than one")
+
+    def test_detached(self):
+        id = self.sleeper()
+        self.ctl("exec", "-d", id, "sh", "-c", "echo done >/tmp/marker; sleep 1000")
+        davit.wait_until(lambda: davit.ctl("exec", id, "test", "-e", "/tmp/marker").returncode == 0)
+        self.assertGreaterEqual(len(json.loads(self.ctl("top", "--json", id))), 2)
+        self.ctl("exec", id, "rm", "/tmp/marker")
+
+
+class Verbs(CtlCase):
+    def test_ps(self):
+        id = self.sleeper("--label", "test=yes", "-l", "empty")
+        row = next(line for line in self.ctl("ps").splitlines() if line.startswith(id))
+        self.assertIn("sleep 1000", row)
+        self.assertRegex(row, r" up .* \d+$")
+        self.assertIn(id, self.ctl("ps", "-q").splitlines())
+        shown = json.loads(self.ctl("ps", "--json", "--filter", f"id={id}"))
+        self.assertEqual(len(shown), 1)
+        self.assertEqual(shown[0]["Status"], "running")
+        self.assertEqual(shown[0]["Labels"], {"test": "yes", "empty": ""})
+        self.assertEqual(shown[0]["Command"], ["sleep", "1000"])
+        self.assertEqual([c["Id"] for c in json.loads(self.ctl("ps", "--json", "--filter", "label=test=yes"))], [id])
+        self.assertEqual(json.loads(self.ctl("ps", "--json", "--filter", "label=test=no")), [])
+        self.ctl("stop", "-t", "0", id)
+        self.assertNotIn(id, self.ctl("ps", "-q").splitlines())
+        row = next(line for line in self.ctl("ps", "-a").splitlines() if line.startswith(id))
+        self.assertIn("137", row)
+        self.assertIn(id, self.ctl("ps", "-q", "--filter", "status=exited").splitlines())
+        self.refused("ps", "--filter", "colour=red", contains="colour")
+
+    def test_control_characters_are_visible(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("create", "--name", id, ROOTFS, "echo", "\033[31mred")
+        out = self.ctl("ps", "-a", "--filter", f"id={id}")
+        self.assertNotIn("\033", out)
+        self.assertIn("\\x1b[31mred", out)
+
+    def test_create_start_wait_rm(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.assertEqual(self.ctl("create", "--name", id, ROOTFS, "sh", "-c", "exit 6"), id)
+        self.assertEqual(json.loads(self.ctl("ps", "-a", "--json", "--filter", f"id={id}"))[0]["Status"], "created")
+        for _ in range(2):
+            self.assertEqual(self.ctl("start", id), id)
+            self.assertEqual(self.ctl("wait", id), "6")
+        self.ctl("start", "-a", id, status=6)
+        self.assertEqual(self.ctl("rm", id), id)
+        self.refused("rm", id, contains=id)
+        self.assertEqual(self.ctl("rm", "-f", id), "")
+
+    def test_stop(self):
+        id = self.sleeper("--stop-signal", "KILL")
+        self.assertEqual(self.ctl("stop", id), id)
+        self.assertEqual(self.ctl("stop", id), id)
+        self.assertEqual(self.ctl("wait", id), "137")
+        self.refused("stop", "no-such", contains="no-such")
+
+    def test_stop_without_force(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, ROOTFS, "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
+        davit.wait_until(lambda: "trap" in self.ctl("top", id))
+        self.refused("stop", "--no-force", "-t", "0.3", id)
+        self.assertIn(id, self.ctl("ps", "-q").splitlines())
+        begun = time.monotonic()
+        self.ctl("stop", "-t", "0.3", id)
+        self.assertLess(time.monotonic() - begun, 5)
+
+    def test_many_at_once(self):
+        ids = [self.sleeper() for _ in range(3)]
+        self.assertEqual(self.ctl("kill", *ids).splitlines(), ids)
+        self.assertEqual(self.ctl("wait", *ids).splitlines(), ["137"] * 3)
+        self.assertEqual(self.ctl("rm", *ids).splitlines(), ids)
+
+    def test_one_failure_does_not_stop_the_others(self):
+        id = self.sleeper()
+        self.assertEqual(self.ctl("rm", "-f", "--namespace", "default", id), id)
+        id = self.sleeper()
+        self.assertEqual(self.ctl("kill", "no-such", id, status=1), id)
+        self.assertIn("no-such", self.stderr)
+
+    def test_kill_with_a_signal(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, ROOTFS, "sh", "-c", "trap 'exit 8' USR1; while :; do sleep 0.1; done")
+        davit.wait_until(lambda: "trap" in self.ctl("top", id))
+        self.ctl("kill", "-s", "USR1", id)
+        self.assertEqual(self.ctl("wait", id), "8")
+        id = self.sleeper()
+        self.refused("kill", "-s", "NO_SUCH", id, contains="NO_SUCH")
+
+    def test_pause(self):
+        id = self.sleeper()
+        self.assertEqual(self.ctl("pause", id), id)
+        self.assertEqual(json.loads(self.ctl("ps", "--json", "--filter", f"id={id}"))[0]["Status"], "paused")
+        self.assertEqual(self.ctl("unpause", id), id)
+        self.assertEqual(json.loads(self.ctl("ps", "--json", "--filter", f"id={id}"))[0]["Status"], "running")
+
+    def test_inspect(self):
+        id = self.sleeper("-l", "a=b")
+        shown = json.loads(self.ctl("inspect", id))
+        self.assertEqual(len(shown), 1)
+        self.assertEqual(shown[0]["Id"], id)
+        self.assertEqual(shown[0]["Labels"], {"a": "b"})
+        self.assertEqual(shown[0]["Spec"]["process"]["args"], ["sleep", "1000"])
+        self.assertEqual(shown[0]["Task"]["Scope"], f"davit-default-{id}.scope")
+        self.assertEqual(shown[0]["Task"]["Status"], "running")
+        self.assertEqual(json.loads(self.ctl("inspect", id, "no-such", status=1))[0]["Id"], id)
+
+    def test_restart(self):
+        id = self.sleeper()
+        before = json.loads(self.ctl("inspect", id))[0]["Task"]["Pid"]
+        self.assertEqual(self.ctl("restart", "-t", "0", id), id)
+        after = json.loads(self.ctl("inspect", id))[0]["Task"]
+        self.assertEqual(after["Status"], "running")
+        self.assertNotEqual(after["Pid"], before)
+
+    def test_namespaces(self):
+        ns, id = davit.unique("ns"), davit.unique("ctl")
+        self.addCleanup(davit.ctl, "namespace", "rm", ns)
+        self.addCleanup(davit.remove_container, id, ns)
+        self.assertEqual(self.ctl("namespace", "create", "-l", "who=me", ns), ns)
+        self.assertIn(ns, self.ctl("namespace", "ls").splitlines())
+        made = next(n for n in json.loads(self.ctl("namespace", "ls", "--json")) if n["Name"] == ns)
+        self.assertEqual(made["Labels"], {"who": "me"})
+        self.ctl("-n", ns, "run", "-d", "--name", id, ROOTFS, "sleep", "1000")
+        self.assertNotIn(id, self.ctl("ps", "-q"))
+        self.assertEqual(self.ctl("-n", ns, "ps", "-q"), id)
+        self.assertEqual(self.ctl("ps", "-q", env={**os.environ, "DAVIT_NAMESPACE": ns}), id)
+        self.assertIn(ns, self.ctl("ps", "-A"))
+        self.refused("namespace", "rm", ns)
+        self.ctl("rm", "-f", "-n", ns, id)
+        self.assertEqual(self.ctl("namespace", "rm", ns), ns)
+        self.refused("namespace", "rm", ns, contains=ns)
+
+    def test_version(self):
+        version = davit.get(davit.ROOT, "Manager.Version")
+        self.assertEqual(json.loads(self.ctl("version", "--json"))["Manager"], version)
+        self.assertEqual(self.ctl("--version"), f"davit {version}")
+
+    def test_words_nobody_knows(self):
+        self.refused("no-such-verb", contains="no-such-verb")
+        self.refused("image", "no-such-verb", contains="image no-such-verb")
+        self.refused("--no-such-option", "ps", contains="--no-such-option")
+        self.refused("ps", "argument", contains="too many")
+        self.refused("rm", contains="too few")
+
+    def test_manager_cannot_be_reached(self):
+        done = davit.ctl("ps", env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/does/not/exist"})
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("system bus", done.stderr)
+
+
+class Images(CtlCase):
+    def test_import_list_run_remove(self):
+        archive, name = davit.busybox_archive(), davit.unique("ctl") + ":1"
+        self.addCleanup(davit.ctl, "image", "rm", name)
+        self.assertEqual(self.ctl("image", "import", "--name", name, archive, timeout=120), name)
+        self.assertIn(name, self.ctl("images", "-q").splitlines())
+        shown = next(i for i in json.loads(self.ctl("image", "ls", "--json")) if i["Name"] == name)
+        self.assertGreater(shown["Size"], 0)
+        self.assertEqual(json.loads(self.ctl("image", "inspect", name))[0]["Digest"], shown["Digest"])
+        self.assertIn("env", str(json.loads(self.ctl("inspect", name))[0]["Config"]).lower())
+        out = self.ctl("run", "--rm", name, "sh", "-c", "echo $FROM_IMAGE; cat /etc/os-release | head -n 1")
+        self.assertEqual(out, "yes\nID=busybox")
+        self.assertEqual(self.ctl("image", "rm", "--sync", name, timeout=120), name)
+        self.refused("image", "rm", name, contains=name)
+        self.refused("run", "--rm", name, status=125, contains=name)
+
+    def test_import_from_stdin(self):
+        name = davit.unique("ctl") + ":1"
+        self.addCleanup(davit.ctl, "image", "rm", name)
+        with open(davit.busybox_archive(), "rb") as archive:
+            self.assertEqual(self.ctl("import", "-t", name, "-", stdin=archive, timeout=120), name)
+        self.ctl("rmi", "--sync", name, timeout=120)
+
+    def test_bad_archives(self):
+        path = f"{davit.FIXTURES}/{davit.unique('bad')}"
+        with open(path, "wb") as f:
+            f.write(os.urandom(100000))
+        self.addCleanup(os.unlink, path)
+        self.refused("image", "import", "--name", "bad:1", path)
+        self.refused("image", "import", "/does/not/exist", contains="/does/not/exist")
+        self.refused("image", "import", "--format", "floppy", path, contains="floppy")
+
+    def test_entrypoint(self):
+        name = davit.busybox_image()
+        self.assertEqual(self.ctl("run", "--rm", "--entrypoint", "echo", name, "hello"), "hello")
+
+
+if __name__ == "__main__":
+    unittest.main()
