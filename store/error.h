@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What can go wrong in the store: a GError domain whose codes are the words of the bus's error family. */
+
+#include <glib.h>
+
+typedef enum {
+        STORE_FAIL_INTERNAL,
+        STORE_FAIL_NOT_FOUND,
+        STORE_FAIL_INVALID,
+        STORE_FAIL_EXHAUSTED,
+        STORE_FAIL_UNSUPPORTED,
+        STORE_FAIL_CANCELLED,
+        _STORE_FAIL_MAX,
+} StoreFail;
+
+#define STORE_FAIL (store_fail_quark())
+
+GQuark store_fail_quark(void);
+gboolean store_fail(GError **error, StoreFail code, const char *format, ...) G_GNUC_PRINTF(3, 4);
+gboolean store_fail_errno(GError **error, int number, const char *format, ...) G_GNUC_PRINTF(3, 4);
+const char *store_fail_word(const GError *error);
