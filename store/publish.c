@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Publishing an import.
+ *
+ * Order: all objects and checkouts are built in the working directory; one syncfs makes them durable; they are moved to
+ * their places; the refs are set in one transaction of libostree, which syncs before it writes them. So a crash at any
+ * moment leaves either no ref or a whole image, and what lies about without a ref is garbage for the next collection.
+ * Commits: davit/layer (the tree as in the archive, whiteouts included), davit/tarsplit (record, and objects the
+ * layer's tree cannot hold), davit/chain (the merged tree), davit/content (manifest and configuration), davit/image (no
+ * files; the record and what it needs as metadata).
+ */
+
+#include "store/publish.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "store/chain.h"
+#include "store/checkout.h"
+#include "store/error.h"
+#include "store/project.h"
+
+typedef struct {
+        StoreJob *job;
+        Store *store;
+        Ingest *ingest;
+        Objects *objects;
+        Unpack *unpack;
+        const char *ns;
+        GHashTable *refs;   /* ref -> commit */
+        GPtrArray *pending; /* Pending */
+        GPtrArray *trees;   /* chain trees, kept while their inodes are in use */
+        GHashTable *chains; /* chain ids that have been dealt with */
+} Publish;
+
+/* A commit whose file objects are still being written. */
+typedef struct {
+        Tree *tree;
+        char *ref;
+        const char *subject;
+        GVariant *metadata;
+} Pending;
+
+static void pending_free(gpointer data) {
+        Pending *p = data;
+
+        g_clear_pointer(&p->tree, tree_free);
+        g_clear_pointer(&p->metadata, g_variant_unref);
+        g_free(p->ref);
+        g_free(p);
+}
+
+static Pending *pending_new(Publish *p, const char *prefix, const guint8 digest[DIGEST_SIZE], const char *subject) {
+        Pending *n = g_new0(Pending, 1);
+
+        n->tree = tree_new();
+        n->ref = store_ref(prefix, digest);
+        n->subject = subject;
+        n->metadata = g_variant_ref_sink(g_variant_new_array(G_VARIANT_TYPE("{sv}"), NULL, 0));
+        g_ptr_array_add(p->pending, n);
+        return n;
+}
+
+static gboolean pending_file(Publish *p, Pending *n, const char *name, GBytes *bytes, GError **error) {
+        Inode *i = tree_inode(n->tree, S_IFREG | 0600);
+        gsize size;
+        const void *data = g_bytes_get_data(bytes, &size);
+
+        i->flags = INODE_OBJECT;
+        i->size = size;
+        (void)tree_add(n->tree, tree_root(n->tree), name, strlen(name), i);
+        return objects_put_file(p->objects, i, g_memdup2(data, size), size, error);
+}
+
+static gboolean commit(Publish *p, const Root *root, const char *ref, const char *subject, GVariant *metadata,
+                       GError **error) {
+        char checksum[DIGEST_HEX];
+
+        if (!project_commit(p->objects, root, subject, metadata, checksum, error))
+                return FALSE;
+        g_hash_table_insert(p->refs, g_strdup(ref), g_strdup(checksum));
+        return TRUE;
+}
+
+static gboolean commit_pending(Publish *p, GError **error) {
+        if (!objects_settle(p->objects, error))
+                return FALSE;
+        for (guint i = 0; i < p->pending->len; i++) {
+                Pending *n = p->pending->pdata[i];
+                Root root;
+
+                if (!project_tree(p->objects, n->tree, &root, error) ||
+                    !commit(p, &root, n->ref, n->subject, n->metadata, error))
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+/* Objects of the record that no path of the layer's commit leads to: overwritten files, files below names ostree cannot
+ * hold. */
+static void add_extra(Pending *n, const GPtrArray *inodes) {
+        Node *directory = NULL;
+
+        for (guint i = 0; i < inodes->len; i++) {
+                Inode *inode = inodes->pdata[i];
+                char hex[DIGEST_HEX];
+
+                if (inode->flags & INODE_REACHED)
+                        continue;
+                if (!directory)
+                        directory = tree_add(n->tree, tree_root(n->tree), SPLIT_EXTRA, strlen(SPLIT_EXTRA),
+                                             tree_inode(n->tree, S_IFDIR | 0700));
+                digest_hex(inode->checksum, hex);
+                if (!tree_lookup(n->tree, directory, hex, DIGEST_HEX - 1))
+                        (void)tree_add(n->tree, directory, hex, DIGEST_HEX - 1, inode);
+        }
+}
+
+static gboolean publish_layer(Publish *p, Unpacked *u, GError **error) {
+        g_autofree char *ref = store_ref(REF_LAYER, u->diff_id);
+        g_auto(Split) split = { NULL };
+        Pending *n;
+        Root root;
+
+        if (u->existing)
+                return TRUE;
+        if (!project_tree(p->objects, u->layer->tree, &root, error) ||
+            !commit(p, &root, ref, "layer", g_variant_new_array(G_VARIANT_TYPE("{sv}"), NULL, 0), error))
+                return FALSE;
+        split_writer_finish(u->layer->split, &split);
+        n = pending_new(p, REF_SPLIT, u->diff_id, "tarsplit");
+        add_extra(n, split_writer_inodes(u->layer->split));
+        return pending_file(p, n, SPLIT_HEADERS, split.headers, error) &&
+               pending_file(p, n, SPLIT_TABLE, split.table, error);
+}
+
+static gboolean publish_content(Publish *p, GBytes *bytes, const guint8 digest[DIGEST_SIZE], GError **error) {
+        g_autofree char *ref = store_ref(REF_CONTENT, digest);
+
+        for (guint i = 0; i < p->pending->len; i++)
+                if (strcmp(((Pending *)p->pending->pdata[i])->ref, ref) == 0)
+                        return TRUE;
+        return pending_file(p, pending_new(p, REF_CONTENT, digest, "content"), CONTENT_FILE, bytes, error);
+}
+
+static GVariant *layer_list(const Image *image) {
+        GVariantBuilder b;
+
+        g_variant_builder_init(&b, G_VARIANT_TYPE_STRING_ARRAY);
+        for (guint i = 0; i < image->layers->len; i++) {
+                char hex[DIGEST_HEX];
+
+                digest_hex(((ImageLayer *)image->layers->pdata[i])->diff_id, hex);
+                g_variant_builder_add(&b, "s", hex);
+        }
+        return g_variant_builder_end(&b);
+}
+
+/** publish_checkout() - build a chain's directory in the working directory, unless the store has it */
+gboolean publish_checkout(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Tree *chain,
+                          const guint8 chain_id[DIGEST_SIZE], GError **error) {
+        char hex[DIGEST_HEX];
+        struct stat st;
+
+        digest_hex(chain_id, hex);
+        if (fstatat(store->checkouts_fd, hex, &st, AT_SYMLINK_NOFOLLOW) == 0)
+                return TRUE;
+        return checkout_tree(job, objects, chain, ingest->fd, hex, error);
+}
+
+/** publish_move_checkout() - move a synced checkout to its place; one that is there already is as good */
+gboolean publish_move_checkout(Store *store, Ingest *ingest, const guint8 chain_id[DIGEST_SIZE], GError **error) {
+        char hex[DIGEST_HEX];
+
+        digest_hex(chain_id, hex);
+        if (renameat2(ingest->fd, hex, store->checkouts_fd, hex, RENAME_NOREPLACE) < 0 && errno != ENOENT &&
+            errno != EEXIST)
+                return store_fail_errno(error, errno, "Cannot move a checkout to its place");
+        return TRUE;
+}
+
+static gboolean publish_chain(Publish *p, Image *image, Tree **ret, GError **error) {
+        Tree *chain = tree_new();
+        g_autofree char *ref = NULL;
+        GVariantBuilder b;
+        Root root;
+
+        g_ptr_array_add(p->trees, chain);
+        for (guint i = 0; i < image->layers->len; i++) {
+                const ImageLayer *l = image->layers->pdata[i];
+
+                chain_id_next(image->chain_id, i == 0, l->diff_id);
+                if (!chain_apply(chain, unpack_find(p->unpack, l->diff_id)->layer->tree, error)) {
+                        g_prefix_error(error, "Layer %u: ", i + 1);
+                        return FALSE;
+                }
+        }
+        *ret = chain;
+        if (!g_hash_table_add(p->chains, image->chain_id))
+                return TRUE;
+        ref = store_ref(REF_CHAIN, image->chain_id);
+        g_variant_builder_init(&b, G_VARIANT_TYPE("a{sv}"));
+        g_variant_builder_add(&b, "{sv}", "davit.layers", layer_list(image));
+        return project_tree(p->objects, chain, &root, error) &&
+               commit(p, &root, ref, "chain", g_variant_builder_end(&b), error) &&
+               publish_checkout(p->job, p->store, p->ingest, p->objects, chain, image->chain_id, error);
+}
+
+static gboolean publish_name(Publish *p, const Image *image, const char *name, Tree *chain, JsonArray *ret,
+                             GError **error) {
+        const Inode *top = tree_root(chain)->inode;
+        JsonNode *rootfs = rootfs_record(p->store->directory, image->chain_id, top->uid, top->gid, top->mode);
+        JsonNode *record = image_record(image, name, rootfs, error);
+        g_autofree char *text = NULL, *ref = NULL, *key = store_image_ref(p->ns, name);
+        g_autoptr(Tree) empty = tree_new();
+        char chain_hex[DIGEST_HEX], manifest[DIGEST_HEX], config[DIGEST_HEX];
+        const char *contents[] = { manifest, config };
+        GVariantBuilder b;
+        Root root;
+
+        if (!record)
+                return FALSE;
+        text = record_text(record);
+        json_array_add_element(ret, record);
+        digest_hex(image->chain_id, chain_hex);
+        digest_hex(image->manifest_digest, manifest);
+        digest_hex(image->config_digest, config);
+        g_variant_builder_init(&b, G_VARIANT_TYPE("a{sv}"));
+        g_variant_builder_add(&b, "{sv}", "davit.namespace", g_variant_new_string(p->ns));
+        g_variant_builder_add(&b, "{sv}", "davit.name", g_variant_new_string(name));
+        g_variant_builder_add(&b, "{sv}", "davit.chain", g_variant_new_string(chain_hex));
+        g_variant_builder_add(&b, "{sv}", "davit.layers", layer_list(image));
+        g_variant_builder_add(&b, "{sv}", "davit.contents", g_variant_new_strv(contents, G_N_ELEMENTS(contents)));
+        g_variant_builder_add(&b, "{sv}", "davit.record", g_variant_new_string(text));
+        return project_tree(p->objects, empty, &root, error) &&
+               commit(p, &root, key, "image", g_variant_builder_end(&b), error);
+}
+
+static gboolean publish_image(Publish *p, Image *image, JsonArray *ret, GError **error) {
+        Tree *chain;
+
+        if (!image->manifest && !docker_finish(image, error))
+                return FALSE;
+        if (!publish_content(p, image->manifest, image->manifest_digest, error) ||
+            !publish_content(p, image->config, image->config_digest, error) || !publish_chain(p, image, &chain, error))
+                return FALSE;
+        for (guint i = 0; i < image->names->len; i++)
+                if (!publish_name(p, image, image->names->pdata[i], chain, ret, error))
+                        return FALSE;
+        return TRUE;
+}
+
+static gboolean publish_build(Publish *p, GPtrArray *images, JsonArray *ret, GError **error) {
+        GHashTableIter iter;
+        gpointer layer;
+
+        if (!objects_settle(p->objects, error))
+                return FALSE;
+        g_hash_table_iter_init(&iter, unpack_layers(p->unpack));
+        while (g_hash_table_iter_next(&iter, NULL, &layer))
+                if (!publish_layer(p, layer, error))
+                        return FALSE;
+        for (guint i = 0; i < images->len; i++)
+                if (!publish_image(p, images->pdata[i], ret, error))
+                        return FALSE;
+        return commit_pending(p, error);
+}
+
+static gboolean publish_move(Publish *p, GError **error) {
+        GHashTableIter iter;
+        gpointer chain_id;
+
+        if (!store_sync(p->store, error) || !store_job_check(p->job, error) || !objects_promote(p->objects, error))
+                return FALSE;
+        g_hash_table_iter_init(&iter, p->chains);
+        while (g_hash_table_iter_next(&iter, &chain_id, NULL))
+                if (!publish_move_checkout(p->store, p->ingest, chain_id, error))
+                        return FALSE;
+        return store_set_refs(p->store, p->refs, error);
+}
+
+/** publish_images() - make verified images part of the store, durably; adds their records to @ret */
+gboolean publish_images(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Unpack *unpack, const char *ns,
+                        GPtrArray *images, JsonArray *ret, GError **error) {
+        Publish p = { .job = job, .store = store, .ingest = ingest, .objects = objects, .unpack = unpack, .ns = ns };
+        gboolean ok;
+
+        p.refs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        p.pending = g_ptr_array_new_with_free_func(pending_free);
+        p.trees = g_ptr_array_new_with_free_func((GDestroyNotify)tree_free);
+        p.chains = g_hash_table_new(digest_hash_func, digest_equal_func);
+        ok = publish_build(&p, images, ret, error) && publish_move(&p, error);
+        /* Threads may still be writing files of the pending trees. */
+        if (!ok)
+                (void)objects_settle(objects, NULL);
+        g_hash_table_unref(p.chains);
+        g_ptr_array_unref(p.trees);
+        g_ptr_array_unref(p.pending);
+        g_hash_table_unref(p.refs);
+        return ok;
+}

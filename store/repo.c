@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The store's directory and its repository.
+ *
+ * DIR (0700) holds repo/ (bare: objects are real files with their real owner, setuid bits included, which is why nobody
+ * else may enter DIR), checkouts/, ingest/ (working directories, each locked by its operation; what a dead one left is
+ * removed by the next) and lock, the gate: writers pass it for a moment on their way to the repository's shared lock,
+ * collection holds it while it waits for the exclusive one, so that writers cannot starve it. A Store belongs to one
+ * operation and thread.
+ */
+
+#include "store/repo.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shared/fd.h"
+#include "shared/macros.h"
+#include "store/error.h"
+
+static int open_directory(int dir_fd, const char *name, mode_t mode) {
+        if (mkdirat(dir_fd, name, mode) < 0 && errno != EEXIST)
+                return -1;
+        return openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static gboolean repo_configure(OstreeRepo *repo, GError **error) {
+        g_autoptr(GKeyFile) config = ostree_repo_copy_config(repo);
+
+        g_key_file_set_boolean(config, "core", "fsync", TRUE);
+        g_key_file_set_integer(config, "core", "lock-timeout-secs", -1);
+        g_key_file_set_string(config, "core", "min-free-space-size", "64MB");
+        g_key_file_remove_key(config, "core", "min-free-space-percent", NULL);
+        return ostree_repo_write_config(repo, config, error);
+}
+
+static gboolean repo_open(Store *s, GError **error) {
+        struct stat st;
+
+        if (fstatat(s->dir_fd, "repo/config", &st, AT_SYMLINK_NOFOLLOW) == 0) {
+                s->repo = ostree_repo_open_at(s->dir_fd, "repo", NULL, error);
+                return s->repo != NULL;
+        }
+        s->repo = ostree_repo_create_at(s->dir_fd, "repo", OSTREE_REPO_MODE_BARE, NULL, NULL, error);
+        if (!s->repo || !repo_configure(s->repo, error))
+                return FALSE;
+        /* A repository is only used with the options it was configured with. */
+        g_clear_object(&s->repo);
+        s->repo = ostree_repo_open_at(s->dir_fd, "repo", NULL, error);
+        return s->repo != NULL;
+}
+
+static gboolean store_setup(Store *s, GError **error) {
+        if (g_mkdir_with_parents(s->directory, 0700) < 0)
+                return store_fail_errno(error, errno, "Cannot make '%s'", s->directory);
+        s->dir_fd = open(s->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (s->dir_fd < 0 || fchmod(s->dir_fd, 0700) < 0)
+                return store_fail_errno(error, errno, "Cannot open '%s'", s->directory);
+        s->lock_fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        s->checkouts_fd = open_directory(s->dir_fd, "checkouts", 0700);
+        s->ingest_fd = open_directory(s->dir_fd, "ingest", 0700);
+        if (s->lock_fd < 0 || s->checkouts_fd < 0 || s->ingest_fd < 0)
+                return store_fail_errno(error, errno, "Cannot set up '%s'", s->directory);
+        if (flock(s->lock_fd, LOCK_EX) < 0)
+                return store_fail_errno(error, errno, "Cannot lock '%s'", s->directory);
+        if (!repo_open(s, error))
+                return FALSE;
+        (void)flock(s->lock_fd, LOCK_UN);
+        s->objects_fd = openat(s->dir_fd, "repo/objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return s->objects_fd >= 0 ? TRUE : store_fail_errno(error, errno, "Cannot open the repository's objects");
+}
+
+/** store_open() - open a state directory, making what is missing of it */
+Store *store_open(const char *directory, GError **error) {
+        g_autoptr(Store) s = g_new(Store, 1);
+
+        *s = (Store){ .dir_fd = -1, .objects_fd = -1, .checkouts_fd = -1, .ingest_fd = -1, .lock_fd = -1 };
+        s->directory = g_strdup(directory);
+        return store_setup(s, error) ? g_steal_pointer(&s) : NULL;
+}
+
+void store_close(Store *s) {
+        g_clear_object(&s->repo);
+        s->objects_fd = safe_close(s->objects_fd);
+        s->checkouts_fd = safe_close(s->checkouts_fd);
+        s->ingest_fd = safe_close(s->ingest_fd);
+        s->lock_fd = safe_close(s->lock_fd);
+        s->dir_fd = safe_close(s->dir_fd);
+        g_free(s->directory);
+        g_free(s);
+}
+
+/* Removes the working directories of operations that died; the gate is held, so none is just being made. */
+static void ingest_sweep(Store *s) {
+        int fd = openat(s->ingest_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+        for (struct dirent *e; dir && (e = readdir(dir));) {
+                _cleanup_close_ int sub = -1;
+
+                if (e->d_name[0] == '.')
+                        continue;
+                sub = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (sub >= 0 && flock(sub, LOCK_EX | LOCK_NB) == 0)
+                        (void)tree_remove_at(fd, e->d_name);
+        }
+        if (dir)
+                (void)closedir(dir);
+}
+
+static gboolean ingest_make(Ingest *i, GError **error) {
+        Store *s = i->store;
+
+        g_snprintf(i->name, sizeof(i->name), "%08x", g_random_int());
+        if (mkdirat(s->ingest_fd, i->name, 0700) < 0)
+                return store_fail_errno(error, errno, "Cannot make a working directory");
+        i->fd = openat(s->ingest_fd, i->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (i->fd < 0 || flock(i->fd, LOCK_EX | LOCK_NB) < 0)
+                return store_fail_errno(error, errno, "Cannot lock a working directory");
+        i->stage_fd = open_directory(i->fd, "objects", 0755);
+        return i->stage_fd >= 0 ? TRUE : store_fail_errno(error, errno, "Cannot make a staging directory");
+}
+
+static gboolean ingest_enter(Ingest *i, GError **error) {
+        Store *s = i->store;
+        gboolean ok;
+
+        if (flock(s->lock_fd, LOCK_EX) < 0)
+                return store_fail_errno(error, errno, "Cannot lock '%s'", s->directory);
+        ok = ostree_repo_lock_push(s->repo, i->lock, NULL, error);
+        i->locked = ok;
+        if (ok) {
+                ingest_sweep(s);
+                ok = ingest_make(i, error);
+        }
+        (void)flock(s->lock_fd, LOCK_UN);
+        return ok;
+}
+
+/** ingest_begin() - a working directory for one operation
+ *
+ * It holds the repository's lock, shared or @exclusive, until ingest_end(). Waiting for it does not poll.
+ */
+Ingest *ingest_begin(Store *s, gboolean exclusive, GError **error) {
+        g_autoptr(Ingest) i = g_new(Ingest, 1);
+
+        *i = (Ingest){ .store = s, .fd = -1, .stage_fd = -1 };
+        i->lock = exclusive ? OSTREE_REPO_LOCK_EXCLUSIVE : OSTREE_REPO_LOCK_SHARED;
+        return ingest_enter(i, error) ? g_steal_pointer(&i) : NULL;
+}
+
+/** ingest_end() - remove the working directory and what was not moved out of it */
+void ingest_end(Ingest *i) {
+        i->stage_fd = safe_close(i->stage_fd);
+        if (i->name[0])
+                (void)tree_remove_at(i->store->ingest_fd, i->name);
+        i->fd = safe_close(i->fd);
+        if (i->locked)
+                (void)ostree_repo_lock_pop(i->store->repo, i->lock, NULL, NULL);
+        g_free(i);
+}
+
+/** ingest_spool() - an unnamed file in the working directory, for input that has to be read more than once */
+int ingest_spool(Ingest *i, GError **error) {
+        int fd = openat(i->fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+
+        if (fd < 0)
+                store_fail_errno(error, errno, "Cannot make a temporary file");
+        return fd;
+}
+
+/** store_ref() - prefix and 64 digits */
+char *store_ref(const char *prefix, const guint8 digest[DIGEST_SIZE]) {
+        char hex[DIGEST_HEX];
+
+        digest_hex(digest, hex);
+        return g_strconcat(prefix, hex, NULL);
+}
+
+/** store_image_ref() - an image's ref; its name, which may hold any character, is hashed */
+char *store_image_ref(const char *ns, const char *name) {
+        g_autofree char *prefix = g_strconcat(REF_IMAGE, ns, "/", NULL);
+        guint8 digest[DIGEST_SIZE];
+
+        digest_bytes(name, strlen(name), digest);
+        return store_ref(prefix, digest);
+}
+
+/** store_resolve() - the commit a ref names; *ret is NULL when there is no such ref */
+gboolean store_resolve(Store *s, const char *ref, char **ret, GError **error) {
+        return ostree_repo_resolve_rev_ext(s->repo, ref, TRUE, OSTREE_REPO_RESOLVE_REV_EXT_NONE, ret, error);
+}
+
+/** store_commit_metadata() - a commit's a{sv} */
+GVariant *store_commit_metadata(Store *s, const char *commit, GError **error) {
+        g_autoptr(GVariant) v = NULL;
+
+        if (!ostree_repo_load_commit(s->repo, commit, &v, NULL, error))
+                return NULL;
+        return g_variant_get_child_value(v, 0);
+}
+
+/** store_commit_file() - the content of a file at the top of a commit, at most @max bytes */
+GBytes *store_commit_file(Store *s, const char *commit, const char *name, gsize max, GError **error) {
+        g_autoptr(GFile) root = NULL, file = NULL;
+        g_autoptr(GFileInputStream) in = NULL;
+        g_autoptr(GByteArray) out = g_byte_array_new();
+        gssize n;
+
+        if (!ostree_repo_read_commit(s->repo, commit, &root, NULL, NULL, error))
+                return NULL;
+        file = g_file_get_child(root, name);
+        in = g_file_read(file, NULL, error);
+        if (!in)
+                return NULL;
+        do {
+                guint at = out->len;
+
+                g_byte_array_set_size(out, at + 65536);
+                n = g_input_stream_read(G_INPUT_STREAM(in), out->data + at, 65536, NULL, error);
+                g_byte_array_set_size(out, at + (guint)MAX(n, 0));
+        } while (n > 0 && out->len <= max);
+        if (n < 0)
+                return NULL;
+        if (out->len > max) {
+                store_fail(error, STORE_FAIL_EXHAUSTED, "'%s' in the store is larger than %zu bytes", name, max);
+                return NULL;
+        }
+        return g_byte_array_free_to_bytes(g_steal_pointer(&out));
+}
+
+/** store_load_split() - the tar-split record of a layer; a layer that is not there is STORE_FAIL_NOT_FOUND */
+gboolean store_load_split(Store *s, const guint8 diff_id[DIGEST_SIZE], Split *ret, GError **error) {
+        g_autofree char *ref = store_ref(REF_SPLIT, diff_id), *commit = NULL;
+
+        if (!store_resolve(s, ref, &commit, error))
+                return FALSE;
+        if (!commit)
+                return store_fail(error, STORE_FAIL_NOT_FOUND, "Layer %s is not in the store", ref + strlen(REF_SPLIT));
+        ret->headers = store_commit_file(s, commit, SPLIT_HEADERS, (gsize)1 << 30, error);
+        if (ret->headers)
+                ret->table = store_commit_file(s, commit, SPLIT_TABLE, (gsize)1 << 30, error);
+        return ret->table != NULL;
+}
+
+/** store_sync() - everything written to the store's file system so far is on disk on return */
+gboolean store_sync(Store *s, GError **error) {
+        return syncfs(s->dir_fd) == 0 ? TRUE : store_fail_errno(error, errno, "Cannot sync the store");
+}
+
+/** store_set_refs() - set or drop refs in one transaction and make that durable
+ *
+ * @refs maps a ref to its commit, or to "" to drop it. The objects have been promoted and synced.
+ */
+gboolean store_set_refs(Store *s, GHashTable *refs, GError **error) {
+        GHashTableIter iter;
+        gpointer ref, commit;
+
+        if (!ostree_repo_prepare_transaction(s->repo, NULL, NULL, error))
+                return FALSE;
+        g_hash_table_iter_init(&iter, refs);
+        while (g_hash_table_iter_next(&iter, &ref, &commit))
+                ostree_repo_transaction_set_ref(s->repo, NULL, ref, *(const char *)commit ? commit : NULL);
+        if (!ostree_repo_commit_transaction(s->repo, NULL, NULL, error)) {
+                (void)ostree_repo_abort_transaction(s->repo, NULL, NULL);
+                return FALSE;
+        }
+        return store_sync(s, error);
+}

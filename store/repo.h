@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The state directory: repository, checkouts, working directories, locks. */
+
+#include <glib.h>
+#include <ostree.h>
+
+#include "store/objects.h"
+#include "store/split.h"
+
+typedef struct Store Store;
+typedef struct Ingest Ingest;
+
+struct Store {
+        char *directory;
+        int dir_fd;
+        int objects_fd;
+        int checkouts_fd;
+        int ingest_fd;
+        int lock_fd;
+        OstreeRepo *repo;
+};
+
+/* A working directory below ingest/, of one operation; removed with what is in it. */
+struct Ingest {
+        Store *store;
+        char name[16];
+        int fd;       /* also holds its lock */
+        int stage_fd; /* staged objects */
+        OstreeRepoLockType lock;
+        gboolean locked;
+};
+
+#define REF_LAYER "davit/layer/"
+#define REF_SPLIT "davit/tarsplit/"
+#define REF_CHAIN "davit/chain/"
+#define REF_CONTENT "davit/content/"
+#define REF_IMAGE "davit/image/"
+#define CONTENT_FILE "data" /* of a content commit */
+
+Store *store_open(const char *directory, GError **error);
+void store_close(Store *s);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
+
+Ingest *ingest_begin(Store *s, gboolean exclusive, GError **error);
+void ingest_end(Ingest *i);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Ingest, ingest_end)
+int ingest_spool(Ingest *i, GError **error); /* an unnamed file */
+
+char *store_ref(const char *prefix, const guint8 digest[DIGEST_SIZE]);
+char *store_image_ref(const char *ns, const char *name);
+gboolean store_resolve(Store *s, const char *ref, char **ret, GError **error); /* *ret NULL: no such ref */
+GVariant *store_commit_metadata(Store *s, const char *commit, GError **error);
+GBytes *store_commit_file(Store *s, const char *commit, const char *name, gsize max, GError **error);
+gboolean store_load_split(Store *s, const guint8 diff_id[DIGEST_SIZE], Split *ret, GError **error);
+gboolean store_set_refs(Store *s, GHashTable *refs, GError **error); /* ref -> commit, "" drops; durable on return */
+gboolean store_sync(Store *s, GError **error);

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Unpacking the layers of an import.
+ *
+ * Layers do not depend on each other, so two are read at a time, each by a thread that parses its tar and one before it
+ * that inflates and hashes. A layer is in order only if its blob has the digest and size the manifest says and its
+ * content the diff id the configuration says; both are compared here, before anything is promoted. A layer the store
+ * has is not unpacked again: its tree comes from its record, and only its blob's digest is looked at.
+ */
+
+#include "store/unpack.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "store/error.h"
+
+#define PARALLEL_MAX 2
+
+struct Unpack {
+        StoreJob *job;
+        Store *store;
+        Objects *objects;
+        Archive *archive;
+        GHashTable *layers; /* diff id -> Unpacked */
+        GPtrArray *tasks;
+};
+
+/* One blob to read. */
+typedef struct {
+        Unpack *unpack;
+        ImageLayer *source;
+        Unpacked *result; /* NULL: only the digest is verified */
+        int fd;
+        guint64 offset;
+        Compression compression;
+        guint number;
+} Task;
+
+guint digest_hash_func(const void *d) {
+        guint h;
+
+        memcpy(&h, d, sizeof(h));
+        return h;
+}
+
+gboolean digest_equal_func(const void *a, const void *b) {
+        return memcmp(a, b, DIGEST_SIZE) == 0;
+}
+
+static void unpacked_free(gpointer data) {
+        Unpacked *u = data;
+
+        g_clear_pointer(&u->layer, layer_free);
+        g_free(u);
+}
+
+/** unpack_new() - everything given stays the caller's and outlives the Unpack; @archive may be NULL */
+Unpack *unpack_new(StoreJob *job, Store *store, Objects *objects, Archive *archive) {
+        Unpack *u = g_new0(Unpack, 1);
+
+        u->job = job;
+        u->store = store;
+        u->objects = objects;
+        u->archive = archive;
+        u->layers = g_hash_table_new_full(digest_hash_func, digest_equal_func, NULL, unpacked_free);
+        u->tasks = g_ptr_array_new_with_free_func(g_free);
+        return u;
+}
+
+void unpack_free(Unpack *u) {
+        g_hash_table_unref(u->layers);
+        g_ptr_array_unref(u->tasks);
+        g_free(u);
+}
+
+Unpacked *unpack_find(Unpack *u, const guint8 diff_id[DIGEST_SIZE]) {
+        return g_hash_table_lookup(u->layers, diff_id);
+}
+
+GHashTable *unpack_layers(Unpack *u) {
+        return u->layers;
+}
+
+static gboolean verify(const guint8 expected[DIGEST_SIZE], const guint8 got[DIGEST_SIZE], const char *what,
+                       GError **error) {
+        char want[DIGEST_STRING], have[DIGEST_STRING];
+
+        if (memcmp(expected, got, DIGEST_SIZE) == 0)
+                return TRUE;
+        digest_string(expected, want);
+        digest_string(got, have);
+        return store_fail(error, STORE_FAIL_INVALID, "The %s should be %s, but is %s", what, want, have);
+}
+
+static const char *layer_media_type(Compression c) {
+        return c == COMPRESSION_GZIP   ? MEDIA_OCI_LAYER "+gzip"
+               : c == COMPRESSION_ZSTD ? MEDIA_OCI_LAYER "+zstd"
+                                       : MEDIA_OCI_LAYER;
+}
+
+/* Reads a layer through; a plain one is hashed once, its digest being its diff id. */
+static Layer *read_layer(Unpack *u, Stream *raw, Compression compression, guint64 *size, guint8 digest[DIGEST_SIZE],
+                         guint8 diff_id[DIGEST_SIZE], GError **error) {
+        g_auto(Digest) outer = { NULL }, inner = { NULL };
+        g_autoptr(Layer) layer = NULL;
+        Stream *s;
+
+        digest_init(&outer);
+        digest_init(&inner);
+        s = stream_new_digest(raw, compression == COMPRESSION_NONE ? NULL : &outer, size);
+        s = stream_new_inflate(s, u->job, error);
+        if (!s)
+                return NULL;
+        s = stream_new_ahead(stream_new_digest(s, &inner, NULL));
+        layer = layer_read(u->job, u->objects, s, error);
+        /* Stops and joins the thread that hashes. */
+        stream_free(s);
+        if (!layer)
+                return NULL;
+        digest_final(&inner, diff_id);
+        if (compression == COMPRESSION_NONE)
+                memcpy(digest, diff_id, DIGEST_SIZE);
+        else
+                digest_final(&outer, digest);
+        return g_steal_pointer(&layer);
+}
+
+static gboolean task_verify(Task *t, GError **error) {
+        Stream *range = stream_new_range(t->unpack->job, t->fd, t->offset, t->source->size);
+        g_auto(Digest) d = { NULL };
+        g_autoptr(Stream) s = NULL;
+        guint8 digest[DIGEST_SIZE];
+
+        digest_init(&d);
+        s = stream_new_digest(stream_new_counted(range, &t->unpack->job->bytes_in), &d, NULL);
+        if (!stream_drain(s, error))
+                return FALSE;
+        digest_final(&d, digest);
+        if (t->source->has_digest && !verify(t->source->digest, digest, "layer's digest", error))
+                return FALSE;
+        memcpy(t->source->digest, digest, DIGEST_SIZE);
+        return t->compression != COMPRESSION_NONE || verify(t->source->diff_id, digest, "layer's diff id", error);
+}
+
+static gboolean task_existing(Task *t, const Split *split, GError **error) {
+        t->result->layer = layer_replay(t->unpack->job, split, error);
+        t->result->existing = TRUE;
+        return t->result->layer && task_verify(t, error);
+}
+
+static gboolean task_unpack(Task *t, GError **error) {
+        Unpack *u = t->unpack;
+        ImageLayer *source = t->source;
+        Stream *raw = stream_new_counted(stream_new_range(u->job, t->fd, t->offset, source->size), &u->job->bytes_in);
+        guint8 digest[DIGEST_SIZE], diff_id[DIGEST_SIZE];
+        guint64 size = 0;
+
+        t->result->layer = read_layer(u, raw, t->compression, &size, digest, diff_id, error);
+        if (!t->result->layer)
+                return FALSE;
+        if (source->has_digest && !verify(source->digest, digest, "layer's digest", error))
+                return FALSE;
+        if (!verify(source->diff_id, diff_id, "layer's diff id", error))
+                return FALSE;
+        memcpy(source->digest, digest, DIGEST_SIZE);
+        return TRUE;
+}
+
+static void task_run(gpointer data, gpointer userdata G_GNUC_UNUSED) {
+        Task *t = data;
+        Unpack *u = t->unpack;
+        g_auto(Split) split = { NULL };
+        GError *failure = NULL;
+        gboolean ok;
+
+        if (!store_job_check(u->job, NULL))
+                return;
+        if (!t->result)
+                ok = task_verify(t, &failure);
+        else if (t->result->existing)
+                ok = store_load_split(u->store, t->result->diff_id, &split, &failure) &&
+                     task_existing(t, &split, &failure);
+        else
+                ok = task_unpack(t, &failure);
+        if (ok) {
+                __atomic_add_fetch(&u->job->layers_done, 1, __ATOMIC_RELAXED);
+                return;
+        }
+        g_prefix_error(&failure, "Layer %u (%s): ", t->number, t->source->member);
+        store_job_fail(u->job, failure);
+}
+
+static Unpacked *add_result(Unpack *u, const guint8 diff_id[DIGEST_SIZE]) {
+        Unpacked *r = g_new0(Unpacked, 1);
+
+        memcpy(r->diff_id, diff_id, DIGEST_SIZE);
+        g_hash_table_insert(u->layers, r->diff_id, r);
+        return r;
+}
+
+static gboolean has_layer(Store *s, const guint8 diff_id[DIGEST_SIZE], gboolean *ret, GError **error) {
+        g_autofree char *split = store_ref(REF_SPLIT, diff_id), *layer = store_ref(REF_LAYER, diff_id);
+        g_autofree char *a = NULL, *b = NULL;
+
+        if (!store_resolve(s, split, &a, error) || !store_resolve(s, layer, &b, error))
+                return FALSE;
+        *ret = a && b;
+        return TRUE;
+}
+
+static gboolean add_task(Unpack *u, ImageLayer *l, guint number, GError **error) {
+        Task *t = g_new0(Task, 1);
+        guint8 head[COMPRESSION_HEAD];
+        guint64 size;
+        gssize n;
+
+        g_ptr_array_add(u->tasks, t);
+        t->unpack = u;
+        t->source = l;
+        t->number = number;
+        if (!archive_find(u->archive, l->member, &t->fd, &t->offset, &size, error))
+                return FALSE;
+        if (l->has_digest && size != l->size)
+                return store_fail(error, STORE_FAIL_INVALID,
+                                  "Layer %u (%s) has %" G_GUINT64_FORMAT
+                                  " bytes, its descriptor says %" G_GUINT64_FORMAT,
+                                  number, l->member, size, l->size);
+        l->size = size;
+        n = pread(t->fd, head, MIN(size, sizeof(head)), (off_t)t->offset);
+        t->compression = stream_compression(head, (gsize)MAX(n, 0));
+        if (!l->media_type)
+                l->media_type = g_strdup(layer_media_type(t->compression));
+        u->job->bytes_total += size;
+        u->job->layers_total++;
+        if (unpack_find(u, l->diff_id))
+                return TRUE;
+        t->result = add_result(u, l->diff_id);
+        return has_layer(u->store, l->diff_id, &t->result->existing, error);
+}
+
+/** unpack_images() - read all layers of all images; afterwards their digests and trees are there */
+gboolean unpack_images(Unpack *u, GPtrArray *images, GError **error) {
+        GThreadPool *pool;
+
+        for (guint i = 0; i < images->len; i++) {
+                const Image *image = images->pdata[i];
+
+                for (guint l = 0; l < image->layers->len; l++)
+                        if (!add_task(u, image->layers->pdata[l], l + 1, error))
+                                return FALSE;
+        }
+        pool = g_thread_pool_new(task_run, NULL, PARALLEL_MAX, FALSE, error);
+        if (!pool)
+                return FALSE;
+        for (guint i = 0; i < u->tasks->len; i++)
+                (void)g_thread_pool_push(pool, u->tasks->pdata[i], NULL);
+        g_thread_pool_free(pool, FALSE, TRUE);
+        return store_job_result(u->job, error);
+}
+
+/** unpack_rootfs() - read a root file system's tar, of which nothing is known beforehand; fills @ret
+ *
+ * Takes @raw over. The archive has to end with its end mark, since nothing else tells a whole one from a cut one.
+ */
+gboolean unpack_rootfs(Unpack *u, Stream *raw, Compression compression, ImageLayer *ret, GError **error) {
+        g_autoptr(Layer) layer = NULL;
+        Unpacked *r;
+
+        u->job->layers_total = 1;
+        layer = read_layer(u, stream_new_counted(raw, &u->job->bytes_in), compression, &ret->size, ret->digest,
+                           ret->diff_id, error);
+        if (!layer)
+                return FALSE;
+        if (!layer->marked)
+                return store_fail(error, STORE_FAIL_INVALID, "The archive is truncated: its end mark is missing");
+        ret->media_type = g_strdup(layer_media_type(compression));
+        r = add_result(u, ret->diff_id);
+        r->layer = g_steal_pointer(&layer);
+        u->job->layers_done = 1;
+        return store_job_result(u->job, error);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Layers of an import, read and verified side by side. */
+
+#include <glib.h>
+
+#include "store/archive.h"
+#include "store/image.h"
+#include "store/layer.h"
+#include "store/repo.h"
+
+typedef struct Unpack Unpack;
+typedef struct Unpacked Unpacked;
+
+/* One distinct layer. */
+struct Unpacked {
+        guint8 diff_id[DIGEST_SIZE];
+        Layer *layer;
+        gboolean existing; /* the store has it already */
+};
+
+Unpack *unpack_new(StoreJob *job, Store *store, Objects *objects, Archive *archive);
+void unpack_free(Unpack *u);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Unpack, unpack_free)
+
+gboolean unpack_images(Unpack *u, GPtrArray *images, GError **error);
+gboolean unpack_rootfs(Unpack *u, Stream *raw, Compression compression, ImageLayer *ret, GError **error);
+Unpacked *unpack_find(Unpack *u, const guint8 diff_id[DIGEST_SIZE]);
+GHashTable *unpack_layers(Unpack *u); /* diff id -> Unpacked */
+gboolean digest_equal_func(const void *a, const void *b);
+guint digest_hash_func(const void *d);
