@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The import operation: from a descriptor to images in the store.
+ *
+ * It tells what the input is (directory or archive, compressed or not, image or root file system), gives it random
+ * access where that is needed by spooling it into the working directory, has the layers unpacked and the result
+ * published. All it makes before publishing lies in the working directory and goes with it. One import is one Store,
+ * one job, one call.
+ */
+
+#include "store/import.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shared/macros.h"
+#include "shared/name.h"
+#include "store/error.h"
+#include "store/publish.h"
+#include "store/tar.h"
+
+#define HEAD_SIZE ((gsize)128 * 1024)
+#define HEAD_ENTRIES 3
+
+typedef struct {
+        const ImportOptions *options;
+        StoreJob *job;
+        Store *store;
+        Ingest *ingest;
+        Objects *objects;
+        Archive *archive; /* NULL: a root file system */
+        Stream *rootfs;
+        Compression compression;
+        int spool_fd;
+        GPtrArray *images;
+} Import;
+
+static gboolean is_format(const Import *m, const char *format) {
+        return strcmp(m->options->format, format) == 0;
+}
+
+/* Whether the head of a tar, perhaps compressed, may be that of an image archive; which it is shows the index. */
+static gboolean head_fits(StoreJob *job, const guint8 *head, gsize size) {
+        g_autoptr(Stream) s = stream_new_inflate(stream_new_memory(head, size), job, NULL);
+        g_autoptr(TarReader) r = s ? tar_reader_new(s, &job->limits) : NULL;
+        const TarEntry *e;
+
+        for (guint i = 0; r && i < HEAD_ENTRIES && tar_reader_next(r, &e, NULL) > 0; i++)
+                if (e->path[strspn(e->path, "./")] != '\0')
+                        return archive_name_fits(e->path);
+        return FALSE;
+}
+
+/* Writes the inflated stream to an unnamed file; returns its size. */
+static gboolean spool(Import *m, Stream *raw, guint64 *ret_size, GError **error) {
+        g_autoptr(Stream) s = stream_new_inflate(raw, m->job, error);
+        g_autofree guint8 *buffer = g_malloc(STREAM_CHUNK);
+        gssize n;
+
+        *ret_size = 0;
+        if (!s)
+                return FALSE;
+        m->spool_fd = ingest_spool(m->ingest, error);
+        if (m->spool_fd < 0)
+                return FALSE;
+        while ((n = stream_read(s, buffer, STREAM_CHUNK, error)) > 0) {
+                for (gssize done = 0; done < n;) {
+                        gssize w = write(m->spool_fd, buffer + done, (gsize)(n - done));
+
+                        if (w < 0 && errno != EINTR)
+                                return store_fail_errno(error, errno, "Cannot spool the archive");
+                        done += MAX(w, 0);
+                }
+                *ret_size += (guint64)n;
+        }
+        return n == 0;
+}
+
+/* An archive that may hold images, at hand in @fd: keeps it, or finds that it is a root file system after all. */
+static gboolean input_index(Import *m, int fd, guint64 size, GError **error) {
+        g_autoptr(Archive) a = archive_open_tar(m->job, fd, size, error);
+
+        if (!a)
+                return FALSE;
+        if (!is_format(m, "auto") || (archive_has(a, "oci-layout") && archive_has(a, "index.json")) ||
+            archive_has(a, "manifest.json")) {
+                m->archive = g_steal_pointer(&a);
+                return TRUE;
+        }
+        m->rootfs = stream_new_range(m->job, fd, 0, size);
+        m->compression = COMPRESSION_NONE;
+        return TRUE;
+}
+
+static gboolean input_stream(Import *m, gboolean regular, guint64 size, GError **error) {
+        int fd = m->options->fd;
+        g_autofree guint8 *head = g_malloc(HEAD_SIZE);
+        Stream *raw = regular ? stream_new_range(m->job, fd, 0, size) : stream_new_pipe(m->job, fd);
+        gssize n = stream_read_full(raw, head, HEAD_SIZE, error);
+
+        if (n < 0) {
+                stream_free(raw);
+                return FALSE;
+        }
+        raw = stream_new_prefixed(raw, head, (gsize)n);
+        m->compression = stream_compression(head, (gsize)n);
+        if (is_format(m, "rootfs") || (is_format(m, "auto") && !head_fits(m->job, head, (gsize)n))) {
+                m->rootfs = raw;
+                return TRUE;
+        }
+        if (regular && m->compression == COMPRESSION_NONE)
+                stream_free(raw);
+        else {
+                if (!spool(m, raw, &size, error))
+                        return FALSE;
+                fd = m->spool_fd;
+        }
+        return input_index(m, fd, size, error);
+}
+
+static gboolean input_open(Import *m, GError **error) {
+        struct stat st;
+
+        if (fstat(m->options->fd, &st) < 0)
+                return store_fail_errno(error, errno, "Cannot look at the input");
+        if (S_ISDIR(st.st_mode)) {
+                if (!is_format(m, "auto") && !is_format(m, "oci"))
+                        return store_fail(error, STORE_FAIL_INVALID, "A directory can only be an OCI layout");
+                m->archive = archive_open_directory(m->job, m->options->fd);
+                return TRUE;
+        }
+        if (S_ISREG(st.st_mode)) {
+                if (is_format(m, "rootfs"))
+                        m->job->bytes_total = (guint64)st.st_size;
+                return input_stream(m, TRUE, (guint64)st.st_size, error);
+        }
+        if (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode))
+                return store_fail(error, STORE_FAIL_INVALID, "The input is neither a file, a pipe nor a directory");
+        m->job->bytes_total = m->options->size;
+        return input_stream(m, FALSE, 0, error);
+}
+
+static char *default_platform(void) {
+#if defined(__x86_64__)
+        return g_strdup("linux/amd64");
+#elif defined(__aarch64__)
+        return g_strdup("linux/arm64");
+#elif defined(__i386__)
+        return g_strdup("linux/386");
+#elif defined(__riscv)
+        return g_strdup("linux/riscv64");
+#elif defined(__powerpc64__)
+        return g_strdup("linux/ppc64le");
+#elif defined(__s390x__)
+        return g_strdup("linux/s390x");
+#else
+#error "no OCI name for this architecture"
+#endif
+}
+
+static gboolean read_archive(Import *m, GError **error) {
+        g_autofree char *own = default_platform();
+        const char *platform = m->options->platform ? m->options->platform : own;
+
+        if (is_format(m, "oci") ||
+            (is_format(m, "auto") && archive_has(m->archive, "index.json") && archive_has(m->archive, "oci-layout")))
+                return oci_read(m->archive, platform, &m->job->limits, m->images, error);
+        if (is_format(m, "docker") || archive_has(m->archive, "manifest.json"))
+                return docker_read(m->archive, &m->job->limits, m->images, error);
+        return store_fail(error, STORE_FAIL_INVALID, "The input is no OCI layout: oci-layout or index.json is missing");
+}
+
+/* The configuration of an image that is nothing but files. */
+static gboolean rootfs_image(Import *m, ImageLayer *layer, GError **error) {
+        g_autofree char *platform = default_platform();
+        const char *architecture = strchr(platform, '/') + 1;
+        Image *image = image_new();
+        char diff_id[DIGEST_STRING];
+        char *text;
+
+        g_ptr_array_add(image->layers, layer);
+        g_ptr_array_add(m->images, image);
+        image->media_type = g_strdup(MEDIA_OCI_MANIFEST);
+        digest_string(layer->diff_id, diff_id);
+        text = g_strdup_printf("{\"architecture\":\"%s\",\"os\":\"linux\",\"config\":{},"
+                               "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"%s\"]}}",
+                               architecture, diff_id);
+        return image_set_config(image, g_bytes_new_take(text, strlen(text)), error);
+}
+
+static gboolean import_rootfs(Import *m, Unpack *unpack, GError **error) {
+        ImageLayer *layer = g_new0(ImageLayer, 1);
+
+        if (unpack_rootfs(unpack, g_steal_pointer(&m->rootfs), m->compression, layer, error))
+                return rootfs_image(m, layer, error);
+        image_layer_free(layer);
+        return FALSE;
+}
+
+static gboolean choose_names(Import *m, GError **error) {
+        const char *name = m->options->name;
+
+        if (name && m->images->len > 1)
+                return store_fail(error, STORE_FAIL_INVALID,
+                                  "The archive holds %u images, which cannot all be called '%s'", m->images->len, name);
+        for (guint i = 0; i < m->images->len; i++) {
+                Image *image = m->images->pdata[i];
+
+                if (name) {
+                        g_ptr_array_set_size(image->names, 0);
+                        g_ptr_array_add(image->names, g_strdup(name));
+                }
+                if (image->names->len == 0)
+                        return store_fail(error, STORE_FAIL_INVALID,
+                                          "The archive does not name its image: give it a name");
+                for (guint n = 0; n < image->names->len; n++)
+                        if (!image_name_valid(image->names->pdata[n]))
+                                return store_fail(error, STORE_FAIL_INVALID,
+                                                  "The archive's image has a name that is not allowed");
+        }
+        return TRUE;
+}
+
+static gboolean import_all(Import *m, JsonArray *ret, GError **error) {
+        g_autoptr(Unpack) unpack = NULL;
+
+        if (!input_open(m, error) || (m->archive && (!read_archive(m, error) || !choose_names(m, error))))
+                return FALSE;
+        m->objects = objects_new(m->job, m->store->objects_fd, m->ingest->stage_fd);
+        unpack = unpack_new(m->job, m->store, m->objects, m->archive);
+        if (m->archive ? !unpack_images(unpack, m->images, error)
+                       : !(import_rootfs(m, unpack, error) && choose_names(m, error))) {
+                (void)objects_settle(m->objects, NULL);
+                return FALSE;
+        }
+        return publish_images(m->job, m->store, m->ingest, m->objects, unpack, m->options->ns, m->images, ret, error);
+}
+
+static gboolean check_options(const ImportOptions *o, GError **error) {
+        static const char *const formats[] = { "auto", "oci", "docker", "rootfs", NULL };
+
+        if (!o->ns || !name_namespace_valid(o->ns))
+                return store_fail(error, STORE_FAIL_INVALID, "The namespace's name is not valid");
+        if (o->name && !image_name_valid(o->name))
+                return store_fail(error, STORE_FAIL_INVALID, "The image's name is not valid");
+        if (!g_strv_contains(formats, o->format))
+                return store_fail(error, STORE_FAIL_INVALID, "There is no format '%.40s': auto, oci, docker or rootfs",
+                                  o->format);
+        return TRUE;
+}
+
+/** store_import() - import what @options->fd holds: {"images":[...]} */
+JsonNode *store_import(Store *s, StoreJob *job, const ImportOptions *options, GError **error) {
+        Import m = { .options = options, .job = job, .store = s, .spool_fd = -1 };
+        g_autoptr(JsonArray) images = json_array_new();
+        JsonNode *result = NULL;
+        GError *failure = NULL;
+
+        if (!check_options(options, error))
+                return NULL;
+        m.images = g_ptr_array_new_with_free_func((GDestroyNotify)image_free);
+        m.ingest = ingest_begin(s, FALSE, &failure);
+        if (m.ingest && import_all(&m, images, &failure)) {
+                JsonObject *o = json_object_new();
+
+                json_object_set_array_member(o, "images", g_steal_pointer(&images));
+                result = json_node_init_object(json_node_alloc(), o);
+                json_object_unref(o);
+        } else
+                (void)store_job_result(job, &failure);
+        g_clear_pointer(&m.objects, objects_free);
+        g_clear_pointer(&m.archive, archive_free);
+        g_clear_pointer(&m.rootfs, stream_free);
+        m.spool_fd = safe_close(m.spool_fd);
+        g_clear_pointer(&m.ingest, ingest_end);
+        g_ptr_array_unref(m.images);
+        if (failure)
+                g_propagate_error(error, failure);
+        return result;
+}

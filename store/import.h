@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Operations on images and chains. Results are JSON as in shared/store-protocol.h. */
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+
+#include "store/job.h"
+#include "store/repo.h"
+
+typedef struct ImportOptions ImportOptions;
+
+struct ImportOptions {
+        const char *ns;
+        const char *name;     /* NULL: as the archive says */
+        const char *format;   /* auto, oci, docker, rootfs */
+        const char *platform; /* NULL: linux and this machine's */
+        guint64 size;         /* of a pipe's data, 0: not known */
+        int fd;
+};
+
+JsonNode *store_import(Store *s, StoreJob *job, const ImportOptions *options, GError **error);
+JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, GError **error);
+JsonNode *store_remove(Store *s, StoreJob *job, const char *ns, const char *name, const char *const *live_chains,
+                       GError **error);
+JsonNode *store_verify(Store *s, StoreJob *job, const char *ns, const char *name, GError **error);

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * One connection of the manager's: a request, its progress, its result.
+ *
+ * The main thread carries the request out; a watcher thread meanwhile reports progress, at most ten times a second, and
+ * cancels the job when the manager says so, goes away, or systemd sends SIGTERM. Only one of the two writes to the
+ * socket at a time: the watcher is joined before the result is sent.
+ */
+
+#include <errno.h>
+#include <json-glib/json-glib.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "shared/fd.h"
+#include "shared/log.h"
+#include "shared/macros.h"
+#include "shared/message.h"
+#include "shared/store-protocol.h"
+#include "store/error.h"
+#include "store/request.h"
+
+#define PROGRESS_MSEC 100
+#define FDS_MAX 4
+
+typedef struct {
+        int sock;
+        int signal_fd;
+        int done_fd;
+        StoreJob job;
+        struct store_progress last;
+} Server;
+
+/* What arrived: header, text (in memory of its own), the archive. */
+typedef struct {
+        struct store_message head;
+        char *text;
+        gsize text_size;
+        int fds[FDS_MAX];
+        gsize n_fds;
+} Received;
+
+static void received_clear(Received *r) {
+        for (gsize i = 0; i < r->n_fds; i++)
+                r->fds[i] = safe_close(r->fds[i]);
+        g_clear_pointer(&r->text, g_free);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Received, received_clear)
+
+static void take_fds(struct msghdr *message, Received *ret) {
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+                        continue;
+                for (gsize i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+                        int fd;
+
+                        memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+                        if (ret->n_fds < FDS_MAX)
+                                ret->fds[ret->n_fds++] = fd;
+                        else
+                                (void)close(fd);
+                }
+        }
+}
+
+/* 1: a message, 0: the manager is gone, negative errno */
+static int receive(int sock, Received *ret, int flags) {
+        g_autofree char *data = g_malloc(sizeof(struct store_message) + STORE_TEXT_MAX);
+        union {
+                struct cmsghdr header;
+                guint8 space[CMSG_SPACE(sizeof(int) * FDS_MAX)];
+        } control;
+        struct iovec iov = { data, sizeof(struct store_message) + STORE_TEXT_MAX };
+        struct msghdr message = {
+                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+        };
+        gssize n;
+
+        do
+                n = recvmsg(sock, &message, MSG_CMSG_CLOEXEC | flags);
+        while (n < 0 && errno == EINTR);
+        if (n <= 0)
+                return n < 0 ? -errno : 0;
+        take_fds(&message, ret);
+        if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || (gsize)n < sizeof(ret->head))
+                return -EBADMSG;
+        memcpy(&ret->head, data, sizeof(ret->head));
+        ret->text_size = ret->head.text_size;
+        if (ret->head.version != STORE_PROTOCOL_VERSION || ret->text_size != (gsize)n - sizeof(ret->head) ||
+            ret->head.n_fds != ret->n_fds)
+                return -EBADMSG;
+        ret->text = g_strndup(data + sizeof(ret->head), ret->text_size);
+        return 1;
+}
+
+/* Sends one message, waiting until the manager takes it. */
+static int send_message(int sock, uint16_t type, const void *body, gsize body_size, const char *text, gsize text_size,
+                        int fd) {
+        struct store_message head = {
+                .version = STORE_PROTOCOL_VERSION,
+                .type = type,
+                .n_fds = fd >= 0,
+                .text_size = (uint32_t)text_size,
+        };
+        int r;
+
+        while ((r = packet_send(sock, &head, sizeof(head), body, body_size, text, text_size, &fd, fd >= 0)) ==
+               -EAGAIN) {
+                struct pollfd p = { .fd = sock, .events = POLLOUT };
+
+                if (poll(&p, 1, -1) < 0 && errno != EINTR)
+                        return -errno;
+        }
+        return r;
+}
+
+static void send_progress(Server *s) {
+        struct store_message head = { .version = STORE_PROTOCOL_VERSION, .type = STORE_PROGRESS };
+        struct store_progress now = {
+                .bytes_done = __atomic_load_n(&s->job.bytes_in, __ATOMIC_RELAXED),
+                .bytes_total = __atomic_load_n(&s->job.bytes_total, __ATOMIC_RELAXED),
+                .layers_done = (uint32_t)__atomic_load_n(&s->job.layers_done, __ATOMIC_RELAXED),
+                .layers_total = (uint32_t)__atomic_load_n(&s->job.layers_total, __ATOMIC_RELAXED),
+        };
+
+        if (memcmp(&now, &s->last, sizeof(now)) == 0)
+                return;
+        s->last = now;
+        /* A full socket means a busy manager: the next report says more anyway. */
+        (void)packet_send(s->sock, &head, sizeof(head), &now, sizeof(now), NULL, 0, NULL, 0);
+}
+
+/* TRUE: the job is to be cancelled */
+static gboolean watch_socket(Server *s) {
+        g_auto(Received) r = { .n_fds = 0 };
+        int n = receive(s->sock, &r, MSG_DONTWAIT);
+
+        return n != -EAGAIN && (n <= 0 || r.head.type == STORE_CANCEL);
+}
+
+static gpointer watcher(gpointer data) {
+        Server *s = data;
+        struct pollfd fds[] = {
+                { .fd = s->done_fd, .events = POLLIN },
+                { .fd = s->signal_fd, .events = POLLIN },
+                { .fd = s->sock, .events = POLLIN },
+        };
+
+        for (;;) {
+                if (poll(fds, G_N_ELEMENTS(fds), PROGRESS_MSEC) < 0 && errno != EINTR)
+                        return NULL;
+                if (fds[0].revents)
+                        return NULL;
+                if (fds[1].revents) {
+                        store_job_cancel(&s->job);
+                        fds[1].fd = -1;
+                }
+                if (fds[2].revents && watch_socket(s)) {
+                        store_job_cancel(&s->job);
+                        fds[2].fd = -1;
+                }
+                send_progress(s);
+        }
+}
+
+static int send_error(Server *s, const GError *error) {
+        g_autoptr(JsonBuilder) b = json_builder_new();
+        g_autoptr(JsonNode) root = NULL;
+        g_autofree char *text = NULL, *valid = g_utf8_make_valid(error->message, -1), *message = g_strndup(valid, 4096);
+        g_autofree char *again = g_utf8_make_valid(message, -1);
+
+        json_builder_begin_object(b);
+        json_builder_set_member_name(b, "error");
+        json_builder_add_string_value(b, store_fail_word(error));
+        json_builder_set_member_name(b, "message");
+        json_builder_add_string_value(b, again);
+        json_builder_end_object(b);
+        root = json_builder_get_root(b);
+        text = json_to_string(root, FALSE);
+        log_error("%s", again);
+        return send_message(s->sock, STORE_ERROR, NULL, 0, text, strlen(text), -1);
+}
+
+static int send_result(Server *s, const char *text) {
+        _cleanup_close_ int fd = -1;
+        gsize size = strlen(text);
+
+        if (size <= STORE_TEXT_MAX)
+                return send_message(s->sock, STORE_DONE, NULL, 0, text, size, -1);
+        fd = memfd_sealed("davit-store-result", text, size);
+        if (fd < 0)
+                return fd;
+        return send_message(s->sock, STORE_DONE, NULL, 0, NULL, 0, fd);
+}
+
+/* A request too large for a packet comes as the last descriptor. */
+static gboolean request_text(Received *r, GError **error) {
+        const void *data;
+        gsize size;
+        int n;
+
+        if (r->head.type != STORE_REQUEST)
+                return store_fail(error, STORE_FAIL_INVALID, "The first message is not a request");
+        if (r->text_size > 0)
+                return TRUE;
+        if (r->n_fds == 0)
+                return store_fail(error, STORE_FAIL_INVALID, "The request is empty");
+        n = memfd_map_sealed(r->fds[r->n_fds - 1], STORE_RESULT_MAX, &data, &size);
+        if (n < 0)
+                return store_fail_errno(error, -n, "Cannot read the request");
+        g_free(r->text);
+        r->text = g_strndup(data, size);
+        r->text_size = size;
+        r->n_fds--;
+        r->fds[r->n_fds] = safe_close(r->fds[r->n_fds]);
+        return TRUE;
+}
+
+static char *serve(Server *s, const char *directory, Received *r, GError **error) {
+        GThread *thread;
+        char *result;
+
+        if (!request_text(r, error))
+                return NULL;
+        thread = g_thread_new("watcher", watcher, s);
+        result = request_run(directory, &s->job, r->text, r->text_size, r->n_fds > 0 ? r->fds[0] : -1, error);
+        (void)eventfd_write(s->done_fd, 1);
+        g_thread_join(thread);
+        if (result && strlen(result) > STORE_RESULT_MAX) {
+                g_free(result);
+                store_fail(error, STORE_FAIL_EXHAUSTED, "The result is larger than %u bytes", STORE_RESULT_MAX);
+                return NULL;
+        }
+        return result;
+}
+
+/** server_run() - serve one connection; 0 when a result or an error has been delivered, else a negative errno */
+int server_run(int sock, const char *directory) {
+        Server s = { .sock = sock, .signal_fd = -1, .done_fd = -1, .job.cancel_fd = -1 };
+        g_auto(Received) r = { .n_fds = 0 };
+        g_autoptr(GError) error = NULL;
+        g_autofree char *result = NULL;
+        sigset_t signals;
+        int n;
+
+        (void)sigemptyset(&signals);
+        (void)sigaddset(&signals, SIGTERM);
+        (void)sigaddset(&signals, SIGINT);
+        (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+        s.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+        s.done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        n = fd_set_nonblock(sock, false);
+        if (s.signal_fd < 0 || s.done_fd < 0 || n < 0)
+                return n < 0 ? n : -errno;
+        n = receive(sock, &r, 0);
+        if (n <= 0)
+                return n;
+        n = fd_set_nonblock(sock, true);
+        if (n < 0)
+                return n;
+        if (store_job_init(&s.job, &error))
+                result = serve(&s, directory, &r, &error);
+        n = result ? send_result(&s, result) : send_error(&s, error);
+        store_job_done(&s.job);
+        s.signal_fd = safe_close(s.signal_fd);
+        s.done_fd = safe_close(s.done_fd);
+        return n;
+}
