@@ -38,6 +38,7 @@ struct Manager {
         Limits *limits;
         Pool *pool;
         Units *units;
+        GPtrArray *teardowns;       /* Teardown, owned */
         sd_event_source *scheduled; /* objects on their way out, freed between two turns of the loop */
         GPtrArray *graveyard;
 };

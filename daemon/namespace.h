@@ -22,6 +22,8 @@ int namespace_new(Manager *m, const char *name, Namespace **ret);
 Namespace *namespace_free(Namespace *ns);
 bool namespace_is_empty(const Namespace *ns);
 int namespace_save(Namespace *ns);
+int namespace_load(Namespace *ns);
+int namespace_delete(Namespace *ns);
 
 /* bus face, namespace-bus.c */
 int namespace_bus_register(Manager *m);

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The bus face of containers: org.davit.Davit1.Container at .../ns/<namespace>/container/<id>.
+ *
+ * Decodes, calls, encodes; a call that takes time keeps its message in the callback's userdata and is answered when
+ * the work is done. Objects are found by path, so a thousand containers cost no registration.
+ */
+
+#include <errno.h>
+
+#include "daemon/bus.h"
+#include "daemon/container.h"
+#include "daemon/error.h"
+#include "daemon/process.h"
+#include "daemon/task.h"
+
+#define INTERFACE "org.davit.Davit1.Container"
+
+/** container_bus_find() - by namespace ("" is the default one) and whole id */
+int container_bus_find(Manager *m, const char *ns_name, const char *id, Container **ret, sd_bus_error *error) {
+        Namespace *ns;
+        int r;
+
+        r = manager_namespace(m, ns_name, false, &ns, error);
+        if (r < 0)
+                return r;
+        *ret = g_hash_table_lookup(ns->containers, id);
+        if (!*ret)
+                return error_not_found(error, "There is no container \"%s\" in namespace \"%s\".", id, ns->name);
+        return 0;
+}
+
+static void on_created(Task *t, int r, const sd_bus_error *error, void *userdata) {
+        sd_bus_message *call = userdata;
+
+        if (r < 0)
+                bus_reply_error(&call, r, error);
+        else {
+                (void)sd_bus_reply_method_return(call, "ou", t->process.path, t->process.pid);
+                sd_bus_message_unref(call);
+        }
+}
+
+static void on_started(Task *t, int r, const sd_bus_error *error, void *userdata) {
+        sd_bus_message *call = userdata;
+        _cleanup_close_ int fd = -1;
+
+        if (r >= 0)
+                r = process_wait_fd(&t->process, &fd);
+        if (r < 0)
+                bus_reply_error(&call, r, error);
+        else {
+                (void)sd_bus_reply_method_return(call, "ouh", t->process.path, t->process.pid, fd);
+                sd_bus_message_unref(call);
+        }
+}
+
+static int launch(sd_bus_message *m, Container *c, bool start, task_done_t done, sd_bus_error *error) {
+        _cleanup_(options_done) Options o = OPTIONS_NULL;
+        int r;
+
+        r = options_read(m, OPTION_TASK, &o, error);
+        if (r < 0)
+                return r;
+        r = task_launch(c, &o, start, done, sd_bus_message_ref(m), error);
+        if (r < 0) {
+                sd_bus_message_unref(m);
+                return error_set_errno(error, r, "Container \"%s\" cannot be started", c->id);
+        }
+        return 1;
+}
+
+static int method_create_task(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return launch(m, userdata, false, on_created, error);
+}
+
+static int method_start(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return launch(m, userdata, true, on_started, error);
+}
+
+static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        GHashTable *labels, *before;
+        Container *c = userdata;
+        int r;
+
+        r = bus_read_labels(m, &labels);
+        if (r < 0)
+                return r;
+        before = c->labels;
+        c->labels = labels;
+        c->updated_at = now_usec(CLOCK_REALTIME);
+        r = container_save(c);
+        if (r < 0) {
+                c->labels = before;
+                g_hash_table_unref(labels);
+                return error_set_errno(error, r, "The labels of container \"%s\" cannot be stored", c->id);
+        }
+        if (before)
+                g_hash_table_unref(before);
+        container_bus_changed(c, (const char *const[]) { "Labels", "UpdatedAt", NULL });
+        return sd_bus_reply_method_return(m, NULL);
+}
+
+static int method_update(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(options_done) Options o = OPTIONS_NULL;
+        Container *c = userdata;
+        int r;
+
+        r = options_read(m, OPTION_UPDATE, &o, error);
+        if (r < 0)
+                return r;
+        r = container_update(c, &o, error);
+        if (r < 0)
+                return error_set_errno(error, r, "Container \"%s\" cannot be updated", c->id);
+        container_bus_changed(c, (const char *const[]) { "Labels", "Spec", "UpdatedAt", "AutoRemove", "StopSignal", "StopTimeoutUSec", NULL });
+        return sd_bus_reply_method_return(m, NULL);
+}
+
+static void on_deleted(int r, const sd_bus_error *error, void *userdata) {
+        sd_bus_message *call = userdata;
+
+        if (r < 0)
+                bus_reply_error(&call, r, error);
+        else {
+                (void)sd_bus_reply_method_return(call, NULL);
+                sd_bus_message_unref(call);
+        }
+}
+
+static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(options_done) Options o = OPTIONS_NULL;
+        Container *c = userdata;
+        int r;
+
+        r = options_read(m, OPTION_DELETE_CONTAINER, &o, error);
+        if (r < 0)
+                return r;
+        r = container_delete(c, o.force > 0, o.keep_snapshot, on_deleted, sd_bus_message_ref(m), error);
+        if (r < 0) {
+                sd_bus_message_unref(m);
+                return r;
+        }
+        return 1;
+}
+
+#define GETTER(name)                                                                                                                       \
+        static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_, const char *property _unused_, \
+                        sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_)
+
+GETTER(get_namespace) {
+        return sd_bus_message_append(reply, "s", ((Container *)userdata)->ns->name);
+}
+
+GETTER(get_labels) {
+        return bus_append_labels(reply, ((Container *)userdata)->labels);
+}
+
+GETTER(get_spec) {
+        g_autoptr(JsonNode) spec = NULL;
+        g_autofree char *text = NULL;
+
+        if (container_load_spec(userdata, &spec, NULL) >= 0)
+                text = spec_to_string(spec);
+        return sd_bus_message_append(reply, "s", text ?: "");
+}
+
+GETTER(get_auto_remove) {
+        return sd_bus_message_append(reply, "s", auto_remove_name(((Container *)userdata)->auto_remove));
+}
+
+#define CONST SD_BUS_VTABLE_PROPERTY_CONST
+#define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define AT(x) offsetof(Container, x)
+
+static const sd_bus_vtable vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("CreateTask", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", task, "u", pid), method_create_task,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Start", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", task, "u", pid, "h", exit), method_start,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetLabels", SD_BUS_ARGS("a{ss}", labels), SD_BUS_NO_RESULT, method_set_labels, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Update", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_update, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_delete, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_PROPERTY("Namespace", "s", get_namespace, 0, CONST),
+        SD_BUS_PROPERTY("Id", "s", NULL, AT(id), CONST),
+        SD_BUS_PROPERTY("Image", "s", NULL, AT(image), CONST),
+        SD_BUS_PROPERTY("ImageDigest", "s", NULL, AT(image_digest), CONST),
+        SD_BUS_PROPERTY("SnapshotKey", "s", NULL, AT(snapshot_key), CONST),
+        SD_BUS_PROPERTY("Runtime", "s", NULL, AT(runtime), CONST),
+        SD_BUS_PROPERTY("Labels", "a{ss}", get_labels, 0, CHANGES),
+        SD_BUS_PROPERTY("Spec", "s", get_spec, 0, SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION),
+        SD_BUS_PROPERTY("CreatedAt", "t", NULL, AT(created_at), CONST),
+        SD_BUS_PROPERTY("UpdatedAt", "t", NULL, AT(updated_at), CHANGES),
+        SD_BUS_PROPERTY("CreatedBy", "u", NULL, AT(created_by), CONST),
+        SD_BUS_PROPERTY("AutoRemove", "s", get_auto_remove, 0, CHANGES),
+        SD_BUS_PROPERTY("StopSignal", "s", NULL, AT(stop_signal), CHANGES),
+        SD_BUS_PROPERTY("StopTimeoutUSec", "t", NULL, AT(stop_timeout_usec), CHANGES),
+        SD_BUS_VTABLE_END,
+};
+
+static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret, sd_bus_error *error _unused_) {
+        g_autofree char *ns_name = NULL, *id = NULL;
+        Manager *m = userdata;
+        Namespace *ns;
+        int r;
+
+        r = bus_object_parse(path, "container", &ns_name, &id);
+        if (r <= 0)
+                return r;
+        ns = g_hash_table_lookup(m->namespaces, ns_name);
+        *ret = ns ? g_hash_table_lookup(ns->containers, id) : NULL;
+        return *ret ? 1 : 0;
+}
+
+static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret, sd_bus_error *error _unused_) {
+        Manager *m = userdata;
+        GHashTableIter iter, inner;
+        Container *c;
+        Namespace *ns;
+        char **nodes;
+        size_t n = 0;
+
+        nodes = calloc(m->n_containers + 1U, sizeof(char *));
+        if (!nodes)
+                return -ENOMEM;
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
+                g_hash_table_iter_init(&inner, ns->containers);
+                while (g_hash_table_iter_next(&inner, NULL, (void **)&c))
+                        if (c->visible)
+                                nodes[n++] = strdup(c->path);
+        }
+        *ret = nodes;
+        return 1;
+}
+
+/** container_bus_register() - once, for all of them */
+int container_bus_register(Manager *m) {
+        int r;
+
+        r = sd_bus_add_fallback_vtable(m->bus, NULL, DAVIT_BUS_PATH "/ns", INTERFACE, vtable, find, m);
+        if (r < 0)
+                return r;
+        return sd_bus_add_node_enumerator(m->bus, NULL, DAVIT_BUS_PATH "/ns", enumerate, m);
+}
+
+/** container_bus_added() - announces it */
+void container_bus_added(Container *c) {
+        if (c->visible)
+                return;
+        c->visible = true;
+        (void)sd_bus_emit_interfaces_added(c->ns->manager->bus, c->path, INTERFACE, NULL);
+}
+
+/** container_bus_removed() - announces its end */
+void container_bus_removed(Container *c) {
+        if (!c->visible)
+                return;
+        c->visible = false;
+        (void)sd_bus_emit_interfaces_removed(c->ns->manager->bus, c->path, INTERFACE, NULL);
+}
+
+/** container_bus_changed() - announces new values */
+void container_bus_changed(Container *c, const char *const *properties) {
+        if (c->visible)
+                (void)sd_bus_emit_properties_changed_strv(c->ns->manager->bus, c->path, INTERFACE, (char **)properties);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The deletion of a container, together with its task where it has one.
+ *
+ * A task that has ended goes without asking; one that runs only by force. The container is looked up again when its task has
+ * gone: it may have removed itself meanwhile, which is as good.
+ */
+
+#include <errno.h>
+
+#include "daemon/container.h"
+#include "daemon/error.h"
+#include "daemon/rootfs.h"
+#include "daemon/task.h"
+
+typedef struct Delete {
+        Manager *manager;
+        char *ns, *id;
+        bool keep_snapshot;
+        container_done_t done;
+        void *userdata;
+} Delete;
+
+static void delete_free(Delete *d) {
+        g_free(d->ns);
+        g_free(d->id);
+        g_free(d);
+}
+
+static void forget(Container *c, bool keep_snapshot) {
+        if (keep_snapshot) {
+                g_free(c->snapshot_key);
+                c->snapshot_key = NULL;
+        }
+        container_forget(c);
+}
+
+static void on_task_deleted(int r, const struct shim_exited *e _unused_, const sd_bus_error *error, void *userdata) {
+        Delete *d = userdata;
+        Namespace *ns = g_hash_table_lookup(d->manager->namespaces, d->ns);
+        Container *c = ns ? g_hash_table_lookup(ns->containers, d->id) : NULL;
+
+        if (r >= 0 && c && !c->task)
+                forget(c, d->keep_snapshot);
+        d->done(r, error, d->userdata);
+        delete_free(d);
+}
+
+/** container_delete() - see container.h; done is called once unless an error is returned */
+int container_delete(Container *c, bool force, bool keep_snapshot, container_done_t done, void *userdata, sd_bus_error *error) {
+        Delete *d;
+        int r;
+
+        if (!c->task) {
+                forget(c, keep_snapshot);
+                done(0, NULL, userdata);
+                return 0;
+        }
+        d = g_new0(Delete, 1);
+        *d = (Delete) { c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), keep_snapshot, done, userdata };
+        r = task_delete(c->task, force, on_task_deleted, d, error);
+        if (r < 0)
+                delete_free(d);
+        return r;
+}

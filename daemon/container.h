@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A container: pure metadata. What runs is its Task. */
+
+#include <json-glib/json-glib.h>
+
+#include "daemon/namespace.h"
+#include "daemon/options.h"
+
+typedef struct Container Container;
+typedef struct Task Task;
+
+struct Container {
+        Namespace *ns;
+        char *id, *path;
+        char *image, *image_digest, *snapshot_key, *runtime, *rootfs; /* "" where there is none */
+        char **command; /* process.args of the configuration */
+        GHashTable *labels;
+        uint64_t created_at, updated_at;
+        uint32_t created_by;
+        AutoRemove auto_remove;
+        char *stop_signal;
+        uint64_t stop_timeout_usec;
+        JsonNode *spec; /* NULL once it can be read from the record */
+        Task *task;     /* NULL: none */
+        bool visible;
+};
+
+/* life */
+int container_create(Namespace *ns, const char *id, const char *image, Options *options, uint32_t created_by, Container **ret, sd_bus_error *error);
+int container_restore(Namespace *ns, int root_fd, const char *id, JsonObject *record);
+int container_save(Container *c);
+void container_forget(Container *c);  /* out of every table and off the bus, record and snapshot included; frees it */
+Container *container_free(Container *c);
+int container_update(Container *c, Options *options, sd_bus_error *error);
+int container_root_fd(const Container *c);
+bool container_uses_overlay(const Container *c);
+
+/* configuration */
+int container_load_spec(Container *c, JsonNode **ret, sd_bus_error *error); /* a reference */
+
+/* deletion; the handler may be called before this returns */
+typedef void (*container_done_t)(int r, const sd_bus_error *error, void *userdata);
+int container_delete(Container *c, bool force, bool keep_snapshot, container_done_t done, void *userdata, sd_bus_error *error);
+
+/* bus face, container-bus.c */
+int container_bus_register(Manager *m);
+void container_bus_added(Container *c);
+void container_bus_removed(Container *c);
+void container_bus_changed(Container *c, const char *const *properties);
+int container_bus_find(Manager *m, const char *ns, const char *id, Container **ret, sd_bus_error *error);

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Client of the launcher (davit-shim --launcher) over its SEQPACKET socket.
+ *
+ * Holds the warm shims that the launcher has pushed: each a control socket and a pidfd that this process
+ * owns from then on. What has been taken is asked for again only when the taker says that its own urgent
+ * messages are out. A launcher that goes away costs its waiting callers an error and its chain mounts their cache, no more:
+ * systemd holds the socket, so a reconnect starts it again. Nothing here blocks.
+ */
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "daemon/launcher.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+#include "shared/message.h"
+#include "shared/name.h"
+
+#define RECONNECT_USEC (100 * 1000)
+#define RECONNECT_MAX_USEC (5 * USEC_PER_SEC)
+
+struct LauncherRequest {
+        Launcher *launcher;
+        launcher_shim_handler_t shim_handler;
+        launcher_done_handler_t done_handler;
+        void *userdata;
+        uint32_t serial;
+        char *chain_id;
+};
+
+struct Launcher {
+        Manager *manager;
+        int fd;
+        sd_event_source *io, *timer;
+        uint64_t backoff;
+        uint32_t serial;
+        uint32_t owed;       /* shims asked for and not yet here */
+        GQueue warm;         /* WarmShim* */
+        GQueue waiting;      /* LauncherRequest*, for a shim */
+        GHashTable *pending; /* serial -> LauncherRequest, for an answer */
+        GHashTable *chains;  /* chain ids that stand in this launcher's life */
+};
+
+static int launcher_connect(Launcher *l);
+
+/** warm_shim_done() - lets go of a shim nobody will use: its socket's end makes it exit */
+void warm_shim_done(WarmShim *s) {
+        s->socket = safe_close(s->socket);
+        s->pidfd = safe_close(s->pidfd);
+}
+
+static bool alive(const WarmShim *s) {
+        struct pollfd p = { .fd = s->pidfd, .events = POLLIN };
+
+        return poll(&p, 1, 0) == 0;
+}
+
+static void request_free(LauncherRequest *q) {
+        g_free(q->chain_id);
+        g_free(q);
+}
+
+/** launcher_request_cancel() - forgets a request; NULL is fine */
+void launcher_request_cancel(LauncherRequest *q) {
+        if (!q)
+                return;
+        (void)g_queue_remove(&q->launcher->waiting, q);
+        if (q->serial)
+                g_hash_table_remove(q->launcher->pending, GUINT_TO_POINTER(q->serial));
+        request_free(q);
+}
+
+static void complete_shim(LauncherRequest *q, WarmShim *s, int error) {
+        q->shim_handler(s, error, q->userdata);
+        request_free(q);
+}
+
+static void complete_done(LauncherRequest *q, int error, const char *message) {
+        if (q->chain_id && error == 0)
+                g_hash_table_add(q->launcher->chains, g_strdup(q->chain_id));
+        if (q->done_handler)
+                q->done_handler(error, message, q->userdata);
+        request_free(q);
+}
+
+static void fail_all(Launcher *l) {
+        LauncherRequest *q;
+        GHashTableIter iter;
+        void *value;
+
+        while ((q = g_queue_pop_head(&l->waiting)))
+                complete_shim(q, NULL, -ECONNRESET);
+        for (;;) {
+                g_hash_table_iter_init(&iter, l->pending);
+                if (!g_hash_table_iter_next(&iter, NULL, &value))
+                        return;
+                g_hash_table_iter_remove(&iter);
+                complete_done(value, -ECONNRESET, "the launcher has gone");
+        }
+}
+
+static int on_reconnect(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata) {
+        Launcher *l = userdata;
+
+        l->timer = sd_event_source_disable_unref(l->timer);
+        (void)launcher_connect(l);
+        return 0;
+}
+
+static void disconnect(Launcher *l) {
+        l->io = sd_event_source_disable_unref(l->io);
+        l->fd = safe_close(l->fd);
+        l->owed = 0;
+        g_hash_table_remove_all(l->chains);
+        if (!l->timer) {
+                (void)sd_event_add_time_relative(l->manager->event, &l->timer, CLOCK_MONOTONIC, l->backoff, 0, on_reconnect, l);
+                l->backoff = MIN(l->backoff * 2, RECONNECT_MAX_USEC);
+        }
+        fail_all(l);
+}
+
+static void take_shim(Launcher *l, struct packet *p, const struct launcher_shim *body) {
+        LauncherRequest *q;
+        WarmShim *s;
+
+        s = g_new(WarmShim, 1);
+        *s = (WarmShim) { packet_take_fd(p, 0), packet_take_fd(p, 1), body->pid, body->start_time };
+        (void)fd_set_nonblock(s->socket, true);
+        if (l->owed > 0)
+                l->owed--;
+        q = g_queue_pop_head(&l->waiting);
+        if (!q) {
+                g_queue_push_tail(&l->warm, s);
+                return;
+        }
+        complete_shim(q, s, 0);
+        g_free(s);
+}
+
+static int handle_packet(Launcher *l, struct packet *p) {
+        const struct shim_message *h;
+        LauncherRequest *q;
+        const void *body;
+        const char *text;
+        size_t size;
+        int r;
+
+        r = shim_packet_check(p, &h, &body, &text, &size);
+        if (r < 0)
+                return r;
+        switch (h->type) {
+        case LAUNCHER_SHIM:
+                if (p->n_fds != 2)
+                        return -EBADMSG;
+                take_shim(l, p, body);
+                return 0;
+        case LAUNCHER_CHAIN_DONE:
+        case LAUNCHER_REMOVE_DONE:
+                q = g_hash_table_lookup(l->pending, GUINT_TO_POINTER(h->serial));
+                if (q) {
+                        g_autofree char *message = g_strndup(text, size);
+                        g_hash_table_remove(l->pending, GUINT_TO_POINTER(h->serial));
+                        complete_done(q, ((const struct shim_result *)body)->error, message);
+                }
+                return 0;
+        default:
+                return -EBADMSG;
+        }
+}
+
+static int on_io(sd_event_source *s _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+        struct packet p = PACKET_NULL;
+        Launcher *l = userdata;
+        int r;
+
+        while (l->fd >= 0) {
+                r = packet_recv(l->fd, &p);
+                if (r == -EAGAIN)
+                        return 0;
+                if (r > 0) {
+                        l->backoff = RECONNECT_USEC;
+                        r = handle_packet(l, &p);
+                        packet_done(&p);
+                        if (r >= 0)
+                                continue;
+                }
+                if (r < 0)
+                        (void)log_warning_errno(r, "The launcher's connection is of no use any more, connecting again");
+                else
+                        log_info("The launcher has closed its connection, connecting again");
+                disconnect(l);
+        }
+        return 0;
+}
+
+static int ask(Launcher *l) {
+        struct launcher_hello hello = { 0 };
+        uint32_t wanted, have;
+        int r;
+
+        if (l->fd < 0)
+                return -ENOTCONN;
+        wanted = l->manager->config.warm_shims + l->waiting.length;
+        have = l->warm.length + l->owed;
+        if (wanted <= have)
+                return 0;
+        hello.warm = MIN(wanted - have, LAUNCHER_WARM_MAX);
+        r = shim_send(l->fd, LAUNCHER_HELLO, 0, &hello, NULL, NULL, 0);
+        if (r >= 0)
+                l->owed += hello.warm;
+        return r;
+}
+
+static int launcher_connect(Launcher *l) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = DAVIT_LAUNCHER_SOCKET };
+        int r;
+
+        l->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (l->fd < 0)
+                return -errno;
+        r = connect(l->fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+        if (r >= 0)
+                r = sd_event_add_io(l->manager->event, &l->io, l->fd, EPOLLIN, on_io, l);
+        if (r >= 0)
+                r = ask(l);
+        if (r < 0) {
+                if (l->backoff <= RECONNECT_USEC)
+                        (void)log_warning_errno(r, "Cannot reach the launcher at " DAVIT_LAUNCHER_SOCKET);
+                disconnect(l);
+        }
+        return r;
+}
+
+/** launcher_new() - connects; a launcher that cannot be reached is tried again */
+int launcher_new(Manager *m, Launcher **ret) {
+        Launcher *l = g_new0(Launcher, 1);
+
+        l->manager = m;
+        l->fd = -1;
+        l->backoff = RECONNECT_USEC;
+        g_queue_init(&l->warm);
+        g_queue_init(&l->waiting);
+        l->pending = g_hash_table_new(NULL, NULL);
+        l->chains = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        (void)launcher_connect(l);
+        *ret = l;
+        return 0;
+}
+
+static void free_warm(void *p) {
+        warm_shim_done(p);
+        g_free(p);
+}
+
+/** launcher_free() - closes everything; shims in use belong to their tasks and are not touched */
+Launcher *launcher_free(Launcher *l) {
+        if (!l)
+                return NULL;
+        disconnect(l);
+        l->timer = sd_event_source_disable_unref(l->timer);
+        g_queue_clear_full(&l->warm, free_warm);
+        g_hash_table_unref(l->pending);
+        g_hash_table_unref(l->chains);
+        g_free(l);
+        return NULL;
+}
+
+/**
+ * launcher_take() - takes a warm shim
+ *
+ * Return: 1 with *ret filled; 0 where the handler will be called with one or with an error (*ret_request can be
+ * cancelled until then); a negative errno where the launcher cannot be reached.
+ */
+int launcher_take(Launcher *l, WarmShim *ret, launcher_shim_handler_t handler, void *userdata, LauncherRequest **ret_request) {
+        LauncherRequest *q;
+        WarmShim *s;
+        int r;
+
+        while ((s = g_queue_pop_head(&l->warm))) {
+                if (alive(s)) {
+                        *ret = *s;
+                        g_free(s);
+                        return 1;
+                }
+                free_warm(s);
+        }
+        if (l->fd < 0) {
+                l->timer = sd_event_source_disable_unref(l->timer);
+                r = launcher_connect(l);
+                if (r < 0)
+                        return r;
+        }
+        q = g_new0(LauncherRequest, 1);
+        q->launcher = l;
+        q->shim_handler = handler;
+        q->userdata = userdata;
+        g_queue_push_tail(&l->waiting, q);
+        r = ask(l);
+        if (r < 0) {
+                launcher_request_cancel(q);
+                return r;
+        }
+        *ret_request = q;
+        return 0;
+}
+
+/** launcher_refill() - asks for as many shims as have been taken */
+void launcher_refill(Launcher *l) {
+        int r = ask(l);
+
+        if (r < 0 && r != -ENOTCONN)
+                (void)log_warning_errno(r, "Cannot ask the launcher for shims");
+}
+
+static int send_request(Launcher *l, uint16_t type, const void *body, const char *text, size_t size, LauncherRequest *q) {
+        int r;
+
+        q->launcher = l;
+        q->serial = ++l->serial ?: ++l->serial;
+        r = l->fd < 0 ? -ENOTCONN : shim_send_text(l->fd, type, q->serial, body, text, size, NULL, 0);
+        if (r < 0) {
+                request_free(q);
+                return r;
+        }
+        g_hash_table_insert(l->pending, GUINT_TO_POINTER(q->serial), q);
+        return 0;
+}
+
+/** launcher_chain() - see launcher.h; error and message of the handler are the launcher's */
+int launcher_chain(Launcher *l, const char *chain_id, const char *source, launcher_done_handler_t handler, void *userdata,
+                   LauncherRequest **ret_request) {
+        struct launcher_chain body = { .form = LAUNCHER_CHAIN_CHECKOUT };
+        LauncherRequest *q = g_new0(LauncherRequest, 1);
+        g_autoptr(GString) text = g_string_new(chain_id);
+        int r;
+
+        g_string_append_c(text, '\0');
+        g_string_append(text, source);
+        q->done_handler = handler;
+        q->userdata = userdata;
+        q->chain_id = g_strdup(chain_id);
+        r = send_request(l, LAUNCHER_CHAIN, &body, text->str, text->len, q);
+        if (r >= 0)
+                *ret_request = q;
+        return r;
+}
+
+/** launcher_has_chain() - whether the chain's mount stands */
+bool launcher_has_chain(Launcher *l, const char *chain_id) {
+        return g_hash_table_contains(l->chains, chain_id);
+}
+
+/** launcher_remove() - has an entry of the trash removed; nobody waits */
+int launcher_remove(Launcher *l, const char *name) {
+        return send_request(l, LAUNCHER_REMOVE, NULL, name, strlen(name), g_new0(LauncherRequest, 1));
+}

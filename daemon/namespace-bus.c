@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The bus face of namespaces: org.davit.Davit1.Namespace at /org/davit/Davit1/ns/<namespace>.
+ *
+ * Decodes, calls, encodes. A namespace is found by its path alone; nothing is registered per object.
+ */
+
+#include <errno.h>
+
+#include "daemon/bus.h"
+#include "daemon/error.h"
+#include "daemon/namespace.h"
+#include "shared/name.h"
+
+#define INTERFACE "org.davit.Davit1.Namespace"
+
+static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Namespace *ns = userdata;
+        int r;
+
+        if (!namespace_is_empty(ns))
+                return error_precondition(error, "Namespace \"%s\" is not empty; delete its containers, images and snapshots first.", ns->name);
+        r = namespace_delete(ns);
+        if (r < 0)
+                return error_set_errno(error, r, "Namespace \"%s\" cannot be deleted", ns->name);
+        return sd_bus_reply_method_return(m, NULL);
+}
+
+static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        GHashTable *labels, *before;
+        Namespace *ns = userdata;
+        int r;
+
+        r = bus_read_labels(m, &labels);
+        if (r < 0)
+                return r;
+        before = ns->labels;
+        ns->labels = labels;
+        r = namespace_save(ns);
+        if (r < 0) {
+                ns->labels = before;
+                g_hash_table_unref(labels);
+                return error_set_errno(error, r, "The labels of namespace \"%s\" cannot be stored", ns->name);
+        }
+        g_hash_table_unref(before);
+        (void)sd_bus_emit_properties_changed(ns->manager->bus, ns->path, INTERFACE, "Labels", NULL);
+        return sd_bus_reply_method_return(m, NULL);
+}
+
+static int get_labels(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_, const char *property _unused_,
+                      sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_) {
+        return bus_append_labels(reply, ((Namespace *)userdata)->labels);
+}
+
+static const sd_bus_vtable vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_delete, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetLabels", SD_BUS_ARGS("a{ss}", labels), SD_BUS_NO_RESULT, method_set_labels, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_PROPERTY("Name", "s", NULL, offsetof(Namespace, name), SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("Labels", "a{ss}", get_labels, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_VTABLE_END,
+};
+
+static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret, sd_bus_error *error _unused_) {
+        g_autofree char *name = NULL;
+        Manager *m = userdata;
+        int r;
+
+        r = bus_object_parse(path, NULL, &name, NULL);
+        if (r <= 0)
+                return r;
+        *ret = g_hash_table_lookup(m->namespaces, name);
+        return *ret ? 1 : 0;
+}
+
+static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret, sd_bus_error *error _unused_) {
+        Manager *m = userdata;
+        GHashTableIter iter;
+        char **nodes;
+        Namespace *ns;
+        size_t n = 0;
+
+        nodes = calloc(g_hash_table_size(m->namespaces) + 1U, sizeof(char *));
+        if (!nodes)
+                return -ENOMEM;
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns))
+                nodes[n++] = strdup(ns->path);
+        *ret = nodes;
+        return 1;
+}
+
+/** namespace_bus_register() - once, for all of them */
+int namespace_bus_register(Manager *m) {
+        int r;
+
+        r = sd_bus_add_fallback_vtable(m->bus, NULL, DAVIT_BUS_PATH "/ns", INTERFACE, vtable, find, m);
+        if (r < 0)
+                return r;
+        return sd_bus_add_node_enumerator(m->bus, NULL, DAVIT_BUS_PATH "/ns", enumerate, m);
+}
+
+/** namespace_bus_added() - announces it */
+void namespace_bus_added(Namespace *ns) {
+        if (ns->manager->bus)
+                (void)sd_bus_emit_interfaces_added(ns->manager->bus, ns->path, INTERFACE, NULL);
+}
+
+/** namespace_bus_removed() - announces its end */
+void namespace_bus_removed(Namespace *ns) {
+        if (ns->manager->bus)
+                (void)sd_bus_emit_interfaces_removed(ns->manager->bus, ns->path, INTERFACE, NULL);
+}

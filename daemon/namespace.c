@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Namespaces: tables that share a name.
+ *
+ * A namespace comes into being with CreateNamespace or with its first object, and goes only when it is deleted empty. Its
+ * labels are a record; one without labels is known by its directory alone. Owned by the manager.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "daemon/bus.h"
+#include "daemon/container.h"
+#include "daemon/image.h"
+#include "daemon/namespace.h"
+#include "daemon/record.h"
+#include "daemon/snapshot.h"
+#include "daemon/task.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+
+static void task_free_value(void *p) {
+        (void)task_free(p);
+}
+
+static void container_free_value(void *p) {
+        (void)container_free(p);
+}
+
+/** namespace_new() - an empty namespace that nobody owns yet */
+int namespace_new(Manager *m, const char *name, Namespace **ret) {
+        Namespace *ns = g_new0(Namespace, 1);
+
+        ns->manager = m;
+        ns->name = g_strdup(name);
+        ns->path = bus_object_path(name, NULL, NULL);
+        ns->labels = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        ns->containers = g_hash_table_new(g_str_hash, g_str_equal);
+        ns->tasks = g_hash_table_new(g_str_hash, g_str_equal);
+        images_init(ns);
+        snapshots_init(ns);
+        *ret = ns;
+        return 0;
+}
+
+static void free_values(GHashTable *table, GDestroyNotify destroy) {
+        GHashTableIter iter;
+        void *value;
+
+        g_hash_table_iter_init(&iter, table);
+        while (g_hash_table_iter_next(&iter, NULL, &value)) {
+                g_hash_table_iter_steal(&iter);
+                destroy(value);
+        }
+        g_hash_table_unref(table);
+}
+
+/** namespace_free() - frees objects, never records: what they describe lives on */
+Namespace *namespace_free(Namespace *ns) {
+        if (!ns)
+                return NULL;
+        free_values(ns->tasks, task_free_value);
+        free_values(ns->containers, container_free_value);
+        snapshots_done(ns);
+        images_done(ns);
+        g_hash_table_unref(ns->labels);
+        g_free(ns->path);
+        g_free(ns->name);
+        g_free(ns);
+        return NULL;
+}
+
+/** namespace_is_empty() - whether it may be deleted */
+bool namespace_is_empty(const Namespace *ns) {
+        return g_hash_table_size(ns->containers) == 0 && g_hash_table_size(ns->tasks) == 0 && g_hash_table_size(ns->images) == 0 &&
+               g_hash_table_size(ns->snapshots) == 0;
+}
+
+/** namespace_save() - makes directory and labels durable */
+int namespace_save(Namespace *ns) {
+        g_autoptr(JsonObject) o = json_object_new();
+        int r;
+
+        record_set_labels(o, "labels", ns->labels);
+        r = record_write(ns->manager->state_fd, ns->name, "namespace", ns->name, o, true);
+        if (r < 0)
+                return log_error_errno(r, "Cannot write the record of namespace %s", ns->name);
+        return 0;
+}
+
+/** namespace_load() - the labels of its record, if it has one */
+int namespace_load(Namespace *ns) {
+        g_autoptr(JsonObject) o = NULL;
+        GHashTable *labels;
+        int r;
+
+        r = record_read(ns->manager->state_fd, ns->name, "namespace", ns->name, &o);
+        if (r >= 0)
+                r = record_get_labels(o, "labels", &labels);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        g_hash_table_unref(ns->labels);
+        ns->labels = labels;
+        return 0;
+}
+
+static void destroy(void *ns) {
+        (void)namespace_free(ns);
+}
+
+/** namespace_delete() - removes an empty namespace's directories and frees it */
+int namespace_delete(Namespace *ns) {
+        Manager *m = ns->manager;
+        int fds[] = { m->state_fd, m->runtime_fd }, r = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(fds) && r >= 0; i++) {
+                _cleanup_close_ int fd = openat(fds[i], "namespaces", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+                r = fd < 0 ? -errno : tree_remove_at(fd, ns->name);
+                if (r == -ENOENT)
+                        r = 0;
+                if (r >= 0 && fd >= 0 && fds[i] == m->state_fd && fsync(fd) < 0)
+                        r = -errno;
+        }
+        if (r < 0)
+                return log_error_errno(r, "Cannot remove namespace %s", ns->name);
+        namespace_bus_removed(ns);
+        g_hash_table_steal(m->namespaces, ns->name);
+        manager_bury(m, ns, destroy);
+        return 0;
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The options of every method that takes a dictionary, as one table.
+ *
+ * A row says the key, its type, which calls take it and where it goes; data/dbus/org.davit.Davit1.xml documents the
+ * same keys. An Options owns what it holds, descriptors included, and whoever uses a descriptor takes it out.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "daemon/bus.h"
+#include "daemon/error.h"
+#include "daemon/options.h"
+#include "shared/fd.h"
+#include "shared/name.h"
+
+#define LISTEN_FDS_MAX 32U
+#define SPEC_SIZE_MAX (1024U * 1024U)
+
+static const char *const auto_remove_names[_AUTO_REMOVE_MAX] = {
+        [AUTO_REMOVE_NO] = "no",
+        [AUTO_REMOVE_TASK] = "task",
+        [AUTO_REMOVE_CONTAINER] = "container",
+};
+
+/** auto_remove_name() - the word on the bus and in records */
+const char *auto_remove_name(AutoRemove a) {
+        return a >= 0 && a < _AUTO_REMOVE_MAX ? auto_remove_names[a] : "no";
+}
+
+/** auto_remove_from_name() - _AUTO_REMOVE_INVALID for anything that is not a word of ours */
+AutoRemove auto_remove_from_name(const char *name) {
+        for (AutoRemove a = 0; a < _AUTO_REMOVE_MAX; a++)
+                if (streq(auto_remove_names[a], name))
+                        return a;
+        return _AUTO_REMOVE_INVALID;
+}
+
+static int read_auto_remove(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error) {
+        Options *options = data;
+        const char *s;
+        int r;
+
+        r = sd_bus_message_read_basic(m, 's', &s);
+        if (r < 0)
+                return r;
+        options->auto_remove = auto_remove_from_name(s);
+        if (options->auto_remove < 0)
+                return error_invalid(error, "AutoRemove is \"%s\"; it takes \"no\", \"task\" or \"container\".", s);
+        return 0;
+}
+
+static int read_spec(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error) {
+        _cleanup_free_ char *text = NULL;
+        Options *options = data;
+        const char *s;
+        size_t size;
+        char type;
+        int fd, r;
+
+        r = sd_bus_message_peek_type(m, &type, NULL);
+        if (r < 0)
+                return r;
+        if (type == 's') {
+                r = sd_bus_message_read_basic(m, 's', &s);
+                if (r >= 0)
+                        options->spec = g_strdup(s);
+                return r;
+        }
+        r = sd_bus_message_read_basic(m, 'h', &fd);
+        if (r < 0)
+                return r;
+        /* A regular file or memfd only: a pipe could keep the whole manager waiting for its writer. */
+        if (lseek(fd, 0, SEEK_SET) < 0)
+                return error_invalid(error, "Spec must be a regular file or a memory file, not a pipe or socket.");
+        r = fd_read_bounded(fd, SPEC_SIZE_MAX, &text, &size);
+        if (r < 0)
+                return error_set_errno(error, r, "Spec cannot be read from its descriptor");
+        options->spec = g_strndup(text, size);
+        return 0;
+}
+
+static int read_mounts(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error _unused_) {
+        const char *type, *source, *target, *flags;
+        Options *options = data;
+        int r;
+
+        options->mounts = g_array_new(FALSE, TRUE, sizeof(SpecMount));
+        r = sd_bus_message_enter_container(m, 'a', "(ssss)");
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_read(m, "(ssss)", &type, &source, &target, &flags)) > 0) {
+                SpecMount mount = { g_strdup(type), g_strdup(source), g_strdup(target), *flags ? g_strdup(flags) : NULL };
+                g_array_append_val(options->mounts, mount);
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+static int read_labels(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error _unused_) {
+        return bus_read_labels(m, &((Options *)data)->labels);
+}
+
+static int read_listen_fds(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error) {
+        Options *options = data;
+        int fd, r;
+
+        options->listen_fds = g_array_new(FALSE, FALSE, sizeof(int));
+        r = sd_bus_message_enter_container(m, 'a', "h");
+        if (r < 0)
+                return r;
+        while ((r = sd_bus_message_read_basic(m, 'h', &fd)) > 0) {
+                int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+                if (copy < 0)
+                        return -errno;
+                g_array_append_val(options->listen_fds, copy);
+                if (options->listen_fds->len > LISTEN_FDS_MAX)
+                        return error_invalid(error, "ListenFDs holds more than %u descriptors.", LISTEN_FDS_MAX);
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+static int read_console(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error) {
+        Options *options = data;
+        int r;
+
+        r = sd_bus_message_read(m, "(uu)", &options->console_width, &options->console_height);
+        if (r >= 0 && (options->console_width > UINT16_MAX || options->console_height > UINT16_MAX))
+                return error_invalid(error, "ConsoleSize is at most %u columns and rows.", UINT16_MAX);
+        return r;
+}
+
+static int read_signal(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
+        char **p = (char **)((char *)data + o->offset);
+        const char *s;
+        int r;
+
+        r = sd_bus_message_read_basic(m, 's', &s);
+        if (r < 0)
+                return r;
+        if (signal_from_name(s) < 0)
+                return error_invalid(error, "%s is \"%s\", which is no signal; use a name like \"TERM\" or a number.", o->name, s);
+        *p = g_strdup(s);
+        return 0;
+}
+
+static int read_output(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error) {
+        Options *options = data;
+        const char *s;
+        int r;
+
+        r = sd_bus_message_read_basic(m, 's', &s);
+        if (r < 0)
+                return r;
+        if (!streq(s, "journal") && !streq(s, "null"))
+                return error_invalid(error, "Output is \"%s\"; it takes \"journal\" or \"null\".", s);
+        options->output = g_strdup(s);
+        return 0;
+}
+
+#define DEFINITION (OPTION_CREATE | OPTION_UPDATE)
+#define START (OPTION_TASK | OPTION_EXEC)
+#define LIST (OPTION_LIST_CONTAINERS | OPTION_LIST_TASKS)
+#define AT(x) offsetof(Options, x)
+
+static const BusOption table[] = {
+        { "Spec", "s|h", 0, OPTION_CREATE, read_spec },
+        { "SpecPatch", "s", AT(spec_patch), DEFINITION, NULL },
+        { "Rootfs", "s", AT(rootfs), OPTION_CREATE, NULL },
+        { "Entrypoint", "as", AT(entrypoint), DEFINITION, NULL },
+        { "Env", "as", AT(env), DEFINITION | OPTION_EXEC, NULL },
+        { "WorkingDir", "s", AT(working_dir), DEFINITION | OPTION_EXEC, NULL },
+        { "User", "s", AT(user), DEFINITION | OPTION_EXEC, NULL },
+        { "Hostname", "s", AT(hostname), DEFINITION, NULL },
+        { "Terminal", "b", AT(terminal), DEFINITION | OPTION_EXEC, NULL },
+        { "ReadOnly", "b", AT(read_only), DEFINITION, NULL },
+        { "Network", "s", AT(network), DEFINITION, NULL },
+        { "Mounts", "a(ssss)", 0, DEFINITION, read_mounts },
+        { "CapAdd", "as", AT(cap_add), DEFINITION | OPTION_EXEC, NULL },
+        { "CapDrop", "as", AT(cap_drop), DEFINITION, NULL },
+        { "MemoryMax", "t", AT(memory_max), DEFINITION, NULL },
+        { "CPUQuotaPerSecUSec", "t", AT(cpu_quota_per_sec_usec), DEFINITION, NULL },
+        { "TasksMax", "t", AT(tasks_max), DEFINITION, NULL },
+        { "Labels", "a{ss}", 0, DEFINITION, read_labels },
+        { "StopSignal", "s", AT(stop_signal), DEFINITION, read_signal },
+        { "StopTimeoutUSec", "t", AT(stop_timeout_usec), DEFINITION, NULL },
+        { "AutoRemove", "s", 0, DEFINITION | OPTION_TASK, read_auto_remove },
+        { "AutoRemove", "b", AT(exec_auto_remove), OPTION_EXEC, NULL },
+        { "Stdin", "h", AT(stdin_fd), START, NULL },
+        { "Stdout", "h", AT(stdout_fd), START, NULL },
+        { "Stderr", "h", AT(stderr_fd), START, NULL },
+        { "Output", "s", 0, START, read_output },
+        { "LogPath", "s", AT(log_path), OPTION_TASK, NULL },
+        { "ListenFDs", "ah", 0, START, read_listen_fds },
+        { "ConsoleSize", "(uu)", 0, START, read_console },
+        { "Signal", "s", AT(signal), OPTION_STOP, read_signal },
+        { "TimeoutUSec", "t", AT(timeout_usec), OPTION_STOP, NULL },
+        { "Force", "b", AT(force), OPTION_STOP | OPTION_DELETE_CONTAINER | OPTION_DELETE_PROCESS, NULL },
+        { "KeepSnapshot", "b", AT(keep_snapshot), OPTION_DELETE_CONTAINER, NULL },
+        { "Id", "as", AT(filter_ids), LIST, NULL },
+        { "Label", "as", AT(filter_labels), LIST, NULL },
+        { "Image", "s", AT(filter_image), LIST, NULL },
+        { "Status", "as", AT(filter_status), OPTION_LIST_TASKS, NULL },
+};
+
+/** options_read() - reads the dictionary of a call that takes the rows of mask; calls of two methods may share one Options */
+int options_read(sd_bus_message *m, OptionMask mask, Options *o, sd_bus_error *error) {
+        return bus_options_read(m, table, ELEMENTSOF(table), mask, o, error);
+}
+
+static void free_mounts(GArray *mounts) {
+        for (guint i = 0; i < mounts->len; i++) {
+                SpecMount *mount = &g_array_index(mounts, SpecMount, i);
+                g_free((char *)mount->type);
+                g_free((char *)mount->source);
+                g_free((char *)mount->target);
+                g_free((char *)mount->options);
+        }
+        g_array_unref(mounts);
+}
+
+/** options_done() - frees and closes what is left */
+void options_done(Options *o) {
+        char **strings[] = { o->command, o->entrypoint, o->env, o->cap_add, o->cap_drop, o->filter_ids, o->filter_labels, o->filter_status };
+        char *texts[] = { o->spec, o->spec_patch, o->rootfs, o->working_dir, o->user, o->hostname, o->network,
+                          o->stop_signal, o->output, o->log_path, o->signal, o->filter_image };
+
+        for (size_t i = 0; i < ELEMENTSOF(strings); i++)
+                g_strfreev(strings[i]);
+        for (size_t i = 0; i < ELEMENTSOF(texts); i++)
+                g_free(texts[i]);
+        if (o->mounts)
+                free_mounts(o->mounts);
+        if (o->labels)
+                g_hash_table_unref(o->labels);
+        (void)safe_close(o->stdin_fd);
+        (void)safe_close(o->stdout_fd);
+        (void)safe_close(o->stderr_fd);
+        for (guint i = 0; o->listen_fds && i < o->listen_fds->len; i++)
+                (void)safe_close(g_array_index(o->listen_fds, int, i));
+        if (o->listen_fds)
+                g_array_unref(o->listen_fds);
+        *o = (Options) OPTIONS_NULL;
+}
+
+#define STRV(x) ((const char *const *)(x))
+
+/** options_get_spec() - the part that plan/ applies to a configuration; borrows from o */
+void options_get_spec(const Options *o, SpecOptions *ret) {
+        *ret = (SpecOptions) {
+                .command = o->command && o->command[0] ? STRV(o->command) : NULL,
+                .entrypoint = STRV(o->entrypoint),
+                .env = STRV(o->env),
+                .working_dir = o->working_dir,
+                .user = o->user,
+                .hostname = o->hostname,
+                .network = o->network,
+                .terminal = o->terminal,
+                .read_only = o->read_only,
+                .mounts = o->mounts ? (const SpecMount *)o->mounts->data : NULL,
+                .n_mounts = o->mounts ? o->mounts->len : 0,
+                .cap_add = STRV(o->cap_add),
+                .cap_drop = STRV(o->cap_drop),
+                .memory_max = o->memory_max,
+                .cpu_quota_per_sec_usec = o->cpu_quota_per_sec_usec,
+                .tasks_max = o->tasks_max,
+                .console_width = o->console_width,
+                .console_height = o->console_height,
+        };
+}
+
+/** options_change_spec() - whether applying them would change a configuration */
+bool options_change_spec(const Options *o) {
+        return (o->command && o->command[0]) || o->entrypoint || o->env || o->working_dir || o->user || o->hostname || o->network ||
+               o->terminal || o->read_only || o->mounts || o->cap_add || o->cap_drop || o->memory_max || o->cpu_quota_per_sec_usec ||
+               o->tasks_max || o->console_width || o->console_height;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Parked shims: already inside ready scopes, for starts that leave the id to the manager. */
+
+#include "daemon/link.h"
+
+typedef struct Parked {
+        char *id, *scope;
+        Link *link;
+        GPtrArray *properties; /* PlanUnitProperty the scope was made with */
+} Parked;
+
+int pool_new(Manager *m, Pool **ret);
+Pool *pool_free(Pool *p);
+bool pool_reserve(Pool *p, const char *ns, char **ret_id); /* an id whose scope is ready */
+Parked *pool_take(Pool *p, const char *ns, const char *id); /* NULL: none; the caller owns it */
+void pool_release(Pool *p, const char *id);                /* a reserved one that nobody will take */
+void pool_refill(Pool *p);                                 /* soon, once nothing urgent is left */
+bool pool_owns(Pool *p, const char *id);
+void parked_free(Parked *k);

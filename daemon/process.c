@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A process: the first of a task, or an exec.
+ *
+ * Its state changes in one place, process_set_status(), along a table; an end is told exactly once to everybody who
+ * waits: callers of Wait, pipes of WaitFD, parts of the manager. It is embedded in its Task or Exec, which
+ * own it. It knows no messages and no shim.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/process.h"
+#include "daemon/task.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+#include "shared/message.h"
+
+typedef struct Waiter {
+        process_waiter_t waiter;
+        void *userdata;
+} Waiter;
+
+/* Rows: from; bits: to. A process that has ended never changes again. */
+static const unsigned transitions[_TASK_STATUS_MAX] = {
+        [TASK_UNKNOWN] = 1U << TASK_CREATED | 1U << TASK_RUNNING | 1U << TASK_PAUSING | 1U << TASK_PAUSED | 1U << TASK_STOPPED,
+        [TASK_CREATED] = 1U << TASK_RUNNING | 1U << TASK_STOPPED | 1U << TASK_UNKNOWN,
+        [TASK_RUNNING] = 1U << TASK_PAUSING | 1U << TASK_PAUSED | 1U << TASK_STOPPED | 1U << TASK_UNKNOWN,
+        [TASK_PAUSING] = 1U << TASK_PAUSED | 1U << TASK_RUNNING | 1U << TASK_STOPPED | 1U << TASK_UNKNOWN,
+        [TASK_PAUSED] = 1U << TASK_RUNNING | 1U << TASK_STOPPED | 1U << TASK_UNKNOWN,
+        [TASK_STOPPED] = 0,
+};
+
+/** process_init() - an embedded process of unknown state; takes path */
+void process_init(Process *p, Task *task, const char *exec_id, char *path) {
+        p->manager = task->ns->manager;
+        p->task = task;
+        p->exec_id = g_strdup(exec_id);
+        p->path = path;
+        p->created_at = now_usec(CLOCK_REALTIME);
+        p->waiters = g_array_new(FALSE, FALSE, sizeof(Waiter));
+        p->wait_fds = g_array_new(FALSE, FALSE, sizeof(int));
+}
+
+/** process_done() - frees the content; waiters that are left hear a NULL */
+void process_done(Process *p) {
+        for (guint i = 0; i < p->waiters->len; i++) {
+                Waiter *w = &g_array_index(p->waiters, Waiter, i);
+                w->waiter(NULL, w->userdata);
+        }
+        for (guint i = 0; i < p->wait_fds->len; i++)
+                (void)close(g_array_index(p->wait_fds, int, i));
+        g_array_unref(p->waiters);
+        g_array_unref(p->wait_fds);
+        g_strfreev(p->command);
+        g_free(p->exec_id);
+        g_free(p->path);
+}
+
+/** process_transition_allowed() - the table */
+bool process_transition_allowed(enum task_status from, enum task_status to) {
+        return from < _TASK_STATUS_MAX && to < _TASK_STATUS_MAX && (transitions[from] & 1U << to);
+}
+
+/** process_ended() - whether its exit is known, "lost" included */
+bool process_ended(const Process *p) {
+        return p->status == TASK_STOPPED;
+}
+
+/** process_set_status() - the one setter; -ESTALE where the table has no such step. Announces the new state. */
+int process_set_status(Process *p, enum task_status status) {
+        if (p->status == status)
+                return 0;
+        if (!process_transition_allowed(p->status, status)) {
+                log_warning("%s cannot go from %s to %s", p->path, task_status_name(p->status), task_status_name(status));
+                return -ESTALE;
+        }
+        p->status = status;
+        if (status != TASK_STOPPED)
+                process_bus_changed(p, (const char *const[]) { "Status", NULL });
+        return 0;
+}
+
+/** process_set_started() - the program has been executed */
+int process_set_started(Process *p, int pid, uint64_t start_time, uint64_t started_at) {
+        p->pid = (uint32_t)pid;
+        p->start_time = start_time;
+        p->started_at = started_at;
+        process_bus_changed(p, (const char *const[]) { "Pid", "StartedAt", NULL });
+        return process_set_status(p, TASK_RUNNING);
+}
+
+/** process_set_exited() - the process has ended; nobody is told yet. A second end is ignored. */
+void process_set_exited(Process *p, uint32_t status, uint32_t kind, uint64_t exited_at) {
+        if (process_ended(p))
+                return;
+        p->exit_status = status;
+        p->exit_kind = kind;
+        p->exited_at = exited_at;
+        (void)process_set_status(p, TASK_STOPPED);
+}
+
+/** process_wait() - calls waiter when the process has ended, at once if it has already */
+void process_wait(Process *p, process_waiter_t waiter, void *userdata) {
+        Waiter w = { waiter, userdata };
+
+        if (process_ended(p))
+                waiter(p, userdata);
+        else
+                g_array_append_val(p->waiters, w);
+}
+
+/** process_forget() - drops the waiters of userdata */
+void process_forget(Process *p, void *userdata) {
+        for (guint i = p->waiters->len; i-- > 0;)
+                if (g_array_index(p->waiters, Waiter, i).userdata == userdata)
+                        g_array_remove_index(p->waiters, i);
+}
+
+/* The record is shorter than any pipe's buffer, so writing it to an empty pipe never blocks. */
+static void write_exit(const Process *p, int fd) {
+        char line[96];
+        int n;
+
+        n = snprintf(line, sizeof(line), "%u %s %" PRIu64 "\n", p->exit_status, exit_kind_name(p->exit_kind), p->exited_at);
+        if (n > 0 && write(fd, line, (size_t)n) < 0 && errno != EPIPE)
+                (void)log_warning_errno(errno, "Cannot tell the exit of %s", p->path);
+        (void)close(fd);
+}
+
+/** process_wait_fd() - a pipe that will deliver one line and end of file; its reading end is the caller's */
+int process_wait_fd(Process *p, int *ret) {
+        int fds[2];
+
+        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+                return -errno;
+        (void)fd_set_nonblock(fds[0], false);
+        if (process_ended(p))
+                write_exit(p, fds[1]);
+        else
+                g_array_append_val(p->wait_fds, fds[1]);
+        *ret = fds[0];
+        return 0;
+}
+
+/** process_tell() - tells the end: pipes first, whoever reads one is on the shortest way; then the bus, then who waits */
+void process_tell(Process *p) {
+        GArray *waiters = p->waiters;
+
+        for (guint i = 0; i < p->wait_fds->len; i++)
+                write_exit(p, g_array_index(p->wait_fds, int, i));
+        g_array_set_size(p->wait_fds, 0);
+        process_bus_exited(p);
+
+        p->waiters = g_array_new(FALSE, FALSE, sizeof(Waiter));
+        for (guint i = 0; i < waiters->len; i++) {
+                Waiter *w = &g_array_index(waiters, Waiter, i);
+                w->waiter(p, w->userdata);
+        }
+        g_array_unref(waiters);
+}

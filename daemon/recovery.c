@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Recovery: what happened while no manager was there.
+ *
+ * Records say which containers exist, task directories which of them were started in this boot, the shims' sockets what is true
+ * now, systemd which scopes are left. A shim that answers is adopted with what it says; one that does not has left an exit record or
+ * is lost (255); a scope that belongs to nothing is stopped. Nothing is guessed, and running it again changes nothing.
+ */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "daemon/container.h"
+#include "daemon/exec.h"
+#include "daemon/image.h"
+#include "daemon/pool.h"
+#include "daemon/record.h"
+#include "daemon/recovery.h"
+#include "daemon/snapshot.h"
+#include "daemon/task.h"
+#include "daemon/teardown.h"
+#include "daemon/units.h"
+#include "shared/exit-record.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+#include "shared/syscalls.h"
+
+#define ANSWER_TIMEOUT_USEC (5 * USEC_PER_SEC)
+#define SOCKET_NAME "shim"
+
+typedef struct Recovery {
+        Manager *manager;
+        unsigned pending;
+        bool finished;
+        sd_event_source *timer;
+        recovery_done_t done;
+} Recovery;
+
+typedef struct Restore {
+        Namespace *ns;
+        int root_fd;
+} Restore;
+
+static int on_container(const char *name, JsonObject *record, void *userdata) {
+        Restore *x = userdata;
+
+        return container_restore(x->ns, x->root_fd, name, record);
+}
+
+static int load_root(Manager *m, int root_fd, unsigned *n_broken) {
+        g_auto(GStrv) names = NULL;
+        int r;
+
+        r = record_list_namespaces(root_fd, &names);
+        if (r < 0)
+                return r;
+        for (char **n = names; *n; n++) {
+                Namespace *ns;
+                Restore x;
+
+                bool known = manager_namespace(m, *n, false, &ns, NULL) >= 0;
+
+                r = manager_namespace(m, *n, true, &ns, NULL);
+                if (r < 0) {
+                        log_warning("Directory namespaces/%s is no namespace and is left as it is", *n);
+                        continue;
+                }
+                if (!known) {
+                        (void)namespace_load(ns);
+                        *n_broken += (unsigned)images_load(ns) + (unsigned)snapshots_load(ns);
+                }
+                x = (Restore) { ns, root_fd };
+                r = record_foreach(root_fd, ns->name, "containers", on_container, &x);
+                if (r < 0)
+                        (void)log_warning_errno(r, "Cannot read the containers of namespace %s", ns->name);
+        }
+        return 0;
+}
+
+/** recovery_load() - namespaces and containers from their records */
+int recovery_load(Manager *m) {
+        unsigned n_broken = 0;
+        Namespace *ns;
+        int r;
+
+        r = load_root(m, m->state_fd, &n_broken);
+        if (r >= 0)
+                r = load_root(m, m->runtime_fd, &n_broken);
+        if (r < 0)
+                return log_error_errno(r, "Cannot read the records");
+        (void)snapshots_sweep(m, n_broken);
+        return manager_namespace(m, "", true, &ns, NULL);
+}
+
+static int read_json(int dir_fd, const char *name, JsonObject **ret) {
+        g_autoptr(JsonParser) parser = json_parser_new_immutable();
+        _cleanup_free_ char *text = NULL;
+        JsonNode *root;
+        size_t size;
+        int r;
+
+        r = file_read_at(dir_fd, name, RECORD_SIZE_MAX, &text, &size);
+        if (r < 0)
+                return r;
+        if (!json_parser_load_from_data(parser, text, (gssize)size, NULL))
+                return -EBADMSG;
+        root = json_parser_get_root(parser);
+        if (!root || !JSON_NODE_HOLDS_OBJECT(root))
+                return -EBADMSG;
+        *ret = json_node_dup_object(root);
+        return 0;
+}
+
+static bool get_bool(JsonObject *o, const char *key) {
+        JsonNode *n = json_object_get_member(o, key);
+
+        return n && JSON_NODE_HOLDS_VALUE(n) && json_node_get_value_type(n) == G_TYPE_BOOLEAN && json_node_get_boolean(n);
+}
+
+static void apply_json(Task *t, JsonObject *o) {
+        const char *s;
+        char **v;
+
+        if (record_get_string(o, "scope", &s) >= 0) {
+                g_free(t->scope);
+                t->scope = g_strdup(s);
+        }
+        if (record_get_string(o, "auto_remove", &s) >= 0 && auto_remove_from_name(s) >= 0)
+                t->auto_remove = auto_remove_from_name(s);
+        if (record_get_strv(o, "command", &v) >= 0) {
+                g_strfreev(t->process.command);
+                t->process.command = v;
+        }
+        (void)record_get_u64(o, "created_at", &t->process.created_at);
+        t->process.terminal = get_bool(o, "terminal");
+        t->journal = get_bool(o, "journal");
+}
+
+static int connect_shim(Manager *m, int dir_fd, const LinkHandlers *handlers, void *userdata, Link **ret) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_close_ int fd = -1, pidfd = -1;
+        struct ucred peer = {};
+        socklen_t size = sizeof(peer);
+
+        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        (void)snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%i/" SOCKET_NAME, dir_fd);
+        if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+                return -errno;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+                return -errno;
+        if (peer.uid != 0)
+                return -EPERM;
+        pidfd = sys_pidfd_open(peer.pid, 0);
+        if (pidfd < 0)
+                return -errno;
+        return link_new(m, &fd, &pidfd, handlers, userdata, ret);
+}
+
+static void finish(Recovery *v) {
+        Manager *m = v->manager;
+        GHashTableIter iter, inner;
+        Namespace *ns;
+        Container *c;
+
+        if (v->finished || v->pending > 0)
+                return;
+        v->finished = true;
+        v->timer = sd_event_source_disable_unref(v->timer);
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
+                g_hash_table_iter_init(&inner, ns->containers);
+                while (g_hash_table_iter_next(&inner, NULL, (void **)&c))
+                        c->visible = true;
+        }
+        v->done(m);
+}
+
+static int on_timeout(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata) {
+        Recovery *v = userdata;
+
+        log_warning("%u shims or systemd have not answered in time; starting without them", v->pending);
+        v->pending = 0;
+        finish(v);
+        return 0;
+}
+
+static void restore_exec(Task *t, const struct shim_state *s, const char *exec_id) {
+        g_autofree char *name = g_strdup_printf("exec-%s.json", exec_id);
+        g_autoptr(JsonObject) o = NULL;
+        _cleanup_close_ int fd = -1;
+        g_auto(GStrv) command = NULL;
+        Exec *e;
+
+        fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
+        if (fd >= 0 && read_json(fd, name, &o) >= 0)
+                (void)record_get_strv(o, "command", &command);
+        if (exec_restore(t, exec_id, command, o && get_bool(o, "terminal"), o && get_bool(o, "auto_remove"), &e) < 0)
+                return;
+        e->process.pid = (uint32_t)s->pid;
+        e->process.start_time = s->start_time;
+        e->process.started_at = s->started_at;
+        if (s->status == TASK_STOPPED)
+                exec_exited(e, s->exited.status, s->exited.kind, s->exited.exited_at);
+        else
+                (void)process_set_status(&e->process, s->status);
+        if (g_hash_table_lookup(t->execs, exec_id) == e)
+                process_bus_added(&e->process);
+}
+
+/** task_state() - what a shim says of its task or of an exec when the manager comes back */
+void task_state(Task *t, const struct shim_state *s) {
+        g_autofree char *exec_id = g_strndup(s->exited.exec_id, sizeof(s->exited.exec_id));
+        Process *p = &t->process;
+
+        if (*exec_id) {
+                restore_exec(t, s, exec_id);
+                return;
+        }
+        p->pid = (uint32_t)s->pid;
+        p->start_time = s->start_time;
+        p->started_at = s->started_at;
+        if (s->created_at)
+                p->created_at = s->created_at;
+        if (s->status == TASK_STOPPED)
+                task_exited(t, &s->exited);
+        else if (s->status < _TASK_STATUS_MAX)
+                (void)process_set_status(p, s->status);
+}
+
+typedef struct Query {
+        Recovery *recovery;
+        Task *task;
+} Query;
+
+static void on_query(const LinkAnswer *a, void *userdata) {
+        g_autofree Query *q = userdata;
+        Recovery *v = q->recovery;
+
+        if (a->head)
+                process_bus_added(&q->task->process);
+        if (v->finished)
+                return;
+        v->pending--;
+        finish(v);
+}
+
+static void ask(Recovery *v, Task *t) {
+        Query *q = g_new(Query, 1);
+
+        *q = (Query) { v, t };
+        if (link_request(t->link, SHIM_QUERY, NULL, NULL, NULL, 0, on_query, q) < 0) {
+                g_free(q);
+                task_lost(t);
+                return;
+        }
+        v->pending++;
+}
+
+static void on_orphan_event(const LinkAnswer *event _unused_, void *userdata _unused_) {
+}
+
+static void on_orphan_gone(void *userdata _unused_) {
+}
+
+/* A directory without a container: a parked shim of the last manager, or a start that was cut off. */
+static void discard(Manager *m, int parent_fd, const char *ns, const char *id, int dir_fd) {
+        static const LinkHandlers handlers = { on_orphan_event, on_orphan_gone };
+        char scope[NAME_UNIT_MAX];
+        Link *link = NULL;
+
+        if (connect_shim(m, dir_fd, &handlers, NULL, &link) >= 0)
+                (void)link_request(link, SHIM_DISCARD, NULL, NULL, NULL, 0, NULL, NULL);
+        (void)link_free(link);
+        if (name_scope(ns, id, scope) >= 0)
+                units_stop(m->units, scope);
+        (void)tree_remove_at(parent_fd, id);
+}
+
+static void recover_task(Recovery *v, Container *c, int dir_fd) {
+        g_autoptr(JsonObject) o = NULL;
+        char scope[NAME_UNIT_MAX];
+        Task *t;
+        int r;
+
+        if (name_scope(c->ns->name, c->id, scope) < 0 || task_new(c, scope, &t) < 0)
+                return;
+        if (read_json(dir_fd, "task.json", &o) >= 0)
+                apply_json(t, o);
+        r = connect_shim(v->manager, dir_fd, &task_link_handlers, t, &t->link);
+        if (r >= 0) {
+                ask(v, t);
+                return;
+        }
+        t->process.visible = true;
+        task_lost(t);
+}
+
+static void scan_namespace(Recovery *v, int task_fd, const char *name) {
+        Manager *m = v->manager;
+        Namespace *ns = g_hash_table_lookup(m->namespaces, name);
+        struct dirent *de;
+        DIR *dir;
+        int fd;
+
+        fd = openat(task_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 || !(dir = fdopendir(fd))) {
+                (void)safe_close(fd);
+                return;
+        }
+        while ((de = readdir(dir))) {
+                _cleanup_close_ int dir_fd = -1;
+                Container *c;
+
+                if (!name_id_valid(de->d_name))
+                        continue;
+                dir_fd = openat(fd, de->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+                c = ns ? g_hash_table_lookup(ns->containers, de->d_name) : NULL;
+                if (dir_fd >= 0 && c && !c->task)
+                        recover_task(v, c, dir_fd);
+                else if (dir_fd >= 0)
+                        discard(m, fd, name, de->d_name, dir_fd);
+        }
+        (void)closedir(dir);
+}
+
+static void scan_tasks(Recovery *v) {
+        struct dirent *de;
+        DIR *dir;
+        int fd;
+
+        fd = openat(v->manager->runtime_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 || !(dir = fdopendir(fd))) {
+                (void)safe_close(fd);
+                return;
+        }
+        while ((de = readdir(dir)))
+                if (name_namespace_valid(de->d_name))
+                        scan_namespace(v, fd, de->d_name);
+        (void)closedir(dir);
+}
+
+static int on_task_record(const char *name, JsonObject *o, void *userdata) {
+        struct shim_exited e = { .status = 255, .kind = EXIT_KIND_LOST };
+        Namespace *ns = userdata;
+        Container *c = g_hash_table_lookup(ns->containers, name);
+        char scope[NAME_UNIT_MAX];
+        const char *kind = "";
+        uint64_t status = 255;
+        Task *t;
+        int r;
+
+        if (!c || c->task)
+                return 0;
+        r = name_scope(ns->name, name, scope);
+        if (r >= 0)
+                r = task_new(c, scope, &t);
+        if (r < 0)
+                return r;
+        apply_json(t, o);
+        t->auto_remove = AUTO_REMOVE_NO;
+        (void)record_get_u64(o, "started_at", &t->process.started_at);
+        if (record_get_string(o, "exit_kind", &kind) >= 0 && exit_kind_from_name(kind) && record_get_u64(o, "exit_status", &status) >= 0) {
+                e.kind = exit_kind_from_name(kind);
+                e.status = (uint32_t)status;
+                (void)record_get_u64(o, "exited_at", &e.exited_at);
+        }
+        t->process.visible = true;
+        task_exited(t, &e);
+        return 0;
+}
+
+/* Tasks of an earlier boot: what their durable record says, or lost. */
+static void scan_records(Manager *m) {
+        GHashTableIter iter;
+        Namespace *ns;
+
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns))
+                (void)record_foreach(m->state_fd, ns->name, "tasks", on_task_record, ns);
+}
+
+/* A container that goes with its task has no reason to stay where there is no task: its start was cut off. */
+static void sweep_containers(Manager *m) {
+        GHashTableIter iter;
+        Namespace *ns;
+
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
+                g_autoptr(GList) containers = g_hash_table_get_values(ns->containers);
+                for (GList *l = containers; l; l = l->next) {
+                        Container *c = l->data;
+                        struct stat st;
+                        g_autofree char *marker = g_strdup_printf("task/%s/%s", ns->name, c->id);
+                        if (c->auto_remove == AUTO_REMOVE_CONTAINER && !c->task && fstatat(m->runtime_fd, marker, &st, 0) >= 0)
+                                container_forget(c);
+                }
+        }
+}
+
+static bool scope_known(Manager *m, const char *scope) {
+        GHashTableIter iter, inner;
+        Namespace *ns;
+        Task *t;
+
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
+                g_hash_table_iter_init(&inner, ns->tasks);
+                while (g_hash_table_iter_next(&inner, NULL, (void **)&t))
+                        if (t->link && streq(t->scope, scope))
+                                return true;
+        }
+        return false;
+}
+
+static void on_scopes(int r, char **scopes, void *userdata) {
+        Recovery *v = userdata;
+
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot ask systemd which scopes there are");
+        for (char **s = scopes; r >= 0 && !v->finished && *s; s++)
+                if (!scope_known(v->manager, *s)) {
+                        log_info("Scope %s belongs to no task; stopping it", *s);
+                        units_stop(v->manager->units, *s);
+                }
+        if (v->finished)
+                return;
+        v->pending--;
+        finish(v);
+}
+
+/** recovery_start() - see recovery.h; done is called from the event loop */
+int recovery_start(Manager *m, recovery_done_t done) {
+        Recovery *v = g_new0(Recovery, 1);
+        int r;
+
+        v->manager = m;
+        v->done = done;
+        v->pending = 1; /* of systemd's list */
+        scan_tasks(v);
+        scan_records(m);
+        sweep_containers(m);
+        r = sd_event_add_time_relative(m->event, &v->timer, CLOCK_MONOTONIC, ANSWER_TIMEOUT_USEC, 0, on_timeout, v);
+        if (r >= 0)
+                r = units_list(m->units, "davit-*.scope", on_scopes, v);
+        if (r < 0)
+                return log_error_errno(r, "Cannot find out what runs");
+        return 0;
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A container's root file system, between image, snapshot, plan and launcher.
+ *
+ * Either an absolute host directory (Rootfs, or root.path of a configuration), or an image: then a snapshot's upper
+ * directory over the image's chain, which the launcher mounts read-only before the shim starts. This file knows
+ * what plan/ and the launcher must be told; it mounts nothing and reads nothing inside a root file system.
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/error.h"
+#include "daemon/image.h"
+#include "daemon/launcher.h"
+#include "daemon/limits.h"
+#include "daemon/rootfs.h"
+#include "daemon/snapshot.h"
+#include "shared/name.h"
+
+#define CHAINS_DIR DAVIT_RUNTIME_DIR "/chains/"
+#define SECCOMP_CACHE_DIR "/var/lib/davit/seccomp"
+
+static int check_directory(const char *path, sd_bus_error *error) {
+        struct stat st;
+
+        if (path[0] != '/')
+                return error_invalid(error, "Rootfs \"%s\" is not an absolute path.", path);
+        if (stat(path, &st) < 0)
+                return error_set_errno(error, -errno, "Rootfs \"%s\" cannot be used", path);
+        if (!S_ISDIR(st.st_mode))
+                return error_invalid(error, "Rootfs \"%s\" is not a directory.", path);
+        return 0;
+}
+
+/** rootfs_resolve() - finds out which root a new container has; *ret_config is the image's configuration, borrowed, or NULL */
+int rootfs_resolve(Container *c, const char *image, Options *o, JsonObject **ret_config, sd_bus_error *error) {
+        Image *i;
+        int r;
+
+        *ret_config = NULL;
+        if (*image && o->rootfs)
+                return error_invalid(error, "An image and Rootfs exclude each other.");
+        if (*image) {
+                r = image_lookup(c->ns, image, &i, error);
+                if (r < 0)
+                        return r;
+                c->image = g_strdup(i->record->name);
+                c->image_digest = g_strdup(i->record->digest);
+                *ret_config = i->record->config;
+        } else if (o->rootfs) {
+                r = check_directory(o->rootfs, error);
+                if (r < 0)
+                        return r;
+                c->rootfs = g_steal_pointer(&o->rootfs);
+        } else if (!o->spec)
+                return error_invalid(error, "Neither an image nor Rootfs nor Spec is given: there is nothing to run.");
+        return 0;
+}
+
+/** rootfs_pin() - makes the snapshot of an image's container */
+int rootfs_pin(Container *c, sd_bus_error *error) {
+        Snapshot *s;
+        Image *i;
+        int r;
+
+        if (!c->image)
+                return 0;
+        r = image_lookup(c->ns, c->image, &i, error);
+        if (r >= 0)
+                r = snapshot_prepare(c->ns, c->id, i, c->auto_remove == AUTO_REMOVE_CONTAINER, &s, error);
+        if (r < 0)
+                return r;
+        c->snapshot_key = g_strdup(s->key);
+        return 0;
+}
+
+/** rootfs_unpin() - lets the snapshot go, in the background where it is large */
+void rootfs_unpin(Container *c) {
+        Snapshot *s = c->snapshot_key ? snapshot_find(c->ns, c->snapshot_key) : NULL;
+
+        if (s)
+                (void)snapshot_remove(s);
+}
+
+/** rootfs_plan_done() - frees what rootfs_plan() has filled in */
+void rootfs_plan_done(RootfsPlan *p) {
+        g_free(p->upper);
+        g_free(p->work);
+        g_free(p->lower);
+        g_free(p->chain_id);
+        g_free(p->source);
+        *p = (RootfsPlan) {};
+}
+
+/** rootfs_plan() - what a start needs to know */
+int rootfs_plan(Container *c, RootfsPlan *ret, sd_bus_error *error) {
+        Snapshot *s;
+
+        *ret = (RootfsPlan) {};
+        ret->rootfs.ephemeral = c->auto_remove == AUTO_REMOVE_CONTAINER;
+        ret->rootfs.directory = c->rootfs && *c->rootfs ? c->rootfs : NULL;
+        if (!container_uses_overlay(c))
+                return 0;
+        s = snapshot_find(c->ns, c->snapshot_key);
+        if (!s)
+                return error_precondition(error, "Snapshot \"%s\" of container \"%s\" is missing; delete the container.", c->snapshot_key, c->id);
+        ret->upper = snapshot_upper(s);
+        ret->work = snapshot_work(s);
+        ret->source = snapshot_lower(s);
+        if (!ret->source)
+                return error_precondition(error, "Snapshot \"%s\" has no layers below it.", s->key);
+        ret->chain_id = g_strdup(s->parent);
+        ret->lower = g_strconcat(CHAINS_DIR, s->parent, NULL);
+        ret->lowers[0] = ret->lower;
+        ret->rootfs.lowers = ret->lowers;
+        ret->rootfs.upper = ret->upper;
+        ret->rootfs.work = ret->work;
+        return 0;
+}
+
+/** rootfs_check_limits() - refuses, by name, a limit that nothing on this host would enforce */
+int rootfs_check_limits(Manager *m, GPtrArray *properties, sd_bus_error *error) {
+        for (guint i = 0; properties && i < properties->len; i++) {
+                PlanUnitProperty *p = g_ptr_array_index(properties, i);
+                if (!limits_enforced(m->limits, p->controller))
+                        return error_not_supported(error, "%s asks for a limit, but this host has no \"%s\" cgroup controller to enforce %s.",
+                                                   p->field, p->controller, p->name);
+        }
+        return 0;
+}
+
+/** rootfs_build() - compiles spec for this container's root; *ret is the caller's */
+int rootfs_build(Container *c, JsonNode *spec, unsigned n_listen_fds, PlanResult *ret, sd_bus_error *error) {
+        g_autoptr(GError) g = NULL;
+        RootfsPlan plan = {};
+        PlanContext context = {
+                .namespace_ = c->ns->name,
+                .id = c->id,
+                .log_identifier = c->id,
+                .stop_signal = c->stop_signal,
+                .stop_timeout_usec = c->stop_timeout_usec,
+                .n_listen_fds = n_listen_fds,
+                .cache_dir = SECCOMP_CACHE_DIR,
+        };
+        int r;
+
+        r = rootfs_plan(c, &plan, error);
+        if (r < 0)
+                return r;
+        if (plan.rootfs.directory || plan.rootfs.lowers)
+                context.rootfs = &plan.rootfs;
+        if (!plan_build(spec, &context, ret, &g))
+                r = error_set_gerror(error, g);
+        else
+                r = rootfs_check_limits(c->ns->manager, ret->unit_properties, error);
+        rootfs_plan_done(&plan);
+        return r;
+}
+
+/** rootfs_check_plan() - compiles the definition and throws the result away, so that mistakes show when they are made */
+int rootfs_check_plan(Container *c, sd_bus_error *error) {
+        g_auto(PlanResult) result = PLAN_RESULT_NULL;
+        g_autoptr(JsonNode) spec = NULL;
+        int r;
+
+        r = container_load_spec(c, &spec, error);
+        if (r < 0)
+                return r;
+        return rootfs_build(c, spec, 0, &result, error);
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Requests to a running task: start, signals, stop, pause, terminal, delete.
+ *
+ * Each becomes one message to the shim and one answer to whoever asked, success or a sentence, and never waits inside. A stop
+ * watches for the end before it sends the signal, so an end that is faster than the answer is not lost. The
+ * callback is called exactly once, also where the task goes meanwhile.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/error.h"
+#include "daemon/exec.h"
+#include "daemon/task.h"
+#include "daemon/units.h"
+#include "shared/log.h"
+#include "shared/macros.h"
+
+typedef struct Request {
+        Task *task;
+        task_done_t done;
+        task_deleted_t deleted;
+        task_fd_t fd_done;
+        void *userdata;
+        const char *what;
+        sd_event_source *timer;
+        struct shim_exited exit;
+} Request;
+
+static Request *request_new(Task *t, const char *what, task_done_t done, void *userdata) {
+        Request *q = g_new0(Request, 1);
+
+        q->task = t;
+        q->what = what;
+        q->done = done;
+        q->userdata = userdata;
+        return q;
+}
+
+static void request_done(Request *q, int r, const sd_bus_error *error) {
+        q->timer = sd_event_source_disable_unref(q->timer);
+        if (q->done)
+                q->done(q->task, r, error, q->userdata);
+        g_free(q);
+}
+
+/** task_failure() - makes a bus error of what a shim has answered; what is the sentence's beginning */
+int task_failure(const char *what, const LinkAnswer *a, sd_bus_error *error) {
+        const char *text = *a->text ? a->text : g_strerror(-a->error);
+        const struct shim_failed *f;
+        ErrorKind kind;
+
+        if (!a->head)
+                return error_unavailable(error, "%s: the container's supervisor has gone.", what);
+        if (a->head->type != SHIM_FAILED)
+                return error_set(error, error_kind_from_errno(a->error), "%s: %s.", what, text);
+        f = a->body;
+        if (f->step == SHIM_STEP_COMMAND)
+                return error_set(error, a->error == -ENOENT ? ERROR_NOT_FOUND : ERROR_PERMISSION_DENIED, "%s: command: %s.", what, text);
+        kind = error_kind_from_errno(a->error);
+        if (kind == ERROR_NOT_FOUND || kind == ERROR_PERMISSION_DENIED)
+                kind = ERROR_FAILED_PRECONDITION; /* those two are the command's */
+        return error_set(error, kind, "%s: %s: %s.", what, shim_step_name(f->step), text);
+}
+
+static int check_live(const Task *t, sd_bus_error *error) {
+        if (t->launch)
+                return error_precondition(error, "Task \"%s\" is still being created.", t->id);
+        if (process_ended(&t->process))
+                return error_precondition(error, "Task \"%s\" has ended.", t->id);
+        if (!t->link)
+                return error_unavailable(error, "The supervisor of task \"%s\" cannot be reached.", t->id);
+        return 0;
+}
+
+static void on_plain_answer(const LinkAnswer *a, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Request *q = userdata;
+        int r = 0;
+
+        if (a->error < 0 || !a->head)
+                r = task_failure(q->what, a, &error);
+        request_done(q, r, &error);
+}
+
+static int send(Request *q, uint16_t type, const void *body, link_answer_t answer, sd_bus_error *error) {
+        int r = link_request(q->task->link, type, body, NULL, NULL, 0, answer, q);
+
+        if (r < 0) {
+                error_set_errno(error, r, "%s: the supervisor takes no message", q->what);
+                g_free(q);
+        }
+        return r;
+}
+
+static void set_exec_id(char *field, const char *exec_id) {
+        g_strlcpy(field, exec_id ?: "", SHIM_EXEC_ID_MAX);
+}
+
+static void on_started(const LinkAnswer *a, void *userdata) {
+        const struct shim_started *s = a->body;
+        Request *q = userdata;
+        Task *t = q->task;
+
+        if (a->head && a->head->type == SHIM_STARTED) {
+                (void)process_set_started(&t->process, s->pid, s->start_time, now_usec(CLOCK_REALTIME));
+                if (t->auto_remove == AUTO_REMOVE_NO)
+                        (void)task_record_save(t);
+        }
+        on_plain_answer(a, userdata);
+}
+
+/** task_start() - executes the program of a created task */
+int task_start(Task *t, task_done_t done, void *userdata, sd_bus_error *error) {
+        int r = check_live(t, error);
+
+        if (r < 0)
+                return r;
+        if (t->process.status != TASK_CREATED)
+                return error_precondition(error, "Task \"%s\" is %s; only a created one can be started.", t->id, task_status_name(t->process.status));
+        return send(request_new(t, "The task cannot be started", done, userdata), SHIM_START, NULL, on_started, error);
+}
+
+/** task_kill() - a signal to the first process (exec_id ""), an exec, or every process */
+int task_kill(Task *t, const char *exec_id, int sig, bool all, task_done_t done, void *userdata, sd_bus_error *error) {
+        struct shim_kill body = { .signal = sig, .all = all };
+        int r = check_live(t, error);
+
+        if (r < 0)
+                return r;
+        set_exec_id(body.exec_id, exec_id);
+        return send(request_new(t, "The signal cannot be sent", done, userdata), SHIM_KILL, &body, on_plain_answer, error);
+}
+
+static void on_stopped(Process *p, void *userdata) {
+        Request *q = userdata;
+
+        link_forget(q->task->link, q);
+        request_done(q, p ? 0 : -ESRCH, NULL);
+}
+
+static void on_stop_answer(const LinkAnswer *a, void *userdata) {
+        Request *q = userdata;
+
+        /* Success is the end, which process_wait() tells; so is a shim that has gone. */
+        if (!a->head || a->error >= 0)
+                return;
+        process_forget(&q->task->process, q);
+        on_plain_answer(a, userdata);
+}
+
+static int on_stop_timeout(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Request *q = userdata;
+        int r;
+
+        process_forget(&q->task->process, q);
+        link_forget(q->task->link, q);
+        r = error_set(&error, ERROR_STOP_TIMEOUT, "Task \"%s\" has not ended in time and runs on; use Force to kill it.", q->task->id);
+        request_done(q, r, &error);
+        return 0;
+}
+
+/** task_stop() - the stop signal, then with force SIGKILL to all after the timeout; done with the end. sig NULL: the container's. */
+int task_stop(Task *t, const char *sig, uint64_t timeout_usec, bool force, task_done_t done, void *userdata, sd_bus_error *error) {
+        struct shim_stop body = { .signal = sig ? signal_from_name(sig) : 0, .force = force, .timeout_usec = timeout_usec };
+        Request *q;
+        int r;
+
+        if (process_ended(&t->process)) {
+                done(t, 0, NULL, userdata);
+                return 0;
+        }
+        r = check_live(t, error);
+        if (r < 0)
+                return r;
+        q = request_new(t, "The task cannot be stopped", done, userdata);
+        process_wait(&t->process, on_stopped, q);
+        if (!force)
+                (void)sd_event_add_time_relative(t->ns->manager->event, &q->timer, CLOCK_MONOTONIC, timeout_usec, 0, on_stop_timeout, q);
+        r = link_request(t->link, SHIM_STOP, &body, NULL, NULL, 0, on_stop_answer, q);
+        if (r < 0) {
+                process_forget(&t->process, q);
+                sd_event_source_disable_unref(q->timer);
+                g_free(q);
+                return error_set_errno(error, r, "The supervisor of task \"%s\" takes no message", t->id);
+        }
+        return 0;
+}
+
+static void on_paused(const LinkAnswer *a, void *userdata) {
+        Request *q = userdata;
+
+        if (!process_ended(&q->task->process))
+                (void)process_set_status(&q->task->process, a->head && a->error >= 0 ? TASK_PAUSED : TASK_RUNNING);
+        on_plain_answer(a, userdata);
+}
+
+static void on_resumed(const LinkAnswer *a, void *userdata) {
+        Request *q = userdata;
+
+        if (a->head && a->error >= 0 && !process_ended(&q->task->process))
+                (void)process_set_status(&q->task->process, TASK_RUNNING);
+        on_plain_answer(a, userdata);
+}
+
+/** task_pause() - freezes or thaws every process */
+int task_pause(Task *t, bool pause, task_done_t done, void *userdata, sd_bus_error *error) {
+        enum task_status wanted = pause ? TASK_RUNNING : TASK_PAUSED;
+        int r = check_live(t, error);
+
+        if (r < 0)
+                return r;
+        if (t->process.status != wanted)
+                return error_precondition(error, "Task \"%s\" is %s; only a %s one can be %s.", t->id, task_status_name(t->process.status),
+                                          task_status_name(wanted), pause ? "paused" : "resumed");
+        r = send(request_new(t, pause ? "The task cannot be paused" : "The task cannot be resumed", done, userdata), pause ? SHIM_PAUSE : SHIM_RESUME,
+                 NULL, pause ? on_paused : on_resumed, error);
+        if (r >= 0 && pause)
+                (void)process_set_status(&t->process, TASK_PAUSING);
+        return r;
+}
+
+/** task_resize() - the terminal's size */
+int task_resize(Task *t, const char *exec_id, uint16_t columns, uint16_t rows, task_done_t done, void *userdata, sd_bus_error *error) {
+        struct shim_resize body = { .rows = rows, .columns = columns };
+        int r = check_live(t, error);
+
+        if (r < 0)
+                return r;
+        set_exec_id(body.exec_id, exec_id);
+        return send(request_new(t, "The terminal cannot be resized", done, userdata), SHIM_RESIZE, &body, on_plain_answer, error);
+}
+
+static void on_fd(const LinkAnswer *a, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Request *q = userdata;
+        int r = 0, fd = -1;
+
+        if (a->error < 0 || !a->head)
+                r = task_failure(q->what, a, &error);
+        else {
+                fd = packet_take_fd(a->packet, 0);
+                if (fd < 0)
+                        r = error_internal(&error, "%s: the supervisor has sent no descriptor.", q->what);
+        }
+        q->fd_done(q->task, r, fd, &error, q->userdata);
+        g_free(q);
+}
+
+/** task_fd_request() - SHIM_TERMINAL or SHIM_PROCESSES: a request that a descriptor answers */
+int task_fd_request(Task *t, uint16_t type, const char *exec_id, task_fd_t done, void *userdata, sd_bus_error *error) {
+        struct shim_target body = {};
+        Request *q;
+        int r = check_live(t, error);
+
+        if (r < 0)
+                return r;
+        q = request_new(t, type == SHIM_TERMINAL ? "The terminal cannot be opened" : "The processes cannot be listed", NULL, userdata);
+        q->fd_done = done;
+        set_exec_id(body.exec_id, exec_id);
+        return send(q, type, type == SHIM_TERMINAL ? &body : NULL, on_fd, error);
+}
+
+static void on_deleted(void *userdata) {
+        Request *q = userdata;
+
+        q->deleted(0, &q->exit, NULL, q->userdata);
+        g_free(q);
+}
+
+static void delete_ended(Request *q) {
+        Task *t = q->task;
+
+        q->exit.status = t->process.exit_status;
+        q->exit.kind = t->process.exit_kind;
+        q->exit.exited_at = t->process.exited_at;
+        task_leave(t, true, on_deleted, q);
+}
+
+static void on_end_before_delete(Process *p, void *userdata) {
+        Request *q = userdata;
+
+        if (p)
+                delete_ended(q);
+        else {
+                q->deleted(-ESRCH, NULL, NULL, q->userdata);
+                g_free(q);
+        }
+}
+
+static int kill_for_delete(Task *t, sd_bus_error *error) {
+        struct shim_kill body = { .signal = SIGKILL, .all = 1 };
+        int r;
+
+        r = t->link ? link_request(t->link, SHIM_KILL, &body, NULL, NULL, 0, NULL, NULL) : -ECONNRESET;
+        if (r == -ECONNRESET) {
+                units_stop(t->ns->manager->units, t->scope);
+                return 0;
+        }
+        if (r < 0)
+                return error_set_errno(error, r, "The supervisor of task \"%s\" takes no message", t->id);
+        return 0;
+}
+
+/** task_delete() - the end of a task's object; with force also of what still runs. done when shim and files have gone. */
+int task_delete(Task *t, bool force, task_deleted_t done, void *userdata, sd_bus_error *error) {
+        Request *q;
+        int r;
+
+        if (t->launch)
+                return error_precondition(error, "Task \"%s\" is still being created.", t->id);
+        if (t->deleting)
+                return error_precondition(error, "Task \"%s\" is being deleted already.", t->id);
+        if (!process_ended(&t->process) && !force)
+                return error_precondition(error, "Task \"%s\" is %s; stop it first, or use Force.", t->id, task_status_name(t->process.status));
+        if (!process_ended(&t->process)) {
+                r = kill_for_delete(t, error);
+                if (r < 0)
+                        return r;
+        }
+        t->deleting = true;
+        q = request_new(t, "", NULL, userdata);
+        q->deleted = done;
+        process_wait(&t->process, on_end_before_delete, q);
+        return 0;
+}

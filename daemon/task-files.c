@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The files of a task.
+ *
+ * /run/davit/task/<namespace>/<id> belongs to task and shim together: the shim's socket and exit records, and from
+ * here config.json (the configuration it really runs), task.json and exec-<id>.json, which tell the manager's next
+ * life what the shim does not know. What a kept task must leave behind after a reboot is a record in /var/lib/davit.
+ * The journal's extra fields are a file next to systemd's own, in the form systemd documents for LogExtraFields=.
+ */
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/error.h"
+#include "daemon/exec.h"
+#include "daemon/record.h"
+#include "daemon/task.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+#include "shared/message.h"
+
+#define CONFIG_NAME "config.json"
+#define LOG_FIELDS "/run/systemd/units/log-extra-fields:"
+
+/** task_dir_open() - the task's directory, 0700; created with its parents where asked for */
+int task_dir_open(Manager *m, const char *ns, const char *id, bool create) {
+        g_autofree char *path = g_strdup_printf("task/%s/%s", ns, id);
+        int fd;
+
+        if (create)
+                return dir_open_at(m->runtime_fd, path, 0700);
+        fd = openat(m->runtime_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        return fd < 0 ? -errno : fd;
+}
+
+static int write_json(int dir_fd, const char *name, JsonObject *o) {
+        g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
+        g_autofree char *text = NULL;
+
+        json_node_set_object(node, o);
+        text = json_to_string(node, FALSE);
+        return file_replace_at(dir_fd, name, text, strlen(text), 0600, false);
+}
+
+static JsonObject *task_json(const Task *t) {
+        JsonObject *o = json_object_new();
+
+        json_object_set_int_member(o, "version", RECORD_VERSION);
+        json_object_set_string_member(o, "scope", t->scope);
+        json_object_set_string_member(o, "auto_remove", auto_remove_name(t->auto_remove));
+        json_object_set_boolean_member(o, "terminal", t->process.terminal);
+        json_object_set_boolean_member(o, "journal", t->journal);
+        json_object_set_int_member(o, "created_at", (int64_t)t->process.created_at);
+        record_set_strv(o, "command", (const char *const *)t->process.command);
+        return o;
+}
+
+/** task_files_write() - config.json and task.json of a task that is being created */
+int task_files_write(Task *t) {
+        g_autoptr(JsonObject) o = task_json(t);
+        _cleanup_close_ int fd = -1;
+        g_autofree char *text = NULL;
+        int r;
+
+        fd = task_dir_open(t->ns->manager, t->ns->name, t->id, true);
+        if (fd < 0)
+                return fd;
+        if (t->spec) {
+                text = spec_to_string(t->spec);
+                r = file_replace_at(fd, CONFIG_NAME, text, strlen(text), 0600, false);
+                if (r < 0)
+                        return r;
+        }
+        return write_json(fd, "task.json", o);
+}
+
+/** task_files_write_exec() - exec-<id>.json */
+int task_files_write_exec(Exec *e) {
+        g_autofree char *name = g_strdup_printf("exec-%s.json", e->process.exec_id);
+        g_autoptr(JsonObject) o = json_object_new();
+        Task *t = e->process.task;
+        _cleanup_close_ int fd = -1;
+
+        fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
+        if (fd < 0)
+                return fd;
+        json_object_set_int_member(o, "version", RECORD_VERSION);
+        json_object_set_boolean_member(o, "terminal", e->process.terminal);
+        json_object_set_boolean_member(o, "auto_remove", e->process.auto_remove);
+        json_object_set_int_member(o, "created_at", (int64_t)e->process.created_at);
+        record_set_strv(o, "command", (const char *const *)e->process.command);
+        return write_json(fd, name, o);
+}
+
+/** task_files_remove_exec() - exec-<id>.json and the exec's exit record */
+void task_files_remove_exec(Exec *e) {
+        g_autofree char *meta = g_strdup_printf("exec-%s.json", e->process.exec_id), *exit = g_strdup_printf("exit-%s", e->process.exec_id);
+        Task *t = e->process.task;
+        _cleanup_close_ int fd = -1;
+
+        fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
+        if (fd < 0)
+                return;
+        (void)unlinkat(fd, meta, 0);
+        (void)unlinkat(fd, exit, 0);
+}
+
+/** task_load_spec() - a reference to the configuration the task really uses */
+int task_load_spec(Task *t, JsonNode **ret, sd_bus_error *error) {
+        _cleanup_free_ char *text = NULL;
+        g_autoptr(GError) g = NULL;
+        _cleanup_close_ int fd = -1;
+        JsonNode *spec;
+        size_t size;
+        int r;
+
+        if (t->spec) {
+                *ret = json_node_ref(t->spec);
+                return 0;
+        }
+        fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
+        r = fd < 0 ? fd : file_read_at(fd, CONFIG_NAME, RECORD_SIZE_MAX, &text, &size);
+        if (r == -ENOENT && t->container)
+                return container_load_spec(t->container, ret, error);
+        if (r < 0)
+                return error_set_errno(error, r, "The configuration of task \"%s\" cannot be read", t->id);
+        spec = spec_parse(text, size, &g);
+        if (!spec)
+                return error_set_gerror(error, g);
+        *ret = spec;
+        return 0;
+}
+
+static void add_field(GByteArray *a, const char *key, const char *value) {
+        g_autofree char *field = NULL;
+        uint64_t size;
+
+        if (!value || !*value || strchr(value, '\n'))
+                return;
+        field = g_strconcat(key, "=", value, NULL);
+        size = htole64(strlen(field));
+        g_byte_array_append(a, (const guint8 *)&size, sizeof(size));
+        g_byte_array_append(a, (const guint8 *)field, (guint)strlen(field));
+}
+
+/** task_log_fields_write() - what journald adds to every line of the scope: le64 size, "FIELD=value", one after another */
+int task_log_fields_write(Task *t) {
+        g_autofree char *path = g_strconcat(LOG_FIELDS, t->scope, NULL);
+        GByteArray *a = g_byte_array_new();
+        int r;
+
+        add_field(a, "CONTAINER_ID", t->id);
+        add_field(a, "CONTAINER_NAME", t->id);
+        add_field(a, "CONTAINER_NAMESPACE", t->ns->name);
+        add_field(a, "IMAGE_NAME", t->container->image);
+        add_field(a, "IMAGE_DIGEST", t->container->image_digest);
+        r = file_replace_at(AT_FDCWD, path, a->data, a->len, 0644, false);
+        g_byte_array_unref(a);
+        t->journal = true;
+        return r;
+}
+
+/** task_log_fields_remove() - with the task */
+void task_log_fields_remove(Task *t) {
+        g_autofree char *path = g_strconcat(LOG_FIELDS, t->scope, NULL);
+
+        (void)unlink(path);
+        t->journal = false;
+}
+
+/** task_record_save() - the durable record of a kept container's task: state, exit and the boot it belongs to */
+int task_record_save(Task *t) {
+        g_autoptr(JsonObject) o = task_json(t);
+        const Process *p = &t->process;
+        char boot_id[37] = "";
+        int r;
+
+        (void)boot_id_read(boot_id);
+        json_object_set_string_member(o, "boot_id", boot_id);
+        json_object_set_string_member(o, "status", task_status_name(p->status));
+        json_object_set_int_member(o, "pid", p->pid);
+        json_object_set_int_member(o, "started_at", (int64_t)p->started_at);
+        if (process_ended(p)) {
+                json_object_set_int_member(o, "exit_status", p->exit_status);
+                json_object_set_string_member(o, "exit_kind", exit_kind_name(p->exit_kind));
+                json_object_set_int_member(o, "exited_at", (int64_t)p->exited_at);
+        }
+        r = record_write(t->ns->manager->state_fd, t->ns->name, "tasks", t->id, o, true);
+        if (r < 0)
+                (void)log_error_errno(r, "Cannot write the record of task %s/%s", t->ns->name, t->id);
+        return r;
+}
+
+/** task_record_remove() - with the task */
+int task_record_remove(Task *t) {
+        return record_remove(t->ns->manager->state_fd, t->ns->name, "tasks", t->id, true);
+}

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The creation of a task, step by step.
+ *
+ * An earlier shim of the same name goes first, then the image's chain is mounted, then a shim is taken, then scope and
+ * launch are asked for at the same moment and overlap. The shim is kept alive until systemd's job has ended whatever
+ * else happens (systemd 252 leaks a scope whose process dies before it is attached), and a failure is told only when what had
+ * been begun is undone. A Launch belongs to its task and ends with one call of done.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/error.h"
+#include "daemon/exec.h"
+#include "daemon/journal.h"
+#include "daemon/keep-warm.h"
+#include "daemon/launcher.h"
+#include "daemon/pool.h"
+#include "daemon/rootfs.h"
+#include "daemon/stdio.h"
+#include "daemon/task.h"
+#include "daemon/teardown.h"
+#include "daemon/units.h"
+#include "shared/log.h"
+
+#define UNDO_TIMEOUT_USEC (5 * USEC_PER_SEC)
+
+struct Launch {
+        Task *task;
+        Manager *manager;
+        bool start;     /* execute at once */
+        bool asked;     /* systemd may know the scope */
+        bool held;      /* SHIM_START waits for the scope's properties */
+        bool created;   /* SHIM_CREATED has come, SHIM_START is due */
+        bool failed;
+        PlanResult plan;
+        struct shim_stdio stdio;
+        GArray *fds;    /* int, owned */
+        char *chain_id, *chain_source;
+        LauncherRequest *request;
+        UnitCall *unit; /* a job or a call at systemd that has not ended */
+        sd_event_source *timer;
+        int failure;
+        sd_bus_error error;
+        task_done_t done;
+        void *userdata;
+};
+
+static void launch_next(Launch *l);
+
+/** launch_free() - cancels everything that waits; done is not called */
+Launch *launch_free(Launch *l) {
+        if (!l)
+                return NULL;
+        launcher_request_cancel(l->request);
+        unit_call_cancel(l->unit);
+        teardown_forget(l->manager, l);
+        sd_event_source_disable_unref(l->timer);
+        plan_result_clear(&l->plan);
+        for (guint i = 0; i < l->fds->len; i++)
+                (void)safe_close(g_array_index(l->fds, int, i));
+        g_array_unref(l->fds);
+        sd_bus_error_free(&l->error);
+        g_free(l->chain_id);
+        g_free(l->chain_source);
+        g_free(l);
+        return NULL;
+}
+
+static void after_undo(void *userdata) {
+        Launch *l = userdata;
+
+        l->done(NULL, l->failure, &l->error, l->userdata);
+        (void)launch_free(l);
+}
+
+/* Everything of ours is quiet: the task leaves, its shim (if any) is told to go, and whoever asked hears when it has gone. */
+static void undo(Launch *l) {
+        Task *t = l->task;
+
+        l->timer = sd_event_source_disable_unref(l->timer);
+        t->launch = NULL;
+        l->task = NULL;
+        if (!t->link && l->asked)
+                units_stop(l->manager->units, t->scope);
+        task_leave(t, true, after_undo, l);
+}
+
+static void launch_fail(Launch *l, int r, const sd_bus_error *error) {
+        if (l->failed)
+                return;
+        l->failed = true;
+        l->failure = r;
+        if (error && sd_bus_error_is_set(error))
+                (void)sd_bus_error_copy(&l->error, error);
+        else
+                error_set_errno(&l->error, r, "Container \"%s\" cannot be started", l->task->id);
+        launcher_request_cancel(g_steal_pointer(&l->request));
+        if (!l->unit)
+                undo(l);
+}
+
+/** launch_shim_gone() - the shim's end before the task was created */
+void launch_shim_gone(Launch *l) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        l->task->link = link_free(l->task->link);
+        r = error_unavailable(&error, "The supervisor of container \"%s\" died while it was being started.", l->task->id);
+        launch_fail(l, r, &error);
+}
+
+static int on_timeout(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Launch *l = userdata;
+        int r;
+
+        r = error_unavailable(&error, "Container \"%s\" was not ready in time; see the journal of davit-launcher.service and %s.", l->task->id,
+                              l->task->scope);
+        unit_call_cancel(g_steal_pointer(&l->unit));
+        if (l->failed)
+                undo(l);
+        else
+                launch_fail(l, r, &error);
+        return 0;
+}
+
+/* The task exists: announced, then whoever asked is answered, then what can wait. */
+static void succeed(Launch *l) {
+        Task *t = l->task;
+
+        t->launch = NULL;
+        process_bus_added(&t->process);
+        l->done(t, 0, NULL, l->userdata);
+        if (t->process.status == TASK_RUNNING)
+                journal_task_started(t);
+        pool_refill(l->manager->pool);
+        (void)launch_free(l);
+}
+
+static void on_launched(const LinkAnswer *a, void *userdata);
+
+static int send_start(Launch *l) {
+        l->created = false;
+        return link_request(l->task->link, SHIM_START, NULL, NULL, NULL, 0, on_launched, l);
+}
+
+static void note_pid(Task *t, int pid, uint64_t start_time) {
+        t->process.pid = (uint32_t)pid;
+        t->process.start_time = start_time;
+}
+
+static void on_launched(const LinkAnswer *a, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        g_autofree char *what = NULL;
+        Launch *l = userdata;
+        Task *t = l->task;
+        int r;
+
+        if (l->failed)
+                return;
+        if (a->head && a->head->type == SHIM_CREATED) {
+                const struct shim_created *c = a->body;
+                note_pid(t, c->pid, c->start_time);
+                (void)process_set_status(&t->process, TASK_CREATED);
+                if (!l->start) {
+                        succeed(l);
+                        return;
+                }
+                l->created = true;
+                r = l->held ? 0 : send_start(l);
+                if (r < 0)
+                        launch_fail(l, r, NULL);
+                return;
+        }
+        if (a->head && a->head->type == SHIM_STARTED) {
+                const struct shim_started *s = a->body;
+                (void)process_set_started(&t->process, s->pid, s->start_time, now_usec(CLOCK_REALTIME));
+                succeed(l);
+                return;
+        }
+        what = g_strdup_printf("Container \"%s\" cannot be started", t->id);
+        r = task_failure(what, a, &error);
+        launch_fail(l, r, &error);
+}
+
+static void on_scope(int r, const sd_bus_error *error, void *userdata) {
+        Launch *l = userdata;
+        Task *t = l->task;
+
+        l->unit = NULL;
+        if (r >= 0 && t->link && !link_alive(t->link))
+                r = -ECONNRESET;
+        if (r >= 0 && t->link)
+                r = link_request(t->link, SHIM_SCOPE, NULL, t->scope, NULL, 0, NULL, NULL);
+        if (l->failed) {
+                undo(l);
+                return;
+        }
+        if (r < 0)
+                launch_fail(l, r, error);
+}
+
+static void on_properties(int r, const sd_bus_error *error, void *userdata) {
+        Launch *l = userdata;
+
+        l->unit = NULL;
+        l->held = false;
+        if (l->failed) {
+                undo(l);
+                return;
+        }
+        if (r >= 0 && l->created)
+                r = send_start(l);
+        if (r < 0)
+                launch_fail(l, r, error);
+}
+
+static int send_launch(Launch *l) {
+        struct shim_launch body = { .stdio = l->stdio, .start = l->start && !l->held };
+        g_autofree int *fds = g_new(int, l->fds->len + 2);
+        _cleanup_close_ int dir = -1;
+        Task *t = l->task;
+
+        dir = task_dir_open(l->manager, t->ns->name, t->id, true);
+        if (dir < 0)
+                return dir;
+        fds[0] = l->plan.memfd;
+        fds[1] = dir;
+        memcpy(fds + 2, l->fds->data, sizeof(int) * l->fds->len);
+        return link_request(t->link, SHIM_LAUNCH, &body, NULL, fds, l->fds->len + 2, on_launched, l);
+}
+
+static int ask_scope(Launch *l, uint32_t pid) {
+        g_autofree char *description = g_strdup_printf("Davit container %s/%s", l->task->ns->name, l->task->id);
+        char slice[NAME_UNIT_MAX];
+        ScopeRequest q = {
+                .name = l->task->scope,
+                .slice = slice,
+                .description = description,
+                .pid = pid,
+                .timeout_stop_usec = l->task->container->stop_timeout_usec,
+                .properties = l->plan.unit_properties,
+        };
+        int r;
+
+        r = name_slice(l->task->ns->name, slice);
+        if (r < 0)
+                return r;
+        l->asked = true;
+        return units_start_scope(l->manager->units, &q, on_scope, l, &l->unit);
+}
+
+/* What is slow and need not be first happens while systemd works. */
+static int write_files(Launch *l) {
+        Task *t = l->task;
+        Container *c = t->container;
+        int r;
+
+        r = task_files_write(t);
+        if (r >= 0 && c->spec)
+                r = container_save(c);
+        if (r >= 0 && !c->visible)
+                container_bus_added(c);
+        if (r >= 0 && t->auto_remove == AUTO_REMOVE_NO)
+                r = task_record_save(t);
+        return r;
+}
+
+static int use_warm_shim(Launch *l, WarmShim *s) {
+        Task *t = l->task;
+        uint32_t pid = (uint32_t)s->pid;
+        int r;
+
+        r = link_new(l->manager, &s->socket, &s->pidfd, &task_link_handlers, t, &t->link);
+        if (r >= 0)
+                r = ask_scope(l, pid);
+        if (r >= 0)
+                r = send_launch(l);
+        if (r >= 0)
+                r = write_files(l);
+        return r;
+}
+
+static void on_shim(WarmShim *s, int error, void *userdata) {
+        Launch *l = userdata;
+        int r = error;
+
+        l->request = NULL;
+        if (s)
+                r = use_warm_shim(l, s);
+        if (r < 0)
+                launch_fail(l, r, NULL);
+}
+
+static bool same_properties(GPtrArray *a, GPtrArray *b) {
+        if (!a || !b || a->len != b->len)
+                return (!a || !a->len) && (!b || !b->len);
+        for (guint i = 0; i < a->len; i++) {
+                PlanUnitProperty *p = g_ptr_array_index(a, i), *q = g_ptr_array_index(b, i);
+                if (!streq(p->name, q->name) || !g_variant_equal(p->value, q->value))
+                        return false;
+        }
+        return true;
+}
+
+static int use_parked(Launch *l, Parked *k) {
+        Task *t = l->task;
+        int r = 0;
+
+        l->asked = true;
+        t->link = g_steal_pointer(&k->link);
+        link_set_handlers(t->link, &task_link_handlers, t);
+        if (!same_properties(l->plan.unit_properties, k->properties)) {
+                l->held = true;
+                r = units_set_properties(l->manager->units, t->scope, l->plan.unit_properties, on_properties, l, &l->unit);
+        }
+        parked_free(k);
+        if (r >= 0)
+                r = send_launch(l);
+        if (r >= 0)
+                r = write_files(l);
+        return r;
+}
+
+static int take_shim(Launch *l) {
+        WarmShim shim = WARM_SHIM_NULL;
+        Task *t = l->task;
+        Parked *k;
+        int r;
+
+        k = pool_take(l->manager->pool, t->ns->name, t->id);
+        if (k)
+                return use_parked(l, k);
+        r = launcher_take(l->manager->launcher, &shim, on_shim, l, &l->request);
+        if (r <= 0)
+                return r;
+        return use_warm_shim(l, &shim);
+}
+
+static void on_chain(int error, const char *message, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
+        Launch *l = userdata;
+        int r;
+
+        l->request = NULL;
+        if (error >= 0) {
+                launch_next(l);
+                return;
+        }
+        r = error_precondition(&e, "The layers of container \"%s\" cannot be mounted: %s.", l->task->id, message && *message ? message : g_strerror(-error));
+        launch_fail(l, r, &e);
+}
+
+static void on_earlier_gone(void *userdata) {
+        launch_next(userdata);
+}
+
+static void launch_next(Launch *l) {
+        Launcher *launcher = l->manager->launcher;
+        Task *t = l->task;
+        int r;
+
+        if (teardown_wait(l->manager, t->ns->name, t->id, on_earlier_gone, l))
+                return;
+        if (l->chain_id && !launcher_has_chain(launcher, l->chain_id))
+                r = launcher_chain(launcher, l->chain_id, l->chain_source, on_chain, l, &l->request);
+        else
+                r = take_shim(l);
+        if (r < 0)
+                launch_fail(l, r, NULL);
+}
+
+static int prepare(Launch *l, Container *c, JsonNode *spec, Options *o, sd_bus_error *error) {
+        unsigned n_listen = o->listen_fds ? o->listen_fds->len : 0;
+        RootfsPlan rootfs = {};
+        int r;
+
+        r = rootfs_build(c, spec, n_listen, &l->plan, error);
+        if (r < 0)
+                return r;
+        r = stdio_prepare(o, l->plan.terminal, &l->stdio, l->fds, error);
+        if (r < 0)
+                return r;
+        r = rootfs_plan(c, &rootfs, error);
+        if (r < 0)
+                return r;
+        l->chain_id = g_steal_pointer(&rootfs.chain_id);
+        l->chain_source = g_steal_pointer(&rootfs.source);
+        rootfs_plan_done(&rootfs);
+        return 0;
+}
+
+static int effective_spec(Container *c, const Options *o, JsonNode **ret, sd_bus_error *error) {
+        SpecOptions console = { .console_width = o->console_width, .console_height = o->console_height };
+        g_autoptr(JsonNode) spec = NULL;
+        g_autoptr(GError) g = NULL;
+        JsonNode *copy;
+        int r;
+
+        r = container_load_spec(c, &spec, error);
+        if (r < 0)
+                return r;
+        if (!o->console_width || !o->console_height) {
+                *ret = g_steal_pointer(&spec);
+                return 0;
+        }
+        copy = json_node_copy(spec);
+        if (!spec_apply_options(copy, &console, &g)) {
+                json_node_unref(copy);
+                return error_set_gerror(error, g);
+        }
+        *ret = copy;
+        return 0;
+}
+
+static Launch *launch_new(Container *c, bool start, task_done_t done, void *userdata) {
+        Launch *l = g_new0(Launch, 1);
+
+        l->manager = c->ns->manager;
+        l->start = start;
+        l->plan = (PlanResult) PLAN_RESULT_NULL;
+        l->fds = g_array_new(FALSE, FALSE, sizeof(int));
+        l->done = done;
+        l->userdata = userdata;
+        return l;
+}
+
+/**
+ * task_launch() - begins to create the task of a container
+ *
+ * An error that is clear before anything has begun is returned and done not called; every other end is told by done,
+ * on failure with a NULL task once everything is undone.
+ */
+int task_launch(Container *c, Options *o, bool start, task_done_t done, void *userdata, sd_bus_error *error) {
+        g_autoptr(JsonNode) spec = NULL;
+        char scope[NAME_UNIT_MAX];
+        Launch *l;
+        Task *t;
+        int r;
+
+        if (c->task)
+                return error_exists(error, "Container \"%s\" has a task already; delete it first.", c->id);
+        keep_warm_touch(c->ns->manager->keep_warm);
+        r = effective_spec(c, o, &spec, error);
+        if (r >= 0)
+                r = name_scope(c->ns->name, c->id, scope);
+        if (r < 0)
+                return error_set_errno(error, r, "Container \"%s\" cannot be started", c->id);
+        l = launch_new(c, start, done, userdata);
+        r = prepare(l, c, spec, o, error);
+        if (r < 0) {
+                (void)launch_free(l);
+                return r;
+        }
+        (void)task_new(c, scope, &t);
+        t->spec = g_steal_pointer(&spec);
+        t->process.terminal = l->plan.terminal;
+        if (o->auto_remove >= 0 && c->auto_remove != AUTO_REMOVE_CONTAINER)
+                t->auto_remove = o->auto_remove;
+        l->task = t;
+        t->launch = l;
+        if (l->stdio.out == SHIM_STDIO_JOURNAL || l->stdio.err == SHIM_STDIO_JOURNAL)
+                (void)task_log_fields_write(t);
+        (void)sd_event_add_time_relative(l->manager->event, &l->timer, CLOCK_MONOTONIC, l->manager->config.start_timeout_usec, 0, on_timeout, l);
+        launch_next(l);
+        return 0;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Tasks: a container that has been started, its shim's link and what becomes of it.
+ *
+ * The shim is the truth about processes; this object repeats what it says. The end of the first process is told to
+ * those who wait before anything is torn down; a shim that dies without having told is an end of kind "lost", and its scope
+ * is stopped. Owned by the table of its namespace; task_forget() is the only way out.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/bus.h"
+#include "daemon/error.h"
+#include "daemon/exec.h"
+#include "daemon/journal.h"
+#include "daemon/task.h"
+#include "daemon/teardown.h"
+#include "daemon/units.h"
+#include "shared/exit-record.h"
+#include "shared/log.h"
+
+#define STATUS_LOST 255U
+
+static void exec_free_value(void *p) {
+        (void)exec_free(p);
+}
+
+/** task_new() - a task in creation: in the tables, not yet on the bus */
+int task_new(Container *c, const char *scope, Task **ret) {
+        Task *t = g_new0(Task, 1);
+
+        t->ns = c->ns;
+        t->container = c;
+        t->id = g_strdup(c->id);
+        t->scope = g_strdup(scope);
+        t->auto_remove = c->auto_remove;
+        t->execs = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, exec_free_value);
+        process_init(&t->process, t, "", bus_object_path(c->ns->name, "task", c->id));
+        t->process.command = g_strdupv(c->command);
+        g_hash_table_insert(c->ns->tasks, t->id, t);
+        c->ns->manager->n_tasks++;
+        c->task = t;
+        *ret = t;
+        return 0;
+}
+
+/** task_free() - frees the object alone */
+Task *task_free(Task *t) {
+        if (!t)
+                return NULL;
+        (void)launch_free(t->launch);
+        (void)link_free(t->link);
+        g_hash_table_unref(t->execs);
+        process_done(&t->process);
+        if (t->spec)
+                json_node_unref(t->spec);
+        g_free(t->id);
+        g_free(t->scope);
+        g_free(t);
+        return NULL;
+}
+
+static void task_unlink(Task *t) {
+        if (g_hash_table_lookup(t->ns->tasks, t->id) == t) {
+                g_hash_table_remove(t->ns->tasks, t->id);
+                t->ns->manager->n_tasks--;
+        }
+        if (t->container && t->container->task == t)
+                t->container->task = NULL;
+        t->container = NULL;
+}
+
+static void destroy(void *t) {
+        (void)task_free(t);
+}
+
+/** task_leave() - off the bus and out of the tables; done is called when shim and directory have gone too. Frees the task. */
+void task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userdata) {
+        Exec *e;
+        GHashTableIter iter;
+
+        g_hash_table_iter_init(&iter, t->execs);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&e))
+                process_bus_removed(&e->process);
+        process_bus_removed(&t->process);
+        if (t->container && t->auto_remove == AUTO_REMOVE_NO)
+                (void)task_record_remove(t);
+        if (t->journal)
+                task_log_fields_remove(t);
+        task_unlink(t);
+        teardown_start(t, discard, done, userdata);
+        manager_bury(t->ns->manager, t, destroy);
+}
+
+/** task_forget() - task_leave() that nobody waits for */
+void task_forget(Task *t) {
+        task_leave(t, false, NULL, NULL);
+}
+
+/* An exec that has not been told to have ended when its shim has gone never will be. */
+static void lose_execs(Task *t) {
+        g_autoptr(GList) execs = g_hash_table_get_values(t->execs);
+
+        for (GList *l = execs; l; l = l->next) {
+                Exec *e = l->data;
+                if (!process_ended(&e->process) && e->process.status != TASK_CREATED)
+                        exec_exited(e, STATUS_LOST, EXIT_KIND_LOST, now_usec(CLOCK_REALTIME));
+        }
+}
+
+static bool execs_running(Task *t) {
+        GHashTableIter iter;
+        Exec *e;
+
+        g_hash_table_iter_init(&iter, t->execs);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&e))
+                if (!process_ended(&e->process) && e->process.status != TASK_CREATED)
+                        return true;
+        return false;
+}
+
+static void auto_remove(Task *t) {
+        Container *c = t->container;
+        bool whole = t->auto_remove == AUTO_REMOVE_CONTAINER;
+
+        task_forget(t);
+        if (whole && c)
+                container_forget(c);
+}
+
+/*
+ * The end of the first process. A kept task's record is durable before anybody hears of it; one that goes by itself is
+ * out of the tables before the handler ends, so whoever reads the pipe and comes back at once finds the name free.
+ */
+static void finish(Task *t, uint32_t status, uint32_t kind, uint64_t exited_at) {
+        Process *p = &t->process;
+
+        if (process_ended(p))
+                return;
+        process_set_exited(p, status, kind, exited_at);
+        if (t->auto_remove == AUTO_REMOVE_NO)
+                (void)task_record_save(t);
+        process_tell(p);
+        journal_task_exited(t);
+        if (t->auto_remove != AUTO_REMOVE_NO && !t->deleting && !execs_running(t))
+                auto_remove(t);
+}
+
+/** task_exited() - the shim has told the end of the first process or of an exec */
+void task_exited(Task *t, const struct shim_exited *e) {
+        g_autofree char *exec_id = g_strndup(e->exec_id, sizeof(e->exec_id));
+        Exec *exec;
+
+        if (!*exec_id) {
+                finish(t, e->status, e->kind, e->exited_at);
+                return;
+        }
+        exec = g_hash_table_lookup(t->execs, exec_id);
+        if (exec)
+                exec_exited(exec, e->status, e->kind, e->exited_at);
+        if (process_ended(&t->process) && t->auto_remove != AUTO_REMOVE_NO && t->container && !t->deleting && !execs_running(t))
+                auto_remove(t);
+}
+
+/* The shim writes its record before it tells anyone, so one that died in between has still said how it ended. */
+static bool read_exit(Task *t, struct exit_record *ret) {
+        _cleanup_close_ int fd = -1;
+
+        fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
+        return fd >= 0 && exit_record_read(fd, EXIT_RECORD_NAME, ret) >= 0;
+}
+
+/** task_lost() - there is no shim any more: the end is what its record says, or unknown */
+void task_lost(Task *t) {
+        struct exit_record record;
+        bool ended = process_ended(&t->process);
+
+        t->link = link_free(t->link);
+        if (!ended && read_exit(t, &record))
+                finish(t, record.status, record.kind, record.exited_at);
+        else if (!ended) {
+                log_warning("The shim of task %s/%s has gone without a word; stopping %s", t->ns->name, t->id, t->scope);
+                units_stop(t->ns->manager->units, t->scope);
+                finish(t, STATUS_LOST, EXIT_KIND_LOST, now_usec(CLOCK_REALTIME));
+        }
+}
+
+static void on_event(const LinkAnswer *event, void *userdata) {
+        Task *t = userdata;
+
+        switch (event->head->type) {
+        case SHIM_EXITED:
+                task_exited(t, event->body);
+                break;
+        case SHIM_STATE:
+                task_state(t, event->body);
+                break;
+        default:
+                log_debug("Task %s/%s: message %u is not expected now", t->ns->name, t->id, event->head->type);
+        }
+}
+
+static void on_gone(void *userdata) {
+        Task *t = userdata;
+
+        if (t->launch) {
+                launch_shim_gone(t->launch);
+                return;
+        }
+        lose_execs(t);
+        if (process_ended(&t->process)) {
+                t->link = link_free(t->link);
+                if (t->auto_remove != AUTO_REMOVE_NO && t->container && !t->deleting)
+                        auto_remove(t);
+                return;
+        }
+        task_lost(t);
+}
+
+const LinkHandlers task_link_handlers = { on_event, on_gone };

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A task: the running thing, its shim and scope. */
+
+#include "daemon/container.h"
+#include "daemon/link.h"
+#include "daemon/process.h"
+#include "plan/build.h"
+#include "shared/name.h"
+#include "shared/process.h"
+
+typedef struct Exec Exec;
+typedef struct Launch Launch;
+
+struct Task {
+        Process process; /* the first one */
+        Namespace *ns;
+        Container *container;
+        char *id;
+        char *scope;
+        AutoRemove auto_remove;
+        Link *link;       /* NULL: the shim has gone */
+        Launch *launch;   /* NULL: the task has been created */
+        GHashTable *execs; /* exec id -> Exec, owned */
+        JsonNode *spec;   /* cached; otherwise in the task directory */
+        bool journal;     /* extra fields for its streams have been written */
+        bool deleting;
+};
+
+/* r: 0 or a negative errno; on failure the task object is about to go */
+typedef void (*task_done_t)(Task *t, int r, const sd_bus_error *error, void *userdata);
+
+/* life */
+int task_new(Container *c, const char *scope, Task **ret);
+Task *task_free(Task *t);
+void task_forget(Task *t);  /* off the bus and out of the tables; what is left of its shim goes in the background; frees it */
+void task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userdata);
+extern const LinkHandlers task_link_handlers;
+
+/* creation, task-launch.c. done is called once, perhaps before this returns. start: execute the program at once. */
+int task_launch(Container *c, Options *options, bool start, task_done_t done, void *userdata, sd_bus_error *error);
+Launch *launch_free(Launch *l);
+void launch_shim_gone(Launch *l);
+
+/* events */
+void task_exited(Task *t, const struct shim_exited *e);
+void task_lost(Task *t);
+void task_state(Task *t, const struct shim_state *s); /* recovery.c */
+
+/* requests, task-control.c. done is called once, never after task_cancel(). */
+int task_start(Task *t, task_done_t done, void *userdata, sd_bus_error *error);
+int task_kill(Task *t, const char *exec_id, int sig, bool all, task_done_t done, void *userdata, sd_bus_error *error);
+int task_stop(Task *t, const char *sig, uint64_t timeout_usec, bool force, task_done_t done, void *userdata, sd_bus_error *error);
+int task_pause(Task *t, bool pause, task_done_t done, void *userdata, sd_bus_error *error);
+int task_resize(Task *t, const char *exec_id, uint16_t columns, uint16_t rows, task_done_t done, void *userdata, sd_bus_error *error);
+typedef void (*task_deleted_t)(int r, const struct shim_exited *e, const sd_bus_error *error, void *userdata);
+int task_delete(Task *t, bool force, task_deleted_t done, void *userdata, sd_bus_error *error);
+typedef void (*task_fd_t)(Task *t, int r, int fd, const sd_bus_error *error, void *userdata); /* takes fd */
+int task_fd_request(Task *t, uint16_t type, const char *exec_id, task_fd_t done, void *userdata, sd_bus_error *error);
+int task_failure(const char *what, const LinkAnswer *a, sd_bus_error *error);
+
+/* files, task-files.c */
+int task_dir_open(Manager *m, const char *ns, const char *id, bool create); /* /run/davit/task/<ns>/<id> */
+int task_files_write(Task *t);
+int task_files_write_exec(Exec *e);
+void task_files_remove_exec(Exec *e);
+int task_load_spec(Task *t, JsonNode **ret, sd_bus_error *error);
+int task_log_fields_write(Task *t);
+void task_log_fields_remove(Task *t);
+int task_record_save(Task *t); /* of a kept container: what must last */
+int task_record_remove(Task *t);
+
+/* bus face, task-bus.c */
+int task_bus_register(Manager *m);
+int task_bus_find(Manager *m, const char *ns, const char *id, Task **ret, sd_bus_error *error);
