@@ -154,7 +154,7 @@ gboolean build_devices_policy(Build *b, JsonObject *resources, GError **error) {
         g_autoptr(GArray) list = g_array_new(FALSE, TRUE, sizeof(DeviceRule));
         JsonArray *array = NULL;
         gboolean open = FALSE;
-        const char *field;
+        gboolean asked;
 
         if (!field_array(resources, "linux.resources.", "devices", &array, error))
                 return FALSE;
@@ -168,8 +168,8 @@ gboolean build_devices_policy(Build *b, JsonObject *resources, GError **error) {
         }
         if (open)
                 return TRUE;
-        field = array && json_array_get_length(array) > 0 ? DEVICES : "";
-        build_property(b, "DevicePolicy", g_variant_new_string("closed"), "devices", field);
-        build_property(b, "DeviceAllow", allow_list(list), "devices", field);
+        asked = array && json_array_get_length(array) > 0; /* what nobody asked for needs no controller */
+        build_property(b, "DevicePolicy", g_variant_new_string("closed"), asked ? "devices" : "", asked ? DEVICES : "");
+        build_property(b, "DeviceAllow", allow_list(list), asked ? "devices" : "", asked ? DEVICES : "");
         return TRUE;
 }

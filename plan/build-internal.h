@@ -32,7 +32,8 @@ gboolean build_resources(Build *b, GError **error);
 gboolean build_seccomp(Build *b, GError **error);
 
 /* pieces */
-gboolean build_capabilities(Build *b, guint64 *ret_bounding, GError **error);
+gboolean build_bounding(Build *b, guint64 *ret, GError **error);
+gboolean build_capabilities(Build *b, GError **error);
 gboolean build_rlimits(Build *b, GError **error);
 gboolean build_id_maps(Build *b, JsonObject *object, const char *path, const char *name, struct plan_list *ret,
                        GError **error);

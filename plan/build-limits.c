@@ -31,16 +31,20 @@ static gboolean build_set(JsonObject *object, const char *name, guint64 *ret, GE
         return TRUE;
 }
 
-/**
- * build_capabilities() - The five sets; @ret_bounding is what a profile of capabilities goes by.
- *
- * Sets the kernel would refuse (capabilities(7)) are refused here, by name.
- */
-gboolean build_capabilities(Build *b, guint64 *ret_bounding, GError **error) {
+/** build_bounding() - The bounding set alone: what a seccomp profile of capabilities goes by. */
+gboolean build_bounding(Build *b, guint64 *ret, GError **error) {
+        JsonObject *object = NULL;
+
+        *ret = 0;
+        return field_object(b->process, "process.", "capabilities", &object, error) &&
+               build_set(object, "bounding", ret, error);
+}
+
+/** build_capabilities() - The five sets; what the kernel would refuse (capabilities(7)) is refused here, by name. */
+gboolean build_capabilities(Build *b, GError **error) {
         struct plan_process *p = &b->plan.process;
         JsonObject *object = NULL;
 
-        *ret_bounding = 0;
         if (!field_object(b->process, "process.", "capabilities", &object, error))
                 return FALSE;
         if (!object)
@@ -58,7 +62,6 @@ gboolean build_capabilities(Build *b, guint64 *ret_bounding, GError **error) {
                 return plan_fail(error, PLAN_ERROR_INVALID,
                                  "process.capabilities.ambient: has more than \"permitted\" and \"inheritable\"");
         b->plan.flags |= PLAN_CAPABILITIES;
-        *ret_bounding = p->cap_bounding;
         return TRUE;
 }
 

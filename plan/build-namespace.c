@@ -163,6 +163,10 @@ gboolean build_namespaces(Build *b, GError **error) {
         if (b->plan.clone_flags & CLONE_NEWNET)
                 b->plan.flags |= PLAN_LOOPBACK_UP;
         b->plan.namespaces = writer_array(&b->writer, join->data, join->len, sizeof(struct plan_namespace));
-        return build_user_namespace(b, error) && build_name(b, "hostname", &b->plan.hostname, error) &&
-               build_name(b, "domainname", &b->plan.domainname, error);
+        if (!build_user_namespace(b, error) || !build_name(b, "hostname", &b->plan.hostname, error) ||
+            !build_name(b, "domainname", &b->plan.domainname, error))
+                return FALSE;
+        if (b->plan.hostname == 0 && (b->plan.clone_flags & CLONE_NEWUTS)) /* not the host's */
+                b->plan.hostname = b->plan.id;
+        return TRUE;
 }

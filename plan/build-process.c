@@ -175,13 +175,34 @@ static gboolean build_switches(Build *b, GError **error) {
         return TRUE;
 }
 
+static gboolean is_root_name(const char *user) {
+        gsize n = strcspn(user, ":");
+
+        return (n == 1 && *user == '0') || (n == 4 && strncmp(user, "root", 4) == 0);
+}
+
+/*
+ * A user by name, or by number in the image's form, is what people write who think of a process
+ * without privileges: it begins as execve(2) would leave it, with the ambient set alone. (A root of
+ * another name gets everything back at execve.) Numbers in uid and gid are taken as they are.
+ */
+static void drop_for_user(Build *b) {
+        struct plan_process *p = &b->plan.process;
+
+        if (p->user == 0 || is_root_name((const char *)b->writer.bytes->data + p->user))
+                return;
+        p->cap_permitted = p->cap_ambient;
+        p->cap_effective = p->cap_ambient;
+}
+
 /** build_process() - Section "Process", "POSIX process", "Linux Process", "User". */
 gboolean build_process(Build *b, GError **error) {
-        guint64 bounding;
-
         if (!b->process)
                 return plan_fail(error, PLAN_ERROR_INVALID, "process: is missing");
-        return build_args(b, error) && build_env(b, error) && build_cwd(b, error) && build_user(b, error) &&
-               build_terminal(b, error) && build_labels(b, error) && build_switches(b, error) &&
-               build_capabilities(b, &bounding, error) && build_rlimits(b, error);
+        if (!build_args(b, error) || !build_env(b, error) || !build_cwd(b, error) || !build_user(b, error) ||
+            !build_terminal(b, error) || !build_labels(b, error) || !build_switches(b, error) ||
+            !build_capabilities(b, error) || !build_rlimits(b, error))
+                return FALSE;
+        drop_for_user(b);
+        return TRUE;
 }

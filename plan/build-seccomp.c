@@ -100,7 +100,7 @@ static gboolean build_default(Build *b, GError **error) {
         char key[48];
         guint64 bounding;
 
-        if (!build_capabilities(b, &bounding, error))
+        if (!build_bounding(b, &bounding, error))
                 return FALSE;
         g_snprintf(key, sizeof(key), "%d-default-%" G_GINT64_MODIFIER "x", COMPILER_VERSION, bounding);
         program = seccomp_cache_get(key, b->context->cache_dir);

@@ -204,7 +204,7 @@ static void emit_high(GArray *out, const SeccompCondition *c) {
         switch (c->op) {
         case SECCOMP_CMP_MASKED_EQ:
                 emit(out, BPF_ALU | BPF_AND | BPF_K, 0, 0, value);
-                emit(out, BPF_JMP | BPF_JEQ | BPF_K, NEXT, FAIL, (guint32)(c->value_two >> 32));
+                emit(out, BPF_JMP | BPF_JEQ | BPF_K, NEXT, FAIL, (guint32)((c->value_two & c->value) >> 32));
                 break;
         case SECCOMP_CMP_EQ:
                 emit(out, BPF_JMP | BPF_JEQ | BPF_K, NEXT, FAIL, value);
@@ -244,7 +244,7 @@ static void emit_rule(GArray *out, const SeccompRule *rule, gboolean wide) {
                         emit_high(out, c);
                 }
                 emit_load_half(out, c->index, FALSE);
-                emit_compare(out, c->op, (guint32)(masked ? c->value_two : c->value), (guint32)c->value);
+                emit_compare(out, c->op, (guint32)(masked ? c->value_two & c->value : c->value), (guint32)c->value);
         }
         starts[rule->n] = out->len;
         for (guint i = 0; i < rule->n; i++)

@@ -22,7 +22,7 @@ typedef enum SeccompCompare {
         SECCOMP_CMP_EQ,
         SECCOMP_CMP_GE,
         SECCOMP_CMP_GT,
-        SECCOMP_CMP_MASKED_EQ, /* (argument & value) == value_two */
+        SECCOMP_CMP_MASKED_EQ, /* (argument & value) == (value_two & value) */
 } SeccompCompare;
 
 typedef struct SeccompCondition {
