@@ -389,7 +389,7 @@ static const char *const example_patch =
 
 static void build_example(const char *directory, const char *name) {
         g_autofree char *path = g_build_filename(directory, name, NULL), *text = NULL;
-        g_autoptr(JsonNode) document = NULL, patch = json(example_patch), spec = NULL;
+        g_autoptr(JsonNode) document = NULL, patch = json(example_patch), spec = NULL, with_process = NULL;
         g_auto(PlanResult) raw = PLAN_RESULT_NULL, result = PLAN_RESULT_NULL;
         g_autoptr(GError) error = NULL;
         PlanContext context = test_context;
@@ -404,14 +404,19 @@ static void build_example(const char *directory, const char *name) {
                 g_clear_error(&error);
         }
         spec = spec_merge_patch(document, patch);
-        if (!json_object_has_member(json_object_get_object_member(json_node_get_object(spec), "linux"), "namespaces")) {
-                g_autoptr(JsonNode) mount = json("{'linux':{'namespaces':[{'type':'mount'}]}}"),
-                                    with = spec_merge_patch(spec, mount);
-
+        json_node_unref(patch);
+        patch = json(json_object_has_member(json_node_get_object(spec), "process")
+                             ? "{}"
+                             : "{'process':{'args':['x'],'cwd':'/'}}");
+        with_process = spec_merge_patch(spec, patch);
+        if (!strstr(text, "\"namespaces\"")) {
+                json_node_unref(patch);
                 json_node_unref(spec);
-                spec = g_steal_pointer(&with);
+                patch = json("{'linux':{'namespaces':[{'type':'mount'}]}}");
+                spec = g_steal_pointer(&with_process);
+                with_process = spec_merge_patch(spec, patch);
         }
-        if (!plan_build(spec, &context, &result, &error))
+        if (!plan_build(with_process, &context, &result, &error))
                 g_error("%s: %s", name, error->message);
 }
 
