@@ -96,10 +96,10 @@ static char *status_text(const Container *c, uint64_t now) {
                 return text_printf(_("%s (%u) %s"), c->kind, c->exit_status, when);
         }
         if (!c->has_task || c->started_at == 0)
-                return strdup(_(c->status));
+                return strdup(c->status);
         when = text_span(now > c->started_at ? now - c->started_at : 0);
         return streq(c->status, "running") ? text_printf(_("up %s"), when)
-                                           : text_printf(_("up %s (%s)"), when, _(c->status));
+                                           : text_printf(_("up %s (%s)"), when, c->status);
 }
 
 static TableColour status_colour(const Container *c) {
