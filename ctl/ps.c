@@ -135,7 +135,7 @@ static bool add_row(const Ps *ps, Table *table, const Container *c, uint64_t now
         cells[n++] = command_text(ps, c);
         cells[n++] = text_age(c->created, now);
         cells[n++] = status_text(c, now);
-        cells[n++] = c->pid > 0 ? text_printf("%u", c->pid) : strdup("-");
+        cells[n++] = c->pid > 0 && !streq(c->status, "stopped") ? text_printf("%u", c->pid) : strdup("-");
         return table_row(table, status_colour(c), cells);
 }
 
