@@ -54,7 +54,6 @@ static int child_close(struct setup *su) {
                 return -ENOMEM;
         keep[n++] = su->sock;
         keep[n++] = su->root_fd;
-        keep[n++] = su->null_fd;
         keep[n++] = su->init_pidfd;
         for (size_t i = 0; i < 3; i++)
                 keep[n++] = su->stdio.fds[i];

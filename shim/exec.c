@@ -53,9 +53,6 @@ static int exec_open(struct shim *s, struct setup *su, struct fault *fault) {
         su->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (su->root_fd < 0)
                 return fault_set(fault, SHIM_STEP_ROOTFS, errno, "the container's root");
-        su->null_fd = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        if (su->null_fd < 0)
-                return fault_set(fault, SHIM_STEP_DEVICE, errno, "/dev/null of the host");
         su->init_pidfd = s->init.pidfd;
         su->join_flags = s->namespace_flags;
         return 0;
@@ -109,7 +106,6 @@ static int exec_begin(struct shim *s, struct packet *packet, const struct shim_e
                 r = exec_clone(s, p, &su, fault);
         stdio_done(&su.stdio);
         safe_close(su.root_fd);
-        safe_close(su.null_fd);
         (void)munmap((void *)su.plan, su.plan->size);
         return r;
 }
@@ -172,7 +168,9 @@ static int exec_run(struct setup *s) {
                 return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "die with the shim");
         if (setsid() < 0)
                 return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "session");
-        r = user_resolve(s);
+        r = stdio_open_null(s);
+        if (r >= 0)
+                r = user_resolve(s);
         if (r >= 0)
                 r = labels_set(s);
         if (r >= 0 && !s->stdio.terminal)

@@ -89,6 +89,8 @@ static int init_build(struct setup *s, bool scoped, int *cgroup_targets) {
 
         r = rootfs_attach(s);
         if (r >= 0)
+                r = stdio_open_null(s);
+        if (r >= 0)
                 r = mounts_make(s, scoped, cgroup_targets);
         if (r >= 0)
                 r = devices_make(s);

@@ -14,8 +14,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -41,6 +39,7 @@ void shim_failed(struct shim *s, struct process *p, const struct fault *fault) {
                 (void)waitid(P_PIDFD, (id_t)p->pidfd, &(siginfo_t){ .si_pid = 0 }, WEXITED);
         }
         memcpy(failed.exec_id, p->exec_id, sizeof(failed.exec_id));
+        process_done(p);
         p->state = PROCESS_ENDED;
         if (p == &s->init)
                 shim_cleanup(s);
@@ -68,18 +67,6 @@ static int launch_check(const struct plan *plan, struct fault *fault) {
                         return fault_set(fault, SHIM_STEP_PLAN, EOPNOTSUPP, "linux.namespaces: a %s namespace cannot be joined by path",
                                          namespace_name(n[i].clone_flag));
         return 0;
-}
-
-/* The host's null device, which masks files and serves where the container has none. */
-static int launch_null(struct fault *fault) {
-        _cleanup_close_ int fd = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        struct stat st;
-
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return fault_set(fault, SHIM_STEP_DEVICE, errno, "/dev/null of the host");
-        if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
-                return fault_set(fault, SHIM_STEP_DEVICE, ENODEV, "/dev/null of the host");
-        return take_fd(&fd);
 }
 
 static int launch_open_sources(struct setup *su, struct fault *fault) {
@@ -129,9 +116,6 @@ static int launch_prepare(struct shim *s, struct setup *su, struct fault *fault)
         r = launch_check(plan, fault);
         if (r < 0)
                 return r;
-        su->null_fd = launch_null(fault);
-        if (su->null_fd < 0)
-                return su->null_fd;
         su->root_fd = rootfs_open(plan, fault);
         if (su->root_fd < 0)
                 return su->root_fd;
@@ -145,7 +129,6 @@ static void launch_done(struct setup *su) {
                 safe_close(su->namespace_fds[i]);
         free(su->mount_fds);
         free(su->namespace_fds);
-        safe_close(su->null_fd);
         safe_close(su->root_fd);
         stdio_done(&su->stdio);
 }

@@ -86,6 +86,7 @@ int labels_set(struct setup *s);
 int terminal_open(struct setup *s, bool console);
 int rootfs_finish(struct setup *s);
 int rootfs_pivot(struct setup *s);
+int stdio_open_null(struct setup *s);
 int stdio_prepare(struct setup *s);
 int stdio_apply(struct setup *s);
 int rlimits_set(struct setup *s);

@@ -112,6 +112,21 @@ void stdio_done(struct stdio *io) {
         io->n_listen = 0;
 }
 
+/** stdio_open_null() - open and verify the host's null device, which masks files and serves where the container has none
+ *
+ * In the child: a mask is a clone of a mount of its own namespace.
+ */
+int stdio_open_null(struct setup *s) {
+        struct stat st;
+
+        s->null_fd = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (s->null_fd < 0 || fstat(s->null_fd, &st) < 0)
+                return fault_set(s->fault, SHIM_STEP_DEVICE, errno, "/dev/null of the host");
+        if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+                return fault_set(s->fault, SHIM_STEP_DEVICE, ENODEV, "/dev/null of the host");
+        return 0;
+}
+
 /* The container's own null device where it is one, so that no descriptor of the host's /dev gets in; else the host's. */
 static int null_open(struct setup *s) {
         _cleanup_close_ int fd = -1;
