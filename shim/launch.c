@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -203,14 +204,19 @@ static int launch_oom_score(struct shim *s, struct fault *fault) {
 static int launch_listen(struct shim *s, struct fault *fault) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         _cleanup_close_ int fd = -1;
+        mode_t mask;
+        int r;
 
         fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
                 return fault_set(fault, SHIM_STEP_PLAN, errno, "socket of the task");
         (void)snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/shim", s->task_dir);
         (void)unlinkat(s->task_dir, "shim", 0);
-        if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 4) < 0)
-                return fault_set(fault, SHIM_STEP_PLAN, errno, "socket of the task");
+        mask = umask(0177);
+        r = bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 4) < 0 ? -errno : 0;
+        (void)umask(mask);
+        if (r < 0)
+                return fault_set(fault, SHIM_STEP_PLAN, r, "socket of the task");
         s->listener = take_fd(&fd);
         return 0;
 }
