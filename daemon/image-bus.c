@@ -16,9 +16,9 @@
 #include "daemon/bus.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
-#include "daemon/image-name.h"
 #include "daemon/image-store.h"
 #include "daemon/job-bus.h"
+#include "shared/image-name.h"
 #include "shared/log.h"
 #include "shared/macros.h"
 #include "shared/name.h"
@@ -224,9 +224,9 @@ static bool name_wanted(const char *name, char **wanted) {
                 return true;
 
         for (char **w = wanted; *w; w++) {
-                g_autofree char *whole = image_name_normalise(*w);
+                _cleanup_free_ char *whole = NULL;
 
-                if (streq(name, whole ?: *w))
+                if (image_name_normalise(*w, &whole) >= 0 && streq(name, whole))
                         return true;
         }
         return false;
@@ -368,19 +368,20 @@ static int check_options(const ImportArgs *args, ImportOptions *options, sd_bus_
 
 static int import_call(Manager *m, const char *ns, const char *name, int fd, const ImportArgs *args, Job **ret,
                        sd_bus_error *error) {
-        g_autofree char *whole = *name ? image_name_normalise(name) : NULL;
-        ImportOptions options = { .name = whole };
+        _cleanup_free_ char *whole = NULL;
+        ImportOptions options = { 0 };
         int r;
 
         if (!*ns)
                 ns = DAVIT_DEFAULT_NAMESPACE;
         if (!name_namespace_valid(ns))
                 return error_invalid(error, "\"%s\" is not a valid namespace name.", ns);
-        if (*name && !whole)
+        if (*name && image_name_normalise(name, &whole) < 0)
                 return error_invalid(error,
                                      "\"%s\" is not a valid image name: at most %u letters, digits and ._-/:@ as in "
                                      "registry.example:5000/team/app:1.0.",
                                      name, IMAGE_NAME_MAX);
+        options.name = whole;
         r = check_options(args, &options, error);
         if (r >= 0)
                 r = check_archive(fd, &options.size, error);

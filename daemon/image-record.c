@@ -15,8 +15,8 @@
 #include <string.h>
 
 #include "daemon/image-config.h"
-#include "daemon/image-name.h"
 #include "daemon/image-record.h"
+#include "shared/image-name.h"
 #include "shared/macros.h"
 #include "shared/name.h"
 
@@ -138,8 +138,8 @@ static int parse_name(JsonObject *o, ImageRecord *record, char **why) {
         if (r < 0)
                 return r;
 
-        record->name = image_name_normalise(name);
-        return record->name ? 0 : refuse(why, "name", "is not a valid image name");
+        r = image_name_normalise(name, &record->name);
+        return r >= 0 ? 0 : refuse(why, "name", "is not a valid image name");
 }
 
 static int parse_platform(JsonObject *o, ImageRecord *record, char **why) {

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "daemon/container.h"
-#include "daemon/image-name.h"
 #include "daemon/image.h"
 #include "daemon/snapshot.h"
 #include "shared/macros.h"
@@ -24,9 +23,8 @@ const char *image_user(const Image *image) {
         g_hash_table_iter_init(&iter, image->ns->containers);
         while (g_hash_table_iter_next(&iter, NULL, &value)) {
                 Container *c = value;
-                g_autofree char *name = c->image ? image_name_normalise(c->image) : NULL;
 
-                if (name && streq(name, image->record->name))
+                if (c->image && streq(c->image, image->record->name))
                         return c->id;
         }
         return NULL;

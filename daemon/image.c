@@ -16,10 +16,10 @@
 #include "daemon/bus.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
-#include "daemon/image-name.h"
 #include "daemon/image-store.h"
 #include "daemon/image.h"
 #include "daemon/record.h"
+#include "shared/image-name.h"
 #include "shared/log.h"
 #include "shared/macros.h"
 #include "shared/process.h"
@@ -94,13 +94,12 @@ int images_load(Namespace *ns) {
  * @name: exactly the name of one, or without the ":latest"
  */
 int image_lookup(Namespace *ns, const char *name, Image **ret, sd_bus_error *error) {
-        g_autofree char *whole = NULL;
+        _cleanup_free_ char *whole = NULL;
         Image *image;
 
         image = g_hash_table_lookup(ns->images, name);
         if (!image) {
-                whole = image_name_normalise(name);
-                if (!whole)
+                if (image_name_normalise(name, &whole) < 0)
                         return error_invalid(error, "\"%s\" is not a valid image name.", name);
                 image = g_hash_table_lookup(ns->images, whole);
         }

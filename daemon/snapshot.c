@@ -19,12 +19,12 @@
 
 #include "daemon/bus.h"
 #include "daemon/error.h"
-#include "daemon/image-name.h"
 #include "daemon/launcher.h"
 #include "daemon/record.h"
 #include "daemon/snapshot-bus.h"
 #include "daemon/snapshot.h"
 #include "shared/fd.h"
+#include "shared/image-name.h"
 #include "shared/log.h"
 #include "shared/macros.h"
 #include "shared/name.h"

@@ -28,6 +28,7 @@
  *         "config":{"Entrypoint"[],"Cmd"[],"Env"[],"WorkingDir","User","StopSignal","Labels"{},"Volumes"[],"ExposedPorts"[]}}
  * ROOTFS: {"form":"checkout","path":"/var/lib/davit/checkouts/<chain id without sha256:>","root"?:{"uid","gid","mode"}}; root is the
  *         top directory's owner and permission bits, which an overlay's upper has to repeat.
+ * Names of images are in the form image_name_normalise() gives (shared/image-name.h), in requests and in results.
  * "created" is in microseconds since the epoch, 0 when the image does not say; sizes are bytes; digests, diff and chain ids
  * are "sha256:" and 64 lower-case hexadecimal digits.
  */

@@ -8,9 +8,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/image-name.h"
 #include "daemon/image-record.h"
 #include "daemon/store-client.h"
+#include "shared/image-name.h"
 #include "shared/macros.h"
 #include "shared/name.h"
 
@@ -266,17 +266,20 @@ static void test_names(void) {
         g_autofree char *tagged = g_strconcat("a:", tag, NULL), *whole = NULL;
 
         for (size_t i = 0; i < ELEMENTSOF(table); i++) {
-                g_autofree char *name = image_name_normalise(table[i].name);
+                g_autofree char *name = NULL;
+                int r = image_name_normalise(table[i].name, &name);
 
+                g_assert_cmpint(r, ==, table[i].whole ? 0 : -EINVAL);
                 g_assert_cmpstr(name, ==, table[i].whole);
         }
-        g_assert_null(image_name_normalise(longest)); /* with ":latest" it is too long */
+        g_assert_cmpint(image_name_normalise(longest, &whole), ==, -EINVAL); /* with ":latest" it is too long */
         longest[IMAGE_NAME_MAX - strlen(":latest")] = '\0';
-        whole = image_name_normalise(longest);
+        g_assert_cmpint(image_name_normalise(longest, &whole), ==, 0);
         g_assert_cmpuint(strlen(whole), ==, IMAGE_NAME_MAX);
-        g_assert_false(image_name_valid(tagged));
+        g_clear_pointer(&whole, g_free);
+        g_assert_cmpint(image_name_normalise(tagged, &whole), ==, -EINVAL);
         tagged[strlen(tagged) - 1] = '\0';
-        g_assert_true(image_name_valid(tagged));
+        g_assert_cmpint(image_name_normalise(tagged, &whole), ==, 0);
 }
 
 int main(int argc, char **argv) {

@@ -10,16 +10,24 @@
  * never touches an image.
  */
 
+#include "shared/image-name.h"
+
+#include <errno.h>
 #include <string.h>
 
-#include "daemon/image-name.h"
+#include "shared/macros.h"
 
 #define DIGEST_PREFIX "sha256:"
 #define DIGEST_HEX 64U
 
+/* isalnum() of the C locale, whatever the locale is. */
+static bool is_alnum(char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
 /** digest_valid() - "sha256:" and 64 lower-case hexadecimal digits, the only form of a digest that is taken */
 bool digest_valid(const char *s) {
-        if (!g_str_has_prefix(s, DIGEST_PREFIX))
+        if (strncmp(s, DIGEST_PREFIX, strlen(DIGEST_PREFIX)) != 0)
                 return false;
 
         s += strlen(DIGEST_PREFIX);
@@ -31,18 +39,18 @@ static bool tag_valid(const char *s, size_t size) {
                 return false;
 
         for (size_t i = 0; i < size; i++)
-                if (!g_ascii_isalnum(s[i]) && !strchr("._-", s[i]))
+                if (!is_alnum(s[i]) && !strchr("._-", s[i]))
                         return false;
         return true;
 }
 
 /* One part between slashes: letters, digits and, between them, the separators. */
 static bool component_valid(const char *s, size_t size) {
-        if (size == 0 || !g_ascii_isalnum(s[0]) || !g_ascii_isalnum(s[size - 1]))
+        if (size == 0 || !is_alnum(s[0]) || !is_alnum(s[size - 1]))
                 return false;
 
         for (size_t i = 0; i < size; i++) {
-                if (!g_ascii_isalnum(s[i]) && !strchr("._-", s[i]))
+                if (!is_alnum(s[i]) && !strchr("._-", s[i]))
                         return false;
                 if (s[i] == '.' && s[i + 1] == '.' && i + 1 < size)
                         return false;
@@ -88,8 +96,8 @@ static const char *find_tag(const char *name, size_t size) {
         return colon && !memchr(colon, '/', size - (size_t)(colon - name)) ? colon : NULL;
 }
 
-/** image_name_valid() - whether @name is a whole name: with a tag or without, with a digest or without */
-bool image_name_valid(const char *name) {
+/* A whole name: with a tag or without, with a digest or without. */
+static bool name_valid(const char *name) {
         const char *at, *tag;
         size_t size = strlen(name);
 
@@ -113,18 +121,31 @@ bool image_name_valid(const char *name) {
 
 /**
  * image_name_normalise() - the name under which an image is kept
+ * @ret: @name, with ":latest" where it has neither tag nor digest; to be freed
  *
- * Return: @name, with ":latest" where it has neither tag nor digest, to be freed by the caller; NULL when it is not
- * valid.
+ * Return: 0, -EINVAL when it is not valid, or -ENOMEM.
  */
-char *image_name_normalise(const char *name) {
-        g_autofree char *whole = NULL;
+int image_name_normalise(const char *name, char **ret) {
+        static const char latest[] = ":latest";
+        size_t size = strlen(name);
+        char *whole;
 
-        if (!image_name_valid(name))
-                return NULL;
-        if (strchr(name, '@') || find_tag(name, strlen(name)))
-                return g_strdup(name);
+        if (!name_valid(name))
+                return -EINVAL;
+        if (strchr(name, '@') || find_tag(name, size)) {
+                whole = strdup(name);
+        } else {
+                if (size + strlen(latest) > IMAGE_NAME_MAX)
+                        return -EINVAL;
+                whole = malloc(size + sizeof(latest));
+                if (whole) {
+                        memcpy(whole, name, size);
+                        memcpy(whole + size, latest, sizeof(latest));
+                }
+        }
+        if (!whole)
+                return -ENOMEM;
 
-        whole = g_strconcat(name, ":latest", NULL);
-        return strlen(whole) <= IMAGE_NAME_MAX ? g_steal_pointer(&whole) : NULL;
+        *ret = whole;
+        return 0;
 }

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Names of images, [HOST[:PORT]/]PATH[:TAG][@DIGEST] as users of docker write them, and digests; manager and store agree on them. */
+
+#include <stdbool.h>
+
+#define IMAGE_NAME_MAX 255U
+#define IMAGE_TAG_MAX 128U
+
+bool digest_valid(const char *s);
+int image_name_normalise(const char *name, char **ret);
