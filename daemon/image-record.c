@@ -274,14 +274,15 @@ static int parse_config(JsonObject *o, ImageRecord *record, char **why) {
         r = get_object(o, "config", &config, why);
         if (r < 0)
                 return r;
-        return image_config_check(config, &record->config, why);
+        return image_config_check(config, &record->config, why) < 0 ? -EINVAL : 0;
 }
 
 /**
  * image_record_parse() - checks one IMAGE of shared/store-protocol.h, or a record file's object
  * @ret_why: what is wrong, to be freed; may be NULL
  *
- * Members that are not known are left out. Return: 0 or -EBADMSG.
+ * Members that are not known are left out. Return: 0, -EINVAL where the archive's author is to blame (the
+ * configuration), or -EBADMSG where only the worker can be.
  */
 int image_record_parse(JsonObject *o, ImageRecord **ret, char **ret_why) {
         static int (*const parts[])(JsonObject * o, ImageRecord * record, char **why) = {

@@ -20,6 +20,7 @@
 #include "daemon/record.h"
 #include "daemon/snapshot.h"
 #include "daemon/store-client.h"
+#include "shared/image-name.h"
 #include "shared/log.h"
 #include "shared/macros.h"
 
@@ -153,6 +154,25 @@ static void removals_forget(ImageStore *s, const char *ns, const char *name) {
         removal_note_remove(s, ns, name);
 }
 
+/* A result that is refused: what the worker has committed under names that mean nothing here is garbage. */
+static void import_undo(Import *i, JsonObject *result) {
+        JsonNode *node = json_object_get_member(result, "images");
+        JsonArray *array = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+        Namespace *ns = g_hash_table_lookup(i->store->m->namespaces, i->ns);
+        guint n = array ? json_array_get_length(array) : 0;
+
+        for (guint k = 0; k < MIN(n, IMAGE_RESULT_MAX); k++) {
+                JsonNode *element = json_array_get_element(array, k);
+                _cleanup_free_ char *whole = NULL;
+                const char *name;
+
+                if (JSON_NODE_HOLDS_OBJECT(element) &&
+                    record_get_string(json_node_get_object(element), "name", &name) >= 0 &&
+                    image_name_normalise(name, &whole) >= 0 && !(ns && g_hash_table_contains(ns->images, whole)))
+                        (void)image_removal_begin(i->store, i->ns, whole, NULL);
+        }
+}
+
 /* The worker has committed; now the records. */
 static int import_accept(Import *i, JsonObject *result, GVariant **ret, sd_bus_error *error) {
         g_autoptr(GPtrArray) records = NULL;
@@ -168,7 +188,9 @@ static int import_accept(Import *i, JsonObject *result, GVariant **ret, sd_bus_e
         }
         if (r < 0) {
                 log_warning("Store worker's result of an import is refused: %s", why);
-                return error_internal(error, "The store worker returned an image that cannot be used: %s.", why);
+                import_undo(i, result);
+                return error_set(error, r == -EINVAL ? ERROR_INVALID_ARGUMENT : ERROR_INTERNAL,
+                                 "The archive's image cannot be used: %s.", why);
         }
 
         r = manager_namespace(i->store->m, i->ns, true, &ns, error);

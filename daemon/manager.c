@@ -16,6 +16,7 @@
 #include "daemon/container.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
+#include "daemon/image-store.h"
 #include "daemon/job-bus.h"
 #include "daemon/job.h"
 #include "daemon/keep-warm.h"
@@ -64,6 +65,7 @@ int manager_new(Manager **ret) {
         m->teardowns = teardown_array_new();
         m->graveyard = g_ptr_array_new();
         jobs_init(m);
+        (void)image_store_new(m, &m->image_store);
         r = sd_event_default(&m->event);
         if (r >= 0)
                 r = sd_event_add_defer(m->event, &m->scheduled, on_scheduled, m);
@@ -85,6 +87,7 @@ Manager *manager_free(Manager *m) {
                 return NULL;
         dig(m);
         (void)pool_free(m->pool);
+        (void)image_store_free(m->image_store);
         g_hash_table_unref(m->namespaces);
         g_ptr_array_unref(m->teardowns);
         jobs_done(m);

@@ -79,18 +79,3 @@ gboolean image_set_diff_ids(Image *i, GError **error) {
         }
         return TRUE;
 }
-
-/** image_name_valid() - a name is 1 to IMAGE_NAME_MAX bytes of UTF-8 without control characters or blanks */
-gboolean image_name_valid(const char *name) {
-        gsize size = strlen(name);
-
-        if (size == 0 || size > IMAGE_NAME_MAX || !g_utf8_validate(name, -1, NULL))
-                return FALSE;
-        for (const char *p = name; *p; p = g_utf8_next_char(p)) {
-                gunichar c = g_utf8_get_char(p);
-
-                if (g_unichar_iscntrl(c) || g_unichar_isspace(c))
-                        return FALSE;
-        }
-        return TRUE;
-}

@@ -33,7 +33,6 @@ struct Image {
         guint8 chain_id[DIGEST_SIZE];
 };
 
-#define IMAGE_NAME_MAX 255U /* bytes */
 #define MEDIA_OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"
 #define MEDIA_OCI_INDEX "application/vnd.oci.image.index.v1+json"
 #define MEDIA_OCI_CONFIG "application/vnd.oci.image.config.v1+json"
@@ -48,7 +47,6 @@ void image_layer_free(ImageLayer *l);
 
 gboolean image_set_config(Image *i, GBytes *config, GError **error);
 gboolean image_set_diff_ids(Image *i, GError **error); /* from the config to the layers */
-gboolean image_name_valid(const char *name);
 
 /* oci.c, docker.c: add to @images what the archive holds */
 gboolean oci_read(Archive *a, const char *platform, const StoreLimits *limits, GPtrArray *images, GError **error);

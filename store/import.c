@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shared/image-name.h"
 #include "shared/macros.h"
 #include "shared/name.h"
 #include "store/error.h"
@@ -201,7 +202,32 @@ static gboolean import_rootfs(Import *m, Unpack *unpack, GError **error) {
         return FALSE;
 }
 
+/* In their normal form, each once in the whole archive. */
+static gboolean settle_names(Image *image, GHashTable *all, GError **error) {
+        g_autoptr(GPtrArray) names = g_steal_pointer(&image->names);
+
+        image->names = g_ptr_array_new_with_free_func(g_free);
+        for (guint n = 0; n < names->len; n++) {
+                char *name = NULL;
+                gpointer owner;
+
+                if (image_name_normalise(names->pdata[n], &name) < 0)
+                        return store_fail(error, STORE_FAIL_INVALID,
+                                          "The archive's image has a name that is not allowed");
+                if (g_hash_table_lookup_extended(all, name, NULL, &owner)) {
+                        g_free(name);
+                        if (owner == image)
+                                continue;
+                        return store_fail(error, STORE_FAIL_INVALID, "The archive holds two images of the same name");
+                }
+                g_ptr_array_add(image->names, name);
+                g_hash_table_insert(all, name, image);
+        }
+        return TRUE;
+}
+
 static gboolean choose_names(Import *m, GError **error) {
+        g_autoptr(GHashTable) all = g_hash_table_new(g_str_hash, g_str_equal);
         const char *name = m->options->name;
 
         if (name && m->images->len > 1)
@@ -217,10 +243,8 @@ static gboolean choose_names(Import *m, GError **error) {
                 if (image->names->len == 0)
                         return store_fail(error, STORE_FAIL_INVALID,
                                           "The archive does not name its image: give it a name");
-                for (guint n = 0; n < image->names->len; n++)
-                        if (!image_name_valid(image->names->pdata[n]))
-                                return store_fail(error, STORE_FAIL_INVALID,
-                                                  "The archive's image has a name that is not allowed");
+                if (!settle_names(image, all, error))
+                        return FALSE;
         }
         return TRUE;
 }
@@ -242,10 +266,11 @@ static gboolean import_all(Import *m, JsonArray *ret, GError **error) {
 
 static gboolean check_options(const ImportOptions *o, GError **error) {
         static const char *const formats[] = { "auto", "oci", "docker", "rootfs", NULL };
+        g_autofree char *name = NULL;
 
         if (!o->ns || !name_namespace_valid(o->ns))
                 return store_fail(error, STORE_FAIL_INVALID, "The namespace's name is not valid");
-        if (o->name && !image_name_valid(o->name))
+        if (o->name && image_name_normalise(o->name, &name) < 0)
                 return store_fail(error, STORE_FAIL_INVALID, "The image's name is not valid");
         if (!g_strv_contains(formats, o->format))
                 return store_fail(error, STORE_FAIL_INVALID, "There is no format '%.40s': auto, oci, docker or rootfs",

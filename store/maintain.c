@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "shared/fd.h"
+#include "shared/image-name.h"
 #include "shared/macros.h"
 #include "shared/name.h"
 #include "store/chain.h"
@@ -235,12 +236,19 @@ static gboolean remove_locked(Store *s, Ingest *ingest, const char *image, const
                ostree_repo_prune(s->repo, OSTREE_REPO_PRUNE_FLAGS_REFS_ONLY, 0, &total, &pruned, freed, NULL, error);
 }
 
-static gboolean check_names(const char *ns, const char *name, GError **error) {
-        if (!ns || !name_namespace_valid(ns))
-                return store_fail(error, STORE_FAIL_INVALID, "The namespace's name is not valid");
-        if (!name || !image_name_valid(name))
-                return store_fail(error, STORE_FAIL_INVALID, "The image's name is not valid");
-        return TRUE;
+/* The ref of an image, whichever form of its name is given; NULL when there can be no such image. */
+static char *image_ref(const char *ns, const char *name, GError **error) {
+        g_autofree char *whole = NULL;
+
+        if (!ns || !name_namespace_valid(ns)) {
+                store_fail(error, STORE_FAIL_INVALID, "The namespace's name is not valid");
+                return NULL;
+        }
+        if (!name || image_name_normalise(name, &whole) < 0) {
+                store_fail(error, STORE_FAIL_INVALID, "The image's name is not valid");
+                return NULL;
+        }
+        return store_image_ref(ns, whole);
 }
 
 /** store_remove() - remove an image and all that nothing else needs: {"freed":BYTES}
@@ -254,9 +262,9 @@ JsonNode *store_remove(Store *s, StoreJob *job, const char *ns, const char *name
         guint64 freed = 0;
         JsonObject *o;
 
-        if (!check_names(ns, name, error) || !store_job_check(job, error))
+        image = image_ref(ns, name, error);
+        if (!image || !store_job_check(job, error))
                 return NULL;
-        image = store_image_ref(ns, name);
         ingest = ingest_begin(s, TRUE, error);
         if (!ingest || !remove_locked(s, ingest, image, live_chains, &freed, error))
                 return NULL;
@@ -346,9 +354,9 @@ JsonNode *store_verify(Store *s, StoreJob *job, const char *ns, const char *name
         g_autofree char *ref = NULL, *commit = NULL;
         g_autoptr(Ingest) ingest = NULL;
 
-        if (!check_names(ns, name, error))
+        ref = image_ref(ns, name, error);
+        if (!ref)
                 return NULL;
-        ref = store_image_ref(ns, name);
         ingest = ingest_begin(s, FALSE, error);
         if (!ingest || !store_resolve(s, ref, &commit, error))
                 return NULL;
