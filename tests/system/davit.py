@@ -46,10 +46,9 @@ class DavitError(Exception):
 
     def __init__(self, error):
         name = Gio.DBusError.get_remote_error(error) or str(error.code)
-        Gio.DBusError.strip_remote_error(error)
         self.full_name = name
         self.name = name[len(ERROR):] if name.startswith(ERROR) else name
-        self.message = error.message
+        self.message = error.message.removeprefix(f"GDBus.Error:{name}: ")
         super().__init__(f"{self.name}: {self.message}")
 
 
