@@ -55,6 +55,7 @@ static int child_close(struct setup *su) {
         keep[n++] = su->sock;
         keep[n++] = su->root_fd;
         keep[n++] = su->init_pidfd;
+        keep[n++] = su->net_ns_fd;
         for (size_t i = 0; i < 3; i++)
                 keep[n++] = su->stdio.fds[i];
         for (size_t i = 0; i < su->stdio.n_listen; i++)

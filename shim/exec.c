@@ -89,7 +89,7 @@ static int exec_clone(struct shim *s, struct process *p, struct setup *su, struc
 }
 
 static int exec_begin(struct shim *s, struct packet *packet, const struct shim_exec *request, struct process *p, struct fault *fault) {
-        struct setup su = { .stdio = STDIO_NULL, .sock = -1, .root_fd = -1, .null_fd = -1, .init_pidfd = -1, .terminal_fd = -1, .fault = fault };
+        struct setup su = { .stdio = STDIO_NULL, .sock = -1, .root_fd = -1, .null_fd = -1, .init_pidfd = -1, .net_ns_fd = -1, .terminal_fd = -1, .fault = fault };
         char unit[NAME_UNIT_MAX] = "";
         int r;
 

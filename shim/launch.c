@@ -148,16 +148,22 @@ static int launch_clone(struct shim *s, struct setup *su, struct fault *fault) {
         uint64_t flags = su->plan->clone_flags & NAMESPACE_FLAGS_AT_CLONE;
         int r;
 
+        /* In a user namespace it would belong to the wrong one. */
+        if ((flags & CLONE_NEWNET) && !(flags & CLONE_NEWUSER) && s->net_ns_fd >= 0) {
+                flags &= ~(uint64_t)CLONE_NEWNET;
+                su->net_ns_fd = s->net_ns_fd;
+        }
         r = launch_pid_namespace(su, fault);
         if (r < 0)
                 return r;
         r = child_clone(s, &s->init, su, flags, s->scoped ? s->cgroup.init_fd : -1);
+        if (r == 0)
+                init_main(su);
+        s->net_ns_fd = safe_close(s->net_ns_fd);
         if (su->plan->namespaces.n > 0)
                 (void)setns(s->pid_ns_fd, CLONE_NEWPID);
         if (r < 0)
                 return fault_set(fault, SHIM_STEP_NAMESPACE, r, "clone the container's first process");
-        if (r == 0)
-                init_main(su);
         return 0;
 }
 
@@ -276,7 +282,7 @@ static int launch_go(struct shim *s) {
 
 /** shim_launch() - make the container's first process as far as it goes without the scope */
 void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *request, uint32_t serial) {
-        struct setup su = { .stdio = STDIO_NULL, .sock = -1, .root_fd = -1, .null_fd = -1, .init_pidfd = -1, .terminal_fd = -1 };
+        struct setup su = { .stdio = STDIO_NULL, .sock = -1, .root_fd = -1, .null_fd = -1, .init_pidfd = -1, .net_ns_fd = -1, .terminal_fd = -1 };
         struct fault fault = FAULT_NULL;
         int r;
 

@@ -31,6 +31,7 @@ struct setup {
         int sock;             /* to the shim */
         int root_fd;          /* the container's root, a mount of its own */
         int null_fd;          /* the host's /dev/null, verified, O_PATH */
+        int net_ns_fd;        /* a new network namespace to enter instead of making one, or -1 */
         int init_pidfd;       /* exec only: whose namespaces are joined */
         int *mount_fds;       /* one a mount of the plan: a detached bind mount, or -1 */
         int *namespace_fds;   /* one a namespace of the plan to join */

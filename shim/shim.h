@@ -54,6 +54,7 @@ struct shim {
         bool scoped, start, confined;
         bool pausing, paused;
         int control, listener, signal_fd, task_dir, pid_ns_fd;
+        int net_ns_fd; /* a network namespace made ahead of time, which nobody is in yet; or -1 */
         struct cgroup cgroup;
         struct process init;
         struct process *execs;
@@ -67,7 +68,7 @@ struct shim {
         char *upper, *work;           /* owned: to be removed with the task */
         const struct plan *plan;      /* mapped until the container runs */
 };
-#define SHIM_NULL { .control = -1, .listener = -1, .signal_fd = -1, .task_dir = -1, .pid_ns_fd = -1, .cgroup = CGROUP_NULL, .init = PROCESS_NULL }
+#define SHIM_NULL { .control = -1, .listener = -1, .signal_fd = -1, .task_dir = -1, .pid_ns_fd = -1, .net_ns_fd = -1, .cgroup = CGROUP_NULL, .init = PROCESS_NULL }
 
 /* supervise.c */
 _noreturn_ void shim_main(int control, int signal_fd);

@@ -18,6 +18,7 @@
 
 #include "shared/fd.h"
 #include "shared/process.h"
+#include "shim/namespace.h"
 #include "shim/shim.h"
 
 /** shim_tell() - send to the manager, if there is one; one that does not read is given up */
@@ -232,6 +233,7 @@ void shim_main(int control, int signal_fd) {
         if (s.pid_ns_fd < 0)
                 _exit(EXIT_FAILURE);
 
+        s.net_ns_fd = namespace_make_network();
         while (s.phase != SHIM_PHASE_DONE)
                 turn(&s);
         shim_cleanup(&s);
