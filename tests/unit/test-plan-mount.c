@@ -98,7 +98,8 @@ static const struct {
 
 static void test_each_option(void) {
         for (gsize i = 0; i < G_N_ELEMENTS(options); i++) {
-                g_autofree char *entry = g_strdup_printf("{'destination':'/d','type':'tmpfs','source':'tmpfs','options':['%s']}", options[i].name);
+                g_autofree char *entry = g_strdup_printf(
+                        "{'destination':'/d','type':'tmpfs','source':'tmpfs','options':['%s']}", options[i].name);
                 g_auto(Built) b = { .result = PLAN_RESULT_NULL };
                 const struct plan_mount *m = only_mount(&b, entry);
 
@@ -114,7 +115,8 @@ static void test_each_option(void) {
         }
 }
 
-/* After any two options the kernel's rules for mount_setattr(2) hold: no bit both set and cleared but access time, which is cleared whole. */
+/* After any two options the kernel's rules for mount_setattr(2) hold: no bit both set and cleared but access time,
+ * which is cleared whole. */
 static void test_pairs(void) {
         for (gsize i = 0; i < G_N_ELEMENTS(options); i++)
                 for (gsize j = 0; j < G_N_ELEMENTS(options); j++) {
@@ -123,7 +125,8 @@ static void test_pairs(void) {
 
                         mount_options_parse(&o, pair, 2);
                         g_assert_cmphex(o.attr_set & o.attr_clear & ~(guint64)MOUNT_ATTR__ATIME, ==, 0);
-                        g_assert_cmphex(o.attr_set_recursive & o.attr_clear_recursive & ~(guint64)MOUNT_ATTR__ATIME, ==, 0);
+                        g_assert_cmphex(o.attr_set_recursive & o.attr_clear_recursive & ~(guint64)MOUNT_ATTR__ATIME, ==,
+                                        0);
                         if (o.attr_set & MOUNT_ATTR__ATIME)
                                 g_assert_cmphex(o.attr_clear & MOUNT_ATTR__ATIME, ==, MOUNT_ATTR__ATIME);
                         /* the later one has its way */
@@ -141,21 +144,26 @@ static const struct {
         guint32 kind, flags;
         const char *source, *fstype, *data, *target;
 } kinds[] = {
-        { "{'destination':'/d','type':'bind','source':'/s','options':['bind']}", PLAN_MOUNT_BIND, 0, "/s", NULL, NULL, "/d" },
-        { "{'destination':'/d','type':'none','source':'/s','options':['rbind']}", PLAN_MOUNT_BIND, PLAN_MOUNT_RECURSIVE, "/s", NULL, NULL, "/d" },
-        { "{'destination':'/d','source':'/s','options':['rbind','nofail']}", PLAN_MOUNT_BIND, PLAN_MOUNT_RECURSIVE | PLAN_MOUNT_OPTIONAL, "/s",
-          NULL, NULL, "/d" },
+        { "{'destination':'/d','type':'bind','source':'/s','options':['bind']}", PLAN_MOUNT_BIND, 0, "/s", NULL, NULL,
+          "/d" },
+        { "{'destination':'/d','type':'none','source':'/s','options':['rbind']}", PLAN_MOUNT_BIND, PLAN_MOUNT_RECURSIVE,
+          "/s", NULL, NULL, "/d" },
+        { "{'destination':'/d','source':'/s','options':['rbind','nofail']}", PLAN_MOUNT_BIND,
+          PLAN_MOUNT_RECURSIVE | PLAN_MOUNT_OPTIONAL, "/s", NULL, NULL, "/d" },
         { "{'destination':'/d','type':'bind','source':'/s'}", PLAN_MOUNT_BIND, 0, "/s", NULL, NULL, "/d" },
         { "{'destination':'d/e','type':'proc','source':'proc'}", PLAN_MOUNT_FS, 0, "proc", "proc", NULL, "/d/e" },
-        { "{'destination':'/d','type':'tmpfs','options':['size=64k','mode=1777','tmpcopyup']}", PLAN_MOUNT_FS, PLAN_MOUNT_COPY_UP, NULL, "tmpfs",
-          "size=64k,mode=1777", "/d" },
-        { "{'destination':'/d','type':'devpts','source':'x','options':['newinstance','gid=5']}", PLAN_MOUNT_FS, 0, "x", "devpts", "gid=5", "/d" },
+        { "{'destination':'/d','type':'tmpfs','options':['size=64k','mode=1777','tmpcopyup']}", PLAN_MOUNT_FS,
+          PLAN_MOUNT_COPY_UP, NULL, "tmpfs", "size=64k,mode=1777", "/d" },
+        { "{'destination':'/d','type':'devpts','source':'x','options':['newinstance','gid=5']}", PLAN_MOUNT_FS, 0, "x",
+          "devpts", "gid=5", "/d" },
         { "{'destination':'/d','type':'cgroup','source':'cgroup'}", PLAN_MOUNT_CGROUP, 0, "cgroup", NULL, NULL, "/d" },
-        { "{'destination':'/d','type':'cgroup2','source':'cgroup','options':['ro']}", PLAN_MOUNT_CGROUP, 0, "cgroup", NULL, NULL, "/d" },
-        { "{'destination':'/d','type':'none','options':['remount','ro']}", PLAN_MOUNT_REMOUNT, 0, NULL, NULL, NULL, "/d" },
+        { "{'destination':'/d','type':'cgroup2','source':'cgroup','options':['ro']}", PLAN_MOUNT_CGROUP, 0, "cgroup",
+          NULL, NULL, "/d" },
+        { "{'destination':'/d','type':'none','options':['remount','ro']}", PLAN_MOUNT_REMOUNT, 0, NULL, NULL, NULL,
+          "/d" },
         { "{'destination':'/d','options':['remount','bind','rro']}", PLAN_MOUNT_REMOUNT, 0, NULL, NULL, NULL, "/d" },
-        { "{'destination':'/d','type':'overlay','source':'overlay','options':['lowerdir=/a:/b']}", PLAN_MOUNT_FS, 0, "overlay", "overlay",
-          "lowerdir=/a:/b", "/d" },
+        { "{'destination':'/d','type':'overlay','source':'overlay','options':['lowerdir=/a:/b']}", PLAN_MOUNT_FS, 0,
+          "overlay", "overlay", "lowerdir=/a:/b", "/d" },
 };
 
 static void test_kinds(void) {
@@ -177,25 +185,34 @@ static void test_kinds(void) {
 static void test_read_only(void) {
         g_auto(Built) disk = { .result = PLAN_RESULT_NULL }, memory = { .result = PLAN_RESULT_NULL };
 
-        g_assert_cmphex(only_mount(&disk, "{'destination':'/d','type':'ext4','source':'/dev/sda1','options':['ro']}")->sb_flags, ==, 1);
-        g_assert_cmphex(only_mount(&memory, "{'destination':'/d','type':'sysfs','source':'sysfs','options':['ro']}")->sb_flags, ==, 0);
+        g_assert_cmphex(
+                only_mount(&disk, "{'destination':'/d','type':'ext4','source':'/dev/sda1','options':['ro']}")->sb_flags,
+                ==, 1);
+        g_assert_cmphex(
+                only_mount(&memory, "{'destination':'/d','type':'sysfs','source':'sysfs','options':['ro']}")->sb_flags,
+                ==, 0);
 }
 
-#define MAPS "'uidMappings':[{'containerID':0,'hostID':1000,'size':10}],'gidMappings':[{'containerID':0,'hostID':2000,'size':10}]"
+#define MAPS                                                                                                           \
+        "'uidMappings':[{'containerID':0,'hostID':1000,'size':10}],'gidMappings':[{'containerID':0,'hostID':2000,'"    \
+        "size':10}]"
 
 static void test_id_maps(void) {
         g_auto(Built) plain = { .result = PLAN_RESULT_NULL }, recursive = { .result = PLAN_RESULT_NULL };
-        const struct plan_mount *m = only_mount(&plain, "{'destination':'/d','type':'bind','source':'/s','options':['bind']," MAPS "}");
+        const struct plan_mount *m =
+                only_mount(&plain, "{'destination':'/d','type':'bind','source':'/s','options':['bind']," MAPS "}");
         const struct plan_id_map *map = plan_array(plain.plan, m->gid_map);
 
         g_assert_cmphex(m->flags, ==, PLAN_MOUNT_IDMAP);
         g_assert_cmpuint(m->uid_map.n, ==, 1);
         g_assert_cmpuint(map->host_id, ==, 2000);
-        m = only_mount(&recursive, "{'destination':'/d','type':'bind','source':'/s','options':['rbind','ridmap']," MAPS "}");
+        m = only_mount(&recursive,
+                       "{'destination':'/d','type':'bind','source':'/s','options':['rbind','ridmap']," MAPS "}");
         g_assert_cmphex(m->flags, ==, PLAN_MOUNT_RECURSIVE | PLAN_MOUNT_IDMAP | PLAN_MOUNT_IDMAP_RECURSIVE);
         {
-                g_auto(Built) user = build_patch("{'mounts':[{'destination':'/d','type':'bind','source':'/s','options':['idmap']}],'linux':{"
-                                                 "'namespaces':[{'type':'mount'},{'type':'user'}]," MAPS "}}");
+                g_auto(Built) user = build_patch(
+                        "{'mounts':[{'destination':'/d','type':'bind','source':'/s','options':['idmap']}],'linux':{"
+                        "'namespaces':[{'type':'mount'},{'type':'user'}]," MAPS "}}");
 
                 m = plan_array(user.plan, user.plan->mounts);
                 g_assert_cmphex(m->flags, ==, PLAN_MOUNT_IDMAP);
@@ -221,16 +238,25 @@ static void test_refused(void) {
                 { PLAN_ERROR_INVALID, "{'destination':'/d','type':'bind','source':'s'}", "mounts[0].source" },
                 { PLAN_ERROR_INVALID, "{'destination':'/d','type':'tmpfs','options':'ro'}", "mounts[0].options" },
                 { PLAN_ERROR_INVALID, "{'destination':'/d','type':'tmpfs','options':['nofail']}", "mounts[0].options" },
-                { PLAN_ERROR_INVALID, "{'destination':'/d','type':'proc','options':['tmpcopyup']}", "mounts[0].options" },
-                { PLAN_ERROR_INVALID, "{'destination':'/d','type':'bind','source':'/s','options':['idmap']}", "mounts[0].options" },
-                { PLAN_ERROR_INVALID, "{'destination':'/d','type':'bind','source':'/s','uidMappings':[{'containerID':0,'hostID':0,'size':1}]}",
+                { PLAN_ERROR_INVALID, "{'destination':'/d','type':'proc','options':['tmpcopyup']}",
+                  "mounts[0].options" },
+                { PLAN_ERROR_INVALID, "{'destination':'/d','type':'bind','source':'/s','options':['idmap']}",
+                  "mounts[0].options" },
+                { PLAN_ERROR_INVALID,
+                  "{'destination':'/d','type':'bind','source':'/"
+                  "s','uidMappings':[{'containerID':0,'hostID':0,'size':1}]}",
                   "mounts[0].gidMappings" },
                 { PLAN_ERROR_NOT_SUPPORTED, "{'destination':'/d','type':'tmpfs'," MAPS "}", "mounts[0].uidMappings" },
-                { PLAN_ERROR_NOT_SUPPORTED, "{'destination':'/d','type':'bind','source':'/s','options':['size=1k']}", "mounts[0].options" },
-                { PLAN_ERROR_NOT_SUPPORTED, "{'destination':'/d','type':'bind','source':'/s','options':['rnosuch']}", "mounts[0].options" },
-                { PLAN_ERROR_NOT_SUPPORTED, "{'destination':'/d','type':'bind','source':'/s','options':['iversion']}", "mounts[0].options" },
-                { PLAN_ERROR_NOT_SUPPORTED, "{'destination':'/d','type':'cgroup','options':['clone_children']}", "mounts[0].options" },
-                { PLAN_ERROR_NOT_SUPPORTED, "{'destination':'/d','type':'tmpfs','options':['size=1k,mode=7']}", "mounts[0].options" },
+                { PLAN_ERROR_NOT_SUPPORTED, "{'destination':'/d','type':'bind','source':'/s','options':['size=1k']}",
+                  "mounts[0].options" },
+                { PLAN_ERROR_NOT_SUPPORTED, "{'destination':'/d','type':'bind','source':'/s','options':['rnosuch']}",
+                  "mounts[0].options" },
+                { PLAN_ERROR_NOT_SUPPORTED, "{'destination':'/d','type':'bind','source':'/s','options':['iversion']}",
+                  "mounts[0].options" },
+                { PLAN_ERROR_NOT_SUPPORTED, "{'destination':'/d','type':'cgroup','options':['clone_children']}",
+                  "mounts[0].options" },
+                { PLAN_ERROR_NOT_SUPPORTED, "{'destination':'/d','type':'tmpfs','options':['size=1k,mode=7']}",
+                  "mounts[0].options" },
         };
 
         for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {

@@ -35,12 +35,16 @@ static const struct {
         { "{'pids':{'limit':-1}}", "TasksMax", "uint64 18446744073709551615", "pids" },
         { "{'blockIO':{'weight':10}}", "IOWeight", "uint64 1", "io" },
         { "{'blockIO':{'weight':1000}}", "IOWeight", "uint64 10000", "io" },
-        { "{'blockIO':{'weightDevice':[{'major':8,'minor':0,'weight':1000}]}}", "IODeviceWeight", "[('/dev/block/8:0', uint64 10000)]", "io" },
-        { "{'blockIO':{'throttleReadBpsDevice':[{'major':8,'minor':0,'rate':600},{'major':8,'minor':16,'rate':7}]}}", "IOReadBandwidthMax",
-          "[('/dev/block/8:0', uint64 600), ('/dev/block/8:16', 7)]", "io" },
-        { "{'blockIO':{'throttleWriteBpsDevice':[{'major':8,'minor':0,'rate':6}]}}", "IOWriteBandwidthMax", "[('/dev/block/8:0', uint64 6)]", "io" },
-        { "{'blockIO':{'throttleReadIOPSDevice':[{'major':8,'minor':0,'rate':6}]}}", "IOReadIOPSMax", "[('/dev/block/8:0', uint64 6)]", "io" },
-        { "{'blockIO':{'throttleWriteIOPSDevice':[{'major':8,'minor':0,'rate':6}]}}", "IOWriteIOPSMax", "[('/dev/block/8:0', uint64 6)]", "io" },
+        { "{'blockIO':{'weightDevice':[{'major':8,'minor':0,'weight':1000}]}}", "IODeviceWeight",
+          "[('/dev/block/8:0', uint64 10000)]", "io" },
+        { "{'blockIO':{'throttleReadBpsDevice':[{'major':8,'minor':0,'rate':600},{'major':8,'minor':16,'rate':7}]}}",
+          "IOReadBandwidthMax", "[('/dev/block/8:0', uint64 600), ('/dev/block/8:16', 7)]", "io" },
+        { "{'blockIO':{'throttleWriteBpsDevice':[{'major':8,'minor':0,'rate':6}]}}", "IOWriteBandwidthMax",
+          "[('/dev/block/8:0', uint64 6)]", "io" },
+        { "{'blockIO':{'throttleReadIOPSDevice':[{'major':8,'minor':0,'rate':6}]}}", "IOReadIOPSMax",
+          "[('/dev/block/8:0', uint64 6)]", "io" },
+        { "{'blockIO':{'throttleWriteIOPSDevice':[{'major':8,'minor':0,'rate':6}]}}", "IOWriteIOPSMax",
+          "[('/dev/block/8:0', uint64 6)]", "io" },
         { "{'unified':{'memory.max':'max'}}", "MemoryMax", "uint64 18446744073709551615", "memory" },
         { "{'memory':{'limit':7},'unified':{'memory.max':'8'}}", "MemoryMax", "uint64 8", "memory" },
         { "{'unified':{'memory.high':'5'}}", "MemoryHigh", "uint64 5", "memory" },
@@ -57,15 +61,19 @@ static const struct {
         /* devices: the first two are mknod for all, which every list has */
         { "{}", "DevicePolicy", "'closed'", "" },
         { "{}", "DeviceAllow", "[('char-*', 'm'), ('block-*', 'm')]", "" },
-        { "{'devices':[{'allow':false,'access':'rwm'}]}", "DeviceAllow", "[('char-*', 'm'), ('block-*', 'm')]", "devices" },
+        { "{'devices':[{'allow':false,'access':'rwm'}]}", "DeviceAllow", "[('char-*', 'm'), ('block-*', 'm')]",
+          "devices" },
         { "{'devices':[{'allow':true,'type':'c','major':10,'minor':229,'access':'rw'}]}", "DeviceAllow",
           "[('char-*', 'm'), ('block-*', 'm'), ('/dev/char/10:229', 'rw')]", "devices" },
-        { "{'devices':[{'allow':true,'type':'b','major':8}]}", "DeviceAllow", "[('char-*', 'm'), ('block-*', 'm'), ('block-8', 'rwm')]", "devices" },
-        { "{'devices':[{'allow':true,'type':'c','access':'r'}]}", "DeviceAllow", "[('char-*', 'm'), ('block-*', 'm'), ('char-*', 'r')]", "devices" },
+        { "{'devices':[{'allow':true,'type':'b','major':8}]}", "DeviceAllow",
+          "[('char-*', 'm'), ('block-*', 'm'), ('block-8', 'rwm')]", "devices" },
+        { "{'devices':[{'allow':true,'type':'c','access':'r'}]}", "DeviceAllow",
+          "[('char-*', 'm'), ('block-*', 'm'), ('char-*', 'r')]", "devices" },
         { "{'devices':[{'allow':true,'access':'r'}]}", "DeviceAllow",
           "[('char-*', 'm'), ('block-*', 'm'), ('char-*', 'r'), ('block-*', 'r')]", "devices" },
-        { "{'devices':[{'allow':true,'type':'b','major':8,'minor':0},{'allow':false,'type':'b','major':8,'minor':0,'access':'w'}]}", "DeviceAllow",
-          "[('char-*', 'm'), ('block-*', 'm'), ('/dev/block/8:0', 'rm')]", "devices" },
+        { "{'devices':[{'allow':true,'type':'b','major':8,'minor':0},{'allow':false,'type':'b','major':8,'minor':0,'"
+          "access':'w'}]}",
+          "DeviceAllow", "[('char-*', 'm'), ('block-*', 'm'), ('/dev/block/8:0', 'rm')]", "devices" },
         { "{'devices':[{'allow':true,'type':'b','major':8,'minor':0},{'allow':false,'type':'a'}]}", "DeviceAllow",
           "[('char-*', 'm'), ('block-*', 'm')]", "devices" },
         { "{'devices':[{'allow':true,'type':'c','major':-1,'minor':-1,'access':'rw'}]}", "DeviceAllow",
@@ -74,7 +82,8 @@ static const struct {
 
 static void test_good(void) {
         for (gsize i = 0; i < G_N_ELEMENTS(good); i++) {
-                g_autofree char *patch = g_strdup_printf("{'linux':{'resources':%s}}", good[i].resources), *value = NULL;
+                g_autofree char *patch = g_strdup_printf("{'linux':{'resources':%s}}", good[i].resources),
+                                *value = NULL;
                 g_auto(Built) b = build_patch(patch);
                 const PlanUnitProperty *p = find_property(&b, good[i].property);
 
@@ -118,7 +127,8 @@ static const struct {
         { PLAN_ERROR_INVALID, "{'cpu':{'mems':'x'}}", "cpu.mems" },
         { PLAN_ERROR_INVALID, "{'pids':{'limit':1.5}}", "pids.limit" },
         { PLAN_ERROR_INVALID, "{'blockIO':{'weight':5}}", "blockIO.weight" },
-        { PLAN_ERROR_INVALID, "{'blockIO':{'throttleReadBpsDevice':[{'major':8}]}}", "blockIO.throttleReadBpsDevice[0].major, minor" },
+        { PLAN_ERROR_INVALID, "{'blockIO':{'throttleReadBpsDevice':[{'major':8}]}}",
+          "blockIO.throttleReadBpsDevice[0].major, minor" },
         { PLAN_ERROR_INVALID, "{'devices':[{}]}", "devices[0].allow" },
         { PLAN_ERROR_INVALID, "{'devices':[{'allow':true,'type':'x'}]}", "devices[0].type" },
         { PLAN_ERROR_INVALID, "{'devices':[{'allow':true,'access':'q'}]}", "devices[0].access" },
@@ -130,8 +140,11 @@ static const struct {
         { PLAN_ERROR_NOT_SUPPORTED, "{'unified':{'memory.oom.group':'1'}}", "unified.memory.oom.group" },
         { PLAN_ERROR_NOT_SUPPORTED, "{'unified':{'io.max':'8:0 rbps=1'}}", "unified.io.max" },
         { PLAN_ERROR_NOT_SUPPORTED, "{'devices':[{'allow':true,'type':'c','minor':1}]}", "devices[0].minor" },
-        { PLAN_ERROR_NOT_SUPPORTED, "{'devices':[{'allow':true},{'allow':false,'type':'b','major':8}]}", "devices[1].allow" },
-        { PLAN_ERROR_NOT_SUPPORTED, "{'devices':[{'allow':true,'type':'b','major':8},{'allow':false,'type':'b','major':8,'minor':1}]}", "devices[1].allow" },
+        { PLAN_ERROR_NOT_SUPPORTED, "{'devices':[{'allow':true},{'allow':false,'type':'b','major':8}]}",
+          "devices[1].allow" },
+        { PLAN_ERROR_NOT_SUPPORTED,
+          "{'devices':[{'allow':true,'type':'b','major':8},{'allow':false,'type':'b','major':8,'minor':1}]}",
+          "devices[1].allow" },
         { PLAN_ERROR_NOT_SUPPORTED, "{'memory':{'swappiness':60}}", "memory.swappiness" },
         { PLAN_ERROR_NOT_SUPPORTED, "{'memory':{'kernel':1}}", "memory.kernel" },
         { PLAN_ERROR_NOT_SUPPORTED, "{'memory':{'disableOOMKiller':true}}", "memory.disableOOMKiller" },
@@ -154,9 +167,12 @@ static void test_refused(void) {
 
 /* Zero, minus one, false and empty ask for nothing. */
 static void test_nothing(void) {
-        g_auto(Built) b = build_patch("{'linux':{'resources':{'memory':{'limit':0,'kernel':-1,'kernelTCP':-1,'swappiness':0,'disableOOMKiller':false,"
-                                      "'useHierarchy':false},'cpu':{'shares':0,'quota':-1,'burst':0,'realtimeRuntime':0,'cpus':'','mems':null},"
-                                      "'pids':{'limit':0},'blockIO':{'weight':0,'leafWeight':0,'throttleReadBpsDevice':[]},'network':{},'rdma':{},"
+        g_auto(Built) b = build_patch("{'linux':{'resources':{'memory':{'limit':0,'kernel':-1,'kernelTCP':-1,'"
+                                      "swappiness':0,'disableOOMKiller':false,"
+                                      "'useHierarchy':false},'cpu':{'shares':0,'quota':-1,'burst':0,'realtimeRuntime':"
+                                      "0,'cpus':'','mems':null},"
+                                      "'pids':{'limit':0},'blockIO':{'weight':0,'leafWeight':0,'throttleReadBpsDevice':"
+                                      "[]},'network':{},'rdma':{},"
                                       "'hugepageLimits':[],'unified':{},'devices':[]}}}");
 
         g_assert_cmpuint(b.result.unit_properties->len, ==, 2);
