@@ -79,3 +79,22 @@ gboolean image_set_diff_ids(Image *i, GError **error) {
         }
         return TRUE;
 }
+
+/** image_platform() - this machine's "os/arch" in OCI's words; free with g_free() */
+char *image_platform(void) {
+#if defined(__x86_64__)
+        return g_strdup("linux/amd64");
+#elif defined(__aarch64__)
+        return g_strdup("linux/arm64");
+#elif defined(__i386__)
+        return g_strdup("linux/386");
+#elif defined(__riscv)
+        return g_strdup("linux/riscv64");
+#elif defined(__powerpc64__)
+        return g_strdup("linux/ppc64le");
+#elif defined(__s390x__)
+        return g_strdup("linux/s390x");
+#else
+#error "no OCI name for this architecture"
+#endif
+}

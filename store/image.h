@@ -47,6 +47,7 @@ void image_layer_free(ImageLayer *l);
 
 gboolean image_set_config(Image *i, GBytes *config, GError **error);
 gboolean image_set_diff_ids(Image *i, GError **error); /* from the config to the layers */
+char *image_platform(void);
 
 /* oci.c, docker.c: add to @images what the archive holds */
 gboolean oci_read(Archive *a, const char *platform, const StoreLimits *limits, GPtrArray *images, GError **error);

@@ -145,26 +145,8 @@ static gboolean input_open(Import *m, GError **error) {
         return input_stream(m, FALSE, 0, error);
 }
 
-static char *default_platform(void) {
-#if defined(__x86_64__)
-        return g_strdup("linux/amd64");
-#elif defined(__aarch64__)
-        return g_strdup("linux/arm64");
-#elif defined(__i386__)
-        return g_strdup("linux/386");
-#elif defined(__riscv)
-        return g_strdup("linux/riscv64");
-#elif defined(__powerpc64__)
-        return g_strdup("linux/ppc64le");
-#elif defined(__s390x__)
-        return g_strdup("linux/s390x");
-#else
-#error "no OCI name for this architecture"
-#endif
-}
-
 static gboolean read_archive(Import *m, GError **error) {
-        g_autofree char *own = default_platform();
+        g_autofree char *own = image_platform();
         const char *platform = m->options->platform ? m->options->platform : own;
 
         if (is_format(m, "oci") ||
@@ -177,7 +159,7 @@ static gboolean read_archive(Import *m, GError **error) {
 
 /* The configuration of an image that is nothing but files. */
 static gboolean rootfs_image(Import *m, ImageLayer *layer, GError **error) {
-        g_autofree char *platform = default_platform();
+        g_autofree char *platform = image_platform();
         const char *architecture = strchr(platform, '/') + 1;
         Image *image = image_new();
         char diff_id[DIGEST_STRING];

@@ -102,6 +102,18 @@ static gboolean object_exists(Objects *o, const char *name) {
         return faccessat(o->objects_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+static gboolean xattr_failed(int number, const char *name, GError **error) {
+        if (number == EINVAL)
+                return store_fail(error, STORE_FAIL_INVALID, "Extended attribute '%s' has a value that is not allowed",
+                                  name);
+        if (number == ENOTSUP)
+                return store_fail(error, STORE_FAIL_UNSUPPORTED, "The store's file system cannot hold attribute '%s'",
+                                  name);
+        if (number == E2BIG || number == ERANGE)
+                number = ENOSPC;
+        return store_fail_errno(error, number, "Cannot set extended attribute '%s'", name);
+}
+
 static gboolean set_xattrs(int fd, const char *path, GVariant *xattrs, GError **error) {
         GVariantIter iter;
         GVariant *name, *value;
@@ -116,7 +128,7 @@ static gboolean set_xattrs(int fd, const char *path, GVariant *xattrs, GError **
                 const char *text = g_variant_get_bytestring(n);
 
                 if ((path ? lsetxattr(path, text, data, size, 0) : fsetxattr(fd, text, data, size, 0)) < 0)
-                        return store_fail_errno(error, errno, "Cannot set extended attribute '%s'", text);
+                        return xattr_failed(errno, text, error);
         }
         return TRUE;
 }

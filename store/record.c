@@ -112,6 +112,13 @@ static gboolean add_config(JsonBuilder *b, JsonObject *config, GError **error) {
         return TRUE;
 }
 
+/* An image that does not say is taken to be for the machine it is imported on. */
+static void add_architecture(JsonBuilder *b, const char *architecture) {
+        g_autofree char *own = image_platform();
+
+        add_string(b, "architecture", architecture && architecture[0] ? architecture : strchr(own, '/') + 1);
+}
+
 static gboolean add_platform(JsonBuilder *b, JsonObject *config, GError **error) {
         const char *os, *architecture, *variant;
 
@@ -122,7 +129,7 @@ static gboolean add_platform(JsonBuilder *b, JsonObject *config, GError **error)
         json_builder_set_member_name(b, "platform");
         json_builder_begin_object(b);
         add_string(b, "os", os && os[0] ? os : "linux");
-        add_string(b, "architecture", architecture);
+        add_architecture(b, architecture);
         if (variant && variant[0])
                 add_string(b, "variant", variant);
         json_builder_end_object(b);

@@ -107,13 +107,24 @@ static gboolean pax_string(const char *key, const char *value, gsize size, const
         return TRUE;
 }
 
-/* Labels of the host's own policies and overlayfs's marks are not the image's to set. */
+/*
+ * What an image may set: attributes of users, file capabilities, access lists. Labels of the host's own policies
+ * (security.*) and what only the kernel and its overlayfs should write (trusted.*) stay in the raw header.
+ */
 static gboolean pax_xattr_wanted(const char *name) {
-        if (g_str_has_prefix(name, "trusted.overlay."))
+        return g_str_has_prefix(name, "user.") || strcmp(name, "security.capability") == 0 ||
+               strcmp(name, "system.posix_acl_access") == 0 || strcmp(name, "system.posix_acl_default") == 0;
+}
+
+/* What the kernel lets a file of this type have. */
+static gboolean pax_xattr_fits(const char *name, char type) {
+        if (type == TAR_DIRECTORY)
+                return strcmp(name, "security.capability") != 0;
+        if (strcmp(name, "system.posix_acl_default") == 0)
                 return FALSE;
-        return g_str_has_prefix(name, "user.") || g_str_has_prefix(name, "trusted.") ||
-               strcmp(name, "security.capability") == 0 || strcmp(name, "system.posix_acl_access") == 0 ||
-               strcmp(name, "system.posix_acl_default") == 0;
+        if (type == TAR_FILE)
+                return TRUE;
+        return type != TAR_SYMLINK && strcmp(name, "system.posix_acl_access") == 0;
 }
 
 static gboolean pax_xattr(TarPax *pax, const char *name, const void *value, gsize size, gboolean replace,
@@ -257,21 +268,27 @@ gboolean tar_pax_parse(TarPax *pax, const guint8 *data, gsize size, const StoreL
         return TRUE;
 }
 
-/** tar_pax_xattrs() - the attributes as a(ayay), sorted by name as ostree wants them; NULL when there are none */
-GVariant *tar_pax_xattrs(const TarPax *pax) {
+/** tar_pax_xattrs() - the attributes of an entry of @type as a(ayay), sorted by name as ostree wants them; NULL: none
+ */
+GVariant *tar_pax_xattrs(const TarPax *pax, char type) {
         g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(pax->xattrs), (GCompareFunc)strcmp);
         GVariantBuilder builder;
+        gboolean any = FALSE;
 
-        if (!names)
-                return NULL;
         g_variant_builder_init(&builder, G_VARIANT_TYPE("a(ayay)"));
         for (GList *l = names; l; l = l->next) {
                 GBytes *value = g_hash_table_lookup(pax->xattrs, l->data);
                 gsize size;
                 const void *data = g_bytes_get_data(value, &size);
 
+                if (!pax_xattr_fits(l->data, type))
+                        continue;
+                any = TRUE;
                 g_variant_builder_add(&builder, "(@ay@ay)", g_variant_new_bytestring(l->data),
                                       g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, data, size, 1));
         }
-        return g_variant_ref_sink(g_variant_builder_end(&builder));
+        if (any)
+                return g_variant_ref_sink(g_variant_builder_end(&builder));
+        g_variant_builder_clear(&builder);
+        return NULL;
 }

@@ -28,5 +28,5 @@ TarPax *tar_pax_new(void);
 void tar_pax_free(TarPax *pax);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TarPax, tar_pax_free)
 gboolean tar_pax_parse(TarPax *pax, const guint8 *data, gsize size, const StoreLimits *limits, GError **error);
-GVariant *tar_pax_xattrs(const TarPax *pax);
+GVariant *tar_pax_xattrs(const TarPax *pax, char type);
 gboolean tar_parts_add(GArray *parts, guint64 offset, guint64 size, GError **error);

@@ -351,7 +351,7 @@ static gboolean reader_entry(TarReader *r, const guint8 *h, TarPax *pax, char **
                 stored = 0;
         if (stored > G_MAXINT64 - TAR_BLOCK)
                 return store_fail(error, STORE_FAIL_EXHAUSTED, "Entry '%s' is too large", e->path);
-        e->xattrs = tar_pax_xattrs(pax);
+        e->xattrs = tar_pax_xattrs(pax, e->type == 'S' ? TAR_FILE : e->type);
         e->size = stored;
         r->left = stored;
         r->padding = (TAR_BLOCK - stored % TAR_BLOCK) % TAR_BLOCK;
