@@ -712,7 +712,7 @@ class Protocol(StoreTest):
             c.request([f.fileno()], operation="import", namespace="default", name="n", format="auto", limits={})
             kind, body, progress = c.result()
         self.assertEqual(kind, DONE, body)
-        self.assertEqual(body["images"][0]["name"], "n")
+        self.assertEqual(body["images"][0]["name"], "n:latest")
         for row in progress:
             self.assertLessEqual(row[0], row[1])
             self.assertEqual(row[3], 1)
