@@ -154,6 +154,9 @@ static void on_started(const LinkAnswer *a, void *userdata) {
 
         if (a->head && a->head->type == SHIM_STARTED) {
                 const struct shim_started *started = a->body;
+                _cleanup_close_ int terminal = packet_take_fd(a->packet, 0);
+
+                process_tell_terminal(&e->process, terminal);
                 (void)process_set_started(&e->process, started->pid, started->start_time, now_usec(CLOCK_REALTIME));
                 s->done(e, 0, NULL, s->userdata);
                 return;

@@ -103,9 +103,13 @@ static int method_wait_fd(sd_bus_message *m, void *userdata, sd_bus_error *error
 static int check_terminal(const Process *p, sd_bus_error *error) {
         if (!p->terminal)
                 return error_precondition(error, "The process has no terminal.");
-        if (process_ended(p) || (!is_task(p) && p->status == TASK_CREATED))
-                return error_precondition(error, "The process is not running.");
+        if (process_ended(p))
+                return error_precondition(error, "The process has ended.");
         return 0;
+}
+
+static bool is_unstarted_exec(const Process *p) {
+        return !is_task(p) && p->status == TASK_CREATED;
 }
 
 static int method_resize(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -118,6 +122,8 @@ static int method_resize(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 r = check_terminal(p, error);
         if (r < 0)
                 return r;
+        if (is_unstarted_exec(p))
+                return error_precondition(error, "Exec \"%s\" has not been started.", p->exec_id);
         if (columns > UINT16_MAX || rows > UINT16_MAX)
                 return error_invalid(error, "A terminal has at most %u columns and rows.", UINT16_MAX);
         sd_bus_message_ref(m);
@@ -136,6 +142,15 @@ static void on_terminal(Task *t _unused_, int r, int fd_in, const sd_bus_error *
         }
 }
 
+static void on_exec_terminal(int fd, void *userdata) {
+        _cleanup_bus_message_ sd_bus_message *call = userdata;
+
+        if (fd >= 0)
+                (void)sd_bus_reply_method_return(call, "h", fd);
+        else
+                (void)sd_bus_reply_method_errorf(call, error_kind_bus_name(ERROR_FAILED_PRECONDITION), "The process was not started.");
+}
+
 static int method_open_terminal(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Process *p = userdata;
         int r;
@@ -143,6 +158,10 @@ static int method_open_terminal(sd_bus_message *m, void *userdata, sd_bus_error 
         r = check_terminal(p, error);
         if (r < 0)
                 return r;
+        if (is_unstarted_exec(p)) {
+                process_wait_terminal(p, on_exec_terminal, sd_bus_message_ref(m));
+                return 1;
+        }
         sd_bus_message_ref(m);
         return pending(m, task_fd_request(p->task, SHIM_TERMINAL, p->exec_id, on_terminal, m, error), error);
 }

@@ -23,6 +23,11 @@ typedef struct Waiter {
         void *userdata;
 } Waiter;
 
+typedef struct TerminalWaiter {
+        process_terminal_t waiter;
+        void *userdata;
+} TerminalWaiter;
+
 /* Rows: from; bits: to. A process that has ended never changes again. */
 static const unsigned transitions[_TASK_STATUS_MAX] = {
         [TASK_UNKNOWN] = 1U << TASK_CREATED | 1U << TASK_RUNNING | 1U << TASK_PAUSING | 1U << TASK_PAUSED | 1U << TASK_STOPPED,
@@ -42,6 +47,7 @@ void process_init(Process *p, Task *task, const char *exec_id, char *path) {
         p->created_at = now_usec(CLOCK_REALTIME);
         p->waiters = g_array_new(FALSE, FALSE, sizeof(Waiter));
         p->wait_fds = g_array_new(FALSE, FALSE, sizeof(int));
+        p->terminal_waiters = g_array_new(FALSE, FALSE, sizeof(TerminalWaiter));
 }
 
 /** process_done() - frees the content; waiters that are left hear a NULL */
@@ -52,8 +58,10 @@ void process_done(Process *p) {
         }
         for (guint i = 0; i < p->wait_fds->len; i++)
                 (void)close(g_array_index(p->wait_fds, int, i));
+        process_tell_terminal(p, -1);
         g_array_unref(p->waiters);
         g_array_unref(p->wait_fds);
+        g_array_unref(p->terminal_waiters);
         g_strfreev(p->command);
         g_free(p->exec_id);
         g_free(p->path);
@@ -143,6 +151,22 @@ int process_wait_fd(Process *p, int *ret) {
                 g_array_append_val(p->wait_fds, fds[1]);
         *ret = fds[0];
         return 0;
+}
+
+/** process_wait_terminal() - calls waiter with the terminal of an exec when it has been started: what is short never escapes */
+void process_wait_terminal(Process *p, process_terminal_t waiter, void *userdata) {
+        TerminalWaiter w = { waiter, userdata };
+
+        g_array_append_val(p->terminal_waiters, w);
+}
+
+/** process_tell_terminal() - hands the terminal, which stays the caller's, to those who wait for it; -1: there is none */
+void process_tell_terminal(Process *p, int fd) {
+        for (guint i = 0; i < p->terminal_waiters->len; i++) {
+                TerminalWaiter *w = &g_array_index(p->terminal_waiters, TerminalWaiter, i);
+                w->waiter(fd, w->userdata);
+        }
+        g_array_set_size(p->terminal_waiters, 0);
 }
 
 /** process_tell() - tells the end: pipes first, whoever reads one is on the shortest way; then the bus, then who waits */

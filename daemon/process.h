@@ -12,6 +12,9 @@ typedef struct Task Task;
 /* Called once when the process has ended, or with NULL where the process object goes before that. */
 typedef void (*process_waiter_t)(Process *p, void *userdata);
 
+/* Called once: the master of the terminal, borrowed, or -1 where the process was never started. */
+typedef void (*process_terminal_t)(int fd, void *userdata);
+
 struct Process {
         Manager *manager;
         Task *task;    /* its own task, also where the process is the task's first */
@@ -29,6 +32,7 @@ struct Process {
         bool visible; /* announced on the bus */
         GArray *waiters;
         GArray *wait_fds;
+        GArray *terminal_waiters; /* of an exec that has not been started */
 };
 
 void process_init(Process *p, Task *task, const char *exec_id, char *path);
@@ -45,6 +49,8 @@ void process_set_exited(Process *p, uint32_t status, uint32_t kind, uint64_t exi
 void process_wait(Process *p, process_waiter_t waiter, void *userdata);
 void process_forget(Process *p, void *userdata);
 int process_wait_fd(Process *p, int *ret);   /* the reading end of a new pipe */
+void process_wait_terminal(Process *p, process_terminal_t waiter, void *userdata);
+void process_tell_terminal(Process *p, int fd);
 void process_tell(Process *p);               /* everybody who waits hears of the end */
 
 /* bus face, process-bus.c */
