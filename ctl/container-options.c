@@ -236,13 +236,6 @@ int container_options_append(ContainerOptions *o, sd_bus_message *m) {
         return r;
 }
 
-/** log_append() - the entries for --log; as sd-bus. */
-int log_append(_unused_ Ctl *ctl, const char *log, sd_bus_message *m) {
-        if (!log)
-                return 0;
-        return strncmp(log, "file:", 5) == 0 ? option_string(m, "LogPath", log + 5) : option_string(m, "Output", log);
-}
-
 /**
  * container_call_new() - CreateContainer or Run up to and with the container's options; the dictionary is left open.
  * @argc, @argv: image and command, or the command alone where a root directory or a whole configuration was given.

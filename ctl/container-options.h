@@ -76,7 +76,6 @@ int container_option(int key, const char *arg, void *userdata);
 int container_options_check(ContainerOptions *o, int argc);
 int container_options_append(ContainerOptions *o, sd_bus_message *m);
 int container_call_new(ContainerOptions *o, const char *member, int argc, char **argv, sd_bus_message **ret);
-int log_append(Ctl *ctl, const char *log, sd_bus_message *m);
 void container_options_clear(ContainerOptions *o);
 
 /* env.c */

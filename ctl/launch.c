@@ -41,8 +41,9 @@ int append_console_size(sd_bus_message *m) {
         return terminal_size(&columns, &rows) ? option_size(m, "ConsoleSize", columns, rows) : 0;
 }
 
-/** task_create() - the task of a container with a terminal. @ret_path: borrowed from the call. 0 or an exit status. */
-int task_create(Session *s, Call *call, const char *container, const char **ret_path) {
+/** task_create() - asks for the task of a container with a terminal. 0, also where the answer is an error, or an exit
+ * status. */
+int task_create(Session *s, Call *call, const char *container) {
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
@@ -57,10 +58,13 @@ int task_create(Session *s, Call *call, const char *container, const char **ret_
         if (r < 0)
                 return bus_protocol_error(s->ctl, r);
         r = call_send(s->ctl, call, m);
-        if (r == 0)
-                r = session_call_wait(s, call);
-        if (r != 0)
-                return r;
+        return r == 0 ? session_call_wait(s, call) : r;
+}
+
+/** task_created() - the answer to task_create(). @ret_path: borrowed from the call. 0 or an exit status. */
+int task_created(Session *s, Call *call, const char **ret_path) {
+        int r;
+
         if (call_error(call))
                 return launch_report(s->ctl, call, NULL);
         r = sd_bus_message_read(call->reply, "o", ret_path);

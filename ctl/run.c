@@ -37,7 +37,9 @@ static int send_run(ContainerOptions *o, Session *s, Call *call, int argc, char 
         r = container_call_new(o, "Run", argc, argv, &m);
         if (r != 0)
                 return r;
-        r = o->detach ? log_append(o->ctl, o->log, m) : stdio_append(&s->stdio, m);
+        r = stdio_append(&s->stdio, m);
+        if (r >= 0 && o->log && streq(o->log, "null"))
+                r = option_string(m, "Output", o->log);
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
         if (r < 0)
@@ -76,6 +78,10 @@ static int run_plain(ContainerOptions *o, Session *s, int argc, char **argv) {
                 r = stdio_prepare(&s->stdio, o->interactive);
                 if (r < 0)
                         return ctl_error(o->ctl, _("cannot make a pipe: %s"), strerror(-r));
+        } else if (o->log && strncmp(o->log, "file:", 5) == 0) {
+                r = stdio_file(&s->stdio, o->log + 5);
+                if (r < 0)
+                        return ctl_error(o->ctl, _("cannot open '%s': %s"), o->log + 5, strerror(-r));
         }
         r = call_run(o, s, &call, argc, argv, &id);
         if (r != 0)
@@ -127,7 +133,9 @@ static int run_terminal(ContainerOptions *o, Session *s, int argc, char **argv) 
         r = create_container(o, s, &create, argc, argv, &container);
         if (r != 0)
                 return r;
-        r = task_create(s, &task, container, &path);
+        r = task_create(s, &task, container);
+        if (r == 0)
+                r = task_created(s, &task, &path);
         if (r == 0)
                 r = session_terminal(s, path);
         if (r != 0) {

@@ -211,9 +211,10 @@ static bool step(Session *s) {
         return fds[0].revents != 0;
 }
 
+/* What was typed before the detach sequence is still delivered. */
 static bool detached(const Session *s) {
         for (size_t i = 0; i < s->stdio.n_relays; i++)
-                if (s->stdio.relays[i].detached)
+                if (s->stdio.relays[i].detached && s->stdio.relays[i].begin == s->stdio.relays[i].end)
                         return true;
         return false;
 }

@@ -32,11 +32,13 @@ static int on_option(int key, _unused_ const char *arg, void *userdata) {
         return 0;
 }
 
-/* Calls Container.Start. */
-static int call_start(Ctl *ctl, Session *s, Call *call, const char *path) {
+static int send_start(Ctl *ctl, Session *s, Call *call, const char *id) {
+        _cleanup_free_ char *path = path_of(ctl->ns, "container", id);
         _cleanup_message_ sd_bus_message *m = NULL;
         int r;
 
+        if (!path)
+                return ctl_oom(ctl);
         r = call_new(ctl, path, BUS_CONTAINER, "Start", &m);
         if (r != 0)
                 return r;
@@ -48,9 +50,31 @@ static int call_start(Ctl *ctl, Session *s, Call *call, const char *path) {
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         r = call_send(ctl, call, m);
-        sd_bus_message_unref(TAKE_PTR(m));
-        if (r == 0)
-                r = s ? session_call_wait(s, call) : call_wait(ctl, call);
+        if (r != 0)
+                return r;
+        return s ? session_call_wait(s, call) : call_wait(ctl, call);
+}
+
+/* Whether a start was refused because of a task that has ended; it is deleted then and the start can be sent again. */
+static bool old_task_deleted(Ctl *ctl, Call *call, const char *id) {
+        _cleanup_free_ char *task = path_of(ctl->ns, "task", id);
+        _cleanup_call_ Call delete = {};
+
+        if (!task || !call_failed(call, "AlreadyExists") ||
+            call_simple(ctl, &delete, task, BUS_PROCESS, "Delete", "a{sv}", 0) != 0 || call_wait(ctl, &delete) != 0 ||
+            call_error(&delete))
+                return false;
+        call_clear(call);
+        return true;
+}
+
+/* Calls Container.Start; s: the session it is for, or NULL. */
+static int call_start(Ctl *ctl, Session *s, Call *call, const char *id) {
+        int r;
+
+        r = send_start(ctl, s, call, id);
+        if (r == 0 && old_task_deleted(ctl, call, id))
+                r = send_start(ctl, s, call, id);
         if (s)
                 stdio_sent(&s->stdio);
         return r;
@@ -58,26 +82,21 @@ static int call_start(Ctl *ctl, Session *s, Call *call, const char *path) {
 
 /** start_container() - starts a container by its whole id. 0 or an exit status. */
 int start_container(Ctl *ctl, const char *id) {
-        _cleanup_free_ char *path = path_of(ctl->ns, "container", id);
         _cleanup_call_ Call call = {};
         int r;
 
-        if (!path)
-                return ctl_oom(ctl);
-        r = call_start(ctl, NULL, &call, path);
+        r = call_start(ctl, NULL, &call, id);
         if (r != 0)
                 return r;
         return call_error(&call) ? launch_report(ctl, &call, id) : 0;
 }
 
 static int start_one(Ctl *ctl, const char *given) {
-        _cleanup_free_ char *path = path_of(ctl->ns, "container", given), *id = NULL;
+        _cleanup_free_ char *id = NULL;
         _cleanup_call_ Call call = {};
         int r;
 
-        if (!path)
-                return ctl_oom(ctl);
-        r = call_start(ctl, NULL, &call, path);
+        r = call_start(ctl, NULL, &call, given);
         if (r == 0 && error_no_object(call_error(&call))) {
                 id = container_resolve(ctl, given);
                 r = id ? start_container(ctl, id) : ctl->failure;
@@ -105,30 +124,34 @@ static int wants_terminal(Ctl *ctl, const char *path, const char *id) {
         return json_find_true(spec, "process", "terminal");
 }
 
-static int attach_terminal(Session *s, const char *container) {
+static int attach_terminal(Session *s, const char *path, const char *id) {
         _cleanup_call_ Call call = {};
-        const char *path;
+        const char *task;
         int r;
 
         s->terminal = true;
-        r = task_create(s, &call, container, &path);
+        r = task_create(s, &call, path);
+        if (r == 0 && old_task_deleted(s->ctl, &call, id))
+                r = task_create(s, &call, path);
         if (r == 0)
-                r = session_terminal(s, path);
+                r = task_created(s, &call, &task);
+        if (r == 0)
+                r = session_terminal(s, task);
         return r == 0 ? session_run(s) : r;
 }
 
-static int attach_plain(Ctl *ctl, Session *s, const char *container) {
+static int attach_plain(Ctl *ctl, Session *s, const char *id) {
         _cleanup_call_ Call call = {};
         int fd, r;
 
         r = stdio_prepare(&s->stdio, s->interactive);
         if (r < 0)
                 return ctl_error(ctl, _("cannot make a pipe: %s"), strerror(-r));
-        r = call_start(ctl, s, &call, container);
+        r = call_start(ctl, s, &call, id);
         if (r != 0)
                 return r;
         if (call_error(&call))
-                return launch_report(ctl, &call, NULL);
+                return launch_report(ctl, &call, id);
         r = sd_bus_message_read(call.reply, "ouh", &s->path, NULL, &fd);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
@@ -155,7 +178,7 @@ static int start_attached(Ctl *ctl, const char *given, bool interactive) {
         if (r != 0)
                 return r;
         s.interactive = interactive;
-        return terminal ? attach_terminal(&s, path) : attach_plain(ctl, &s, path);
+        return terminal ? attach_terminal(&s, path, id) : attach_plain(ctl, &s, id);
 }
 
 /** verb_start() - see above. */

@@ -71,6 +71,17 @@ int stdio_prepare(Stdio *s, bool with_stdin) {
         return 0;
 }
 
+/** stdio_file() - both streams go to the end of a file, which is made where it is not there; negative errno. */
+int stdio_file(Stdio *s, const char *path) {
+        int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_CLOEXEC, 0640);
+
+        if (fd < 0)
+                return -errno;
+        s->given[STDOUT_FILENO] = s->given[STDERR_FILENO] = fd;
+        s->own[STDOUT_FILENO] = true;
+        return 0;
+}
+
 /** stdio_append() - the entries Stdin, Stdout and Stderr of an option dictionary; as sd-bus. */
 int stdio_append(Stdio *s, sd_bus_message *m) {
         static const char *const keys[] = { "Stdin", "Stdout", "Stderr" };
