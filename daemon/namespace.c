@@ -109,6 +109,14 @@ static void destroy(void *ns) {
         (void)namespace_free(ns);
 }
 
+/* Tasks make this directory; it is empty once they are gone. */
+static void remove_task_dir(Namespace *ns) {
+        _cleanup_close_ int fd = openat(ns->manager->runtime_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+        if (fd >= 0 && unlinkat(fd, ns->name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+                (void)log_warning_errno(errno, "Cannot remove the task directory of namespace %s", ns->name);
+}
+
 /** namespace_delete() - removes an empty namespace's directories and frees it */
 int namespace_delete(Namespace *ns) {
         Manager *m = ns->manager;
@@ -124,6 +132,7 @@ int namespace_delete(Namespace *ns) {
         }
         if (r < 0)
                 return log_error_errno(r, "Cannot remove namespace %s", ns->name);
+        remove_task_dir(ns);
         namespace_bus_removed(ns);
         g_hash_table_steal(m->namespaces, ns->name);
         manager_bury(m, ns, destroy);
