@@ -387,6 +387,10 @@ class Verbs(CtlCase):
 
 
 class Images(CtlCase):
+    def setUp(self):
+        davit.busybox_image()
+        super().setUp()
+
     def test_import_list_run_remove(self):
         archive, name = davit.busybox_archive(), davit.unique("ctl") + ":1"
         self.addCleanup(davit.ctl, "image", "rm", name)
