@@ -14,7 +14,7 @@
 #include "plan/seccomp.h"
 #include "plan/spec.h"
 
-#define COMPILER_VERSION 1
+#define COMPILER_VERSION 2
 
 static void hash_node(GChecksum *checksum, JsonNode *node);
 
@@ -58,56 +58,80 @@ static void hash_node(GChecksum *checksum, JsonNode *node) {
         }
 }
 
-static gboolean append_program(Build *b, GBytes *program, struct plan_seccomp *ret) {
+static void append_program(Build *b, GBytes *program, struct plan_seccomp *ret) {
         gsize size;
         gconstpointer data = g_bytes_get_data(program, &size);
 
         ret->program = writer_array(&b->writer, data, size / sizeof(struct sock_filter), sizeof(struct sock_filter));
+}
+
+/* Both programs of a key, when the cache has both; an exec takes only the container's. */
+static gboolean take_cached(Build *b, const char *key, const char *shim_key) {
+        g_autoptr(GBytes) program = seccomp_cache_get(key, b->context->cache_dir), shim = NULL;
+
+        if (program && b->plan.kind == PLAN_CONTAINER)
+                shim = seccomp_cache_get(shim_key, b->context->cache_dir);
+        if (!program || (b->plan.kind == PLAN_CONTAINER && !shim))
+                return FALSE;
+        append_program(b, program, &b->plan.seccomp);
+        if (shim)
+                append_program(b, shim, &b->plan.supervisor_seccomp);
         return TRUE;
 }
 
-/* Takes the program of a profile from the cache or compiles it; flags come from the profile when compiled, so parse
- * first. */
-static gboolean build_program(Build *b, const SeccompProfile *profile, const char *key, struct plan_seccomp *ret,
-                              GError **error) {
-        g_autoptr(GBytes) program = seccomp_cache_get(key, b->context->cache_dir);
+static GBytes *compile(Build *b, const SeccompProfile *profile, const char *key, GError **error) {
+        GBytes *program = seccomp_compile(profile, error);
 
-        if (!program) {
-                program = seccomp_compile(profile, error);
-                if (!program)
-                        return FALSE;
+        if (program)
                 seccomp_cache_put(key, b->context->cache_dir, program);
-        }
-        ret->flags = profile->flags;
-        return append_program(b, program, ret);
+        return program;
+}
+
+static gboolean build_programs(Build *b, const SeccompProfile *profile, const char *key, const char *shim_key,
+                               GError **error) {
+        g_autoptr(GBytes) program = compile(b, profile, key, error), shim = NULL;
+        g_auto(SeccompProfile) supervisor = {};
+
+        if (!program)
+                return FALSE;
+        append_program(b, program, &b->plan.seccomp);
+        if (b->plan.kind != PLAN_CONTAINER)
+                return TRUE;
+        (void)seccomp_profile_supervisor(profile, &supervisor);
+        shim = compile(b, &supervisor, shim_key, error);
+        if (!shim)
+                return FALSE;
+        append_program(b, shim, &b->plan.supervisor_seccomp);
+        return TRUE;
 }
 
 static gboolean build_given(Build *b, JsonObject *object, GError **error) {
         g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
+        g_autofree char *key = NULL, *shim_key = NULL;
         g_auto(SeccompProfile) profile = {};
-        g_autofree char *key = NULL;
 
         if (!seccomp_profile_parse(&profile, object, "linux.seccomp.", error))
                 return FALSE;
+        b->plan.seccomp.flags = profile.flags;
         hash_object(checksum, object);
         key = g_strdup_printf("%d-%s", COMPILER_VERSION, g_checksum_get_string(checksum));
-        return build_program(b, &profile, key, &b->plan.seccomp, error);
+        shim_key = g_strconcat(key, "-shim", NULL);
+        return take_cached(b, key, shim_key) || build_programs(b, &profile, key, shim_key, error);
 }
 
 static gboolean build_default(Build *b, GError **error) {
         g_auto(SeccompProfile) profile = {};
-        g_autoptr(GBytes) program = NULL;
-        char key[48];
+        char key[64], shim_key[64];
         guint64 bounding;
 
         if (!build_bounding(b, &bounding, error))
                 return FALSE;
         g_snprintf(key, sizeof(key), "%d-default-%" G_GINT64_MODIFIER "x", COMPILER_VERSION, bounding);
-        program = seccomp_cache_get(key, b->context->cache_dir);
-        if (program)
-                return append_program(b, program, &b->plan.seccomp);
+        g_snprintf(shim_key, sizeof(shim_key), "%s-shim", key);
+        if (take_cached(b, key, shim_key))
+                return TRUE;
         seccomp_profile_default(&profile, bounding);
-        return build_program(b, &profile, key, &b->plan.seccomp, error);
+        return build_programs(b, &profile, key, shim_key, error);
 }
 
 /** build_seccomp() - Section "Seccomp". */

@@ -52,6 +52,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(SeccompProfile, seccomp_profile_clear)
 
 gboolean seccomp_profile_parse(SeccompProfile *ret, JsonObject *object, const char *path, GError **error);
 void seccomp_profile_default(SeccompProfile *ret, guint64 capabilities);
+gboolean seccomp_profile_supervisor(const SeccompProfile *container, SeccompProfile *ret);
 GBytes *seccomp_compile(const SeccompProfile *profile, GError **error); /* struct sock_filter[] */
 
 /* names */

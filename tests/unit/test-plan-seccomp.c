@@ -534,6 +534,97 @@ static void test_depth(void) {
         g_assert_cmpuint(program.n, <=, 800);
 }
 
+/* The shim's filter refuses nothing that the container's allows, whatever the call and its arguments. */
+static void check_supervisor(const SeccompProfile *profile) {
+        g_auto(SeccompProfile) supervisor = {};
+        g_autoptr(GBytes) own = seccomp_compile(profile, NULL), shim = NULL;
+
+        (void)seccomp_profile_supervisor(profile, &supervisor);
+        shim = seccomp_compile(&supervisor, NULL);
+        for (int arch = 0; arch < 3; arch++)
+                for (guint32 n = 0; n < 600; n++)
+                        for (gsize i = 0; i < G_N_ELEMENTS(samples); i++) {
+                                guint64 args[6] = { samples[i], samples[i], samples[i] };
+                                guint32 number = arch == SECCOMP_ARCH_X32 ? n | X32_BIT : n;
+                                guint32 a = program_call(program_of(own), audit[arch], number, args);
+                                guint32 s = program_call(program_of(shim), audit[arch], number, args);
+
+                                if (s != ALLOW && a != EPERM_ &&
+                                    (gint32)(a & SECCOMP_RET_ACTION_FULL) >= (gint32)SECCOMP_RET_TRACE)
+                                        g_error("%u on %d: the shim's filter has 0x%x, the container's 0x%x", n, arch,
+                                                s, a);
+                        }
+}
+
+static void test_supervisor(void) {
+        static const char *const needed[] = {
+                "clone3",
+                "setns",
+                "execve",
+                "sendmsg",
+                "recvmsg",
+                "signalfd4",
+                "ppoll",
+                "poll",
+                "waitid",
+                "pidfd_open",
+                "pidfd_send_signal",
+                "capset",
+                "prctl",
+                "seccomp",
+                "setgroups",
+                "setresuid",
+                "setresgid",
+                "openat2",
+                "fsopen",
+                "fsconfig",
+                "fsmount",
+                "open_tree",
+                "move_mount",
+                "mount_setattr",
+                "mount",
+                "umount2",
+                "chroot",
+                "unshare",
+                "keyctl",
+                "renameat",
+                "renameat2",
+                "unlinkat",
+                "memfd_create",
+        };
+        static const char *const refused[] = { "bpf",    "kexec_load",     "init_module", "finit_module",
+                                               "reboot", "io_uring_setup", "swapon" };
+        g_auto(SeccompProfile) profile = {}, open = {}, supervisor = {}, none = {};
+        g_autoptr(GBytes) bytes = NULL;
+        g_autoptr(GRand) rand = g_rand_new_with_seed(7);
+
+        seccomp_profile_default(&profile, DEFAULT_CAPABILITIES);
+        g_assert_true(seccomp_profile_supervisor(&profile, &supervisor));
+        bytes = seccomp_compile(&supervisor, NULL);
+        for (gsize i = 0; i < G_N_ELEMENTS(needed); i++)
+                g_assert_cmphex(program_call(program_of(bytes), AUDIT_ARCH_X86_64,
+                                             (guint32)seccomp_syscall_resolve_name(needed[i]), NULL),
+                                ==, ALLOW);
+        for (gsize i = 0; i < G_N_ELEMENTS(refused); i++)
+                g_assert_cmphex(program_call(program_of(bytes), AUDIT_ARCH_X86_64,
+                                             (guint32)seccomp_syscall_resolve_name(refused[i]), NULL),
+                                ==, EPERM_);
+        g_test_message("%zu instructions", program_of(bytes).n);
+        check_supervisor(&profile);
+        seccomp_profile_default(&open, CAPABILITY_ALL);
+        check_supervisor(&open);
+        for (int i = 0; i < 10; i++) {
+                g_auto(SeccompProfile) any = {};
+
+                random_profile(rand, &any, FALSE);
+                check_supervisor(&any);
+        }
+        seccomp_profile_init(&none, ALLOW);
+        seccomp_profile_clear(&supervisor);
+        g_assert_false(seccomp_profile_supervisor(&none, &supervisor));
+        seccomp_profile_clear(&open);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/seccomp/default/golden", test_default_golden);
@@ -541,5 +632,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/seccomp/random/libseccomp", test_random_libseccomp);
         g_test_add_func("/seccomp/random/meaning", test_random_meaning);
         g_test_add_func("/seccomp/depth", test_depth);
+        g_test_add_func("/seccomp/supervisor", test_supervisor);
         return g_test_run();
 }
