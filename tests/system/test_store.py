@@ -785,7 +785,7 @@ class Protocol(StoreTest):
         data = layer([entry("d", uid=7, mode=0o1777), entry("su", b"x", mode=0o6755, uid=1, gid=2), entry("same", b"x", mode=0o600),
                       entry("null", kind=tarfile.CHRTYPE, devmajor=1, devminor=3), entry("p", kind=tarfile.FIFOTYPE),
                       entry("sda", kind=tarfile.BLKTYPE, devmajor=8, devminor=0), link("l", "su"),
-                      entry("ua", b"u", pax_headers={"SCHILY.xattr.user.a": "1"}, uid=9)])[:-10240].rstrip(b"\0")
+                      entry("ua", b"u", pax_headers={"SCHILY.xattr.user.a": "1"}, uid=9)]).rstrip(b"\0")
         data = block(data) + pax((b"SCHILY.xattr.security.capability", capability)) + header(b"ping") + END
         c = self.connect(real=True)
         with open(self.path("rootfs.tar", data), "rb") as f:
