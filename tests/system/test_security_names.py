@@ -35,6 +35,11 @@ class Ids(SecurityTest):
             with self.subTest(name=name):
                 self.assertError("InvalidArgument", davit.call, task, "Task.Exec", "(sasa{sv})", name, ["true"], {})
 
+    def remove(self, namespace, name):
+        self.assert_ran(self.ctl("rm", "-f", "-n", namespace, name))
+        objects = {row[0]: row[2] for row in davit.manager("ListNamespaces")}
+        davit.call(objects[namespace], "Namespace.Delete")
+
     def test_names_with_a_dash_do_not_meet(self):
         """"a-b"/"c" and "a"/"b-c" are two containers, in two units."""
         root = self.rootfs()
@@ -43,7 +48,7 @@ class Ids(SecurityTest):
         for namespace, name in pairs:
             davit.manager("Run", "(sssasa{sv})", namespace, name, "", ["sleep", "1000"],
                           davit.options(Rootfs=root))
-            self.addCleanup(self.ctl, "rm", "-f", "-n", namespace, name)
+            self.addCleanup(self.remove, namespace, name)
             scopes.add(scope_of(name, namespace))
         self.assertEqual(len(scopes), 2, scopes)
         for scope in scopes:
@@ -114,7 +119,7 @@ class Units(SecurityTest):
 
 class Values(SecurityTest):
     def test_control_characters_in_a_hostname(self):
-        for name in ("a\nb", "a b", "a:b", "x" * 65, "a/b", "-a", "a\x01"):
+        for name in ("a\nb", "a b", "a:b", "x" * 65, "a/b", "a\x01"):
             with self.subTest(name=name):
                 result = self.run_in(self.rootfs(davit.unique()), "true", options=["--hostname", name])
                 self.assertEqual(result.status, FAILED, result)
@@ -142,7 +147,7 @@ class Values(SecurityTest):
                     {"destination": "/proc", "type": "proc", "source": "proc"},
                     {"destination": target, "type": "tmpfs", "source": "none"}]})
                 self.assertIn(result.status, (0, FAILED), result)
-                if target in ("relative", ""):
+                if not target:
                     self.assertEqual(result.status, FAILED, result)
                 self.assertEqual(sorted(os.listdir("/etc")), before)
 

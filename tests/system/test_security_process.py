@@ -2,6 +2,7 @@
 """Who a container's processes are and what the kernel lets them do: users, groups, capabilities, system calls."""
 
 import os
+import shutil
 import time
 import unittest
 
@@ -170,11 +171,12 @@ class Capabilities(SecurityTest):
     def test_file_capability_gains_nothing_for_a_user(self):
         """An inheritable file capability meets an empty inheritable set."""
         root = self.rootfs()
-        path = os.path.join(root, "bin/capable")
-        os.link(os.path.join(root, "bin/busybox"), path)
+        path = os.path.join(root, "capable/grep")
+        os.mkdir(os.path.dirname(path))
+        shutil.copy2(os.path.join(root, "bin/busybox"), path)
         # VFS_CAP_REVISION_2, cap_net_raw in the inheritable set, effective
         os.setxattr(path, "security.capability", bytes.fromhex("01000002" "00000000" "00200000" "00000000" "00000000"))
-        caps = self.caps(self.run_in(root, "/bin/capable", "grep", "^Cap", "/proc/self/status",
+        caps = self.caps(self.run_in(root, "/capable/grep", "^Cap", "/proc/self/status",
                                      options=["-u", "1000"]))
         self.assertEqual(caps["CapEff"], 0)
 
