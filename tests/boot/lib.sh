@@ -134,11 +134,12 @@ busctl -q call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus R
 for socket in davit-launcher.socket davit-store.socket; do
     [ ! -e /usr/lib/systemd/system/$socket ] || systemctl -q enable $socket
 done
-systemctl stop davit-launcher.service 2>/dev/null || true
+active=$(systemctl is-active davitd.service || true)
+systemctl stop davitd.service davit-launcher.service 2>/dev/null || true
 for socket in davit-launcher.socket davit-store.socket; do
     [ ! -e /usr/lib/systemd/system/$socket ] || systemctl start $socket
 done
-systemctl try-restart davitd.service 2>/dev/null || true
+[ "$active" != active ] || systemctl start davitd.service
 END
 }
 
