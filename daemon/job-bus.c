@@ -164,7 +164,7 @@ int method_list_jobs(sd_bus_message *m, void *userdata, sd_bus_error *error _unu
         r = sd_bus_message_new_method_return(m, &reply);
         if (r < 0)
                 return r;
-        r = sd_bus_message_open_container(reply, 'a', "(usssso)");
+        r = sd_bus_message_open_container(reply, 'a', "(ussso)");
         if (r < 0)
                 return r;
         g_hash_table_iter_init(&iter, manager->jobs);
@@ -172,7 +172,7 @@ int method_list_jobs(sd_bus_message *m, void *userdata, sd_bus_error *error _unu
                 const Job *job = value;
                 g_autofree char *path = job_bus_path(job);
 
-                r = sd_bus_message_append(reply, "(usssso)", job->number, job->type, job->subject,
+                r = sd_bus_message_append(reply, "(ussso)", job->number, job->type, job->subject,
                                           job_state_name(job->state), path);
                 if (r < 0)
                         return r;

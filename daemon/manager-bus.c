@@ -227,7 +227,7 @@ static const sd_bus_vtable vtable[] = {
         ROW("ListImages", ("s", namespace, "a{sv}", filters), ("a(sssstta{ss}o)", images), method_list_images),
         ROW("ListSnapshots", ("s", namespace, "a{sv}", filters), ("a(ssssto)", snapshots), method_list_snapshots),
         ROW("ImportImage", ("s", namespace, "s", name, "h", archive, "a{sv}", options), ("o", job), method_import_image),
-        SD_BUS_METHOD_WITH_ARGS("ListJobs", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(usssso)", jobs), method_list_jobs, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListJobs", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ussso)", jobs), method_list_jobs, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListNamespaces", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sa{ss}o)", namespaces), method_list_namespaces,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         ROW("CreateNamespace", ("s", name, "a{ss}", labels), ("o", object), method_create_namespace),
