@@ -2,6 +2,7 @@
 """What system tests share: the bus, fixtures, and the leak check. Everything here talks to the real parts."""
 
 import contextlib
+import functools
 import os
 import secrets
 import shutil
@@ -52,8 +53,10 @@ class DavitError(Exception):
         super().__init__(f"{self.name}: {self.message}")
 
 
+@functools.cache
 def bus():
-    """The system bus; one connection for the whole process."""
+    """The system bus; one connection for the whole process. GLib alone would drop it, with its subscriptions, when nobody
+    holds the object."""
     return Gio.bus_get_sync(Gio.BusType.SYSTEM, None)
 
 

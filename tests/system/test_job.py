@@ -53,6 +53,11 @@ class JobTest(davit.TestCase):
         thread.start()
         return thread, ended
 
+    def near_the_end(self, done):
+        """What follows a tar's end mark need not be read."""
+        self.assertLessEqual(done, len(self.data))
+        self.assertGreater(done, len(self.data) - 16384)
+
     def number(self, job):
         return int(job.rsplit("/", 1)[1])
 
@@ -77,7 +82,7 @@ class Life(JobTest):
         props = davit.get_all(job, "Job")
         self.assertEqual((props["Type"], props["Subject"], props["State"]), ("import", "archive", "done"))
         self.assertLess(abs(props["StartedAt"] - begun), 60e6)
-        self.assertEqual(props["Progress"][0], len(self.data))
+        self.near_the_end(props["Progress"][0])
         self.assertEqual(davit.call(job, "Job.Wait"), {"Images": ["app:1"]})
         self.assertError("FailedPrecondition", davit.call, job, "Job.Cancel", contains="ended")
         self.assertEqual(self.row(job)[3], "done")
@@ -164,7 +169,7 @@ class Progress(JobTest):
         self.assertGreaterEqual(len(done), 3)
         self.assertLessEqual(len(done), took * 10 + 3)
         self.assertEqual(done, sorted(done))
-        self.assertEqual(done[-1], len(self.data))
+        self.near_the_end(done[-1])
 
     def test_size_is_known_of_a_file(self):
         path = f"/tmp/{self.ns}-f.tar"
@@ -174,4 +179,6 @@ class Progress(JobTest):
         with open(path, "rb") as f:
             job = davit.manager("ImportImage", "(ssha{sv})", self.ns, "", 0, {}, fds=[f.fileno()])
         davit.call(job, "Job.Wait", timeout=60)
-        self.assertEqual(davit.get(job, "Job.Progress"), (len(self.data), len(self.data), 1, 1))
+        progress = davit.get(job, "Job.Progress")
+        self.near_the_end(progress[0])
+        self.assertEqual(progress[1:], (len(self.data), 1, 1))
