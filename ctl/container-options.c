@@ -8,6 +8,7 @@
 
 #include "ctl/container-options.h"
 
+#include <assert.h>
 #include <fcntl.h>
 
 #include "ctl/text.h"
@@ -110,9 +111,12 @@ static int list_option(ContainerOptions *o, int key, const char *arg) {
 /** container_option() - an OptionHandler; userdata is a ContainerOptions. */
 int container_option(int key, const char *arg, void *userdata) {
         ContainerOptions *o = userdata;
-        const char **string = string_option(o, key);
-        bool *flag = flag_option(o, key);
+        const char **string;
+        bool *flag;
 
+        assert(o);
+        string = string_option(o, key);
+        flag = flag_option(o, key);
         if (string) {
                 *string = arg;
                 return 0;

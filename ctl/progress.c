@@ -63,7 +63,7 @@ void progress_signal(Progress *p, sd_bus_message *m) {
         r = sd_bus_message_skip(m, "s");
         if (r >= 0)
                 r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+        while (r >= 0 && sd_bus_message_enter_container(m, 'e', "sv") > 0) {
                 r = sd_bus_message_read(m, "s", &key);
                 if (r >= 0 && streq(key, "Progress")) {
                         r = sd_bus_message_read(m, "v", "(ttuu)", &done, &total, &layers, &all_layers);

@@ -71,7 +71,7 @@ static int call_run(ContainerOptions *o, Session *s, Call *call, int argc, char 
 
 static int run_plain(ContainerOptions *o, Session *s, int argc, char **argv) {
         _cleanup_call_ Call call = {};
-        const char *id;
+        const char *id = NULL;
         int r;
 
         if (!o->detach) {
@@ -125,7 +125,7 @@ static void undo(Ctl *ctl, const char *container) {
 
 static int run_terminal(ContainerOptions *o, Session *s, int argc, char **argv) {
         _cleanup_call_ Call create = {}, task = {};
-        const char *container, *path;
+        const char *container = NULL, *path = NULL;
         int r;
 
         if (o->interactive && !isatty(STDIN_FILENO))

@@ -163,7 +163,7 @@ static void filter_keys(Relay *relay, const char *typed, size_t n) {
 }
 
 static void relay_read(Relay *relay) {
-        char typed[RELAY_BUFFER / 2];
+        char typed[RELAY_BUFFER / 2] = "";
         ssize_t n;
 
         n = relay->keys ? read(relay->from, typed, sizeof(typed)) : read(relay->from, relay->buffer, RELAY_BUFFER);

@@ -66,15 +66,13 @@ static char *user_of(uint32_t pid) {
 }
 
 static bool add_process(Table *table, uint32_t pid, const char *exec) {
-        char *user = user_of(pid), *command = command_of(pid);
+        char *cells[] = { text_printf("%u", pid), user_of(pid), strdup(*exec ? exec : "-"), command_of(pid) };
 
-        if (!user || !command) {
-                free(user);
-                free(command);
-                return true;
-        }
-        return table_row(table, TABLE_PLAIN,
-                         (char *[]){ text_printf("%u", pid), user, strdup(*exec ? exec : "-"), command });
+        if (cells[1] && cells[3])
+                return table_row(table, TABLE_PLAIN, cells);
+        for (size_t i = 0; i < ELEMENTSOF(cells); i++)
+                free(cells[i]);
+        return true;
 }
 
 static int print_table(Ctl *ctl, sd_bus_message *m) {
