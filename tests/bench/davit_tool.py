@@ -10,7 +10,6 @@ from peers import IMAGE, Tool
 
 DROP_IN = "/etc/davit/davit.conf.d/99-bench.conf"
 UNIT = "davitd.service"
-SHIM = "davit-shim"
 
 # How davitd is set for each kind of arrival. Cold is the plain start: no scope parked, no keep-warm window.
 MODES = {
@@ -27,6 +26,7 @@ class Davit(Tool):
     def __init__(self, work, rootfs, archive):
         super().__init__(work, rootfs, archive)
         self.mode = None
+        self.bus = Bus()
 
     def setup(self):
         super().setup()
@@ -83,21 +83,15 @@ class Davit(Tool):
             call(["davitctl", "rm", "--force", *names[i:i + 50]], timeout=600)
 
     def keepers(self):
-        """The shims that hold a task: those in the scope of one, not the launcher and not its warm ones."""
-        found = []
-        for path in os.listdir("/proc"):
-            if not path.isdigit():
-                continue
+        """The shims that hold a task: parents of the containers' first processes. Parked and warm ones are not."""
+        found = set()
+        for pid in self.bus.task_pids():
             try:
-                with open(f"/proc/{path}/comm", encoding="ascii", errors="replace") as f:
-                    if f.read().strip() != SHIM:
-                        continue
-                with open(f"/proc/{path}/cgroup", encoding="utf-8") as f:
-                    if "/davit-default-" in f.read():
-                        found.append(int(path))
+                with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as f:
+                    found.update(int(line.split()[1]) for line in f if line.startswith("PPid:"))
             except OSError:
                 pass
-        return found
+        return sorted(found)
 
     @staticmethod
     def manager_pid():
@@ -119,11 +113,17 @@ class Bus:
         self.bus = Gio.bus_get_sync(Gio.BusType.SYSTEM, None)
         self.flags = Gio.DBusCallFlags.NONE
 
+    def call(self, method, arguments):
+        return self.bus.call_sync("org.davit.Davit1", "/org/davit/Davit1", "org.davit.Davit1.Manager", method, arguments,
+                                  None, self.flags, 60000, None)
+
     def list_tasks(self):
         """(number of tasks, milliseconds of the call)."""
         arguments = self.glib.Variant("(sa{sv})", ("default", {}))
         start = time.monotonic_ns()
-        reply = self.bus.call_sync("org.davit.Davit1", "/org/davit/Davit1", "org.davit.Davit1.Manager", "ListTasks",
-                                   arguments, None, self.flags, 60000, None)
+        reply = self.call("ListTasks", arguments)
         elapsed = (time.monotonic_ns() - start) / 1e6
         return reply.get_child_value(0).n_children(), elapsed
+
+    def task_pids(self):
+        return [row[2] for row in self.call("ListTasks", self.glib.Variant("(sa{sv})", ("default", {}))).unpack()[0]]

@@ -3,7 +3,6 @@
 
 import statistics
 
-from davit_tool import Bus
 from measure import Runs, Unable, median_memory, memory, percentile, wait_until
 
 BACK_TO_BACK = 0
@@ -103,7 +102,6 @@ def density_rows(timer, davit, count, note):
     """Starts count idle containers one after another: time of each, davitd's memory at 100 and at the end, one list."""
     davit.set_mode("pooled")
     first, times, result = timer.next, [], {"wanted": count}
-    bus = Bus()
     try:
         while len(times) < count:
             step = min(100, count - len(times))
@@ -114,7 +112,7 @@ def density_rows(timer, davit, count, note):
                 result["davitd_100"] = {"tasks": len(times), **memory(davit.manager_pid())}
         result["davitd_all"] = memory(davit.manager_pid())
         result["shim"] = median_memory(davit.keepers())
-        listed = [bus.list_tasks() for _ in range(20)]
+        listed = [davit.bus.list_tasks() for _ in range(20)]
         result["listed"] = listed[0][0]
         result["list_ms"] = {"min": min(t for _, t in listed), "median": statistics.median(t for _, t in listed),
                              "first": listed[0][1]}
