@@ -427,5 +427,28 @@ class Images(CtlCase):
         self.assertEqual(self.ctl("run", "--rm", "--entrypoint", "echo", name, "hello"), "hello")
 
 
+class Completion(CtlCase):
+    def complete(self, *words):
+        """What bash would offer for the last of these words."""
+        script = ('. /usr/share/bash-completion/completions/davitctl; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _davitctl; '
+                  'printf "%s\\n" "${COMPREPLY[@]}"')
+        return davit.run("bash", "-c", script, "bash", "davitctl", *words).stdout.split()
+
+    def test_verbs_and_options(self):
+        self.assertEqual(self.complete("im"), ["image"])
+        self.assertEqual(self.complete("image", ""), ["import", "inspect", "ls", "rm"])
+        self.assertEqual(self.complete("run", "--net"), ["--network"])
+        self.assertEqual(self.complete("run", "--network", ""), ["none", "host"])
+        self.assertEqual(self.complete("-n", "default", "sto"), ["stop"])
+
+    def test_names(self):
+        id, image = self.sleeper(), davit.busybox_image()
+        self.assertIn(id, self.complete("stop", id[:-1]))
+        self.assertIn(id, self.complete("exec", "-e", "A=b", id[:-1]))
+        self.assertEqual(self.complete("exec", id, id[:-1]), [])
+        self.assertIn(image, self.complete("run", "--rm", image[:3]))
+        self.assertNotIn(id, self.complete("-n", "no-such", "stop", id[:-1]))
+
+
 if __name__ == "__main__":
     unittest.main()
