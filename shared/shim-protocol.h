@@ -27,37 +27,57 @@
 
 enum shim_message_type {
         /* manager -> launcher */
-        LAUNCHER_HELLO = 1,   /* struct launcher_hello. Asks for so many more warm shims; sent first, and again for each one used. */
-        LAUNCHER_CHAIN,       /* struct launcher_chain; text: chain id, NUL, source path. Answered by LAUNCHER_CHAIN_DONE. */
-        LAUNCHER_REMOVE,      /* no body; text: name of an entry of /var/lib/davit/trash to remove, empty: all of it. Answered by LAUNCHER_REMOVE_DONE once gone. */
+        /* struct launcher_hello. Asks for so many more warm shims; sent first, and again for each one used. */
+        LAUNCHER_HELLO = 1,
+        /* struct launcher_chain; text: chain id, NUL, source path. Answered by LAUNCHER_CHAIN_DONE. */
+        LAUNCHER_CHAIN,
+        /* no body; text: name of an entry of /var/lib/davit/trash to remove, empty: all of it. Answered by
+         * LAUNCHER_REMOVE_DONE once gone. */
+        LAUNCHER_REMOVE,
         /* launcher -> manager */
         LAUNCHER_SHIM,        /* struct launcher_shim. fds: control socket, pidfd. A warm shim the manager now owns. */
         LAUNCHER_CHAIN_DONE,  /* struct shim_result; text: error */
         LAUNCHER_REMOVE_DONE, /* struct shim_result; text: error */
 
         /* manager -> shim */
-        SHIM_PARK = 32,  /* no body. fds: task directory. Waits for SHIM_LAUNCH inside its scope (pool): on SHIM_SCOPE it moves to supervisor/ and answers that with SHIM_REPLY. */
-        SHIM_LAUNCH,     /* struct shim_launch; fds: plan, task directory, then the stdio and LISTEN_FDS that "stdio" names. Answered by
-                          * SHIM_CREATED (start = 0), SHIM_STARTED (start = 1) or SHIM_FAILED with its serial. */
-        SHIM_SCOPE,      /* no body; text: unit name. systemd has finished the scope's job: the shim finds its cgroups itself and verifies the unit */
-        SHIM_START,      /* no body. Lets the container's first process execute. Answered by SHIM_STARTED or SHIM_FAILED with its serial. */
+        /* no body. fds: task directory. Waits for SHIM_LAUNCH inside its scope (pool): on SHIM_SCOPE it moves to
+         * supervisor/ and answers that with SHIM_REPLY. */
+        SHIM_PARK = 32,
+        /* struct shim_launch; fds: plan, task directory, then the stdio and LISTEN_FDS that "stdio" names. Answered by
+         * SHIM_CREATED (start = 0), SHIM_STARTED (start = 1) or SHIM_FAILED with its serial. */
+        SHIM_LAUNCH,
+        /* no body; text: unit name. systemd has finished the scope's job: the shim finds its cgroups itself and
+         * verifies the unit */
+        SHIM_SCOPE,
+        /* no body. Lets the container's first process execute. Answered by SHIM_STARTED or SHIM_FAILED with its
+         * serial. */
+        SHIM_START,
         SHIM_EXEC,       /* struct shim_exec; fds: plan, then stdio as in SHIM_LAUNCH. Answered as SHIM_START is. */
         SHIM_KILL,       /* struct shim_kill */
-        SHIM_STOP,       /* struct shim_stop: stop signal, then SIGKILL to all after the timeout if force. Answered at once; the end is SHIM_EXITED. Thaws. */
+        /* struct shim_stop: stop signal, then SIGKILL to all after the timeout if force. Answered at once; the end
+         * is SHIM_EXITED. Thaws. */
+        SHIM_STOP,
         SHIM_PAUSE,      /* no body. Answered once everything stands still. */
         SHIM_RESUME,     /* no body */
         SHIM_RESIZE,     /* struct shim_resize */
         SHIM_CLOSE_STDIN, /* struct shim_target: drops the shim's own write end (FIFO form) */
         SHIM_TERMINAL,   /* struct shim_target. Answered by SHIM_REPLY with one fd: the pty's master. */
-        SHIM_PROCESSES,  /* no body. Answered by SHIM_REPLY with one fd: a sealed memfd of struct shim_process records (none: empty). */
+        /* no body. Answered by SHIM_REPLY with one fd: a sealed memfd of struct shim_process records (none: empty). */
+        SHIM_PROCESSES,
         SHIM_QUERY,      /* no body. Answered by one SHIM_STATE for the task and one for each exec, then SHIM_REPLY. */
-        SHIM_DISCARD,    /* no body. Kills everything in payload/, cleans up, exits; an exit record is written if the task had been created. */
+        /* no body. Kills everything in payload/, cleans up, exits; an exit record is written if the task had been
+         * created. */
+        SHIM_DISCARD,
 
         /* shim -> manager */
         SHIM_REPLY = 64, /* struct shim_result; text: error. Answers a request by its serial. */
-        SHIM_CREATED,    /* struct shim_created: namespaces and mounts stand, the first process waits for SHIM_START; not sent where start was 1. fd: the pty's master, where it has a terminal */
-        SHIM_STARTED,    /* struct shim_started: execve has succeeded (init or exec). fd: the pty's master, where it has a terminal */
-        SHIM_FAILED,     /* struct shim_failed; text: sentence. Create, start or exec did not succeed; nothing is left of it. */
+        /* struct shim_created: namespaces and mounts stand, the first process waits for SHIM_START; not sent where
+         * start was 1. fd: the pty's master, where it has a terminal */
+        SHIM_CREATED,
+        /* struct shim_started: execve has succeeded (init or exec). fd: the pty's master, where it has a terminal */
+        SHIM_STARTED,
+        /* struct shim_failed; text: sentence. Create, start or exec did not succeed; nothing is left of it. */
+        SHIM_FAILED,
         SHIM_EXITED,     /* struct shim_exited. The exit record already stands in the task directory. */
         SHIM_STATE,      /* struct shim_state */
         SHIM_OOM,        /* struct shim_target: reserved */

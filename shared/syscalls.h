@@ -57,7 +57,7 @@ static inline long sys_keyctl_join_session(void) {
         return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0);
 }
 
-/* The kernel's own answer, which says "(unreachable)" of a directory outside the root where getcwd(3) searches for a way. */
+/* The kernel's own answer: "(unreachable)" for a directory outside the root, where getcwd(3) searches for a way. */
 static inline long sys_getcwd(char *buffer, size_t size) {
         return syscall(SYS_getcwd, buffer, size);
 }

@@ -4,8 +4,8 @@
  * Users and groups as an image writes them.
  *
  * The texts come from an image and are hostile: every number is parsed as a whole or not at all, a name is a name and
- * never a number, lines that are not what passwd(5) and group(5) say are skipped, and nothing here opens a file, asks NSS or
- * recurses.
+ * never a number, lines that are not what passwd(5) and group(5) say are skipped, and nothing here opens a file, asks
+ * NSS or recurses.
  */
 
 #include "shim/account.h"
@@ -40,8 +40,8 @@ int account_parse_id(const char *s, size_t size, uint32_t *ret) {
 }
 
 static bool name_char(char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.' || c == '@' || c == '+' ||
-               c == '$' || c == '\\' || (unsigned char)c >= 0x80;
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+               c == '.' || c == '@' || c == '+' || c == '$' || c == '\\' || (unsigned char)c >= 0x80;
 }
 
 /* A name that begins like a number, a sign or an option is a mistake, not a name. */
@@ -90,7 +90,8 @@ struct field {
         size_t size;
 };
 
-/* Splits the line at *p into exactly @n fields and moves *p to the next line. 1: fields are set, 0: a line to skip, -1: the end. */
+/* Splits the line at *p into exactly @n fields and moves *p to the next line. 1: fields are set, 0: a line to skip, -1:
+ * the end. */
 static int line_next(const char **p, struct field *fields, size_t n) {
         const char *line = *p, *end;
         size_t i = 0;
@@ -175,7 +176,8 @@ static bool member_of(const struct field *list, const char *member) {
 
 /** account_groups() - append the gids of all groups that list @member
  *
- * @gids, @n_gids: an array the caller owns, grown with realloc. Return: 0, -E2BIG beyond ACCOUNT_GROUPS_MAX, or -ENOMEM.
+ * @gids, @n_gids: an array the caller owns, grown with realloc. Return: 0, -E2BIG beyond ACCOUNT_GROUPS_MAX, or
+ * -ENOMEM.
  */
 int account_groups(const char *group, const char *member, uint32_t **gids, size_t *n_gids) {
         struct field f[4];

@@ -4,8 +4,8 @@
  * Where the program runs from.
  *
  * A container's first process is for a while a process of this program, and /proc/PID/exe of it leads to the file. So
- * that nobody can ever write to the installed one that way, the launcher first copies itself into a sealed memory file and
- * goes on from there; what a container could reach is that copy, which nobody can change.
+ * that nobody can ever write to the installed one that way, the launcher first copies itself into a sealed memory file
+ * and goes on from there; what a container could reach is that copy, which nobody can change.
  */
 
 #include <fcntl.h>

@@ -3,8 +3,8 @@
 /*
  * Capabilities.
  *
- * The bounding set is narrowed first, while the process may still do that; after the change of user the other four sets become
- * exactly what the plan says. Inheritable and ambient are empty unless it says otherwise.
+ * The bounding set is narrowed first, while the process may still do that; after the change of user the other four sets
+ * become exactly what the plan says. Inheritable and ambient are empty unless it says otherwise.
  */
 
 #include <sys/prctl.h>
@@ -50,7 +50,8 @@ int capability_bound(struct setup *s) {
                 if (prctl(PR_CAPBSET_DROP, c, 0, 0, 0) < 0) {
                         if (errno == EINVAL) /* beyond the last one the kernel knows */
                                 break;
-                        return fault_set(s->fault, SHIM_STEP_CAPABILITY, errno, "bounding set without capability %d", c);
+                        return fault_set(s->fault, SHIM_STEP_CAPABILITY, errno, "bounding set without capability %d",
+                                         c);
                 }
         }
         if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
@@ -67,7 +68,8 @@ static int capability_missing(capset have, capset want) {
 
 /** capability_apply() - set the effective, permitted, inheritable and ambient sets
  *
- * @keep_admin: leave CAP_SYS_ADMIN until a seccomp filter without no_new_privs has been loaded; called again without it then.
+ * @keep_admin: leave CAP_SYS_ADMIN until a seccomp filter without no_new_privs has been loaded; called again without it
+ * then.
  */
 int capability_apply(struct setup *s, bool keep_admin) {
         const struct plan_process *p = &s->plan->process;
@@ -82,7 +84,8 @@ int capability_apply(struct setup *s, bool keep_admin) {
                 return fault_set(s->fault, SHIM_STEP_CAPABILITY, r, "capabilities");
         missing = capability_missing(have, permitted | effective);
         if (missing >= 0)
-                return fault_set(s->fault, SHIM_STEP_CAPABILITY, EPERM, "capability %d is not to be had on this host", missing);
+                return fault_set(s->fault, SHIM_STEP_CAPABILITY, EPERM, "capability %d is not to be had on this host",
+                                 missing);
         r = capability_set(effective | extra, permitted | extra, inheritable);
         if (r < 0)
                 return fault_set(s->fault, SHIM_STEP_CAPABILITY, r, "capability sets");

@@ -3,10 +3,10 @@
 /*
  * The sub-groups of a task's scope.
  *
- * The scope is systemd's; it is delegated, so below it the shim makes supervisor/ for itself and payload/ for the container, in
- * the unified hierarchy alone. It believes nobody about where it is: the path comes from its own /proc entry and has to end
- * in the unit's name. On a host that still mounts version 1 hierarchies the container's first process is also moved to
- * those groups of them that systemd has put the shim in, because limits live there.
+ * The scope is systemd's; it is delegated, so below it the shim makes supervisor/ for itself and payload/ for the
+ * container, in the unified hierarchy alone. It believes nobody about where it is: the path comes from its own /proc
+ * entry and has to end in the unit's name. On a host that still mounts version 1 hierarchies the container's first
+ * process is also moved to those groups of them that systemd has put the shim in, because limits live there.
  */
 
 #include "shim/cgroup.h"
@@ -114,11 +114,13 @@ static int cgroup_find(struct cgroup *c, const char *unit, size_t unit_size) {
         return 0;
 }
 
-/** cgroup_enter() - verify that the calling process is in the unit's cgroup, make the sub-groups and move to supervisor/
+/** cgroup_enter() - verify that the calling process is in the unit's cgroup, make the sub-groups and move to
+ * supervisor/
  *
  * @unit: need not be NUL-terminated.
  *
- * Return: 0, -ESTALE when the process is in another cgroup, -EOPNOTSUPP without a unified hierarchy, or a negative errno.
+ * Return: 0, -ESTALE when the process is in another cgroup, -EOPNOTSUPP without a unified hierarchy, or a negative
+ * errno.
  */
 int cgroup_enter(struct cgroup *c, const char *unit, size_t unit_size) {
         _cleanup_close_ int supervisor = -1;
@@ -143,8 +145,8 @@ int cgroup_enter(struct cgroup *c, const char *unit, size_t unit_size) {
         return c->init_fd < 0 ? c->init_fd : 0;
 }
 
-/* Attaches @pid to the version 1 group of one line of /proc/self/cgroup: "number:controllers:path". The mount's directory
- * is named after the controllers, or for a named hierarchy after its name. */
+/* Attaches @pid to the version 1 group of one line of /proc/self/cgroup: "number:controllers:path". The mount's
+ * directory is named after the controllers, or for a named hierarchy after its name. */
 static int cgroup_attach_line(pid_t pid, char *line) {
         _cleanup_free_ char *path = NULL;
         char *name = strchr(line, ':'), *group, number[16];
@@ -163,7 +165,8 @@ static int cgroup_attach_line(pid_t pid, char *line) {
         }
         fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
-                return errno == ENOENT ? 0 : -errno; /* a hierarchy that is not mounted here holds no limit of systemd's */
+                return errno == ENOENT ? 0
+                                       : -errno; /* a hierarchy that is not mounted here holds no limit of systemd's */
         (void)snprintf(number, sizeof(number), "%d", (int)pid);
         return cgroup_write(fd, "cgroup.procs", number);
 }
@@ -225,7 +228,8 @@ void cgroup_remove_exec(struct cgroup *c, const char *exec_id) {
         (void)unlinkat(c->payload_fd, name, AT_REMOVEDIR);
 }
 
-static int walk(int dir, const char *group, unsigned depth, int (*callback)(void *, const char *, pid_t), void *userdata);
+static int walk(int dir, const char *group, unsigned depth, int (*callback)(void *, const char *, pid_t),
+                void *userdata);
 
 static int walk_processes(int dir, const char *group, int (*callback)(void *, const char *, pid_t), void *userdata) {
         _cleanup_fclose_ FILE *f = NULL;
@@ -246,7 +250,8 @@ static int walk_processes(int dir, const char *group, int (*callback)(void *, co
         return r;
 }
 
-static int walk_children(int dir, const char *group, unsigned depth, int (*callback)(void *, const char *, pid_t), void *userdata) {
+static int walk_children(int dir, const char *group, unsigned depth, int (*callback)(void *, const char *, pid_t),
+                         void *userdata) {
         DIR *d;
         struct dirent *e;
         int fd, r = 0;
@@ -272,7 +277,8 @@ static int walk_children(int dir, const char *group, unsigned depth, int (*callb
         return r;
 }
 
-static int walk(int dir, const char *group, unsigned depth, int (*callback)(void *, const char *, pid_t), void *userdata) {
+static int walk(int dir, const char *group, unsigned depth, int (*callback)(void *, const char *, pid_t),
+                void *userdata) {
         int r;
 
         if (depth > 32)

@@ -8,14 +8,15 @@
 #include <sys/types.h>
 
 struct cgroup {
-        int scope_fd;   /* the unit's own directory, in the unified hierarchy */
+        int scope_fd; /* the unit's own directory, in the unified hierarchy */
         int payload_fd;
-        int init_fd;    /* payload/init */
-        int events_fd;  /* payload/cgroup.events, while somebody waits for it; or -1 */
-        char *path;     /* owned: the unit's directory below the mount point */
+        int init_fd;   /* payload/init */
+        int events_fd; /* payload/cgroup.events, while somebody waits for it; or -1 */
+        char *path;    /* owned: the unit's directory below the mount point */
         uint64_t oom_kills;
 };
-#define CGROUP_NULL { .scope_fd = -1, .payload_fd = -1, .init_fd = -1, .events_fd = -1 }
+#define CGROUP_NULL                                                                                                    \
+        { .scope_fd = -1, .payload_fd = -1, .init_fd = -1, .events_fd = -1 }
 
 const char *cgroup_mount_point(void);
 int cgroup_own_path(char **ret);

@@ -21,7 +21,8 @@
 #define CHAINS_DIR DAVIT_RUNTIME_DIR "/chains"
 
 static int chain_open_source(const char *source) {
-        struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+        struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+                                .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
         _cleanup_close_ int state = -1;
         int fd;
 

@@ -3,8 +3,8 @@
 /*
  * Cloning of the container's first process and of execs.
  *
- * A child is connected to the shim by a socket pair until execve closes its end, and starts with nothing of the shim open but
- * what struct setup names. It is never dumpable: the shim is not, and the child inherits that until execve.
+ * A child is connected to the shim by a socket pair until execve closes its end, and starts with nothing of the shim
+ * open but what struct setup names. It is never dumpable: the shim is not, and the child inherits that until execve.
  */
 
 #include "shim/child.h"
@@ -47,7 +47,8 @@ static int close_others(int *keep, size_t n) {
 }
 
 static int child_close(struct setup *su) {
-        size_t n_mounts = su->mount_fds ? su->plan->mounts.n : 0, n_namespaces = su->namespace_fds ? su->plan->namespaces.n : 0, n = 0;
+        size_t n_mounts = su->mount_fds ? su->plan->mounts.n : 0,
+               n_namespaces = su->namespace_fds ? su->plan->namespaces.n : 0, n = 0;
         int *keep = malloc(sizeof(int) * (8 + STDIO_LISTEN_MAX + n_mounts + n_namespaces)), r;
 
         if (!keep)

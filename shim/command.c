@@ -3,8 +3,9 @@
 /*
  * The program: its working directory, its environment, where it is, and the last step.
  *
- * The working directory is resolved like every other path inside the root and has to be inside it. The executable is looked
- * up in the container's PATH, as the container's user, so that a missing command is known before anything is started.
+ * The working directory is resolved like every other path inside the root and has to be inside it. The executable is
+ * looked up in the container's PATH, as the container's user, so that a missing command is known before anything is
+ * started.
  */
 
 #include <fcntl.h>
@@ -57,7 +58,8 @@ int cwd_enter(struct setup *s, bool final) {
                         return 0;
                 return fault_set(s->fault, SHIM_STEP_CWD, errno, "working directory %s", cwd);
         }
-        /* The kernel says "(unreachable)" of a directory outside the root, and nothing at all of one that was removed. */
+        /* The kernel says "(unreachable)" of a directory outside the root, and nothing at all of one that was removed.
+         */
         if (sys_getcwd(where, sizeof(where)) < 0 || where[0] != '/')
                 return fault_set(s->fault, SHIM_STEP_CWD, EXDEV, "working directory %s is outside the root", cwd);
         return 1;
@@ -128,7 +130,8 @@ static int command_search(const char *name, const char *path, char **ret) {
         }
 }
 
-/** command_find() - find the executable that the first argument means; runs as the process's user, in its working directory */
+/** command_find() - find the executable that the first argument means; runs as the process's user, in its working
+ * directory */
 int command_find(struct setup *s) {
         const plan_str *args = plan_array(s->plan, s->plan->process.args);
         const char *name = plan_string(s->plan, args[0]), *path = env_get(s->env, "PATH");
@@ -154,7 +157,8 @@ void command_run(struct setup *s) {
         if (argv) {
                 for (uint32_t i = 0; i < s->plan->process.args.n; i++)
                         argv[i] = (char *)plan_string(s->plan, args[i]);
-                if (setup_tell(s, SETUP_EXECUTING, -1) >= 0 && seccomp_load(s->fault, s->plan, &s->plan->seccomp) >= 0 &&
+                if (setup_tell(s, SETUP_EXECUTING, -1) >= 0 &&
+                    seccomp_load(s->fault, s->plan, &s->plan->seccomp) >= 0 &&
                     (s->plan->flags & PLAN_NO_NEW_PRIVS || capability_apply(s, false) >= 0))
                         (void)execve(s->command, argv, s->env);
         }

@@ -3,8 +3,8 @@
 /*
  * tmpcopyup: a new tmpfs begins with what the directory below it holds.
  *
- * The tree belongs to the image, so it is walked by descriptors, links are copied as links, devices and sockets are left
- * out, and depth is bounded. It never writes anywhere but below the tmpfs.
+ * The tree belongs to the image, so it is walked by descriptors, links are copied as links, devices and sockets are
+ * left out, and depth is bounded. It never writes anywhere but below the tmpfs.
  */
 
 #include "shim/copy-up.h"
@@ -113,7 +113,8 @@ static int copy_directory(int from, int to, unsigned depth) {
         return r;
 }
 
-/** copy_up() - copy what is in the directory @from_fd into the fresh file system @to_fd, its root's owner and mode included
+/** copy_up() - copy what is in the directory @from_fd into the fresh file system @to_fd, its root's owner and mode
+ * included
  *
  * Return: 0, -ELOOP when it is nested too deep, or a negative errno.
  */

@@ -3,9 +3,9 @@
 /*
  * Device nodes and the links of /dev.
  *
- * /dev is opened without following a link before anything is made in it, whether a tmpfs of ours is mounted there or the
- * image brought its own. Nodes are made by number; in a user namespace, where the kernel forbids that, the host's node of
- * the same path is bound in its place once its type and numbers have been checked.
+ * /dev is opened without following a link before anything is made in it, whether a tmpfs of ours is mounted there or
+ * the image brought its own. Nodes are made by number; in a user namespace, where the kernel forbids that, the host's
+ * node of the same path is bound in its place once its type and numbers have been checked.
  */
 
 #include <fcntl.h>

@@ -3,9 +3,9 @@
 /*
  * How a task ends.
  *
- * When the first process has ended everything else in payload/ is killed and reaped, what was only the task's is removed,
- * and the shim goes. A stop is the container's own stop signal and, after its time, SIGKILL to all. Both work the same
- * whether a manager is there or not.
+ * When the first process has ended everything else in payload/ is killed and reaped, what was only the task's is
+ * removed, and the shim goes. A stop is the container's own stop signal and, after its time, SIGKILL to all. Both work
+ * the same whether a manager is there or not.
  */
 
 #include <fcntl.h>
@@ -22,13 +22,15 @@
 #define CAP(c) (UINT64_C(1) << (c))
 
 /* What reaping, killing, exec, records and clean-up take. */
-#define NEEDED (CAP(CAP_SYS_ADMIN) | CAP(CAP_SYS_CHROOT) | CAP(CAP_SYS_PTRACE) | CAP(CAP_KILL) | CAP(CAP_SETUID) | CAP(CAP_SETGID) | \
-                CAP(CAP_SETPCAP) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_DAC_READ_SEARCH) | CAP(CAP_FOWNER) | CAP(CAP_CHOWN) | CAP(CAP_SYS_RESOURCE))
+#define NEEDED                                                                                                         \
+        (CAP(CAP_SYS_ADMIN) | CAP(CAP_SYS_CHROOT) | CAP(CAP_SYS_PTRACE) | CAP(CAP_KILL) | CAP(CAP_SETUID) |            \
+         CAP(CAP_SETGID) | CAP(CAP_SETPCAP) | CAP(CAP_DAC_OVERRIDE) | CAP(CAP_DAC_READ_SEARCH) | CAP(CAP_FOWNER) |     \
+         CAP(CAP_CHOWN) | CAP(CAP_SYS_RESOURCE))
 
 /** shim_confine() - give up what a running task does not need
  *
- * The permitted set stays whole: an exec may be asked for any capability the host has, and could not regain it. Only what is in effect
- * shrinks. The manager may add a filter that holds for execs as well.
+ * The permitted set stays whole: an exec may be asked for any capability the host has, and could not regain it. Only
+ * what is in effect shrinks. The manager may add a filter that holds for execs as well.
  */
 void shim_confine(struct shim *s) {
         struct fault fault = FAULT_NULL;
@@ -101,7 +103,8 @@ static void kill_all(struct shim *s) {
 
 /** shim_stop() - ask the container to end, and see to it after the time given if @force
  *
- * A container that has not started has nothing to end in order: it is killed. A paused one is thawed, or it would not hear.
+ * A container that has not started has nothing to end in order: it is killed. A paused one is thawed, or it would not
+ * hear.
  */
 void shim_stop(struct shim *s, int signal, bool force, uint64_t timeout_usec) {
         if (s->phase == SHIM_PHASE_WARM || s->phase == SHIM_PHASE_PARKED) {

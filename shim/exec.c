@@ -3,9 +3,9 @@
 /*
  * A further process in a running container.
  *
- * The shim enters the container's pid namespace for its next child alone and clones that straight into its cgroup. The child has
- * nothing of the shim open and is closed to ptrace before it enters a single namespace of the container; what it
- * needs of the image's files it reads before that, from outside, resolved inside the container's root.
+ * The shim enters the container's pid namespace for its next child alone and clones that straight into its cgroup. The
+ * child has nothing of the shim open and is closed to ptrace before it enters a single namespace of the container; what
+ * it needs of the image's files it reads before that, from outside, resolved inside the container's root.
  */
 
 #include <fcntl.h>
@@ -88,8 +88,16 @@ static int exec_clone(struct shim *s, struct process *p, struct setup *su, struc
         return exec_oom_score(su->plan, p->pid, fault);
 }
 
-static int exec_begin(struct shim *s, struct packet *packet, const struct shim_exec *request, struct process *p, struct fault *fault) {
-        struct setup su = { .stdio = STDIO_NULL, .sock = -1, .root_fd = -1, .null_fd = -1, .init_pidfd = -1, .net_ns_fd = -1, .terminal_fd = -1, .fault = fault };
+static int exec_begin(struct shim *s, struct packet *packet, const struct shim_exec *request, struct process *p,
+                      struct fault *fault) {
+        struct setup su = { .stdio = STDIO_NULL,
+                            .sock = -1,
+                            .root_fd = -1,
+                            .null_fd = -1,
+                            .init_pidfd = -1,
+                            .net_ns_fd = -1,
+                            .terminal_fd = -1,
+                            .fault = fault };
         char unit[NAME_UNIT_MAX] = "";
         int r;
 
@@ -154,7 +162,8 @@ void shim_exec(struct shim *s, struct packet *packet, const struct shim_exec *re
 }
 
 static int exec_join(struct setup *s) {
-        uint64_t flags = s->join_flags & (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP | CLONE_NEWUSER | CLONE_NEWTIME);
+        uint64_t flags = s->join_flags & (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP |
+                                          CLONE_NEWUSER | CLONE_NEWTIME);
 
         if (setns(s->init_pidfd, (int)flags) < 0)
                 return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "join the container's namespaces");

@@ -15,6 +15,7 @@ struct fault {
         uint32_t step; /* enum shim_step */
         char text[FAULT_TEXT_MAX];
 };
-#define FAULT_NULL { .error = 0 }
+#define FAULT_NULL                                                                                                     \
+        { .error = 0 }
 
 int fault_set(struct fault *fault, uint32_t step, int error, const char *format, ...) _printf_(4, 5);

@@ -4,9 +4,9 @@
  * The container's first process, from clone3 to execve.
  *
  * It is the shim's child, made in new namespaces, and turns itself into the container step by step: mounts, devices,
- * masks, new root, identity, capabilities, filter. Everything that does not need the final cgroup is done while systemd is still
- * busy with the scope. It is not dumpable until execve, keeps no descriptor of the host, and dies with the shim until
- * the program runs. It reports to nobody but the shim, and never returns.
+ * masks, new root, identity, capabilities, filter. Everything that does not need the final cgroup is done while systemd
+ * is still busy with the scope. It is not dumpable until execve, keeps no descriptor of the host, and dies with the
+ * shim until the program runs. It reports to nobody but the shim, and never returns.
  */
 
 #include <fcntl.h>
@@ -115,14 +115,17 @@ static int init_enter_cgroup(struct setup *s) {
         int r;
 
         if (s->plan->clone_flags & CLONE_NEWCGROUP)
-                return unshare(CLONE_NEWCGROUP) < 0 ? fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "cgroup namespace") : 0;
+                return unshare(CLONE_NEWCGROUP) < 0
+                               ? fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "cgroup namespace")
+                               : 0;
         if (!mounts_need_cgroup_first(s->plan))
                 return 0;
         r = cgroup_own_path(&s->cgroup_path);
         return r < 0 ? fault_set(s->fault, SHIM_STEP_CGROUP, r, "cgroup of the container") : 0;
 }
 
-/** setup_identity() - the last part, common to the first process and an exec: streams, limits, user, capabilities, command */
+/** setup_identity() - the last part, common to the first process and an exec: streams, limits, user, capabilities,
+ * command */
 int setup_identity(struct setup *s) {
         bool filter = s->plan->seccomp.program.n > 0, late = !(s->plan->flags & PLAN_NO_NEW_PRIVS) && filter;
         int r, entered;

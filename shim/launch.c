@@ -3,10 +3,11 @@
 /*
  * From a plan to a container's first process.
  *
- * SHIM_LAUNCH and SHIM_SCOPE come in either order of completion: the first process is cloned at once and prepares its file
- * system while systemd works on the scope; once the scope stands the process is moved into its cgroup and let go on. In a parked shim
- * the scope is there first, and the process is cloned into its cgroup. Whatever fails before execve ends in
- * shim_failed(), which leaves nothing behind but, if need be, the shim itself until systemd is done with it.
+ * SHIM_LAUNCH and SHIM_SCOPE come in either order of completion: the first process is cloned at once and prepares its
+ * file system while systemd works on the scope; once the scope stands the process is moved into its cgroup and let go
+ * on. In a parked shim the scope is there first, and the process is cloned into its cgroup. Whatever fails before
+ * execve ends in shim_failed(), which leaves nothing behind but, if need be, the shim itself until systemd is done with
+ * it.
  */
 
 #include <fcntl.h>
@@ -62,10 +63,12 @@ static int launch_check(const struct plan *plan, struct fault *fault) {
         if (plan->kind != PLAN_CONTAINER)
                 return fault_set(fault, SHIM_STEP_PLAN, EINVAL, "launch plan of an exec");
         if (!(plan->clone_flags & CLONE_NEWNS))
-                return fault_set(fault, SHIM_STEP_PLAN, EINVAL, "linux.namespaces without a mount namespace of its own");
+                return fault_set(fault, SHIM_STEP_PLAN, EINVAL,
+                                 "linux.namespaces without a mount namespace of its own");
         for (uint32_t i = 0; i < plan->namespaces.n; i++)
                 if (n[i].clone_flag == CLONE_NEWUSER || n[i].clone_flag == CLONE_NEWNS)
-                        return fault_set(fault, SHIM_STEP_PLAN, EOPNOTSUPP, "linux.namespaces: a %s namespace cannot be joined by path",
+                        return fault_set(fault, SHIM_STEP_PLAN, EOPNOTSUPP,
+                                         "linux.namespaces: a %s namespace cannot be joined by path",
                                          namespace_name(n[i].clone_flag));
         return 0;
 }
@@ -140,7 +143,8 @@ static int launch_pid_namespace(struct setup *su, struct fault *fault) {
 
         for (uint32_t i = 0; i < su->plan->namespaces.n; i++)
                 if (n[i].clone_flag == CLONE_NEWPID && setns(su->namespace_fds[i], CLONE_NEWPID) < 0)
-                        return fault_set(fault, SHIM_STEP_NAMESPACE, errno, "join pid namespace %s", plan_string(su->plan, n[i].path));
+                        return fault_set(fault, SHIM_STEP_NAMESPACE, errno, "join pid namespace %s",
+                                         plan_string(su->plan, n[i].path));
         return 0;
 }
 
@@ -244,7 +248,8 @@ static int launch_keep(struct shim *s, struct fault *fault) {
         return 0;
 }
 
-static int launch_take(struct shim *s, struct packet *p, const struct shim_launch *request, struct setup *su, struct fault *fault) {
+static int launch_take(struct shim *s, struct packet *p, const struct shim_launch *request, struct setup *su,
+                       struct fault *fault) {
         _cleanup_close_ int plan_fd = packet_take_fd(p, 0);
         char unit[NAME_UNIT_MAX];
         const void *data;
@@ -282,7 +287,13 @@ static int launch_go(struct shim *s) {
 
 /** shim_launch() - make the container's first process as far as it goes without the scope */
 void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *request, uint32_t serial) {
-        struct setup su = { .stdio = STDIO_NULL, .sock = -1, .root_fd = -1, .null_fd = -1, .init_pidfd = -1, .net_ns_fd = -1, .terminal_fd = -1 };
+        struct setup su = { .stdio = STDIO_NULL,
+                            .sock = -1,
+                            .root_fd = -1,
+                            .null_fd = -1,
+                            .init_pidfd = -1,
+                            .net_ns_fd = -1,
+                            .terminal_fd = -1 };
         struct fault fault = FAULT_NULL;
         int r;
 

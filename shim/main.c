@@ -3,8 +3,8 @@
 /*
  * davit-shim: launcher of shims, and by fork each of them.
  *
- * Started by davit-launcher.service with --launcher and the socket of davit-launcher.socket. There is nothing to be had by
- * running it by hand.
+ * Started by davit-launcher.service with --launcher and the socket of davit-launcher.socket. There is nothing to be had
+ * by running it by hand.
  */
 
 #include <stdlib.h>

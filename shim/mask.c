@@ -4,8 +4,8 @@
  * Masked and read-only paths.
  *
  * A masked file is covered by the host's own /dev/null, opened and verified by the shim; a masked directory by an empty
- * read-only tmpfs, one for all of them, cloned. Targets are resolved inside the root to a descriptor. A path that does not
- * exist needs no mask; every other failure is fatal.
+ * read-only tmpfs, one for all of them, cloned. Targets are resolved inside the root to a descriptor. A path that does
+ * not exist needs no mask; every other failure is fatal.
  */
 
 #include <fcntl.h>
@@ -40,8 +40,8 @@ static int mask_directory(int target, int *empty) {
         fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
         if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", "davit-mask", 0) < 0 ||
             fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", "1", 0) < 0 ||
-            fsconfig(fs, FSCONFIG_SET_STRING, "size", "4096", 0) < 0 || fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
-            fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+            fsconfig(fs, FSCONFIG_SET_STRING, "size", "4096", 0) < 0 ||
+            fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
                 return -errno;
         *empty = fsmount(fs, FSMOUNT_CLOEXEC, MASK_ATTR);
         return *empty < 0 ? -errno : mask_attach(*empty, target);

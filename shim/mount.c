@@ -4,9 +4,9 @@
  * The mounts of a container, made by its first process inside its own namespaces.
  *
  * Every mount exists as a descriptor before it has a place: bind mounts come ready from the shim, new file systems are
- * made here. The place is resolved inside the container's root to a descriptor and the two are joined by move_mount(2); no
- * path is used twice, and none reaches out of the root. /proc, /sys and what belongs below /dev are places
- * where a symbolic link is an attack, and is refused.
+ * made here. The place is resolved inside the container's root to a descriptor and the two are joined by move_mount(2);
+ * no path is used twice, and none reaches out of the root. /proc, /sys and what belongs below /dev are places where a
+ * symbolic link is an attack, and is refused.
  */
 
 #include <fcntl.h>
@@ -59,7 +59,9 @@ static int mount_options(struct setup *s, const struct plan_mount *m, int fs) {
         static const struct {
                 uint32_t flag;
                 char name[12];
-        } flags[] = { { MS_RDONLY, "ro" }, { MS_SYNCHRONOUS, "sync" }, { MS_DIRSYNC, "dirsync" }, { MS_LAZYTIME, "lazytime" } };
+        } flags[] = {
+                { MS_RDONLY, "ro" }, { MS_SYNCHRONOUS, "sync" }, { MS_DIRSYNC, "dirsync" }, { MS_LAZYTIME, "lazytime" }
+        };
         const char *data = plan_string(s->plan, m->data), *source = plan_string(s->plan, m->source);
         _cleanup_free_ char *copy = NULL;
         char *next, *option;
@@ -134,7 +136,9 @@ static int mount_attach(struct setup *s, const struct plan_mount *m, int fd, int
 }
 
 static int mount_change(struct setup *s, const struct plan_mount *m) {
-        struct mount_attr top = { .attr_set = m->attr_set, .attr_clr = m->attr_clear, .propagation = m->propagation & ~(uint64_t)MS_REC };
+        struct mount_attr top = { .attr_set = m->attr_set,
+                                  .attr_clr = m->attr_clear,
+                                  .propagation = m->propagation & ~(uint64_t)MS_REC };
         struct mount_attr all = { .attr_set = m->attr_set_recursive, .attr_clr = m->attr_clear_recursive };
         _cleanup_close_ int fd = -1;
 
@@ -143,7 +147,8 @@ static int mount_change(struct setup *s, const struct plan_mount *m) {
                 return mount_fault(s, m, fd, "remount");
         if (mount_setattr(fd, "", AT_EMPTY_PATH | (m->propagation & MS_REC ? AT_RECURSIVE : 0), &top, sizeof(top)) < 0)
                 return mount_fault(s, m, errno, "remount");
-        if ((all.attr_set || all.attr_clr) && mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &all, sizeof(all)) < 0)
+        if ((all.attr_set || all.attr_clr) &&
+            mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &all, sizeof(all)) < 0)
                 return mount_fault(s, m, errno, "remount");
         return 0;
 }
@@ -245,7 +250,8 @@ static bool paths_below(const struct plan *plan, const char *above, struct plan_
         return false;
 }
 
-/** mounts_need_cgroup_first() - whether something else goes below a cgroup mount, which then cannot be left for later */
+/** mounts_need_cgroup_first() - whether something else goes below a cgroup mount, which then cannot be left for later
+ */
 bool mounts_need_cgroup_first(const struct plan *plan) {
         const struct plan_mount *m = plan_array(plan, plan->mounts);
         const char *above = NULL;
@@ -260,5 +266,6 @@ bool mounts_need_cgroup_first(const struct plan *plan) {
         }
         if (above && !(plan->clone_flags & CLONE_NEWCGROUP))
                 return true; /* it becomes a bind of a path that is only known then */
-        return above && (paths_below(plan, above, plan->masked_paths) || paths_below(plan, above, plan->readonly_paths));
+        return above &&
+               (paths_below(plan, above, plan->masked_paths) || paths_below(plan, above, plan->readonly_paths));
 }

@@ -4,8 +4,9 @@
  * Namespaces.
  *
  * New ones are made by the clone3 of the container's first process; the cgroup namespace comes later, when the process
- * is in its cgroup. Those to join by path are opened and checked by the shim and entered by the child. The shim writes the maps of
- * a new user namespace. Everything the shim writes about a process goes to a procfs that is verified to be one.
+ * is in its cgroup. Those to join by path are opened and checked by the shim and entered by the child. The shim writes
+ * the maps of a new user namespace. Everything the shim writes about a process goes to a procfs that is verified to be
+ * one.
  */
 
 #include "shim/namespace.h"
@@ -31,8 +32,8 @@ static const struct {
         uint64_t flag;
         const char *name;
 } namespace_names[] = {
-        { CLONE_NEWNS, "mount" }, { CLONE_NEWUTS, "uts" },       { CLONE_NEWIPC, "ipc" },   { CLONE_NEWNET, "network" },
-        { CLONE_NEWPID, "pid" },  { CLONE_NEWUSER, "user" },     { CLONE_NEWCGROUP, "cgroup" }, { CLONE_NEWTIME, "time" },
+        { CLONE_NEWNS, "mount" }, { CLONE_NEWUTS, "uts" },   { CLONE_NEWIPC, "ipc" },       { CLONE_NEWNET, "network" },
+        { CLONE_NEWPID, "pid" },  { CLONE_NEWUSER, "user" }, { CLONE_NEWCGROUP, "cgroup" }, { CLONE_NEWTIME, "time" },
 };
 
 /** namespace_name() - the word config.json has for a CLONE_NEW* flag */
@@ -76,7 +77,8 @@ int proc_write(pid_t pid, const char *name, const char *text) {
         return write(fd, text, strlen(text)) < 0 ? -errno : 0;
 }
 
-static int namespace_write_map(const struct plan *plan, pid_t pid, const char *name, struct plan_list list, struct fault *fault) {
+static int namespace_write_map(const struct plan *plan, pid_t pid, const char *name, struct plan_list list,
+                               struct fault *fault) {
         const struct plan_id_map *m = plan_array(plan, list);
         _cleanup_free_ char *text = NULL;
         size_t size = (size_t)list.n * 36 + 1, n = 0;
@@ -94,7 +96,8 @@ static int namespace_write_map(const struct plan *plan, pid_t pid, const char *n
 }
 
 /** namespace_write_maps() - write the maps of the user namespace that @pid was cloned into */
-int namespace_write_maps(const struct plan *plan, pid_t pid, struct plan_list uid_map, struct plan_list gid_map, struct fault *fault) {
+int namespace_write_maps(const struct plan *plan, pid_t pid, struct plan_list uid_map, struct plan_list gid_map,
+                         struct fault *fault) {
         int r;
 
         r = namespace_write_map(plan, pid, "uid_map", uid_map, fault);

@@ -3,8 +3,8 @@
 /*
  * Processes the shim answers for: the container's first one and the execs.
  *
- * A process in the making reports over its socket; end of file after it has said so means that execve has succeeded. When one
- * has ended its record is written into the task directory before anybody is told.
+ * A process in the making reports over its socket; end of file after it has said so means that execve has succeeded.
+ * When one has ended its record is written into the task directory before anybody is told.
  */
 
 #include <fcntl.h>
@@ -113,7 +113,8 @@ static void exit_fill(struct shim *s, struct process *p, const siginfo_t *info) 
                 e->kind = EXIT_KIND_OOM;
 }
 
-/* Of an exec in exec/<id>/exit, of the first process in exit. A record that cannot be written is no reason to keep silent. */
+/* Of an exec in exec/<id>/exit, of the first process in exit. A record that cannot be written is no reason to keep
+ * silent. */
 static void exit_write(struct shim *s, struct process *p) {
         struct exit_record record = {
                 .status = p->exited.status,

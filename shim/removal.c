@@ -3,8 +3,8 @@
 /*
  * Removal of trees that nobody uses any more.
  *
- * The manager renames what is to go into /var/lib/davit/trash and asks for its removal, which may take long and therefore
- * happens in a child of its own. The child's exit status is the errno.
+ * The manager renames what is to go into /var/lib/davit/trash and asks for its removal, which may take long and
+ * therefore happens in a child of its own. The child's exit status is the errno.
  */
 
 #include <dirent.h>

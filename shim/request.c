@@ -63,7 +63,8 @@ static void request_resume(struct shim *s, uint32_t serial) {
         int r;
 
         if (!s->paused && !s->pausing) {
-                shim_reply(s, serial, s->init.state == PROCESS_RUNNING ? 0 : -ESRCH, s->init.state == PROCESS_RUNNING ? NULL : "the container is not running");
+                shim_reply(s, serial, s->init.state == PROCESS_RUNNING ? 0 : -ESRCH,
+                           s->init.state == PROCESS_RUNNING ? NULL : "the container is not running");
                 return;
         }
         r = cgroup_freeze(&s->cgroup, false);
@@ -224,7 +225,8 @@ static bool exec_id_terminated(uint16_t type, const void *body) {
         return memchr(id, '\0', SHIM_EXEC_ID_MAX) != NULL;
 }
 
-static void dispatch(struct shim *s, struct packet *p, const struct shim_message *m, const void *body, const char *text, size_t text_size) {
+static void dispatch(struct shim *s, struct packet *p, const struct shim_message *m, const void *body, const char *text,
+                     size_t text_size) {
         switch (m->type) {
         case SHIM_PARK:
                 return request_park(s, p, m->serial);

@@ -4,8 +4,8 @@
  * The root file system.
  *
  * The shim makes it as a detached mount (rootfs_open): an overlay, or a clone of a directory's mounts. It is attached
- * only inside the mount namespace of the container's first process, so there is nothing to clean up on the host, whoever
- * is killed when. The first process then makes it its root by pivot_root(2) and lets the host's tree go.
+ * only inside the mount namespace of the container's first process, so there is nothing to clean up on the host,
+ * whoever is killed when. The first process then makes it its root by pivot_root(2) and lets the host's tree go.
  */
 
 #include "shim/rootfs.h"
@@ -41,7 +41,8 @@ static int overlay_make_dirs(const char *upper, const char *work, const char *lo
         struct stat st;
 
         if (mkdir(upper, 0755) >= 0) {
-                if (stat(lower, &st) < 0 || chown(upper, st.st_uid, st.st_gid) < 0 || chmod(upper, st.st_mode & 07777) < 0)
+                if (stat(lower, &st) < 0 || chown(upper, st.st_uid, st.st_gid) < 0 ||
+                    chmod(upper, st.st_mode & 07777) < 0)
                         return fault_set(fault, SHIM_STEP_ROOTFS, errno, "overlay upper %s", upper);
         } else if (errno != EEXIST)
                 return fault_set(fault, SHIM_STEP_ROOTFS, errno, "overlay upper %s", upper);
@@ -62,10 +63,15 @@ static int overlay_add_joined(int fs, const struct plan *plan, int *fds) {
                 bool is_data = i >= r->lowers.n;
                 int w;
 
-                fds[i] = open(plan_string(plan, is_data ? data[i - r->lowers.n] : lowers[i]), O_PATH | O_DIRECTORY | O_CLOEXEC);
+                fds[i] = open(plan_string(plan, is_data ? data[i - r->lowers.n] : lowers[i]),
+                              O_PATH | O_DIRECTORY | O_CLOEXEC);
                 if (fds[i] < 0)
                         return -errno;
-                w = snprintf(joined + n, sizeof(joined) - n, "%s/proc/self/fd/%d", i == 0 ? "" : is_data ? "::" : ":", fds[i]);
+                w = snprintf(joined + n, sizeof(joined) - n, "%s/proc/self/fd/%d",
+                             i == 0    ? ""
+                             : is_data ? "::"
+                                       : ":",
+                             fds[i]);
                 if (w < 0 || (size_t)w >= sizeof(joined) - n)
                         return -E2BIG;
                 n += (size_t)w;
@@ -111,7 +117,8 @@ static int overlay_add_upper(int fs, const struct plan *plan, struct fault *faul
         ret = overlay_make_dirs(upper, work, plan_string(plan, lowers[0]), fault);
         if (ret < 0)
                 return ret;
-        if (fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", upper, 0) < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "workdir", work, 0) < 0)
+        if (fsconfig(fs, FSCONFIG_SET_STRING, "upperdir", upper, 0) < 0 ||
+            fsconfig(fs, FSCONFIG_SET_STRING, "workdir", work, 0) < 0)
                 return fault_set(fault, SHIM_STEP_ROOTFS, errno, "overlay upper %s", upper);
         if ((plan->flags & PLAN_EPHEMERAL) && fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0)
                 return fault_set(fault, SHIM_STEP_ROOTFS, errno, "overlay option volatile");
@@ -166,8 +173,8 @@ int rootfs_open(const struct plan *plan, struct fault *fault) {
 
 /** rootfs_attach() - attach the root file system inside the child's own mount namespace
  *
- * First cuts the way back: nothing mounted from now on is seen outside. It is put on top of "/", where only pivot_root can
- * see it; until then it is reached by descriptor.
+ * First cuts the way back: nothing mounted from now on is seen outside. It is put on top of "/", where only pivot_root
+ * can see it; until then it is reached by descriptor.
  */
 int rootfs_attach(struct setup *s) {
         struct mount_attr attr = { .propagation = MS_SLAVE };

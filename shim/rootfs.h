@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Host-side sources of a container's mounts, opened by the shim as real root before the container's first process exists. */
+/* Host-side sources of a container's mounts, opened by the shim as real root before the container's first process
+ * exists. */
 
 #include "shared/plan.h"
 #include "shim/fault.h"

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Loads a compiled seccomp filter. It is built elsewhere; the kernel checks the program itself. */
+/*
+ * Loads a compiled seccomp filter.
+ *
+ * The filter is compiled by plan/ and only handed to the kernel here, which checks the program itself.
+ */
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -9,7 +13,8 @@
 #include "shared/syscalls.h"
 #include "shim/setup.h"
 
-/** seccomp_load() - put the calling process, and all it becomes, under @filter of @plan; nothing happens when that is empty */
+/** seccomp_load() - put the calling process, and all it becomes, under @filter of @plan; nothing happens when that is
+ * empty */
 int seccomp_load(struct fault *fault, const struct plan *plan, const struct plan_seccomp *filter) {
         struct sock_fprog program = {
                 .len = (unsigned short)filter->program.n,

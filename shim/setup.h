@@ -28,32 +28,32 @@ struct identity {
 struct setup {
         const struct plan *plan;
         struct fault *fault;
-        int sock;             /* to the shim */
-        int root_fd;          /* the container's root, a mount of its own */
-        int null_fd;          /* the host's /dev/null, verified, O_PATH */
-        int net_ns_fd;        /* a new network namespace to enter instead of making one, or -1 */
-        int init_pidfd;       /* exec only: whose namespaces are joined */
-        int *mount_fds;       /* one a mount of the plan: a detached bind mount, or -1 */
-        int *namespace_fds;   /* one a namespace of the plan to join */
-        char *cgroup_path;    /* owned: the process's group as a host path, for a container without a cgroup namespace */
+        int sock;           /* to the shim */
+        int root_fd;        /* the container's root, a mount of its own */
+        int null_fd;        /* the host's /dev/null, verified, O_PATH */
+        int net_ns_fd;      /* a new network namespace to enter instead of making one, or -1 */
+        int init_pidfd;     /* exec only: whose namespaces are joined */
+        int *mount_fds;     /* one a mount of the plan: a detached bind mount, or -1 */
+        int *namespace_fds; /* one a namespace of the plan to join */
+        char *cgroup_path;  /* owned: the process's group as a host path, for a container without a cgroup namespace */
         struct stdio stdio;
         struct identity identity;
-        char *command;        /* owned: the executable that args[0] means */
-        char **env;           /* owned vector; the strings are the plan's or ours */
-        int terminal_fd;      /* the pty's slave, or -1 */
-        uint64_t join_flags;  /* exec only: CLONE_NEW* of the container */
+        char *command;       /* owned: the executable that args[0] means */
+        char **env;          /* owned vector; the strings are the plan's or ours */
+        int terminal_fd;     /* the pty's slave, or -1 */
+        uint64_t join_flags; /* exec only: CLONE_NEW* of the container */
 };
 
 /* Messages between the shim and a child in the making. */
 enum setup_message {
-        SETUP_FAULT = 1,  /* child: struct fault follows */
-        SETUP_TERMINAL,   /* child: with the pty's master */
-        SETUP_READY,      /* child: waits for SETUP_START */
-        SETUP_EXECUTING,  /* child: the next thing is execve; end of file without a fault means it has succeeded */
-        SETUP_MAPPED,     /* shim: the user namespace has its maps, mounts that depend on them are ready */
-        SETUP_SCOPED,     /* shim: the child is in its cgroup */
+        SETUP_FAULT = 1,    /* child: struct fault follows */
+        SETUP_TERMINAL,     /* child: with the pty's master */
+        SETUP_READY,        /* child: waits for SETUP_START */
+        SETUP_EXECUTING,    /* child: the next thing is execve; end of file without a fault means it has succeeded */
+        SETUP_MAPPED,       /* shim: the user namespace has its maps, mounts that depend on them are ready */
+        SETUP_SCOPED,       /* shim: the child is in its cgroup */
         SETUP_SCOPED_START, /* shim: the same, and it need not wait for SETUP_START */
-        SETUP_START,      /* shim */
+        SETUP_START,        /* shim */
 };
 
 /* The longest of them; the others are the first four bytes. */

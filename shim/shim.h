@@ -15,11 +15,11 @@
 #include "shim/fault.h"
 
 enum shim_phase {
-        SHIM_PHASE_WARM = 0,  /* forked ahead of time, knows nothing */
-        SHIM_PHASE_PARKED,    /* waits in a scope of its own for a plan */
-        SHIM_PHASE_ALIVE,     /* has a container: see init.state */
-        SHIM_PHASE_ENDING,    /* the first process has ended, the rest is being killed */
-        SHIM_PHASE_FAILED,    /* the container could not be made; stays until systemd is done with the scope */
+        SHIM_PHASE_WARM = 0, /* forked ahead of time, knows nothing */
+        SHIM_PHASE_PARKED,   /* waits in a scope of its own for a plan */
+        SHIM_PHASE_ALIVE,    /* has a container: see init.state */
+        SHIM_PHASE_ENDING,   /* the first process has ended, the rest is being killed */
+        SHIM_PHASE_FAILED,   /* the container could not be made; stays until systemd is done with the scope */
         SHIM_PHASE_DONE,
         _SHIM_PHASE_MAX,
 };
@@ -37,17 +37,18 @@ enum process_state {
 struct process {
         struct process *next;
         enum process_state state;
-        bool executing;   /* it has said that execve is next */
+        bool executing; /* it has said that execve is next */
         pid_t pid;
         int pidfd;
-        int sock;         /* to the process while it is being made */
-        int terminal_fd;  /* the pty's master */
-        uint32_t serial;  /* of the request that is to be answered */
+        int sock;        /* to the process while it is being made */
+        int terminal_fd; /* the pty's master */
+        uint32_t serial; /* of the request that is to be answered */
         uint64_t start_time, created_at, started_at;
         struct shim_exited exited;
         char exec_id[SHIM_EXEC_ID_MAX]; /* "": the first process */
 };
-#define PROCESS_NULL { .pidfd = -1, .sock = -1, .terminal_fd = -1 }
+#define PROCESS_NULL                                                                                                   \
+        { .pidfd = -1, .sock = -1, .terminal_fd = -1 }
 
 struct shim {
         enum shim_phase phase;
@@ -58,21 +59,26 @@ struct shim {
         struct cgroup cgroup;
         struct process init;
         struct process *execs;
-        uint64_t namespace_flags;     /* what the container does not share with the host */
+        uint64_t namespace_flags; /* what the container does not share with the host */
         uint64_t kept_capabilities;
         uint32_t stop_signal;
         uint64_t stop_timeout_usec;
-        uint64_t kill_at;             /* CLOCK_MONOTONIC, microseconds; 0: no stop is running */
-        uint64_t give_up_at;          /* the same: when a container without a scope or a manager is given up */
+        uint64_t kill_at;    /* CLOCK_MONOTONIC, microseconds; 0: no stop is running */
+        uint64_t give_up_at; /* the same: when a container without a scope or a manager is given up */
         uint32_t pause_serial;
-        char *upper, *work;           /* owned: to be removed with the task */
-        const struct plan *plan;      /* mapped until the container runs */
+        char *upper, *work;      /* owned: to be removed with the task */
+        const struct plan *plan; /* mapped until the container runs */
 };
-#define SHIM_NULL { .control = -1, .listener = -1, .signal_fd = -1, .task_dir = -1, .pid_ns_fd = -1, .net_ns_fd = -1, .cgroup = CGROUP_NULL, .init = PROCESS_NULL }
+#define SHIM_NULL                                                                                                      \
+        {                                                                                                              \
+                .control = -1, .listener = -1, .signal_fd = -1, .task_dir = -1, .pid_ns_fd = -1, .net_ns_fd = -1,      \
+                .cgroup = CGROUP_NULL, .init = PROCESS_NULL                                                            \
+        }
 
 /* supervise.c */
 _noreturn_ void shim_main(int control, int signal_fd);
-int shim_tell(struct shim *s, uint16_t type, uint32_t serial, const void *body, const char *text, const int *fds, size_t n_fds);
+int shim_tell(struct shim *s, uint16_t type, uint32_t serial, const void *body, const char *text, const int *fds,
+              size_t n_fds);
 void shim_reply(struct shim *s, uint32_t serial, int error, const char *text);
 struct process *shim_process(struct shim *s, const char *exec_id);
 

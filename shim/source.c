@@ -66,7 +66,8 @@ int source_open(const struct plan *plan, const struct plan_mount *m, struct faul
         return fd;
 }
 
-static int source_idmap(const struct plan *plan, const struct plan_mount *m, int fd, int userns_fd, struct fault *fault) {
+static int source_idmap(const struct plan *plan, const struct plan_mount *m, int fd, int userns_fd,
+                        struct fault *fault) {
         struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP };
         unsigned flags = AT_EMPTY_PATH | (m->flags & PLAN_MOUNT_IDMAP_RECURSIVE ? AT_RECURSIVE : 0);
         const char *target = plan_string(plan, m->target);
@@ -88,14 +89,16 @@ static int source_idmap(const struct plan *plan, const struct plan_mount *m, int
 
 /** source_attributes() - give a detached bind mount its attributes, propagation and id mapping
  *
- * @userns_fd: the container's user namespace, or -1. A mount that asks for no propagation is made a slave: what the host
- * mounts appears, what the container mounts does not leave it.
+ * @userns_fd: the container's user namespace, or -1. A mount that asks for no propagation is made a slave: what the
+ * host mounts appears, what the container mounts does not leave it.
  */
 int source_attributes(const struct plan *plan, const struct plan_mount *m, int fd, int userns_fd, struct fault *fault) {
         struct mount_attr all = {
                 .attr_set = m->attr_set_recursive,
                 .attr_clr = m->attr_clear_recursive,
-                .propagation = m->propagation & MS_REC ? m->propagation & ~(uint64_t)MS_REC : m->propagation == 0 ? MS_SLAVE : 0,
+                .propagation = m->propagation & MS_REC ? m->propagation & ~(uint64_t)MS_REC
+                               : m->propagation == 0   ? MS_SLAVE
+                                                       : 0,
         };
         struct mount_attr top = { .attr_set = m->attr_set, .attr_clr = m->attr_clear };
 
@@ -103,8 +106,10 @@ int source_attributes(const struct plan *plan, const struct plan_mount *m, int f
                 top.propagation = m->propagation;
         if ((all.attr_set || all.attr_clr || all.propagation) &&
             mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &all, sizeof(all)) < 0)
-                return fault_set(fault, SHIM_STEP_MOUNT, errno, "recursive options of %s", plan_string(plan, m->target));
-        if ((top.attr_set || top.attr_clr || top.propagation) && mount_setattr(fd, "", AT_EMPTY_PATH, &top, sizeof(top)) < 0)
+                return fault_set(fault, SHIM_STEP_MOUNT, errno, "recursive options of %s",
+                                 plan_string(plan, m->target));
+        if ((top.attr_set || top.attr_clr || top.propagation) &&
+            mount_setattr(fd, "", AT_EMPTY_PATH, &top, sizeof(top)) < 0)
                 return fault_set(fault, SHIM_STEP_MOUNT, errno, "options of %s", plan_string(plan, m->target));
         if (m->flags & (PLAN_MOUNT_IDMAP | PLAN_MOUNT_IDMAP_RECURSIVE))
                 return source_idmap(plan, m, fd, userns_fd, fault);

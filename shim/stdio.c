@@ -26,8 +26,8 @@
 
 #define JOURNAL_SOCKET "/run/systemd/journal/stdout"
 
-/* The stream's header, one value a line: identifier, unit, priority of lines without one, whether "<N>" prefixes are read,
- * and whether to forward to syslog, kmsg and console. Source: systemd, src/journal/journald-stream.c. */
+/* The stream's header, one value a line: identifier, unit, priority of lines without one, whether "<N>" prefixes are
+ * read, and whether to forward to syslog, kmsg and console. Source: systemd, src/journal/journald-stream.c. */
 static int journal_connect(const char *identifier, const char *unit, int priority) {
         static const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET };
         _cleanup_close_ int fd = -1;
@@ -48,7 +48,8 @@ static int journal_connect(const char *identifier, const char *unit, int priorit
         return n < 0 ? n : take_fd(&fd);
 }
 
-static int stdio_take_one(struct stdio *io, unsigned i, uint8_t mode, struct packet *p, size_t *next, const char *identifier, const char *unit) {
+static int stdio_take_one(struct stdio *io, unsigned i, uint8_t mode, struct packet *p, size_t *next,
+                          const char *identifier, const char *unit) {
         switch (mode) {
         case SHIM_STDIO_NULL:
                 return 0;
@@ -79,9 +80,11 @@ static int stdio_take_one(struct stdio *io, unsigned i, uint8_t mode, struct pac
  *
  * @first: index of the packet's first descriptor that belongs to stdio. @identifier and @unit name a journal stream.
  *
- * Return: 0; -EBADMSG when the descriptors do not fit the request, or a negative errno of the journal's socket. End @io with stdio_done().
+ * Return: 0; -EBADMSG when the descriptors do not fit the request, or a negative errno of the journal's socket. End @io
+ * with stdio_done().
  */
-int stdio_take(struct stdio *io, const struct shim_stdio *request, struct packet *p, size_t first, const char *identifier, const char *unit) {
+int stdio_take(struct stdio *io, const struct shim_stdio *request, struct packet *p, size_t first,
+               const char *identifier, const char *unit) {
         const uint8_t modes[3] = { request->in, request->out, request->err };
         size_t next = first;
 
@@ -112,7 +115,8 @@ void stdio_done(struct stdio *io) {
         io->n_listen = 0;
 }
 
-/** stdio_open_null() - open and verify the host's null device, which masks files and serves where the container has none
+/** stdio_open_null() - open and verify the host's null device, which masks files and serves where the container has
+ * none
  *
  * In the child: a mask is a clone of a mount of its own namespace.
  */
@@ -127,7 +131,8 @@ int stdio_open_null(struct setup *s) {
         return 0;
 }
 
-/* The container's own null device where it is one, so that no descriptor of the host's /dev gets in; else the host's. */
+/* The container's own null device where it is one, so that no descriptor of the host's /dev gets in; else the host's.
+ */
 static int null_open(struct setup *s) {
         _cleanup_close_ int fd = -1;
         struct stat st;

@@ -17,7 +17,11 @@ struct stdio {
         int listen[STDIO_LISTEN_MAX];
         bool terminal;
 };
-#define STDIO_NULL { .fds = { -1, -1, -1 } }
+#define STDIO_NULL                                                                                                     \
+        {                                                                                                              \
+                .fds = { -1, -1, -1 }                                                                                  \
+        }
 
-int stdio_take(struct stdio *io, const struct shim_stdio *request, struct packet *p, size_t first, const char *identifier, const char *unit);
+int stdio_take(struct stdio *io, const struct shim_stdio *request, struct packet *p, size_t first,
+               const char *identifier, const char *unit);
 void stdio_done(struct stdio *io);

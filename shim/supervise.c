@@ -3,9 +3,10 @@
 /*
  * The shim's event loop.
  *
- * One shim is one thread with one loop, from the moment the launcher forks it to the end of its task. It listens to the manager it
- * was given to, or to the one that connected to its socket last; to its children; and to systemd, whose SIGTERM or SIGURG on the
- * unit means stop. It needs none of them to go on: a manager that goes away is only missed, a full socket is closed.
+ * One shim is one thread with one loop, from the moment the launcher forks it to the end of its task. It listens to the
+ * manager it was given to, or to the one that connected to its socket last; to its children; and to systemd, whose
+ * SIGTERM or SIGURG on the unit means stop. It needs none of them to go on: a manager that goes away is only missed, a
+ * full socket is closed.
  */
 
 #include <fcntl.h>
@@ -22,7 +23,8 @@
 #include "shim/shim.h"
 
 /** shim_tell() - send to the manager, if there is one; one that does not read is given up */
-int shim_tell(struct shim *s, uint16_t type, uint32_t serial, const void *body, const char *text, const int *fds, size_t n_fds) {
+int shim_tell(struct shim *s, uint16_t type, uint32_t serial, const void *body, const char *text, const int *fds,
+              size_t n_fds) {
         int r;
 
         if (s->control < 0)

@@ -3,8 +3,8 @@
 /*
  * Sysctls and security labels: what is written below /proc on the container's behalf.
  *
- * All of it goes through a procfs of our own that is mounted nowhere, so that nothing an image or a mount of the plan puts
- * over /proc can catch a write. What was written is read back.
+ * All of it goes through a procfs of our own that is mounted nowhere, so that nothing an image or a mount of the plan
+ * puts over /proc can catch a write. What was written is read back.
  */
 
 #include <fcntl.h>

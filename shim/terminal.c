@@ -4,8 +4,8 @@
  * Terminals.
  *
  * The pty comes from the container's own devpts, which is verified to be one. Its other end is obtained by TIOCGPTPEER
- * from the master, never by the path /dev/pts/N, and /dev/console is that very file, bound. The process gets a session of
- * its own; the caller's terminal is never passed on.
+ * from the master, never by the path /dev/pts/N, and /dev/console is that very file, bound. The process gets a session
+ * of its own; the caller's terminal is never passed on.
  */
 
 #include <fcntl.h>

@@ -3,9 +3,9 @@
 /*
  * Who the process is to be.
  *
- * An image's "user[:group]" means the image's own passwd and group files: they are read inside its root, only where they are
- * regular files of a bounded size. The supplementary groups are the primary one, those the image's group file lists for
- * the user (unless a group was named), and those the plan adds; none of the host's.
+ * An image's "user[:group]" means the image's own passwd and group files: they are read inside its root, only where
+ * they are regular files of a bounded size. The supplementary groups are the primary one, those the image's group file
+ * lists for the user (unless a group was named), and those the plan adds; none of the host's.
  */
 
 #include <fcntl.h>

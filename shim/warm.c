@@ -3,9 +3,9 @@
 /*
  * Warm shims.
  *
- * A shim is forked from the launcher ahead of time, so that a start pays neither for exec nor for the dynamic linker, and
- * shares nearly all its memory with every other. It is made PID 1's child, since it outlives the launcher. After the fork
- * it keeps its end of one socket pair and its standard streams, and nothing else that the launcher has.
+ * A shim is forked from the launcher ahead of time, so that a start pays neither for exec nor for the dynamic linker,
+ * and shares nearly all its memory with every other. It is made PID 1's child, since it outlives the launcher. After
+ * the fork it keeps its end of one socket pair and its standard streams, and nothing else that the launcher has.
  */
 
 #include <fcntl.h>
@@ -37,7 +37,8 @@ _noreturn_ static void warm_child(int control) {
 
 /** warm_fork() - fork one shim
  *
- * Return: 0 with its pid, a pidfd and the manager's end of its control socket, which the caller owns; or a negative errno.
+ * Return: 0 with its pid, a pidfd and the manager's end of its control socket, which the caller owns; or a negative
+ * errno.
  */
 int warm_fork(struct launcher *l, pid_t *ret_pid, int *ret_pidfd, int *ret_control) {
         struct clone_args args = { .flags = CLONE_PARENT | CLONE_PIDFD };

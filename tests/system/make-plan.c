@@ -3,8 +3,9 @@
 /*
  * A launch plan from the command line, for tests that drive a shim without a manager.
  *
- * Reads a JSON merge patch to the default OCI configuration from stdin and writes the plan's bytes to stdout. With --exec the plan
- * is one of a further process, "process" of the patched configuration. Owned by the system tests; never installed.
+ * Reads a JSON merge patch to the default OCI configuration from stdin and writes the plan's bytes to stdout. With
+ * --exec the plan is one of a further process, "process" of the patched configuration. Owned by the system tests; never
+ * installed.
  */
 
 #include <glib.h>
@@ -17,7 +18,8 @@
 #include "plan/build.h"
 #include "plan/spec.h"
 
-static char *directory, *lower, *upper, *work, *stop_signal, *exec_id, *name_space = (char *)"default", *id = (char *)"test";
+static char *directory, *lower, *upper, *work, *stop_signal, *exec_id, *name_space = (char *)"default",
+                                                                       *id = (char *)"test";
 static gboolean ephemeral;
 static gint stop_timeout_ms = 2000, n_listen_fds;
 
@@ -61,9 +63,17 @@ static gboolean write_plan(int fd) {
 
 static gboolean run(GError **error) {
         const char *lowers[] = { lower, NULL };
-        PlanRootfs rootfs = { .directory = directory, .lowers = lower ? lowers : NULL, .upper = upper, .work = work, .ephemeral = ephemeral };
-        PlanContext context = { .namespace_ = name_space, .id = id, .rootfs = &rootfs, .stop_signal = stop_signal,
-                                .stop_timeout_usec = (guint64)stop_timeout_ms * 1000, .n_listen_fds = (guint)n_listen_fds };
+        PlanRootfs rootfs = { .directory = directory,
+                              .lowers = lower ? lowers : NULL,
+                              .upper = upper,
+                              .work = work,
+                              .ephemeral = ephemeral };
+        PlanContext context = { .namespace_ = name_space,
+                                .id = id,
+                                .rootfs = &rootfs,
+                                .stop_signal = stop_signal,
+                                .stop_timeout_usec = (guint64)stop_timeout_ms * 1000,
+                                .n_listen_fds = (guint)n_listen_fds };
         g_auto(PlanResult) result = PLAN_RESULT_NULL;
         g_autoptr(JsonNode) spec = NULL, patch = NULL;
         g_autofree char *text = NULL;
@@ -75,7 +85,8 @@ static gboolean run(GError **error) {
                 return FALSE;
         g_autoptr(JsonNode) base = spec_default_new();
         spec = spec_merge_patch(base, patch);
-        if (exec_id ? !plan_build_exec(spec, json_object_get_member(json_node_get_object(spec), "process"), exec_id, &context, &result, error)
+        if (exec_id ? !plan_build_exec(spec, json_object_get_member(json_node_get_object(spec), "process"), exec_id,
+                                       &context, &result, error)
                     : !plan_build(spec, &context, &result, error))
                 return FALSE;
         return write_plan(result.memfd);

@@ -226,7 +226,7 @@ class Task:
 
 def busybox_root(path):
     """A small root file system at `path`: busybox, its usual names, a few users."""
-    for name in ("bin", "etc", "proc", "sys", "dev", "tmp", "root", "home/user"):
+    for name in ("bin", "etc", "proc", "sys", "dev", "tmp", "root", "srv/user"):
         os.makedirs(os.path.join(path, name))
     os.chmod(os.path.join(path, "tmp"), 0o1777)
     shutil.copy("/bin/busybox", os.path.join(path, "bin/busybox"))
@@ -235,8 +235,8 @@ def busybox_root(path):
         if name != "busybox":
             os.symlink("busybox", os.path.join(path, "bin", name))
     with open(os.path.join(path, "etc/passwd"), "w") as f:
-        f.write("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n")
+        f.write("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/srv/user:/bin/sh\n")
     with open(os.path.join(path, "etc/group"), "w") as f:
         f.write("root:x:0:\nuser:x:1000:\naudio:x:29:user\nvideo:x:44:user\n")
-    os.chown(os.path.join(path, "home/user"), 1000, 1000)
+    os.chown(os.path.join(path, "srv/user"), 1000, 1000)
     return path

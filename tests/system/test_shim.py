@@ -257,7 +257,7 @@ class Running(ShimTest):
 
     def test_exec_as_user_of_the_image(self):
         self.started(self.execute("id; pwd; echo $HOME", user={"username": "user"}, cwd="/tmp"))
-        self.assertEqual(self.read(), "uid=1000(user) gid=1000(user) groups=29(audio),44(video),1000(user)\n/tmp\n/home/user\n")
+        self.assertEqual(self.read(), "uid=1000(user) gid=1000(user) groups=29(audio),44(video),1000(user)\n/tmp\n/srv/user\n")
         self.running.exited()
 
     def test_exec_failures_leave_nothing(self):
@@ -487,7 +487,7 @@ class Identity(ShimTest):
         self.assertEqual(sorted(text.split()), ["6", "7", "8"])
 
     def test_home_and_umask(self):
-        self.assertEqual(self.output("echo $HOME; umask", user={"uid": 1000, "gid": 1000, "umask": 0o27}), "/home/user\n0027\n")
+        self.assertEqual(self.output("echo $HOME; umask", user={"uid": 1000, "gid": 1000, "umask": 0o27}), "/srv/user\n0027\n")
 
     def test_hostile_account_files(self):
         for kind in ("fifo", "zero", "huge"):
@@ -577,7 +577,7 @@ class Files(ShimTest):
     def test_overlay(self):
         base = os.path.join(self.directory, "overlay")
         os.makedirs(base)
-        root = ("--lower", self.root, "--upper", base + "/upper", "--work", base + "/work")
+        root = ("--lower", self.root, "--upper", base + "/upper", "--work", base + "/w")
         task = self.task(root)
         self.started(task.run(self.patch("echo kept > /kept; cat /etc/passwd | wc -l")))
         self.assertEqual(task.read(), "2\n")

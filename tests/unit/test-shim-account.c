@@ -13,10 +13,21 @@ static void test_ids(void) {
                 int result;
                 uint32_t id;
         } table[] = {
-                { "0", 0, 0 },           { "1000", 0, 1000 },           { "007", 0, 7 },          { "2147483648", 0, 2147483648U },
-                { "4294967294", 0, 4294967294U }, { "4294967295", -ERANGE, 0 }, { "4294967296", -ERANGE, 0 },
-                { "99999999999999999999", -ERANGE, 0 }, { "", -EINVAL, 0 }, { "-1", -EINVAL, 0 }, { "+1", -EINVAL, 0 },
-                { " 5", -EINVAL, 0 },    { "5 ", -EINVAL, 0 },          { "0x0", -EINVAL, 0 },    { "1000abc", -EINVAL, 0 },
+                { "0", 0, 0 },
+                { "1000", 0, 1000 },
+                { "007", 0, 7 },
+                { "2147483648", 0, 2147483648U },
+                { "4294967294", 0, 4294967294U },
+                { "4294967295", -ERANGE, 0 },
+                { "4294967296", -ERANGE, 0 },
+                { "99999999999999999999", -ERANGE, 0 },
+                { "", -EINVAL, 0 },
+                { "-1", -EINVAL, 0 },
+                { "+1", -EINVAL, 0 },
+                { " 5", -EINVAL, 0 },
+                { "5 ", -EINVAL, 0 },
+                { "0x0", -EINVAL, 0 },
+                { "1000abc", -EINVAL, 0 },
         };
 
         for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -28,8 +39,8 @@ static void test_ids(void) {
 }
 
 static void test_requests(void) {
-        static const char *const bad[] = { "", ":", "1:", ":1", "1:2:3", "0x0", "1000abc", "-1", " 5", "5 ", "a b", "a\nb", "a:b:c", "-x",
-                                           "a:", ":a", "a/b" };
+        static const char *const bad[] = { "",   ":",   "1:",   ":1",    "1:2:3", "0x0", "1000abc", "-1", " 5",
+                                           "5 ", "a b", "a\nb", "a:b:c", "-x",    "a:",  ":a",      "a/b" };
         struct account_request r;
 
         for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -57,8 +68,8 @@ static void test_passwd(void) {
                                      "evil:x:4294967296:0::/:/bin/sh\n"
                                      "sign:x:-1:0::/:/bin/sh\n"
                                      "1000:x:0:0::/root:/bin/sh\n"
-                                     "user:x:1000:1001:A User:/home/user:/bin/sh:extra\n"
-                                     "user:x:1000:1002:A User:/home/user:/bin/sh\n"
+                                     "user:x:1000:1001:A User:/srv/user:/bin/sh:extra\n"
+                                     "user:x:1000:1002:A User:/srv/user:/bin/sh\n"
                                      "last:x:7:8::/last:";
         struct account a;
 

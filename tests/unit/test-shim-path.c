@@ -33,7 +33,8 @@ static void test_prepare(void) {
 static int same(int fd, const char *path) {
         struct stat a, b;
 
-        return fstat(fd, &a) == 0 && fstatat(base_fd, path, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+        return fstat(fd, &a) == 0 && fstatat(base_fd, path, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_ino == b.st_ino &&
+               a.st_dev == b.st_dev;
 }
 
 static void test_open(void) {
