@@ -30,8 +30,10 @@ int exit_record_write(int dir_fd, const char *name, const struct exit_record *re
         if (exit_kind_name(record->kind)[0] == '\0')
                 return -EINVAL;
         n = snprintf(text, sizeof(text),
-                     "version=1\nstatus=%" PRIu32 "\nkind=%s\nexited_at=%" PRIu64 "\nexited_at_boottime=%" PRIu64 "\nboot_id=%.36s\n",
-                     record->status, exit_kind_name(record->kind), record->exited_at, record->exited_at_boottime, record->boot_id);
+                     "version=1\nstatus=%" PRIu32 "\nkind=%s\nexited_at=%" PRIu64 "\nexited_at_boottime=%" PRIu64
+                     "\nboot_id=%.36s\n",
+                     record->status, exit_kind_name(record->kind), record->exited_at, record->exited_at_boottime,
+                     record->boot_id);
         return file_replace_at(dir_fd, name, text, (size_t)n, 0600, false);
 }
 

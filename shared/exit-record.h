@@ -3,7 +3,8 @@
 
 /*
  * The exit record: what the shim leaves in the task directory before it tells anyone, and the manager
- * copies into /var/lib/davit for kept containers. Text, one KEY=value a line, "version=1" first; unknown keys are kept out of the way.
+ * copies into /var/lib/davit for kept containers. Text, one KEY=value a line, "version=1" first; unknown keys are kept
+ * out of the way.
  */
 
 #include <stdint.h>
@@ -15,7 +16,7 @@ struct exit_record {
         uint32_t kind;      /* enum exit_kind */
         uint64_t exited_at; /* CLOCK_REALTIME, microseconds */
         uint64_t exited_at_boottime;
-        char boot_id[37];   /* with dashes */
+        char boot_id[37]; /* with dashes */
 };
 
 int exit_record_write(int dir_fd, const char *name, const struct exit_record *record);

@@ -15,7 +15,8 @@ int fd_set_nonblock(int fd, bool on);
 
 int file_read_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size);
 int file_replace_at(int dir_fd, const char *name, const void *data, size_t size, unsigned mode, bool sync);
-int dir_open_at(int dir_fd, const char *path, unsigned mode); /* mkdir -p of relative components, no symlinks followed, then O_DIRECTORY */
+int dir_open_at(int dir_fd, const char *path,
+                unsigned mode); /* mkdir -p of relative components, no symlinks followed, then O_DIRECTORY */
 int tree_remove_at(int dir_fd, const char *name);
 
 /* memory files */

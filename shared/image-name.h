@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Names of images, [HOST[:PORT]/]PATH[:TAG][@DIGEST] as users of docker write them, and digests; manager and store agree on them. */
+/* Names of images, [HOST[:PORT]/]PATH[:TAG][@DIGEST] as users of docker write them, and digests; manager and store
+ * agree on them. */
 
 #include <stdbool.h>
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define ELEMENTSOF(x) (sizeof(x) / sizeof((x)[0]))
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define streq(a, b) (strcmp((a), (b)) == 0)
 #define USEC_PER_SEC UINT64_C(1000000)
 #define NSEC_PER_USEC UINT64_C(1000)
@@ -22,10 +22,10 @@
 #define _noreturn_ __attribute__((noreturn))
 
 /* Defines nameP(type *p), which calls func on *p where it is not NULL. */
-#define DEFINE_CLEANUP(type, func)                    \
-        static inline void func##p(type *p) {         \
-                if (*p)                               \
-                        func(*p);                     \
+#define DEFINE_CLEANUP(type, func)                                                                                     \
+        static inline void func##p(type *p) {                                                                          \
+                if (*p)                                                                                                \
+                        func(*p);                                                                                      \
         }
 
 static inline void freep(void *p) {

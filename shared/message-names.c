@@ -34,21 +34,13 @@ static const char *const step_names[_SHIM_STEP_MAX] = {
 };
 
 static const char *const kind_names[_EXIT_KIND_MAX] = {
-        [EXIT_KIND_EXITED] = "exited",
-        [EXIT_KIND_SIGNALLED] = "signalled",
-        [EXIT_KIND_DUMPED] = "dumped",
-        [EXIT_KIND_OOM] = "oom",
-        [EXIT_KIND_SECCOMP] = "seccomp",
-        [EXIT_KIND_LOST] = "lost",
+        [EXIT_KIND_EXITED] = "exited", [EXIT_KIND_SIGNALLED] = "signalled", [EXIT_KIND_DUMPED] = "dumped",
+        [EXIT_KIND_OOM] = "oom",       [EXIT_KIND_SECCOMP] = "seccomp",     [EXIT_KIND_LOST] = "lost",
 };
 
 static const char *const status_names[_TASK_STATUS_MAX] = {
-        [TASK_UNKNOWN] = "unknown",
-        [TASK_CREATED] = "created",
-        [TASK_RUNNING] = "running",
-        [TASK_PAUSING] = "pausing",
-        [TASK_PAUSED] = "paused",
-        [TASK_STOPPED] = "stopped",
+        [TASK_UNKNOWN] = "unknown", [TASK_CREATED] = "created", [TASK_RUNNING] = "running",
+        [TASK_PAUSING] = "pausing", [TASK_PAUSED] = "paused",   [TASK_STOPPED] = "stopped",
 };
 
 static uint32_t table_find(const char *const *table, size_t n, const char *name) {

@@ -17,12 +17,14 @@
 
 /** packet_send() - send one packet
  *
- * @head, @body and @text are concatenated; sizes of 0 are skipped. The descriptors stay the caller's. Never raises SIGPIPE.
+ * @head, @body and @text are concatenated; sizes of 0 are skipped. The descriptors stay the caller's. Never raises
+ * SIGPIPE.
  *
- * Return: 0, -EAGAIN when a non-blocking socket is full, -EPIPE or -ECONNRESET when the peer has gone, or a negative errno.
+ * Return: 0, -EAGAIN when a non-blocking socket is full, -EPIPE or -ECONNRESET when the peer has gone, or a negative
+ * errno.
  */
-int packet_send(int sock, const void *head, size_t head_size, const void *body, size_t body_size,
-                const void *text, size_t text_size, const int *fds, size_t n_fds) {
+int packet_send(int sock, const void *head, size_t head_size, const void *body, size_t body_size, const void *text,
+                size_t text_size, const int *fds, size_t n_fds) {
         union {
                 struct cmsghdr header;
                 uint8_t space[CMSG_SPACE(sizeof(int) * SHIM_FDS_MAX)];
@@ -77,8 +79,8 @@ static void packet_collect_fds(struct packet *p, struct msghdr *message) {
  *
  * @p is overwritten; end it with packet_done(). All descriptors are close-on-exec.
  *
- * Return: 1 with a packet, 0 at end of file, -EAGAIN, -EMSGSIZE when the packet or its descriptors did not fit (nothing is
- * kept), or a negative errno.
+ * Return: 1 with a packet, 0 at end of file, -EAGAIN, -EMSGSIZE when the packet or its descriptors did not fit (nothing
+ * is kept), or a negative errno.
  */
 int packet_recv(int sock, struct packet *p) {
         union {
@@ -131,7 +133,8 @@ void packet_done(struct packet *p) {
         p->size = 0;
 }
 
-/** shim_body_size() - size of the fixed part that follows struct shim_message, SIZE_MAX for a type that does not exist */
+/** shim_body_size() - size of the fixed part that follows struct shim_message, SIZE_MAX for a type that does not exist
+ */
 size_t shim_body_size(uint16_t type) {
         switch (type) {
         case LAUNCHER_HELLO:
@@ -185,16 +188,17 @@ size_t shim_body_size(uint16_t type) {
 
 /** shim_send() - send one message of shim-protocol.h
  *
- * @body: of the size shim_body_size() gives, may be NULL where that is 0. @text: NUL-terminated or NULL; too long a text is cut.
- * Return: as packet_send(); -EINVAL for an unknown type.
+ * @body: of the size shim_body_size() gives, may be NULL where that is 0. @text: NUL-terminated or NULL; too long a
+ * text is cut. Return: as packet_send(); -EINVAL for an unknown type.
  */
-int shim_send(int sock, uint16_t type, uint32_t serial, const void *body, const char *text, const int *fds, size_t n_fds) {
+int shim_send(int sock, uint16_t type, uint32_t serial, const void *body, const char *text, const int *fds,
+              size_t n_fds) {
         return shim_send_text(sock, type, serial, body, text, text ? strlen(text) : 0, fds, n_fds);
 }
 
 /** shim_send_text() - shim_send() for a text that may hold NUL bytes (LAUNCHER_CHAIN, the records of SHIM_PROCESSES) */
-int shim_send_text(int sock, uint16_t type, uint32_t serial, const void *body,
-                   const char *text, size_t text_size, const int *fds, size_t n_fds) {
+int shim_send_text(int sock, uint16_t type, uint32_t serial, const void *body, const char *text, size_t text_size,
+                   const int *fds, size_t n_fds) {
         size_t body_size = shim_body_size(type);
         struct shim_message head = {
                 .version = SHIM_PROTOCOL_VERSION,

@@ -15,9 +15,9 @@
 #define DAVIT_BUS_ERROR "org.davit.Davit1.Error."
 #define DAVIT_DEFAULT_NAMESPACE "default"
 
-#define NAME_ID_MAX 64U        /* bytes, without NUL */
+#define NAME_ID_MAX 64U /* bytes, without NUL */
 #define NAME_NAMESPACE_MAX 32U
-#define NAME_UNIT_MAX 256U     /* with NUL */
+#define NAME_UNIT_MAX 256U /* with NUL */
 
 /* names */
 bool name_id_valid(const char *id);
@@ -28,4 +28,4 @@ int name_slice(const char *ns, char ret[NAME_UNIT_MAX]);
 int name_random_id(char ret[13]);
 
 /* signals */
-int signal_from_name(const char *s);  /* "TERM", "SIGTERM", "15", "RTMIN+3"; -EINVAL */
+int signal_from_name(const char *s); /* "TERM", "SIGTERM", "15", "RTMIN+3"; -EINVAL */

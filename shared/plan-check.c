@@ -65,7 +65,8 @@ static bool check_maps(const struct checker *c, struct plan_list l) {
                 return false;
         m = (const void *)(c->data + l.offset);
         for (uint32_t i = 0; i < l.n; i++)
-                if (m[i].size == 0 || m[i].container_id > UINT32_MAX - m[i].size || m[i].host_id > UINT32_MAX - m[i].size)
+                if (m[i].size == 0 || m[i].container_id > UINT32_MAX - m[i].size ||
+                    m[i].host_id > UINT32_MAX - m[i].size)
                         return false;
         return true;
 }
@@ -82,8 +83,8 @@ static bool check_process(const struct checker *c, const struct plan_process *p)
                         return false;
         return p->args.n > 0 && check_strings(c, p->args, false) && check_strings(c, p->env, false) &&
                check_path(c, p->cwd, true) && check_list(c, p->groups, sizeof(uint32_t)) &&
-               check_list(c, p->rlimits, sizeof(struct plan_rlimit)) && p->n_listen_fds <= 32 &&
-               p->uid != UINT32_MAX && p->gid != UINT32_MAX;
+               check_list(c, p->rlimits, sizeof(struct plan_rlimit)) && p->n_listen_fds <= 32 && p->uid != UINT32_MAX &&
+               p->gid != UINT32_MAX;
 }
 
 static bool check_rootfs(const struct checker *c, const struct plan_rootfs *r) {
@@ -138,8 +139,8 @@ static bool check_pairs(const struct checker *c, struct plan_list l, bool second
                 return false;
         s = (const void *)(c->data + l.offset);
         for (uint32_t i = 0; i < l.n; i++)
-                if (s[2 * i] == 0 || !check_string(c, s[2 * i]) || s[2 * i + 1] == 0 || !check_string(c, s[2 * i + 1]) ||
-                    (second_is_path && c->data[s[2 * i + 1]] != '/'))
+                if (s[2 * i] == 0 || !check_string(c, s[2 * i]) || s[2 * i + 1] == 0 ||
+                    !check_string(c, s[2 * i + 1]) || (second_is_path && c->data[s[2 * i + 1]] != '/'))
                         return false;
         return true;
 }

@@ -37,15 +37,14 @@ enum plan_kind {
 };
 
 enum plan_flag {
-        PLAN_TERMINAL = 1U << 0,          /* process.terminal: own pty, setsid, controlling tty */
-        PLAN_NO_NEW_PRIVS = 1U << 1,      /* process.noNewPrivileges */
-        PLAN_ROOTFS_READONLY = 1U << 2,   /* root.readonly */
-        PLAN_OOM_SCORE_ADJ = 1U << 3,     /* process.oomScoreAdj is given */
-        PLAN_UMASK = 1U << 4,             /* process.user.umask is given */
-        PLAN_EPHEMERAL = 1U << 5,         /* the overlay upper goes with the task: mount it volatile, remove it after exit */
-        PLAN_LOOPBACK_UP = 1U << 6,       /* bring "lo" up in a new network namespace */
-        PLAN_CAPABILITIES = 1U << 7,      /* process.capabilities is given; without it the sets are all empty */
-        PLAN_EXEC_PRIVATE_CGROUP = 1U << 8, /* reserved for davit-oci: no sub-groups */
+        PLAN_TERMINAL = 1U << 0,        /* process.terminal: own pty, setsid, controlling tty */
+        PLAN_NO_NEW_PRIVS = 1U << 1,    /* process.noNewPrivileges */
+        PLAN_ROOTFS_READONLY = 1U << 2, /* root.readonly */
+        PLAN_OOM_SCORE_ADJ = 1U << 3,   /* process.oomScoreAdj is given */
+        PLAN_UMASK = 1U << 4,           /* process.user.umask is given */
+        PLAN_EPHEMERAL = 1U << 5,    /* the overlay upper goes with the task: mount it volatile, remove it after exit */
+        PLAN_LOOPBACK_UP = 1U << 6,  /* bring "lo" up in a new network namespace */
+        PLAN_CAPABILITIES = 1U << 7, /* process.capabilities is given; without it the sets are all empty */
 };
 
 /* linux.namespaces: "flags" of struct plan holds the CLONE_NEW* to create; these are the ones to join by path. */
@@ -64,15 +63,16 @@ struct plan_id_map {
 
 enum plan_rootfs_kind {
         PLAN_ROOTFS_DIRECTORY = 1, /* bind of "path" */
-        PLAN_ROOTFS_OVERLAY = 2,   /* overlay of "lowers" with "upper" and "work", mounted at a place of the shim's own */
+        PLAN_ROOTFS_OVERLAY = 2, /* overlay of "lowers" with "upper" and "work", mounted at a place of the shim's own */
 };
 
 /* root.path, or the snapshot that takes its place */
 struct plan_rootfs {
         uint32_t kind;
-        uint32_t propagation;    /* linux.rootfsPropagation as MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, with MS_REC; 0: MS_SLAVE|MS_REC */
-        plan_str path;           /* PLAN_ROOTFS_DIRECTORY */
-        plan_str upper;          /* absolute; both missing: a read-only overlay (view) */
+        uint32_t propagation; /* linux.rootfsPropagation as MS_SHARED, MS_SLAVE, MS_PRIVATE or MS_UNBINDABLE, with
+                                 MS_REC; 0: MS_SLAVE|MS_REC */
+        plan_str path;        /* PLAN_ROOTFS_DIRECTORY */
+        plan_str upper;       /* absolute; both missing: a read-only overlay (view) */
         plan_str work;
         uint32_t pad;
         struct plan_list lowers; /* plan_str, topmost first */
@@ -80,19 +80,20 @@ struct plan_rootfs {
 };
 
 enum plan_mount_kind {
-        PLAN_MOUNT_BIND = 1,  /* source is a host path */
-        PLAN_MOUNT_FS = 2,    /* a new instance of "fstype", made inside the container's namespaces */
-        PLAN_MOUNT_CGROUP = 3, /* type "cgroup" or "cgroup2": the container's own cgroup tree */
+        PLAN_MOUNT_BIND = 1,    /* source is a host path */
+        PLAN_MOUNT_FS = 2,      /* a new instance of "fstype", made inside the container's namespaces */
+        PLAN_MOUNT_CGROUP = 3,  /* type "cgroup" or "cgroup2": the container's own cgroup tree */
         PLAN_MOUNT_REMOUNT = 4, /* only attributes of what is already at "target" change */
 };
 
 enum plan_mount_flag {
-        PLAN_MOUNT_RECURSIVE = 1U << 0,    /* rbind */
-        PLAN_MOUNT_COPY_UP = 1U << 1,      /* tmpcopyup: start a tmpfs with the target directory's content */
-        PLAN_MOUNT_IDMAP = 1U << 2,        /* "idmap": uid_map and gid_map below, or the container's user namespace where they are empty */
+        PLAN_MOUNT_RECURSIVE = 1U << 0, /* rbind */
+        PLAN_MOUNT_COPY_UP = 1U << 1,   /* tmpcopyup: start a tmpfs with the target directory's content */
+        PLAN_MOUNT_IDMAP =
+                1U
+                << 2, /* "idmap": uid_map and gid_map below, or the container's user namespace where they are empty */
         PLAN_MOUNT_IDMAP_RECURSIVE = 1U << 3, /* "ridmap" */
-        PLAN_MOUNT_OPTIONAL = 1U << 4,     /* a source that does not exist is skipped (our own defaults only) */
-        PLAN_MOUNT_CREATE_SOURCE = 1U << 5, /* reserved */
+        PLAN_MOUNT_OPTIONAL = 1U << 4,        /* a source that does not exist is skipped (our own defaults only) */
 };
 
 /* mounts[] */
@@ -100,7 +101,7 @@ struct plan_mount {
         uint32_t kind;
         uint32_t flags;
         plan_str source;
-        plan_str target;      /* absolute inside the container's root */
+        plan_str target; /* absolute inside the container's root */
         plan_str fstype;
         plan_str data;        /* file-system specific options, "key=value,flag", handed to fsconfig one by one */
         uint32_t sb_flags;    /* MS_SYNCHRONOUS, MS_DIRSYNC, MS_MANDLOCK, MS_LAZYTIME, MS_RDONLY of the superblock */
@@ -147,16 +148,17 @@ struct plan_rlimit {
 
 /* process */
 struct plan_process {
-        struct plan_list args;   /* plan_str; args[0] is looked up in the container's PATH */
-        struct plan_list env;    /* plan_str "KEY=value" */
-        plan_str cwd;            /* absolute */
-        plan_str user;           /* image form "user[:group]" to be resolved in the container's own passwd and group; 0: uid and gid below hold */
+        struct plan_list args; /* plan_str; args[0] is looked up in the container's PATH */
+        struct plan_list env;  /* plan_str "KEY=value" */
+        plan_str cwd;          /* absolute */
+        plan_str user; /* image form "user[:group]" to be resolved in the container's own passwd and group; 0: uid and
+                          gid below hold */
         uint32_t uid;
         uint32_t gid;
         struct plan_list groups; /* uint32_t: process.user.additionalGids */
         uint32_t umask;
         int32_t oom_score_adj;
-        uint64_t cap_effective;  /* bit n is capability n */
+        uint64_t cap_effective; /* bit n is capability n */
         uint64_t cap_permitted;
         uint64_t cap_inheritable;
         uint64_t cap_ambient;
@@ -180,14 +182,14 @@ struct plan_seccomp {
 struct plan {
         uint64_t magic;
         uint32_t version;
-        uint32_t size;  /* of the whole memory, equal to the memfd's */
+        uint32_t size; /* of the whole memory, equal to the memfd's */
         uint32_t kind;
-        uint32_t flags; /* PLAN_* */
+        uint32_t flags;       /* PLAN_* */
         uint64_t clone_flags; /* CLONE_NEW* to create; CLONE_NEWTIME included */
 
         plan_str namespace; /* Davit's namespace, "default" */
         plan_str id;
-        plan_str exec_id;   /* PLAN_EXEC */
+        plan_str exec_id; /* PLAN_EXEC */
         plan_str hostname;
         plan_str domainname;
         plan_str log_identifier; /* SYSLOG_IDENTIFIER of a journal stream */
@@ -197,16 +199,16 @@ struct plan {
         struct plan_list namespaces; /* struct plan_namespace */
         struct plan_list uid_map;    /* struct plan_id_map */
         struct plan_list gid_map;
-        struct plan_list mounts;     /* struct plan_mount, in order */
-        struct plan_list devices;    /* struct plan_device */
-        struct plan_list links;      /* struct plan_link */
+        struct plan_list mounts;         /* struct plan_mount, in order */
+        struct plan_list devices;        /* struct plan_device */
+        struct plan_list links;          /* struct plan_link */
         struct plan_list masked_paths;   /* plan_str */
         struct plan_list readonly_paths; /* plan_str */
-        struct plan_list sysctls;    /* struct plan_sysctl */
+        struct plan_list sysctls;        /* struct plan_sysctl */
         struct plan_seccomp seccomp;
         struct plan_seccomp supervisor_seccomp; /* for the shim itself once the container has started */
 
-        uint32_t stop_signal;   /* number */
+        uint32_t stop_signal; /* number */
         uint32_t pad;
         uint64_t stop_timeout_usec; /* from stop signal to SIGKILL when the unit is stopped */
 };

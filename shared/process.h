@@ -9,6 +9,7 @@
 #include <time.h>
 
 int process_start_time(pid_t pid, uint64_t *ret); /* clock ticks since boot, field 22 of /proc/PID/stat */
-int process_open(pid_t pid, uint64_t start_time); /* pidfd, verified against start_time; -ESRCH when it is another process */
+int process_open(pid_t pid,
+                 uint64_t start_time); /* pidfd, verified against start_time; -ESRCH when it is another process */
 int boot_id_read(char ret[37]);
 uint64_t now_usec(clockid_t clock);

@@ -52,19 +52,19 @@ enum shim_message_type {
         /* no body. Lets the container's first process execute. Answered by SHIM_STARTED or SHIM_FAILED with its
          * serial. */
         SHIM_START,
-        SHIM_EXEC,       /* struct shim_exec; fds: plan, then stdio as in SHIM_LAUNCH. Answered as SHIM_START is. */
-        SHIM_KILL,       /* struct shim_kill */
+        SHIM_EXEC, /* struct shim_exec; fds: plan, then stdio as in SHIM_LAUNCH. Answered as SHIM_START is. */
+        SHIM_KILL, /* struct shim_kill */
         /* struct shim_stop: stop signal, then SIGKILL to all after the timeout if force. Answered at once; the end
          * is SHIM_EXITED. Thaws. */
         SHIM_STOP,
-        SHIM_PAUSE,      /* no body. Answered once everything stands still. */
-        SHIM_RESUME,     /* no body */
-        SHIM_RESIZE,     /* struct shim_resize */
+        SHIM_PAUSE,       /* no body. Answered once everything stands still. */
+        SHIM_RESUME,      /* no body */
+        SHIM_RESIZE,      /* struct shim_resize */
         SHIM_CLOSE_STDIN, /* struct shim_target: drops the shim's own write end (FIFO form) */
-        SHIM_TERMINAL,   /* struct shim_target. Answered by SHIM_REPLY with one fd: the pty's master. */
+        SHIM_TERMINAL,    /* struct shim_target. Answered by SHIM_REPLY with one fd: the pty's master. */
         /* no body. Answered by SHIM_REPLY with one fd: a sealed memfd of struct shim_process records (none: empty). */
         SHIM_PROCESSES,
-        SHIM_QUERY,      /* no body. Answered by one SHIM_STATE for the task and one for each exec, then SHIM_REPLY. */
+        SHIM_QUERY, /* no body. Answered by one SHIM_STATE for the task and one for each exec, then SHIM_REPLY. */
         /* no body. Kills everything in payload/, cleans up, exits; an exit record is written if the task had been
          * created. */
         SHIM_DISCARD,
@@ -78,9 +78,9 @@ enum shim_message_type {
         SHIM_STARTED,
         /* struct shim_failed; text: sentence. Create, start or exec did not succeed; nothing is left of it. */
         SHIM_FAILED,
-        SHIM_EXITED,     /* struct shim_exited. The exit record already stands in the task directory. */
-        SHIM_STATE,      /* struct shim_state */
-        SHIM_OOM,        /* struct shim_target: reserved */
+        SHIM_EXITED, /* struct shim_exited. The exit record already stands in the task directory. */
+        SHIM_STATE,  /* struct shim_state */
+        SHIM_OOM,    /* struct shim_target: reserved */
 };
 
 struct shim_message {
@@ -97,7 +97,7 @@ struct shim_result {
 };
 
 struct launcher_hello {
-        uint32_t warm;      /* shims to fork and push now, at most LAUNCHER_WARM_MAX */
+        uint32_t warm; /* shims to fork and push now, at most LAUNCHER_WARM_MAX */
         uint32_t pad;
 };
 
@@ -219,15 +219,15 @@ enum exit_kind {
         EXIT_KIND_SIGNALLED,  /* status is 128 + signal */
         EXIT_KIND_DUMPED,     /* the same, with a core dump */
         EXIT_KIND_OOM,
-        EXIT_KIND_SECCOMP,    /* SIGSYS */
-        EXIT_KIND_LOST,       /* nobody knows: status is 255 */
+        EXIT_KIND_SECCOMP, /* SIGSYS */
+        EXIT_KIND_LOST,    /* nobody knows: status is 255 */
         _EXIT_KIND_MAX,
 };
 
 struct shim_exited {
         uint32_t status;
-        uint32_t kind;       /* enum exit_kind */
-        uint64_t exited_at;  /* CLOCK_REALTIME, microseconds */
+        uint32_t kind;      /* enum exit_kind */
+        uint64_t exited_at; /* CLOCK_REALTIME, microseconds */
         char exec_id[SHIM_EXEC_ID_MAX];
 };
 

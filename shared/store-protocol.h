@@ -10,27 +10,27 @@
  * manager's end being closed, makes it stop and leave nothing behind.
  *
  * A packet is a struct store_message and a text. Requests and results are JSON objects in that text
- * (UTF-8, at most STORE_TEXT_MAX bytes; a larger one, request or result, comes as one sealed memfd instead: text_size 0, the memfd
- * being the last descriptor, at most STORE_RESULT_MAX bytes). The worker is the only
- * process that parses JSON written by strangers; what it returns has been rebuilt field by field, and
- * the manager still checks types and limits of each member (daemon/image-record.c).
+ * (UTF-8, at most STORE_TEXT_MAX bytes; a larger one, request or result, comes as one sealed memfd instead: text_size
+ * 0, the memfd being the last descriptor, at most STORE_RESULT_MAX bytes). The worker is the only process that parses
+ * JSON written by strangers; what it returns has been rebuilt field by field, and the manager still checks types and
+ * limits of each member (daemon/image-record.c).
  *
  * Operations ("operation" member of the request):
  *   import   {"namespace","name"?,"format":"auto|oci|docker|rootfs","size":N,"platform"?,"limits":{...}}; fds: archive
- *            (regular file, pipe, stream socket, or a directory that holds an OCI layout). "size" is there when it is known,
- *            "platform" is "os/arch[/variant]". Result: {"images":[IMAGE...]}
- *   remove   {"namespace","name","live_chains":[...]}: drops the refs, then what nothing uses any more. Result: {"freed":BYTES}
+ *            (regular file, pipe, stream socket, or a directory that holds an OCI layout). "size" is there when it is
+ * known, "platform" is "os/arch[/variant]". Result: {"images":[IMAGE...]} remove
+ * {"namespace","name","live_chains":[...]}: drops the refs, then what nothing uses any more. Result: {"freed":BYTES}
  *   verify   {"namespace","name"}: image's objects are all present and right. Result: {}
  *   rootfs   {"chain_id"}: makes the chain's checkout if it is missing. Result: {"rootfs":ROOTFS}
  *
  * IMAGE: {"name","digest","config_digest","media_type","platform":{"os","architecture","variant"?},"size","created",
  *         "layers":[{"diff_id","digest","size"}],"chain_id","rootfs":ROOTFS,
  *         "config":{"Entrypoint"[],"Cmd"[],"Env"[],"WorkingDir","User","StopSignal","Labels"{},"Volumes"[],"ExposedPorts"[]}}
- * ROOTFS: {"form":"checkout","path":"/var/lib/davit/checkouts/<chain id without sha256:>","root"?:{"uid","gid","mode"}}; root is the
- *         top directory's owner and permission bits, which an overlay's upper has to repeat.
- * Names of images are in the form image_name_normalise() gives (shared/image-name.h), in requests and in results.
- * "created" is in microseconds since the epoch, 0 when the image does not say; sizes are bytes; digests, diff and chain ids
- * are "sha256:" and 64 lower-case hexadecimal digits.
+ * ROOTFS: {"form":"checkout","path":"/var/lib/davit/checkouts/<chain id without
+ * sha256:>","root"?:{"uid","gid","mode"}}; root is the top directory's owner and permission bits, which an overlay's
+ * upper has to repeat. Names of images are in the form image_name_normalise() gives (shared/image-name.h), in requests
+ * and in results. "created" is in microseconds since the epoch, 0 when the image does not say; sizes are bytes;
+ * digests, diff and chain ids are "sha256:" and 64 lower-case hexadecimal digits.
  */
 
 #include <stdint.h>

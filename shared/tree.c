@@ -112,7 +112,8 @@ int tree_remove_at(int dir_fd, const char *name) {
         if (fstat(top, &st) < 0)
                 return -errno;
 
-        /* Directories that were moved to the top need another round; each shortens the tree by TREE_DEPTH_MAX levels. */
+        /* Directories that were moved to the top need another round; each shortens the tree by TREE_DEPTH_MAX levels.
+         */
         do {
                 r = tree_empty(top, top, st.st_dev, 0);
                 if (r < 0)

@@ -130,11 +130,11 @@ static void test_plan(void) {
         for (size_t size = 0; size < sizeof(s); size++)
                 ASSERT_EQ(plan_check(&s, size), -EBADMSG);
 
-#define REFUSES(change)                                      \
-        do {                                                 \
-                small_plan_init(&s);                         \
-                change;                                      \
-                ASSERT_EQ(plan_check(&s, sizeof(s)), -EBADMSG); \
+#define REFUSES(change)                                                                                                \
+        do {                                                                                                           \
+                small_plan_init(&s);                                                                                   \
+                change;                                                                                                \
+                ASSERT_EQ(plan_check(&s, sizeof(s)), -EBADMSG);                                                        \
         } while (0)
         REFUSES(s.plan.magic++);
         REFUSES(s.plan.size++);
@@ -160,7 +160,8 @@ static void test_plan(void) {
         REFUSES(s.mount.kind = PLAN_MOUNT_BIND);
         REFUSES(s.mount.uid_map = ((struct plan_list){ .offset = 1 << 20, .n = 1 }));
         REFUSES(s.plan.seccomp.program = ((struct plan_list){ .offset = sizeof(s.plan), .n = 100000 }));
-        REFUSES(s.plan.devices = ((struct plan_list){ .offset = (uint32_t)offsetof(struct small_plan, mount), .n = 1 }));
+        REFUSES(s.plan.devices =
+                        ((struct plan_list){ .offset = (uint32_t)offsetof(struct small_plan, mount), .n = 1 }));
         small_plan_init(&s);
         s.plan.version++;
         ASSERT_EQ(plan_check(&s, sizeof(s)), -EPROTONOSUPPORT);

@@ -20,7 +20,8 @@
 
 static void test_ids(void) {
         static const char *const good[] = { "a", "web", "web-1", "A.b_c-9", "0", "0123456789abcdef" };
-        static const char *const bad[] = { "", "-a", "a-", ".a", "a.", "a--b", "a/b", "..", "a b", "a\nb", "a%b", "\xc3\xa4", "a\x7f" };
+        static const char *const bad[] = { "",   "-a",  "a-",   ".a",  "a.",       "a--b", "a/b",
+                                           "..", "a b", "a\nb", "a%b", "\xc3\xa4", "a\x7f" };
         char longest[NAME_ID_MAX + 2];
 
         for (size_t i = 0; i < ELEMENTSOF(good); i++)
@@ -76,9 +77,10 @@ static void test_signals(void) {
                 const char *name;
                 int number;
         } table[] = {
-                { "TERM", SIGTERM }, { "SIGTERM", SIGTERM }, { "sigkill", SIGKILL }, { "9", 9 }, { "SIGUSR1", SIGUSR1 },
-                { "0", -EINVAL }, { "65", -EINVAL }, { "-1", -EINVAL }, { "9x", -EINVAL }, { "", -EINVAL }, { "SIG", -EINVAL },
-                { "SIG9", -EINVAL }, { "999999999999", -EINVAL }, { " 9", -EINVAL }, { "NOPE", -EINVAL }, { "RTMIN+99", -EINVAL },
+                { "TERM", SIGTERM },         { "SIGTERM", SIGTERM }, { "sigkill", SIGKILL }, { "9", 9 },
+                { "SIGUSR1", SIGUSR1 },      { "0", -EINVAL },       { "65", -EINVAL },      { "-1", -EINVAL },
+                { "9x", -EINVAL },           { "", -EINVAL },        { "SIG", -EINVAL },     { "SIG9", -EINVAL },
+                { "999999999999", -EINVAL }, { " 9", -EINVAL },      { "NOPE", -EINVAL },    { "RTMIN+99", -EINVAL },
                 { "RTMIN-1", -EINVAL },
         };
 
@@ -103,10 +105,20 @@ static void test_tables(void) {
 
 static void test_exit_record(void) {
         static const char *const bad[] = {
-                "", "status=1\n", "version=2\nstatus=0\nkind=exited\n", "version=1\nstatus=x\nkind=exited\n",
-                "version=1\nstatus=1 \nkind=exited\n", "version=1\nstatus=0\nkind=nonsense\n", "version=1\nstatus=0\n", "version=1\nnoequals\n",
+                "",
+                "status=1\n",
+                "version=2\nstatus=0\nkind=exited\n",
+                "version=1\nstatus=x\nkind=exited\n",
+                "version=1\nstatus=1 \nkind=exited\n",
+                "version=1\nstatus=0\nkind=nonsense\n",
+                "version=1\nstatus=0\n",
+                "version=1\nnoequals\n",
         };
-        struct exit_record in = { .status = 137, .kind = EXIT_KIND_SIGNALLED, .exited_at = 1234567890123456, .exited_at_boottime = 42 }, out;
+        struct exit_record in = { .status = 137,
+                                  .kind = EXIT_KIND_SIGNALLED,
+                                  .exited_at = 1234567890123456,
+                                  .exited_at_boottime = 42 },
+                           out;
         char path[] = "/tmp/davit-test-XXXXXX";
         int dir;
 
