@@ -321,21 +321,28 @@ static gboolean layer_entries(Layer *l, TarReader *r, GError **error) {
         return n == 0;
 }
 
-/** layer_read() - read a tar to the end of @tar, writing its files through @objects
+/** layer_new() - an empty layer, whose files will be written through @objects
  *
- * Checksums of inodes are there after objects_settle(). @tar, @job and @objects stay the caller's; the job outlives the
- * layer.
+ * Threads of @objects work on its inodes until objects_settle(), so it must not be freed earlier, whatever happened.
+ * @job and
+ * @objects stay the caller's and outlive it.
  */
-Layer *layer_read(StoreJob *job, Objects *objects, Stream *tar, GError **error) {
-        g_autoptr(Layer) l = g_new0(Layer, 1);
-        g_autoptr(TarReader) r = tar_reader_new(tar, &job->limits);
+Layer *layer_new(StoreJob *job, Objects *objects) {
+        Layer *l = g_new0(Layer, 1);
 
         l->job = job;
         l->objects = objects;
         l->tree = tree_new();
         l->split = split_writer_new();
+        return l;
+}
+
+/** layer_read() - read a tar to the end of @tar; checksums of inodes are there after objects_settle() */
+gboolean layer_read(Layer *l, Stream *tar, GError **error) {
+        g_autoptr(TarReader) r = tar_reader_new(tar, &l->job->limits);
+
         tar_reader_set_raw(r, split_writer_raw, l->split);
-        return layer_entries(l, r, error) ? g_steal_pointer(&l) : NULL;
+        return layer_entries(l, r, error);
 }
 
 /** layer_replay() - the tree of a layer that is in the store, from its record */

@@ -25,7 +25,8 @@ struct Layer {
 #define WHITEOUT_PREFIX ".wh."
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
 
-Layer *layer_read(StoreJob *job, Objects *objects, Stream *tar, GError **error);
+Layer *layer_new(StoreJob *job, Objects *objects);
+gboolean layer_read(Layer *l, Stream *tar, GError **error);
 Layer *layer_replay(StoreJob *job, const Split *split, GError **error);
 void layer_free(Layer *l);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Layer, layer_free)

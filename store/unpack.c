@@ -25,6 +25,8 @@ struct Unpack {
         Archive *archive;
         GHashTable *layers; /* diff id -> Unpacked */
         GPtrArray *tasks;
+        GMutex lock;
+        GPtrArray *read; /* every Layer, under lock */
 };
 
 /* One blob to read. */
@@ -49,13 +51,6 @@ gboolean digest_equal_func(const void *a, const void *b) {
         return memcmp(a, b, DIGEST_SIZE) == 0;
 }
 
-static void unpacked_free(gpointer data) {
-        Unpacked *u = data;
-
-        g_clear_pointer(&u->layer, layer_free);
-        g_free(u);
-}
-
 /** unpack_new() - everything given stays the caller's and outlives the Unpack; @archive may be NULL */
 Unpack *unpack_new(StoreJob *job, Store *store, Objects *objects, Archive *archive) {
         Unpack *u = g_new0(Unpack, 1);
@@ -64,14 +59,19 @@ Unpack *unpack_new(StoreJob *job, Store *store, Objects *objects, Archive *archi
         u->store = store;
         u->objects = objects;
         u->archive = archive;
-        u->layers = g_hash_table_new_full(digest_hash_func, digest_equal_func, NULL, unpacked_free);
+        u->layers = g_hash_table_new_full(digest_hash_func, digest_equal_func, NULL, g_free);
         u->tasks = g_ptr_array_new_with_free_func(g_free);
+        u->read = g_ptr_array_new_with_free_func((GDestroyNotify)layer_free);
+        g_mutex_init(&u->lock);
         return u;
 }
 
+/** unpack_free() - free all layers; what was put into the objects has been settled */
 void unpack_free(Unpack *u) {
         g_hash_table_unref(u->layers);
         g_ptr_array_unref(u->tasks);
+        g_ptr_array_unref(u->read);
+        g_mutex_clear(&u->lock);
         g_free(u);
 }
 
@@ -100,12 +100,23 @@ static const char *layer_media_type(Compression c) {
                                        : MEDIA_OCI_LAYER;
 }
 
+/* A new layer. The Unpack keeps it, also when reading it fails: threads may still be writing its files. */
+static Layer *add_layer(Unpack *u) {
+        Layer *l = layer_new(u->job, u->objects);
+
+        g_mutex_lock(&u->lock);
+        g_ptr_array_add(u->read, l);
+        g_mutex_unlock(&u->lock);
+        return l;
+}
+
 /* Reads a layer through; a plain one is hashed once, its digest being its diff id. */
 static Layer *read_layer(Unpack *u, Stream *raw, Compression compression, guint64 *size, guint8 digest[DIGEST_SIZE],
                          guint8 diff_id[DIGEST_SIZE], GError **error) {
         g_auto(Digest) outer = { NULL }, inner = { NULL };
-        g_autoptr(Layer) layer = NULL;
+        Layer *layer = add_layer(u);
         Stream *s;
+        gboolean ok;
 
         digest_init(&outer);
         digest_init(&inner);
@@ -114,17 +125,17 @@ static Layer *read_layer(Unpack *u, Stream *raw, Compression compression, guint6
         if (!s)
                 return NULL;
         s = stream_new_ahead(stream_new_digest(s, &inner, NULL));
-        layer = layer_read(u->job, u->objects, s, error);
+        ok = layer_read(layer, s, error);
         /* Stops and joins the thread that hashes. */
         stream_free(s);
-        if (!layer)
+        if (!ok)
                 return NULL;
         digest_final(&inner, diff_id);
         if (compression == COMPRESSION_NONE)
                 memcpy(digest, diff_id, DIGEST_SIZE);
         else
                 digest_final(&outer, digest);
-        return g_steal_pointer(&layer);
+        return layer;
 }
 
 static gboolean task_verify(Task *t, GError **error) {
@@ -145,9 +156,16 @@ static gboolean task_verify(Task *t, GError **error) {
 }
 
 static gboolean task_existing(Task *t, const Split *split, GError **error) {
-        t->result->layer = layer_replay(t->unpack->job, split, error);
-        t->result->existing = TRUE;
-        return t->result->layer && task_verify(t, error);
+        Unpack *u = t->unpack;
+        Layer *l = layer_replay(u->job, split, error);
+
+        if (!l)
+                return FALSE;
+        g_mutex_lock(&u->lock);
+        g_ptr_array_add(u->read, l);
+        g_mutex_unlock(&u->lock);
+        t->result->layer = l;
+        return task_verify(t, error);
 }
 
 static gboolean task_unpack(Task *t, GError **error) {
@@ -265,7 +283,7 @@ gboolean unpack_images(Unpack *u, GPtrArray *images, GError **error) {
  * Takes @raw over. The archive has to end with its end mark, since nothing else tells a whole one from a cut one.
  */
 gboolean unpack_rootfs(Unpack *u, Stream *raw, Compression compression, ImageLayer *ret, GError **error) {
-        g_autoptr(Layer) layer = NULL;
+        Layer *layer;
         Unpacked *r;
 
         u->job->layers_total = 1;
@@ -277,7 +295,7 @@ gboolean unpack_rootfs(Unpack *u, Stream *raw, Compression compression, ImageLay
                 return store_fail(error, STORE_FAIL_INVALID, "The archive is truncated: its end mark is missing");
         ret->media_type = g_strdup(layer_media_type(compression));
         r = add_result(u, ret->diff_id);
-        r->layer = g_steal_pointer(&layer);
+        r->layer = layer;
         u->job->layers_done = 1;
         return store_job_result(u->job, error);
 }
