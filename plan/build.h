@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* An OCI runtime configuration becomes a plan (shared/plan.h) in a sealed memfd, and a list of systemd unit properties. */
+/* An OCI runtime configuration becomes a plan (shared/plan.h) in a sealed memfd and a list of unit properties. */
 
 #include <glib.h>
 #include <json-glib/json-glib.h>
@@ -17,15 +17,15 @@ typedef enum PlanError {
 
 /* A resource limit as systemd takes it (org.freedesktop.systemd1 dbus interface). */
 typedef struct PlanUnitProperty {
-        char *name;        /* "MemoryMax", "CPUQuotaPerSecUSec", "TasksMax", "DeviceAllow", ... */
-        GVariant *value;   /* owned; of the type systemd expects */
-        char *controller;  /* what must exist for it to be enforced: "memory", "cpu", "pids", "io", "cpuset", "devices", "hugetlb", "" */
-        char *field;       /* the field of config.json that asked, for messages */
+        char *name;       /* "MemoryMax", "CPUQuotaPerSecUSec", "TasksMax", "DeviceAllow", ... */
+        GVariant *value;  /* owned; of the type systemd expects */
+        char *controller; /* what must exist for it to hold: "memory", "cpu", "pids", "io", "cpuset", "devices", "" */
+        char *field;      /* the field of config.json that asked, for messages */
 } PlanUnitProperty;
 
 typedef struct PlanRootfs {
-        const char *directory;       /* a host directory, or NULL for an overlay of: */
-        const char *const *lowers;   /* topmost first */
+        const char *directory;     /* a host directory, or NULL for an overlay of: */
+        const char *const *lowers; /* topmost first */
         const char *upper, *work;
         gboolean ephemeral;
 } PlanRootfs;
@@ -34,24 +34,26 @@ typedef struct PlanContext {
         const char *namespace_;
         const char *id;
         const char *log_identifier;
-        const PlanRootfs *rootfs;    /* NULL: root.path of the configuration, which must then be absolute */
-        const char *stop_signal;     /* NULL: SIGTERM */
+        const PlanRootfs *rootfs; /* NULL: root.path of the configuration, which must then be absolute */
+        const char *stop_signal;  /* NULL: SIGTERM */
         guint64 stop_timeout_usec;
         guint n_listen_fds;
-        const char *cache_dir;       /* compiled seccomp programs by profile hash; NULL: none on disk */
+        const char *cache_dir; /* compiled seccomp programs by profile hash; NULL: none on disk */
 } PlanContext;
 
 typedef struct PlanResult {
-        int memfd;                   /* sealed, close-on-exec */
-        GPtrArray *unit_properties;  /* PlanUnitProperty */
+        int memfd;                  /* sealed, close-on-exec */
+        GPtrArray *unit_properties; /* PlanUnitProperty */
         gboolean terminal;
         char **args;
 } PlanResult;
-#define PLAN_RESULT_NULL { .memfd = -1 }
+#define PLAN_RESULT_NULL                                                                                               \
+        { .memfd = -1 }
 
 void plan_result_clear(PlanResult *result);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PlanResult, plan_result_clear)
 
 /* names */
 gboolean plan_build(JsonNode *spec, const PlanContext *context, PlanResult *ret, GError **error);
-gboolean plan_build_exec(JsonNode *spec, JsonNode *process, const char *exec_id, const PlanContext *context, PlanResult *ret, GError **error);
+gboolean plan_build_exec(JsonNode *spec, JsonNode *process, const char *exec_id, const PlanContext *context,
+                         PlanResult *ret, GError **error);

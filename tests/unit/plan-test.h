@@ -31,9 +31,12 @@ static inline JsonNode *json(const char *text) {
 static inline JsonNode *patched(const char *patch) {
         g_autoptr(JsonNode) spec = spec_default_new(), change = json(patch);
 
-        json_object_set_array_member(json_object_get_object_member(json_node_get_object(spec), "process"), "args", json_array_new());
+        json_object_set_array_member(json_object_get_object_member(json_node_get_object(spec), "process"), "args",
+                                     json_array_new());
         json_array_add_string_element(
-                json_object_get_array_member(json_object_get_object_member(json_node_get_object(spec), "process"), "args"), "true");
+                json_object_get_array_member(json_object_get_object_member(json_node_get_object(spec), "process"),
+                                             "args"),
+                "true");
         return spec_merge_patch(spec, change);
 }
 
@@ -93,7 +96,8 @@ static inline void refuse_patch(const char *patch, PlanError code, const char *m
                 g_error("%s: was not refused", patch);
         g_assert_cmpint(result.memfd, ==, -1);
         if (!g_error_matches(error, PLAN_ERROR, (int)code) || !g_str_has_prefix(error->message, message))
-                g_error("%s: code %d, \"%s\" instead of code %d, \"%s\"", patch, error->code, error->message, (int)code, message);
+                g_error("%s: code %d, \"%s\" instead of code %d, \"%s\"", patch, error->code, error->message, (int)code,
+                        message);
 }
 
 static inline const PlanUnitProperty *find_property(const Built *b, const char *name) {
