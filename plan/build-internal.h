@@ -43,4 +43,5 @@ gboolean build_unified(Build *b, JsonObject *resources, GError **error);
 gboolean build_cpu_list(Build *b, const char *field, const char *text, const char *property, GError **error);
 gboolean build_refuse_given(JsonObject *object, const char *path, const char *const *names, GError **error);
 void build_property(Build *b, const char *name, GVariant *value, const char *controller, const char *field);
+gboolean build_names_itself(Build *b);
 gboolean build_path(const char *field, const char *path, GError **error); /* absolute, no control characters */

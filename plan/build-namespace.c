@@ -143,6 +143,30 @@ static gboolean build_name(Build *b, const char *field, plan_str *ret, GError **
         return TRUE;
 }
 
+/**
+ * build_names_itself() - Whether the container is called by its id, for want of a name.
+ *
+ * A new UTS namespace begins with the host's name, which is nobody's business inside.
+ */
+gboolean build_names_itself(Build *b) {
+        JsonArray *array = NULL;
+        const char *name = NULL;
+
+        if (!field_string(b->root, "", "hostname", &name, NULL) || (name && *name) ||
+            !field_array(b->linux_, "linux.", "namespaces", &array, NULL))
+                return FALSE;
+        for (guint i = 0; array && i < json_array_get_length(array); i++) {
+                const char *type = NULL, *path = NULL;
+                JsonObject *object = NULL;
+
+                if (element_object(array, "linux.namespaces", i, &object, NULL) &&
+                    field_string(object, "", "type", &type, NULL) && field_string(object, "", "path", &path, NULL) &&
+                    g_strcmp0(type, "uts") == 0)
+                        return !path || !*path;
+        }
+        return FALSE;
+}
+
 /** build_namespaces() - Section "Namespaces" and "User namespace mappings", and the two names of the UTS namespace. */
 gboolean build_namespaces(Build *b, GError **error) {
         g_autoptr(GArray) join = g_array_new(FALSE, TRUE, sizeof(struct plan_namespace));
@@ -166,7 +190,7 @@ gboolean build_namespaces(Build *b, GError **error) {
         if (!build_user_namespace(b, error) || !build_name(b, "hostname", &b->plan.hostname, error) ||
             !build_name(b, "domainname", &b->plan.domainname, error))
                 return FALSE;
-        if (b->plan.hostname == 0 && (b->plan.clone_flags & CLONE_NEWUTS)) /* not the host's */
+        if (build_names_itself(b))
                 b->plan.hostname = b->plan.id;
         return TRUE;
 }

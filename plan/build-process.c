@@ -26,10 +26,12 @@ static gboolean build_args(Build *b, GError **error) {
         return TRUE;
 }
 
-/* One variable, one value: the last assignment wins, in the place of the first. */
+/* One variable, one value: the last assignment wins, in the place of the first. HOSTNAME goes with a name given here.
+ */
 static gboolean build_env(Build *b, GError **error) {
         g_autoptr(GHashTable) places = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         g_autoptr(GPtrArray) env = NULL, once = g_ptr_array_new();
+        g_autofree char *hostname = NULL;
 
         if (!field_strings(b->process, "process.", "env", &env, error))
                 return FALSE;
@@ -48,6 +50,10 @@ static gboolean build_env(Build *b, GError **error) {
                 }
                 g_hash_table_insert(places, key, GUINT_TO_POINTER(once->len));
                 g_ptr_array_add(once, (gpointer)e);
+        }
+        if (build_names_itself(b) && !g_hash_table_contains(places, "HOSTNAME")) {
+                hostname = g_strconcat("HOSTNAME=", b->context->id, NULL);
+                g_ptr_array_add(once, hostname);
         }
         b->plan.process.env = writer_strings(&b->writer, (const char *const *)once->pdata, once->len);
         return TRUE;

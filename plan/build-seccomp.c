@@ -4,7 +4,8 @@
  * linux.seccomp, or the built-in profile where an annotation names it, as a program in the plan.
  *
  * Programs are cached by a hash over everything they depend on, so a usual start compiles nothing.
- * COMPILER_VERSION is part of that hash: programs on disk may be of an older davitd.
+ * The tables of this build, libseccomp's version and COMPILER_VERSION are in it too: programs on disk
+ * may be of an older davitd, and an older profile must not outlive an update.
  */
 
 #include <linux/filter.h>
@@ -15,6 +16,23 @@
 #include "plan/spec.h"
 
 #define COMPILER_VERSION 2
+
+/* What all keys begin with; the same for the life of the process. */
+static const char *key_prefix(void) {
+        static char *prefix;
+
+        if (g_once_init_enter(&prefix)) {
+                g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
+                guint32 version = COMPILER_VERSION;
+
+                g_checksum_update(checksum, (const guchar *)&version, sizeof(version));
+                seccomp_default_hash(checksum);
+                seccomp_supervisor_hash(checksum);
+                seccomp_names_hash(checksum);
+                g_once_init_leave(&prefix, g_strndup(g_checksum_get_string(checksum), 32));
+        }
+        return prefix;
+}
 
 static void hash_node(GChecksum *checksum, JsonNode *node);
 
@@ -114,19 +132,19 @@ static gboolean build_given(Build *b, JsonObject *object, GError **error) {
                 return FALSE;
         b->plan.seccomp.flags = profile.flags;
         hash_object(checksum, object);
-        key = g_strdup_printf("%d-%s", COMPILER_VERSION, g_checksum_get_string(checksum));
+        key = g_strdup_printf("%s-%s", key_prefix(), g_checksum_get_string(checksum));
         shim_key = g_strconcat(key, "-shim", NULL);
         return take_cached(b, key, shim_key) || build_programs(b, &profile, key, shim_key, error);
 }
 
 static gboolean build_default(Build *b, GError **error) {
         g_auto(SeccompProfile) profile = {};
-        char key[64], shim_key[64];
+        char key[80], shim_key[96];
         guint64 bounding;
 
         if (!build_bounding(b, &bounding, error))
                 return FALSE;
-        g_snprintf(key, sizeof(key), "%d-default-%" G_GINT64_MODIFIER "x", COMPILER_VERSION, bounding);
+        g_snprintf(key, sizeof(key), "%s-default-%" G_GINT64_MODIFIER "x", key_prefix(), bounding);
         g_snprintf(shim_key, sizeof(shim_key), "%s-shim", key);
         if (take_cached(b, key, shim_key))
                 return TRUE;

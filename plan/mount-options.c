@@ -43,9 +43,15 @@ static const struct {
         const char *name;
         guint32 set, clear;
 } superblock[] = {
-        { "sync", MS_SYNCHRONOUS, 0 }, { "async", 0, MS_SYNCHRONOUS },   { "dirsync", MS_DIRSYNC, 0 },
-        { "mand", MS_MANDLOCK, 0 },    { "nomand", 0, MS_MANDLOCK },     { "lazytime", MS_LAZYTIME, 0 },
-        { "nolazytime", 0, MS_LAZYTIME }, { "silent", 0, 0 },            { "loud", 0, 0 },
+        { "sync", MS_SYNCHRONOUS, 0 },
+        { "async", 0, MS_SYNCHRONOUS },
+        { "dirsync", MS_DIRSYNC, 0 },
+        { "mand", MS_MANDLOCK, 0 },
+        { "nomand", 0, MS_MANDLOCK },
+        { "lazytime", MS_LAZYTIME, 0 },
+        { "nolazytime", 0, MS_LAZYTIME },
+        { "silent", 0, 0 },
+        { "loud", 0, 0 },
         { "noiversion", 0, 0 },
 };
 

@@ -8,6 +8,7 @@
  * nothing is synced. Single-threaded, like its caller.
  */
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include "shared/macros.h"
 
 #define MEMORY_MAX 64U /* programs of a few KB each */
+#define FILES_MAX 256U
 #define HASH_SIZE 32U
 #define FILE_MAX (HASH_SIZE + BPF_MAXINSNS * sizeof(struct sock_filter))
 
@@ -78,6 +80,27 @@ GBytes *seccomp_cache_get(const char *key, const char *dir) {
         return program;
 }
 
+/* Profiles that nobody uses any more, and those of an older davitd, go when there are too many: all of them, as after a
+ * reboot. */
+static void make_room(int dir_fd) {
+        int fd = openat(dir_fd, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+        DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+        const struct dirent *entry;
+        guint n = 0;
+
+        if (!dir) {
+                (void)safe_close(fd);
+                return;
+        }
+        while ((entry = readdir(dir)))
+                n += *entry->d_name != '.';
+        rewinddir(dir);
+        while (n >= FILES_MAX && (entry = readdir(dir)))
+                if (*entry->d_name != '.')
+                        (void)unlinkat(dir_fd, entry->d_name, 0);
+        closedir(dir);
+}
+
 /** seccomp_cache_put() - Keeps a program in memory and, where @dir is given and writable, on disk. */
 void seccomp_cache_put(const char *key, const char *dir, GBytes *program) {
         _cleanup_close_ int dir_fd = -1;
@@ -91,6 +114,7 @@ void seccomp_cache_put(const char *key, const char *dir, GBytes *program) {
         dir_fd = open_dir(dir);
         if (dir_fd < 0)
                 return;
+        make_room(dir_fd);
         data = g_bytes_get_data(program, &size);
         file = g_malloc(HASH_SIZE + size);
         hash(data, size, file);

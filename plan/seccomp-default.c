@@ -181,3 +181,28 @@ void seccomp_profile_default(SeccompProfile *ret, guint64 capabilities) {
                 if (!(capabilities & conditional[i].without))
                         seccomp_profile_add(ret, &conditional[i].rule);
 }
+
+/** seccomp_default_hash() - Adds the tables of this file, so that a program of an older table is not taken for one of
+ * this. */
+void seccomp_default_hash(GChecksum *checksum) {
+        g_checksum_update(checksum, (const guchar *)always, sizeof(always));
+        for (gsize i = 0; i < G_N_ELEMENTS(privileged); i++) {
+                g_checksum_update(checksum, (const guchar *)&privileged[i].capabilities,
+                                  sizeof(privileged[i].capabilities));
+                g_checksum_update(checksum, (const guchar *)privileged[i].names,
+                                  (gssize)strlen(privileged[i].names) + 1);
+        }
+        for (gsize i = 0; i < G_N_ELEMENTS(conditional); i++) {
+                g_autofree char *text =
+                        g_strdup_printf("%" G_GUINT64_FORMAT " %s %u %u", conditional[i].without,
+                                        conditional[i].rule.name, conditional[i].rule.action, conditional[i].rule.n);
+
+                g_checksum_update(checksum, (const guchar *)text, (gssize)strlen(text) + 1);
+                for (guint j = 0; j < conditional[i].rule.n; j++) {
+                        const SeccompCondition *c = &conditional[i].rule.conditions[j];
+                        guint64 words[] = { c->index, c->op, c->value, c->value_two };
+
+                        g_checksum_update(checksum, (const guchar *)words, sizeof(words));
+                }
+        }
+}

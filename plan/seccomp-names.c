@@ -106,3 +106,17 @@ gboolean seccomp_number(SeccompArch arch, const char *name, SeccompNumber *ret) 
                 ret->direct = newer_number(arch, name);
         return ret->direct != SECCOMP_NUMBER_NONE || ret->multiplexer != SECCOMP_NUMBER_NONE;
 }
+
+/** seccomp_names_hash() - Adds what names depend on: the version of libseccomp and the table of newer calls. */
+void seccomp_names_hash(GChecksum *checksum) {
+        const struct scmp_version *version = seccomp_version();
+        guint32 words[] = { version->major, version->minor, version->micro };
+
+        g_checksum_update(checksum, (const guchar *)words, sizeof(words));
+        for (gsize i = 0; i < G_N_ELEMENTS(newer); i++) {
+                g_autofree char *text =
+                        g_strdup_printf("%s %d %d", newer[i].name, newer[i].number, newer[i].only_x86_64);
+
+                g_checksum_update(checksum, (const guchar *)text, (gssize)strlen(text) + 1);
+        }
+}

@@ -10,6 +10,7 @@
  */
 
 #include <linux/seccomp.h>
+#include <string.h>
 
 #include "plan/seccomp.h"
 
@@ -110,4 +111,10 @@ gboolean seccomp_profile_supervisor(const SeccompProfile *container, SeccompProf
                         seccomp_profile_add(ret, &rule);
         }
         return ret->rules->len > 0;
+}
+
+/** seccomp_supervisor_hash() - Adds the list above. */
+void seccomp_supervisor_hash(GChecksum *checksum) {
+        for (gsize i = 0; i < G_N_ELEMENTS(refused); i++)
+                g_checksum_update(checksum, (const guchar *)refused[i], (gssize)strlen(refused[i]) + 1);
 }

@@ -64,6 +64,11 @@ typedef struct SeccompNumber {
 } SeccompNumber;
 gboolean seccomp_number(SeccompArch arch, const char *name, SeccompNumber *ret);
 
+/* what programs depend on beside the profile, for the keys of a cache that outlives this build */
+void seccomp_default_hash(GChecksum *checksum);
+void seccomp_supervisor_hash(GChecksum *checksum);
+void seccomp_names_hash(GChecksum *checksum);
+
 /* cache of programs by key */
 GBytes *seccomp_cache_get(const char *key, const char *dir);
 void seccomp_cache_put(const char *key, const char *dir, GBytes *program);

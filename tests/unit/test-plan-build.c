@@ -36,6 +36,7 @@ static void test_default(void) {
         g_assert_cmpstr(string(&b, p->hostname), ==, "web");
         g_assert_cmpstr(nth(&b, p->process.args, 0), ==, "true");
         g_assert_cmpstr(nth(&b, p->process.env, 0), ==, "PATH=" SPEC_DEFAULT_PATH);
+        g_assert_cmpstr(nth(&b, p->process.env, 1), ==, "HOSTNAME=web");
         g_assert_cmpstr(string(&b, p->process.cwd), ==, "/");
         g_assert_cmphex(p->process.cap_bounding, ==, 0xa80425fb);
         g_assert_cmphex(p->process.cap_effective, ==, 0xa80425fb);
@@ -75,7 +76,7 @@ static void test_process(void) {
         g_assert_cmpuint(p->console_height, ==, 24);
         g_assert_cmpuint(p->args.n, ==, 3);
         g_assert_cmpstr(nth(&b, p->args, 1), ==, "");
-        g_assert_cmpuint(p->env.n, ==, 2);
+        g_assert_cmpuint(p->env.n, ==, 3);
         g_assert_cmpstr(nth(&b, p->env, 0), ==, "A=2");
         g_assert_cmpstr(nth(&b, p->env, 1), ==, "B=");
         g_assert_cmpuint(p->uid, ==, 1000);

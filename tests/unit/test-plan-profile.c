@@ -194,6 +194,20 @@ static void test_too_large(void) {
         }
 }
 
+static int count_and_remove(const char *path) {
+        g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+        const char *name;
+        int n = 0;
+
+        while ((name = g_dir_read_name(dir))) {
+                g_autofree char *file = g_build_filename(path, name, NULL);
+
+                g_assert_cmpint(unlink(file), ==, 0);
+                n++;
+        }
+        return n;
+}
+
 static void test_cache(void) {
         g_autofree char *dir = g_dir_make_tmp("plan-cache-XXXXXX", NULL), *file = NULL;
         g_autoptr(GBytes) one = g_bytes_new("\1\2\3\4\5\6\7\10", 8), two = g_bytes_new("\1\1\1\1\1\1\1\1", 8);
@@ -228,7 +242,12 @@ static void test_cache(void) {
         g_assert_cmpint(ftruncate(fd, 35), ==, 0);
         g_assert_null(seccomp_cache_get("key-a", dir));
         close(fd);
-        g_assert_cmpint(unlink(file), ==, 0);
+        for (int i = 0; i < 300; i++) { /* the directory does not grow without bound */
+                g_autofree char *key = g_strdup_printf("many-%d", i);
+
+                seccomp_cache_put(key, dir, two);
+        }
+        g_assert_cmpint(count_and_remove(dir), <=, 256);
         g_assert_cmpint(rmdir(dir), ==, 0);
         seccomp_cache_put("key-b", "/nonexistent/plan-cache", one); /* no place is no error */
 }
