@@ -159,7 +159,6 @@ size_t shim_body_size(uint16_t type) {
                 return sizeof(struct shim_resize);
         case SHIM_CLOSE_STDIN:
         case SHIM_TERMINAL:
-        case SHIM_OOM:
                 return sizeof(struct shim_target);
         case SHIM_CREATED:
                 return sizeof(struct shim_created);

@@ -80,7 +80,6 @@ enum shim_message_type {
         SHIM_FAILED,
         SHIM_EXITED, /* struct shim_exited. The exit record already stands in the task directory. */
         SHIM_STATE,  /* struct shim_state */
-        SHIM_OOM,    /* struct shim_target: reserved */
 };
 
 struct shim_message {
@@ -103,7 +102,6 @@ struct launcher_hello {
 
 enum launcher_chain_form {
         LAUNCHER_CHAIN_CHECKOUT = 1, /* read-only bind of a directory */
-        LAUNCHER_CHAIN_EROFS = 2,    /* reserved */
 };
 
 struct launcher_chain {
