@@ -23,7 +23,8 @@
 #include "shared/message.h"
 
 #define CONFIG_NAME "config.json"
-#define LOG_FIELDS "/run/systemd/units/log-extra-fields:"
+#define UNITS_DIR "/run/systemd/units"
+#define LOG_FIELDS "log-extra-fields:"
 
 /** task_dir_open() - the task's directory, 0700; created with its parents where asked for */
 int task_dir_open(Manager *m, const char *ns, const char *id, bool create) {
@@ -148,8 +149,9 @@ static void add_field(GByteArray *a, const char *key, const char *value) {
 
 /** task_log_fields_write() - what journald adds to every line of the scope: le64 size, "FIELD=value", one after another */
 int task_log_fields_write(Task *t) {
-        g_autofree char *path = g_strconcat(LOG_FIELDS, t->scope, NULL);
+        g_autofree char *name = g_strconcat(LOG_FIELDS, t->scope, NULL);
         GByteArray *a = g_byte_array_new();
+        _cleanup_close_ int fd = -1;
         int r;
 
         add_field(a, "CONTAINER_ID", t->id);
@@ -157,15 +159,18 @@ int task_log_fields_write(Task *t) {
         add_field(a, "CONTAINER_NAMESPACE", t->ns->name);
         add_field(a, "IMAGE_NAME", t->container->image);
         add_field(a, "IMAGE_DIGEST", t->container->image_digest);
-        r = file_replace_at(AT_FDCWD, path, a->data, a->len, 0644, false);
+        fd = open(UNITS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = fd < 0 ? -errno : file_replace_at(fd, name, a->data, a->len, 0644, false);
         g_byte_array_unref(a);
+        if (r < 0)
+                return log_warning_errno(r, "Lines of %s will carry no container fields", t->scope);
         t->journal = true;
-        return r;
+        return 0;
 }
 
 /** task_log_fields_remove() - with the task */
 void task_log_fields_remove(Task *t) {
-        g_autofree char *path = g_strconcat(LOG_FIELDS, t->scope, NULL);
+        g_autofree char *path = g_strconcat(UNITS_DIR "/" LOG_FIELDS, t->scope, NULL);
 
         (void)unlink(path);
         t->journal = false;

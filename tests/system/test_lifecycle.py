@@ -67,6 +67,7 @@ class Life(davit.TestCase):
         self.assertEqual(davit.get(two, "Task.Scope"), davit.get(one, "Task.Scope").replace("default", "other", 1))
         davit.remove_container(id, "other")
         self.assertEqual(davit.get(one, "Process.Status"), "running")
+        davit.call(f"{davit.ROOT}/ns/other", "Namespace.Delete")
 
     def test_chosen_id(self):
         id, task, _, end = davit.run_container(["true"], AutoRemove="container")
@@ -312,7 +313,7 @@ class Streams(davit.TestCase):
         davit.wait_until(lambda: davit.journal(f"CONTAINER_ID={id}", "EXIT_STATUS=33", since=since).strip(), what="entry of the end")
 
     def test_null(self):
-        _, _, _, end = davit.run_container(["sh", "-c", "echo x; readlink /proc/self/fd/1 | grep -q null"], Output="null",
+        _, _, _, end = davit.run_container(["sh", "-c", "echo x; readlink /proc/$$/fd/1 | grep -q null"], Output="null",
                                            AutoRemove="container")
         self.assertEqual(davit.read_exit(end), (0, "exited"))
 
@@ -403,8 +404,8 @@ class PlainTools(davit.TestCase):
         self.leaks()
         id = davit.unique("plain")
         base = ("call", davit.NAME)
-        made = self.busctl(*base, davit.ROOT, f"{davit.NAME}.Manager", "CreateContainer", "sssasa{sv}", "", id, "", "3", "sh", "-c",
-                           "exit 12", "1", "Rootfs", "s", davit.rootfs())
+        made = self.busctl(*base, davit.ROOT, f"{davit.NAME}.Manager", "CreateContainer", "sssasa{sv}", "", id, "", "2", "awk",
+                           "BEGIN { exit 12 }", "1", "Rootfs", "s", davit.rootfs())
         self.addCleanup(davit.remove_container, id)
         container = made.split()[-1].strip('"')
         task = self.busctl(*base, container, f"{davit.NAME}.Container", "CreateTask", "a{sv}", "0").split()[1].strip('"')
