@@ -139,6 +139,7 @@ static void apply_json(Task *t, JsonObject *o) {
                 t->process.command = v;
         }
         (void)record_get_u64(o, "created_at", &t->process.created_at);
+        (void)record_get_u64(o, "started_at", &t->process.started_at);
         t->process.terminal = get_bool(o, "terminal");
         t->journal = get_bool(o, "journal");
 }
@@ -227,13 +228,26 @@ void task_state(Task *t, const struct shim_state *s) {
         }
         p->pid = (uint32_t)s->pid;
         p->start_time = s->start_time;
-        p->started_at = s->started_at;
-        if (s->created_at)
+        /* The manager's own time was what callers saw; the shim's differs by the way to us. */
+        if (!p->started_at)
+                p->started_at = s->started_at;
+        if (!p->created_at)
                 p->created_at = s->created_at;
         if (s->status == TASK_STOPPED)
                 task_exited(t, &s->exited);
         else if (s->status < _TASK_STATUS_MAX)
                 (void)process_set_status(p, s->status);
+}
+
+/* A start that the last manager never finished was never promised to anybody: its shim goes, the definition stays. */
+static void undo(Task *t) {
+        Container *c = t->container;
+        bool whole = t->auto_remove == AUTO_REMOVE_CONTAINER;
+
+        log_info("The start of task %s/%s was cut off; it is undone", t->ns->name, t->id);
+        task_leave(t, true, NULL, NULL);
+        if (whole && c)
+                container_forget(c);
 }
 
 typedef struct Query {
@@ -245,7 +259,9 @@ static void on_query(const LinkAnswer *a, void *userdata) {
         g_autofree Query *q = userdata;
         Recovery *v = q->recovery;
 
-        if (a->head)
+        if (a->head && !process_ended(&q->task->process) && q->task->process.status == TASK_UNKNOWN)
+                undo(q->task);
+        else if (a->head)
                 process_bus_added(&q->task->process);
         if (v->finished)
                 return;
@@ -367,7 +383,6 @@ static int on_task_record(const char *name, JsonObject *o, void *userdata) {
                 return r;
         apply_json(t, o);
         t->auto_remove = AUTO_REMOVE_NO;
-        (void)record_get_u64(o, "started_at", &t->process.started_at);
         if (record_get_string(o, "exit_kind", &kind) >= 0 && exit_kind_from_name(kind) && record_get_u64(o, "exit_status", &status) >= 0) {
                 e.kind = exit_kind_from_name(kind);
                 e.status = (uint32_t)status;
@@ -406,7 +421,8 @@ static void sweep_containers(Manager *m) {
         }
 }
 
-static bool scope_known(Manager *m, const char *scope) {
+/* Whether a task of this scope exists; live: and its shim with it. */
+static bool scope_known(Manager *m, const char *scope, bool live) {
         GHashTableIter iter, inner;
         Namespace *ns;
         Task *t;
@@ -415,10 +431,23 @@ static bool scope_known(Manager *m, const char *scope) {
         while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
                 g_hash_table_iter_init(&inner, ns->tasks);
                 while (g_hash_table_iter_next(&inner, NULL, (void **)&t))
-                        if (t->link && streq(t->scope, scope))
+                        if ((t->link || !live) && streq(t->scope, scope))
                                 return true;
         }
         return false;
+}
+
+/* Journal fields of scopes whose task has gone without a manager to remove them. */
+static void log_fields_sweep(Manager *m) {
+        static const char prefix[] = LOG_FIELDS_NAME "davit-";
+        struct dirent *de;
+        DIR *dir = opendir(LOG_FIELDS_DIR);
+
+        while (dir && (de = readdir(dir)))
+                if (g_str_has_prefix(de->d_name, prefix) && !scope_known(m, de->d_name + strlen(LOG_FIELDS_NAME), false))
+                        (void)unlinkat(dirfd(dir), de->d_name, 0);
+        if (dir)
+                (void)closedir(dir);
 }
 
 static void on_scopes(int r, char **scopes, void *userdata) {
@@ -427,10 +456,11 @@ static void on_scopes(int r, char **scopes, void *userdata) {
         if (r < 0)
                 (void)log_warning_errno(r, "Cannot ask systemd which scopes there are");
         for (char **s = scopes; r >= 0 && !v->finished && *s; s++)
-                if (!scope_known(v->manager, *s)) {
+                if (!scope_known(v->manager, *s, true)) {
                         log_info("Scope %s belongs to no task; stopping it", *s);
                         units_stop(v->manager->units, *s);
                 }
+        log_fields_sweep(v->manager);
         if (v->finished)
                 return;
         v->pending--;

@@ -105,8 +105,7 @@ static void on_started(const LinkAnswer *a, void *userdata) {
 
         if (a->head && a->head->type == SHIM_STARTED) {
                 (void)process_set_started(&t->process, s->pid, s->start_time, now_usec(CLOCK_REALTIME));
-                if (t->auto_remove == AUTO_REMOVE_NO)
-                        (void)task_record_save(t);
+                (void)task_files_write_state(t);
         }
         on_plain_answer(a, userdata);
 }

@@ -23,8 +23,6 @@
 #include "shared/message.h"
 
 #define CONFIG_NAME "config.json"
-#define UNITS_DIR "/run/systemd/units"
-#define LOG_FIELDS "log-extra-fields:"
 
 /** task_dir_open() - the task's directory, 0700; created with its parents where asked for */
 int task_dir_open(Manager *m, const char *ns, const char *id, bool create) {
@@ -55,6 +53,7 @@ static JsonObject *task_json(const Task *t) {
         json_object_set_boolean_member(o, "terminal", t->process.terminal);
         json_object_set_boolean_member(o, "journal", t->journal);
         json_object_set_int_member(o, "created_at", (int64_t)t->process.created_at);
+        json_object_set_int_member(o, "started_at", (int64_t)t->process.started_at);
         record_set_strv(o, "command", (const char *const *)t->process.command);
         return o;
 }
@@ -76,6 +75,15 @@ int task_files_write(Task *t) {
                         return r;
         }
         return write_json(fd, "task.json", o);
+}
+
+/** task_files_write_state() - task.json again, once the program has been executed */
+int task_files_write_state(Task *t) {
+        g_autoptr(JsonObject) o = task_json(t);
+        _cleanup_close_ int fd = -1;
+
+        fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
+        return fd < 0 ? fd : write_json(fd, "task.json", o);
 }
 
 /** task_files_write_exec() - exec-<id>.json */
@@ -149,7 +157,7 @@ static void add_field(GByteArray *a, const char *key, const char *value) {
 
 /** task_log_fields_write() - what journald adds to every line of the scope: le64 size, "FIELD=value", one after another */
 int task_log_fields_write(Task *t) {
-        g_autofree char *name = g_strconcat(LOG_FIELDS, t->scope, NULL);
+        g_autofree char *name = g_strconcat(LOG_FIELDS_NAME, t->scope, NULL);
         GByteArray *a = g_byte_array_new();
         _cleanup_close_ int fd = -1;
         int r;
@@ -159,7 +167,7 @@ int task_log_fields_write(Task *t) {
         add_field(a, "CONTAINER_NAMESPACE", t->ns->name);
         add_field(a, "IMAGE_NAME", t->container->image);
         add_field(a, "IMAGE_DIGEST", t->container->image_digest);
-        fd = open(UNITS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        fd = open(LOG_FIELDS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         r = fd < 0 ? -errno : file_replace_at(fd, name, a->data, a->len, 0644, false);
         g_byte_array_unref(a);
         if (r < 0)
@@ -170,7 +178,7 @@ int task_log_fields_write(Task *t) {
 
 /** task_log_fields_remove() - with the task */
 void task_log_fields_remove(Task *t) {
-        g_autofree char *path = g_strconcat(UNITS_DIR "/" LOG_FIELDS, t->scope, NULL);
+        g_autofree char *path = g_strconcat(LOG_FIELDS_DIR "/" LOG_FIELDS_NAME, t->scope, NULL);
 
         (void)unlink(path);
         t->journal = false;
@@ -187,7 +195,6 @@ int task_record_save(Task *t) {
         json_object_set_string_member(o, "boot_id", boot_id);
         json_object_set_string_member(o, "status", task_status_name(p->status));
         json_object_set_int_member(o, "pid", p->pid);
-        json_object_set_int_member(o, "started_at", (int64_t)p->started_at);
         if (process_ended(p)) {
                 json_object_set_int_member(o, "exit_status", p->exit_status);
                 json_object_set_string_member(o, "exit_kind", exit_kind_name(p->exit_kind));

@@ -135,6 +135,8 @@ static void succeed(Launch *l) {
         l->done(t, 0, NULL, l->userdata);
         if (t->process.status == TASK_RUNNING)
                 journal_task_started(t);
+        if (t->process.status == TASK_RUNNING)
+                (void)task_files_write_state(t);
         pool_refill(l->manager->pool);
         (void)launch_free(l);
 }

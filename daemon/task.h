@@ -62,7 +62,10 @@ int task_failure(const char *what, const LinkAnswer *a, sd_bus_error *error);
 
 /* files, task-files.c */
 int task_dir_open(Manager *m, const char *ns, const char *id, bool create); /* /run/davit/task/<ns>/<id> */
+#define LOG_FIELDS_DIR "/run/systemd/units"
+#define LOG_FIELDS_NAME "log-extra-fields:"
 int task_files_write(Task *t);
+int task_files_write_state(Task *t);
 int task_files_write_exec(Exec *e);
 void task_files_remove_exec(Exec *e);
 int task_load_spec(Task *t, JsonNode **ret, sd_bus_error *error);
