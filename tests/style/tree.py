@@ -45,11 +45,15 @@ LEAK = re.compile(r"(?:[Ll]eak of memory pointed to by '|(?:Resource|Memory) lea
 
 
 def answered_by_cleanup(line):
-    """True for a report of a leak of a variable that has a cleanup attribute, which the analysers do not see."""
+    """True for a report of a leak that is none: the variable has a cleanup attribute, which the analysers do not see,
+    or the line returns it ("return fd < 0 ? -errno : fd;")."""
     where, match = re.match(r"([^:]+):(\d+):", line), LEAK.search(line)
     if not where or not match or not os.path.exists(os.path.join(TOP, where.group(1))):
         return False
-    before = "\n".join(lines(where.group(1))[:int(where.group(2))])
+    text = lines(where.group(1))
+    if re.search(rf"return .*: {match.group(1)};", text[int(where.group(2)) - 1]):
+        return True
+    before = "\n".join(text[:int(where.group(2))])
     declared = [m.start() for m in re.finditer(rf"^\s+[^;=(]*(?:_cleanup_\w*|g_auto\w*)[^;]*\b{match.group(1)}\b", before, re.M)]
     return bool(declared)
 
