@@ -150,7 +150,8 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *error _un
         return 1;
 }
 
-/** auth_new() - begins to hold calls; a connection without a bus driver (tests) has one trusted peer and gets no filter */
+/** auth_new() - begins to hold calls; a connection without a bus driver (tests) has one trusted peer and gets no filter
+ */
 int auth_new(Manager *m, Auth **ret) {
         Auth *a = g_new0(Auth, 1);
         int r = 0;

@@ -134,7 +134,8 @@ static int read_one(sd_bus_message *m, const BusOption *o, void *data, sd_bus_er
         if (r < 0)
                 return r;
         if (!type_allowed(o->types, contents))
-                return error_invalid(error, "Option %s is of type \"%s\"; it takes \"%s\".", o->name, contents, o->types);
+                return error_invalid(error, "Option %s is of type \"%s\"; it takes \"%s\".", o->name, contents,
+                                     o->types);
         r = sd_bus_message_enter_container(m, 'v', contents);
         if (r < 0)
                 return r;
@@ -144,7 +145,8 @@ static int read_one(sd_bus_message *m, const BusOption *o, void *data, sd_bus_er
         return sd_bus_message_exit_container(m);
 }
 
-static int read_entry(sd_bus_message *m, const BusOption *options, size_t n, unsigned mask, bool *seen, void *data, sd_bus_error *error) {
+static int read_entry(sd_bus_message *m, const BusOption *options, size_t n, unsigned mask, bool *seen, void *data,
+                      sd_bus_error *error) {
         const char *key;
         int r;
 
@@ -166,7 +168,8 @@ static int read_entry(sd_bus_message *m, const BusOption *options, size_t n, uns
 }
 
 /** bus_options_read() - reads an a{sv} by a table; see bus.h */
-int bus_options_read(sd_bus_message *m, const BusOption *options, size_t n_options, unsigned mask, void *data, sd_bus_error *error) {
+int bus_options_read(sd_bus_message *m, const BusOption *options, size_t n_options, unsigned mask, void *data,
+                     sd_bus_error *error) {
         g_autofree bool *seen = g_new0(bool, n_options);
         int r;
 

@@ -3,8 +3,8 @@
  * Configuration: key files, later ones win.
  *
  * /usr/lib/davit/davit.conf.d/?*.conf, /etc/davit/davit.conf, /etc/davit/davit.conf.d/?*.conf, in this order and sorted
- * within a directory. All keys stand in [Manager]. A key nobody knows or a value out of range is a warning with file and
- * key, and the default holds: a mistake in a drop-in never keeps the manager from starting.
+ * within a directory. All keys stand in [Manager]. A key nobody knows or a value out of range is a warning with file
+ * and key, and the default holds: a mistake in a drop-in never keeps the manager from starting.
  */
 
 #include <errno.h>
@@ -35,7 +35,7 @@ static const struct Key {
 
 /** config_set_defaults() - what holds without any file */
 void config_set_defaults(Config *c) {
-        *c = (Config) {
+        *c = (Config){
                 .warm_shims = 2,
                 .parked_scopes = 1,
                 .keep_warm_usec = USEC_PER_SEC,
@@ -54,8 +54,8 @@ static void set_key(Config *c, GKeyFile *file, const char *path, const char *nam
                         continue;
                 value = g_key_file_get_uint64(file, GROUP, name, &error);
                 if (error || value < keys[i].min || value > keys[i].max) {
-                        log_warning("%s: %s= takes a whole number from %" PRIu64 " to %" PRIu64 ", the default stays", path, name,
-                                    keys[i].min, keys[i].max);
+                        log_warning("%s: %s= takes a whole number from %" PRIu64 " to %" PRIu64 ", the default stays",
+                                    path, name, keys[i].min, keys[i].max);
                         return;
                 }
                 if (keys[i].wide)
@@ -88,7 +88,8 @@ static int load_file(Config *c, const char *path) {
         return 0;
 }
 
-/** config_load() - reads files in order; a missing one is fine. Returns the last error, after all of them have been read. */
+/** config_load() - reads files in order; a missing one is fine. Returns the last error, after all of them have been
+ * read. */
 int config_load(Config *c, const char *const *files) {
         int r = 0, k;
 

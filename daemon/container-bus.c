@@ -97,7 +97,7 @@ static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *er
         }
         if (before)
                 g_hash_table_unref(before);
-        container_bus_changed(c, (const char *const[]) { "Labels", "UpdatedAt", NULL });
+        container_bus_changed(c, (const char *const[]){ "Labels", "UpdatedAt", NULL });
         return sd_bus_reply_method_return(m, NULL);
 }
 
@@ -112,7 +112,8 @@ static int method_update(sd_bus_message *m, void *userdata, sd_bus_error *error)
         r = container_update(c, &o, error);
         if (r < 0)
                 return error_set_errno(error, r, "Container \"%s\" cannot be updated", c->id);
-        container_bus_changed(c, (const char *const[]) { "Labels", "Spec", "UpdatedAt", "AutoRemove", "StopSignal", "StopTimeoutUSec", NULL });
+        container_bus_changed(c, (const char *const[]){ "Labels", "Spec", "UpdatedAt", "AutoRemove", "StopSignal",
+                                                        "StopTimeoutUSec", NULL });
         return sd_bus_reply_method_return(m, NULL);
 }
 
@@ -143,9 +144,10 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 1;
 }
 
-#define GETTER(name)                                                                                                                       \
-        static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_, const char *property _unused_, \
-                        sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_)
+#define GETTER(name)                                                                                                   \
+        static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,               \
+                        const char *property _unused_, sd_bus_message *reply, void *userdata,                          \
+                        sd_bus_error *error _unused_)
 
 GETTER(get_namespace) {
         return sd_bus_message_append(reply, "s", ((Container *)userdata)->ns->name);
@@ -174,13 +176,16 @@ GETTER(get_auto_remove) {
 
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_METHOD_WITH_ARGS("CreateTask", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", task, "u", pid), method_create_task,
+        SD_BUS_METHOD_WITH_ARGS("CreateTask", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", task, "u", pid),
+                                method_create_task, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Start", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", task, "u", pid, "h", exit),
+                                method_start, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetLabels", SD_BUS_ARGS("a{ss}", labels), SD_BUS_NO_RESULT, method_set_labels,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Start", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", task, "u", pid, "h", exit), method_start,
+        SD_BUS_METHOD_WITH_ARGS("Update", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_update,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("SetLabels", SD_BUS_ARGS("a{ss}", labels), SD_BUS_NO_RESULT, method_set_labels, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Update", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_update, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_delete, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_delete,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Namespace", "s", get_namespace, 0, CONST),
         SD_BUS_PROPERTY("Id", "s", NULL, AT(id), CONST),
         SD_BUS_PROPERTY("Image", "s", NULL, AT(image), CONST),
@@ -198,7 +203,8 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
-static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret, sd_bus_error *error _unused_) {
+static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret,
+                sd_bus_error *error _unused_) {
         g_autofree char *ns_name = NULL, *id = NULL;
         Manager *m = userdata;
         Namespace *ns;
@@ -212,7 +218,8 @@ static int find(sd_bus *bus _unused_, const char *path, const char *interface _u
         return *ret ? 1 : 0;
 }
 
-static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret, sd_bus_error *error _unused_) {
+static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
+                     sd_bus_error *error _unused_) {
         Manager *m = userdata;
         GHashTableIter iter, inner;
         Container *c;

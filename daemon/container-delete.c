@@ -2,8 +2,8 @@
 /*
  * The deletion of a container, together with its task where it has one.
  *
- * A task that has ended goes without asking; one that runs only by force. The container is looked up again when its task has
- * gone: it may have removed itself meanwhile, which is as good.
+ * A task that has ended goes without asking; one that runs only by force. The container is looked up again when its
+ * task has gone: it may have removed itself meanwhile, which is as good.
  */
 
 #include <errno.h>
@@ -47,7 +47,8 @@ static void on_task_deleted(int r, const struct shim_exited *e _unused_, const s
 }
 
 /** container_delete() - see container.h; done is called once unless an error is returned */
-int container_delete(Container *c, bool force, bool keep_snapshot, container_done_t done, void *userdata, sd_bus_error *error) {
+int container_delete(Container *c, bool force, bool keep_snapshot, container_done_t done, void *userdata,
+                     sd_bus_error *error) {
         Delete *d;
         int r;
 
@@ -57,7 +58,7 @@ int container_delete(Container *c, bool force, bool keep_snapshot, container_don
                 return 0;
         }
         d = g_new0(Delete, 1);
-        *d = (Delete) { c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), keep_snapshot, done, userdata };
+        *d = (Delete){ c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), keep_snapshot, done, userdata };
         r = task_delete(c->task, force, on_task_deleted, d, error);
         if (r < 0)
                 delete_free(d);

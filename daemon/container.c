@@ -3,8 +3,8 @@
  * Containers: what is to be run, written down.
  *
  * A container has an identity, labels, an OCI configuration and the names of what it pins; it holds no runtime
- * state and is never locked by its task. Its record lives in /var/lib/davit, or in /run/davit where the container goes with its
- * task anyway. The configuration stays in the record and is read when it is needed, so thousands of containers
+ * state and is never locked by its task. Its record lives in /var/lib/davit, or in /run/davit where the container goes
+ * with its task anyway. The configuration stays in the record and is read when it is needed, so thousands of containers
  * cost little memory. Owned by the tables of its namespace.
  */
 
@@ -85,7 +85,8 @@ static void take_from_spec(Container *c) {
         node = json_object_get_member(root, "annotations");
         if (!c->stop_signal && node && JSON_NODE_HOLDS_OBJECT(node)) {
                 const char *s;
-                if (record_get_string(json_node_get_object(node), SPEC_ANNOTATION_STOP_SIGNAL, &s) >= 0 && signal_from_name(s) > 0)
+                if (record_get_string(json_node_get_object(node), SPEC_ANNOTATION_STOP_SIGNAL, &s) >= 0 &&
+                    signal_from_name(s) > 0)
                         c->stop_signal = g_strdup(s);
         }
         if (!c->stop_signal)
@@ -135,9 +136,14 @@ static int build_spec(const Options *o, JsonObject *image_config, JsonNode **ret
 
 static int check_create(Namespace *ns, const char *id, sd_bus_error *error) {
         if (!name_id_valid(id))
-                return error_invalid(error, "\"%s\" is no id: up to %u letters, digits, '_', '-' or '.', the first a letter or digit.", id, NAME_ID_MAX);
+                return error_invalid(
+                        error,
+                        "\"%s\" is no id: up to %u letters, digits, '_', '-' or '.', the first a letter or digit.", id,
+                        NAME_ID_MAX);
         if (g_hash_table_contains(ns->containers, id))
-                return error_exists(error, "Container \"%s\" exists in namespace \"%s\"; delete it first or take another id.", id, ns->name);
+                return error_exists(error,
+                                    "Container \"%s\" exists in namespace \"%s\"; delete it first or take another id.",
+                                    id, ns->name);
         return 0;
 }
 
@@ -163,7 +169,8 @@ static void apply_metadata(Container *c, Options *o) {
  * Takes what it needs out of options. Nothing is written or announced yet: container_save() and
  * container_bus_added() are the caller's, so that a start can be on its way before.
  */
-int container_create(Namespace *ns, const char *id, const char *image, Options *o, uint32_t created_by, Container **ret, sd_bus_error *error) {
+int container_create(Namespace *ns, const char *id, const char *image, Options *o, uint32_t created_by, Container **ret,
+                     sd_bus_error *error) {
         g_autoptr(Container) c = NULL;
         JsonObject *image_config = NULL;
         int r;
@@ -211,7 +218,8 @@ static JsonObject *to_json(Container *c) {
         return o;
 }
 
-/** container_save() - writes the record, synced where it must outlive this boot; the configuration then leaves memory */
+/** container_save() - writes the record, synced where it must outlive this boot; the configuration then leaves memory
+ */
 int container_save(Container *c) {
         g_autoptr(JsonNode) spec = NULL;
         g_autoptr(JsonObject) o = NULL;
@@ -223,7 +231,8 @@ int container_save(Container *c) {
         if (!c->spec)
                 c->spec = json_node_ref(spec);
         o = to_json(c);
-        r = record_write(container_root_fd(c), c->ns->name, "containers", c->id, o, c->auto_remove != AUTO_REMOVE_CONTAINER);
+        r = record_write(container_root_fd(c), c->ns->name, "containers", c->id, o,
+                         c->auto_remove != AUTO_REMOVE_CONTAINER);
         if (r < 0)
                 return log_error_errno(r, "Cannot write the record of container %s/%s", c->ns->name, c->id);
         json_node_unref(g_steal_pointer(&c->spec));

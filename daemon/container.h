@@ -15,7 +15,7 @@ struct Container {
         Namespace *ns;
         char *id, *path;
         char *image, *image_digest, *snapshot_key, *runtime, *rootfs; /* "" where there is none */
-        char **command; /* process.args of the configuration */
+        char **command;                                               /* process.args of the configuration */
         GHashTable *labels;
         uint64_t created_at, updated_at;
         uint32_t created_by;
@@ -28,10 +28,11 @@ struct Container {
 };
 
 /* life */
-int container_create(Namespace *ns, const char *id, const char *image, Options *options, uint32_t created_by, Container **ret, sd_bus_error *error);
+int container_create(Namespace *ns, const char *id, const char *image, Options *options, uint32_t created_by,
+                     Container **ret, sd_bus_error *error);
 int container_restore(Namespace *ns, int root_fd, const char *id, JsonObject *record);
 int container_save(Container *c);
-void container_forget(Container *c);  /* out of every table and off the bus, record and snapshot included; frees it */
+void container_forget(Container *c); /* out of every table and off the bus, record and snapshot included; frees it */
 Container *container_free(Container *c);
 int container_update(Container *c, Options *options, sd_bus_error *error);
 int container_root_fd(const Container *c);
@@ -42,7 +43,8 @@ int container_load_spec(Container *c, JsonNode **ret, sd_bus_error *error); /* a
 
 /* deletion; the handler may be called before this returns */
 typedef void (*container_done_t)(int r, const sd_bus_error *error, void *userdata);
-int container_delete(Container *c, bool force, bool keep_snapshot, container_done_t done, void *userdata, sd_bus_error *error);
+int container_delete(Container *c, bool force, bool keep_snapshot, container_done_t done, void *userdata,
+                     sd_bus_error *error);
 
 /* bus face, container-bus.c */
 int container_bus_register(Manager *m);

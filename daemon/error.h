@@ -27,16 +27,16 @@ typedef enum ErrorKind {
 } ErrorKind;
 
 /* table */
-const char *error_kind_name(ErrorKind kind);              /* "NotFound" */
-const char *error_kind_bus_name(ErrorKind kind);          /* "org.davit.Davit1.Error.NotFound" */
-int error_kind_errno(ErrorKind kind);                     /* -ENOENT */
+const char *error_kind_name(ErrorKind kind);                 /* "NotFound" */
+const char *error_kind_bus_name(ErrorKind kind);             /* "org.davit.Davit1.Error.NotFound" */
+int error_kind_errno(ErrorKind kind);                        /* -ENOENT */
 bool error_kind_from_name(const char *name, ErrorKind *ret); /* "NotFound" or the whole bus name */
-ErrorKind error_kind_from_errno(int r);                   /* anything unknown is ERROR_INTERNAL */
+ErrorKind error_kind_from_errno(int r);                      /* anything unknown is ERROR_INTERNAL */
 
 /* setters; error may be NULL */
 int error_set(sd_bus_error *error, ErrorKind kind, const char *format, ...) _printf_(3, 4);
 int error_set_errno(sd_bus_error *error, int r, const char *format, ...) _printf_(3, 4); /* appends strerror */
-int error_set_gerror(sd_bus_error *error, const GError *g); /* of plan/ */
+int error_set_gerror(sd_bus_error *error, const GError *g);                              /* of plan/ */
 
 #define error_not_found(e, ...) error_set((e), ERROR_NOT_FOUND, __VA_ARGS__)
 #define error_exists(e, ...) error_set((e), ERROR_ALREADY_EXISTS, __VA_ARGS__)

@@ -2,8 +2,8 @@
 /*
  * Execs: further processes in a running task.
  *
- * Defining one compiles its plan and keeps the caller's descriptors; the shim hears of it only when it starts, so an exec
- * that is never started costs nothing there. Its end is its own and never the task's. Owned by its task's table.
+ * Defining one compiles its plan and keeps the caller's descriptors; the shim hears of it only when it starts, so an
+ * exec that is never started costs nothing there. Its end is its own and never the task's. Owned by its task's table.
  */
 
 #include <errno.h>
@@ -86,8 +86,9 @@ static int check_new(Task *t, const char *exec_id, char **command, sd_bus_error 
         if (t->launch || process_ended(&t->process) || !t->link)
                 return error_precondition(error, "Task \"%s\" is not running.", t->id);
         if (!name_id_valid(exec_id) || strlen(exec_id) >= SHIM_EXEC_ID_MAX || streq(exec_id, "init"))
-                return error_invalid(error, "\"%s\" is no exec id: up to %u letters, digits, '_', '-' or '.', and not \"init\".", exec_id,
-                                     SHIM_EXEC_ID_MAX - 1);
+                return error_invalid(
+                        error, "\"%s\" is no exec id: up to %u letters, digits, '_', '-' or '.', and not \"init\".",
+                        exec_id, SHIM_EXEC_ID_MAX - 1);
         if (g_hash_table_contains(t->execs, exec_id))
                 return error_exists(error, "Task \"%s\" has an exec \"%s\" already.", t->id, exec_id);
         return 0;
@@ -183,7 +184,7 @@ int exec_start(Exec *e, exec_done_t done, void *userdata, sd_bus_error *error) {
         fds[0] = e->plan_fd;
         memcpy(fds + 1, e->fds->data, sizeof(int) * e->fds->len);
         s = g_new(Start, 1);
-        *s = (Start) { e, done, userdata };
+        *s = (Start){ e, done, userdata };
         r = link_request(t->link, SHIM_EXEC, &body, NULL, fds, e->fds->len + 1, on_started, s);
         if (r < 0) {
                 g_free(s);

@@ -2,8 +2,8 @@
 /*
  * Introspection without a running daemon.
  *
- * A manager with one sample object of each kind is put at one end of a socket pair, and the other end asks it like any peer
- * would. What is printed is therefore what sd-bus makes of the very tables the daemon serves. Nothing on the
+ * A manager with one sample object of each kind is put at one end of a socket pair, and the other end asks it like any
+ * peer would. What is printed is therefore what sd-bus makes of the very tables the daemon serves. Nothing on the
  * system is touched: no directory, no bus, no socket of anybody else.
  */
 
@@ -26,8 +26,9 @@
 #define SAMPLE "sample"
 
 static void print_paths(void) {
-        puts(DAVIT_BUS_PATH "\n" DAVIT_BUS_PATH "/job/1\n" DAVIT_BUS_PATH "/ns/" SAMPLE "\n" DAVIT_BUS_PATH "/ns/" SAMPLE "/container/" SAMPLE
-                            "\n" DAVIT_BUS_PATH "/ns/" SAMPLE "/task/" SAMPLE "\n" DAVIT_BUS_PATH "/ns/" SAMPLE "/task/" SAMPLE "/exec/" SAMPLE);
+        puts(DAVIT_BUS_PATH "\n" DAVIT_BUS_PATH "/job/1\n" DAVIT_BUS_PATH "/ns/" SAMPLE "\n" DAVIT_BUS_PATH
+                            "/ns/" SAMPLE "/container/" SAMPLE "\n" DAVIT_BUS_PATH "/ns/" SAMPLE "/task/" SAMPLE
+                            "\n" DAVIT_BUS_PATH "/ns/" SAMPLE "/task/" SAMPLE "/exec/" SAMPLE);
 }
 
 static int make_samples(Manager *m) {
@@ -73,7 +74,8 @@ static int start_peer(sd_bus *bus, int fd, bool server) {
 
         r = sd_bus_set_fd(bus, fd, fd);
         if (r >= 0 && server)
-                r = sd_bus_set_server(bus, true, SD_ID128_MAKE(01, 02, 03, 04, 05, 06, 07, 08, 09, 0a, 0b, 0c, 0d, 0e, 0f, 10));
+                r = sd_bus_set_server(bus, true,
+                                      SD_ID128_MAKE(01, 02, 03, 04, 05, 06, 07, 08, 09, 0a, 0b, 0c, 0d, 0e, 0f, 10));
         if (r >= 0)
                 r = sd_bus_set_anonymous(bus, true);
         return r < 0 ? r : sd_bus_start(bus);
@@ -117,7 +119,8 @@ int introspect_print(const char *path) {
         if (r >= 0)
                 r = make_samples(m);
         if (r >= 0)
-                r = sd_bus_call_method_async(client, NULL, NULL, path, "org.freedesktop.DBus.Introspectable", "Introspect", on_reply, &result, NULL);
+                r = sd_bus_call_method_async(client, NULL, NULL, path, "org.freedesktop.DBus.Introspectable",
+                                             "Introspect", on_reply, &result, NULL);
         while (r >= 0 && result > 0) {
                 r = sd_bus_process(m->bus, NULL);
                 if (r >= 0)

@@ -108,7 +108,8 @@ KeepWarm *keep_warm_free(KeepWarm *k) {
 /**
  * keep_warm_touch() - opens the window, or keeps it open
  *
- * The first write of a cold window would itself wait for a grace period, so it is left to the timer: what the request needs goes out first.
+ * The first write of a cold window would itself wait for a grace period, so it is left to the timer: what the request
+ * needs goes out first.
  */
 void keep_warm_touch(KeepWarm *k) {
         uint64_t now;

@@ -4,8 +4,8 @@
  *
  * Holds the warm shims that the launcher has pushed: each a control socket and a pidfd that this process
  * owns from then on. What has been taken is asked for again only when the taker says that its own urgent
- * messages are out. A launcher that goes away costs its waiting callers an error and its chain mounts their cache, no more:
- * systemd holds the socket, so a reconnect starts it again. Nothing here blocks.
+ * messages are out. A launcher that goes away costs its waiting callers an error and its chain mounts their cache, no
+ * more: systemd holds the socket, so a reconnect starts it again. Nothing here blocks.
  */
 
 #include <errno.h>
@@ -118,7 +118,8 @@ static void disconnect(Launcher *l) {
         l->owed = 0;
         g_hash_table_remove_all(l->chains);
         if (!l->timer) {
-                (void)sd_event_add_time_relative(l->manager->event, &l->timer, CLOCK_MONOTONIC, l->backoff, 0, on_reconnect, l);
+                (void)sd_event_add_time_relative(l->manager->event, &l->timer, CLOCK_MONOTONIC, l->backoff, 0,
+                                                 on_reconnect, l);
                 l->backoff = MIN(l->backoff * 2, RECONNECT_MAX_USEC);
         }
         fail_all(l);
@@ -129,7 +130,7 @@ static void take_shim(Launcher *l, struct packet *p, const struct launcher_shim 
         WarmShim *s;
 
         s = g_new(WarmShim, 1);
-        *s = (WarmShim) { packet_take_fd(p, 0), packet_take_fd(p, 1), body->pid, body->start_time };
+        *s = (WarmShim){ packet_take_fd(p, 0), packet_take_fd(p, 1), body->pid, body->start_time };
         (void)fd_set_nonblock(s->socket, true);
         if (l->owed > 0)
                 l->owed--;
@@ -276,7 +277,8 @@ Launcher *launcher_free(Launcher *l) {
  * Return: 1 with *ret filled; 0 where the handler will be called with one or with an error (*ret_request can be
  * cancelled until then); a negative errno where the launcher cannot be reached.
  */
-int launcher_take(Launcher *l, WarmShim *ret, launcher_shim_handler_t handler, void *userdata, LauncherRequest **ret_request) {
+int launcher_take(Launcher *l, WarmShim *ret, launcher_shim_handler_t handler, void *userdata,
+                  LauncherRequest **ret_request) {
         LauncherRequest *q;
         WarmShim *s;
         int r;
@@ -317,7 +319,8 @@ void launcher_refill(Launcher *l) {
                 (void)log_warning_errno(r, "Cannot ask the launcher for shims");
 }
 
-static int send_request(Launcher *l, uint16_t type, const void *body, const char *text, size_t size, LauncherRequest *q) {
+static int send_request(Launcher *l, uint16_t type, const void *body, const char *text, size_t size,
+                        LauncherRequest *q) {
         int r;
 
         q->launcher = l;
@@ -332,8 +335,8 @@ static int send_request(Launcher *l, uint16_t type, const void *body, const char
 }
 
 /** launcher_chain() - see launcher.h; error and message of the handler are the launcher's */
-int launcher_chain(Launcher *l, const char *chain_id, const char *source, launcher_done_handler_t handler, void *userdata,
-                   LauncherRequest **ret_request) {
+int launcher_chain(Launcher *l, const char *chain_id, const char *source, launcher_done_handler_t handler,
+                   void *userdata, LauncherRequest **ret_request) {
         struct launcher_chain body = { .form = LAUNCHER_CHAIN_CHECKOUT };
         LauncherRequest *q = g_new0(LauncherRequest, 1);
         g_autoptr(GString) text = g_string_new(chain_id);

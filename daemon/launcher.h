@@ -11,7 +11,8 @@ typedef struct WarmShim {
         int pid;
         uint64_t start_time;
 } WarmShim;
-#define WARM_SHIM_NULL { .socket = -1, .pidfd = -1 }
+#define WARM_SHIM_NULL                                                                                                 \
+        { .socket = -1, .pidfd = -1 }
 
 typedef struct LauncherRequest LauncherRequest;
 typedef void (*launcher_shim_handler_t)(WarmShim *shim, int error, void *userdata); /* takes the shim's descriptors */
@@ -21,11 +22,13 @@ int launcher_new(Manager *m, Launcher **ret);
 Launcher *launcher_free(Launcher *l);
 
 /* Takes a warm shim at once (1), or calls the handler when one comes or the wait has failed (0, *ret_request set). */
-int launcher_take(Launcher *l, WarmShim *ret, launcher_shim_handler_t handler, void *userdata, LauncherRequest **ret_request);
+int launcher_take(Launcher *l, WarmShim *ret, launcher_shim_handler_t handler, void *userdata,
+                  LauncherRequest **ret_request);
 void launcher_refill(Launcher *l); /* asks for what was taken, once the caller has sent what is urgent */
 
 /* Mounts a chain's checkout read-only at /run/davit/chains/<chain id>; source is an absolute path. */
-int launcher_chain(Launcher *l, const char *chain_id, const char *source, launcher_done_handler_t handler, void *userdata, LauncherRequest **ret_request);
+int launcher_chain(Launcher *l, const char *chain_id, const char *source, launcher_done_handler_t handler,
+                   void *userdata, LauncherRequest **ret_request);
 bool launcher_has_chain(Launcher *l, const char *chain_id); /* mounted in this launcher's life: no need to wait */
 /* Removes an entry of /var/lib/davit/trash ("": all of it) in the background. */
 int launcher_remove(Launcher *l, const char *name);

@@ -91,7 +91,8 @@ int limits_new(const char *cgroup_root, const char *proc_cgroups, Limits **ret) 
                 add_version1(cgroup_root, proc_cgroups, names);
         }
         if (r < 0)
-                (void)log_warning_errno(r, "Cannot read which cgroup controllers there are; resource limits will be refused");
+                (void)log_warning_errno(
+                        r, "Cannot read which cgroup controllers there are; resource limits will be refused");
         g_ptr_array_add(names, NULL);
         l->controllers = (char **)g_ptr_array_free(names, FALSE);
         *ret = l;

@@ -7,6 +7,6 @@
 
 int limits_new(const char *cgroup_root, const char *proc_cgroups, Limits **ret);
 Limits *limits_free(Limits *l);
-char **limits_controllers(const Limits *l);  /* borrowed */
-bool limits_hybrid(const Limits *l);         /* controllers are in version 1 hierarchies */
+char **limits_controllers(const Limits *l);                    /* borrowed */
+bool limits_hybrid(const Limits *l);                           /* controllers are in version 1 hierarchies */
 bool limits_enforced(const Limits *l, const char *controller); /* "": needs none */

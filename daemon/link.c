@@ -2,9 +2,9 @@
 /*
  * The manager's end of one shim's control socket.
  *
- * Requests carry a serial and an answer handler; whatever comes with a serial that waits goes there, the rest are events. The
- * shim's end is told once: after its last message has been read, by the end of its socket or by its pidfd. A packet
- * that does not fit the protocol ends the link the same way. Owned by a task or by the pool.
+ * Requests carry a serial and an answer handler; whatever comes with a serial that waits goes there, the rest are
+ * events. The shim's end is told once: after its last message has been read, by the end of its socket or by its pidfd.
+ * A packet that does not fit the protocol ends the link the same way. Owned by a task or by the pool.
  */
 
 #include <errno.h>
@@ -175,8 +175,10 @@ int link_new(Manager *m, int *socket, int *pidfd, const LinkHandlers *handlers, 
         return 0;
 }
 
-/** link_request() - sends a message; answer (may be NULL) is called once unless the link is freed or forgets it first */
-int link_request(Link *l, uint16_t type, const void *body, const char *text, const int *fds, size_t n_fds, link_answer_t answer, void *userdata) {
+/** link_request() - sends a message; answer (may be NULL) is called once unless the link is freed or forgets it first
+ */
+int link_request(Link *l, uint16_t type, const void *body, const char *text, const int *fds, size_t n_fds,
+                 link_answer_t answer, void *userdata) {
         uint32_t serial = ++l->serial ?: ++l->serial;
         int r;
 
@@ -185,7 +187,7 @@ int link_request(Link *l, uint16_t type, const void *body, const char *text, con
         r = shim_send(l->fd, type, serial, body, text, fds, n_fds);
         if (r >= 0 && answer) {
                 Waiting *w = g_new(Waiting, 1);
-                *w = (Waiting) { answer, userdata };
+                *w = (Waiting){ answer, userdata };
                 g_hash_table_insert(l->waiting, GUINT_TO_POINTER(serial), w);
         }
         return r;

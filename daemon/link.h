@@ -24,11 +24,13 @@ typedef struct LinkHandlers {
         void (*gone)(void *userdata);                           /* after the last message; the link may be freed */
 } LinkHandlers;
 
-int link_new(Manager *m, int *socket, int *pidfd, const LinkHandlers *handlers, void *userdata, Link **ret); /* takes both; pidfd may be -1 */
+int link_new(Manager *m, int *socket, int *pidfd, const LinkHandlers *handlers, void *userdata,
+             Link **ret); /* takes both; pidfd may be -1 */
 Link *link_free(Link *l);
-int link_request(Link *l, uint16_t type, const void *body, const char *text, const int *fds, size_t n_fds, link_answer_t answer, void *userdata);
+int link_request(Link *l, uint16_t type, const void *body, const char *text, const int *fds, size_t n_fds,
+                 link_answer_t answer, void *userdata);
 void link_forget(Link *l, void *userdata); /* answers for this userdata are dropped */
-void link_abandon(Link *l);                  /* answers that wait are given as -ECONNRESET now */
+void link_abandon(Link *l);                /* answers that wait are given as -ECONNRESET now */
 void link_set_handlers(Link *l, const LinkHandlers *handlers, void *userdata);
-bool link_alive(const Link *l);            /* the shim's process exists; true where there is no pidfd */
+bool link_alive(const Link *l); /* the shim's process exists; true where there is no pidfd */
 int link_pidfd(const Link *l);

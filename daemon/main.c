@@ -2,8 +2,8 @@
 /*
  * davitd: the manager's process.
  *
- * Reads arguments and configuration, opens directories and the bus, recovers what runs, takes the name, turns the loop. It
- * ends on SIGTERM or SIGINT and leaves every container running. All else is in the library this links.
+ * Reads arguments and configuration, opens directories and the bus, recovers what runs, takes the name, turns the loop.
+ * It ends on SIGTERM or SIGINT and leaves every container running. All else is in the library this links.
  */
 
 #include <errno.h>
@@ -94,7 +94,8 @@ static int add_signals(sd_event *event) {
         sigset_t set;
         int r;
 
-        if (sigemptyset(&set) < 0 || sigaddset(&set, SIGTERM) < 0 || sigaddset(&set, SIGINT) < 0 || sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        if (sigemptyset(&set) < 0 || sigaddset(&set, SIGTERM) < 0 || sigaddset(&set, SIGINT) < 0 ||
+            sigprocmask(SIG_BLOCK, &set, NULL) < 0)
                 return -errno;
         r = sd_event_add_signal(event, NULL, SIGTERM, NULL, NULL);
         if (r >= 0)

@@ -53,7 +53,9 @@ static int read_definition(sd_bus_message *m, Manager *manager, OptionMask mask,
         if (r < 0)
                 return r;
         /* A parked scope's stop timeout is the default and cannot be made longer. */
-        if (*id || ((mask & OPTION_TASK) && (d->options.stop_timeout_usec == UINT64_MAX || d->options.stop_timeout_usec <= manager->config.stop_timeout_usec) &&
+        if (*id || ((mask & OPTION_TASK) &&
+                    (d->options.stop_timeout_usec == UINT64_MAX ||
+                     d->options.stop_timeout_usec <= manager->config.stop_timeout_usec) &&
                     pool_reserve(manager->pool, d->ns->name, &d->id))) {
                 if (!d->id)
                         d->id = g_strdup(id);
@@ -135,7 +137,7 @@ static int method_run(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 return error_set_errno(error, r, "Container \"%s\" cannot be defined", d.id);
         }
         run = g_new0(Run, 1);
-        *run = (Run) { sd_bus_message_ref(m), d.ns, g_strdup(d.id) };
+        *run = (Run){ sd_bus_message_ref(m), d.ns, g_strdup(d.id) };
         r = task_launch(c, &d.options, true, on_run_done, run, error);
         if (r < 0) {
                 pool_release(manager->pool, d.id);
@@ -199,9 +201,10 @@ static int method_create_namespace(sd_bus_message *m, void *userdata, sd_bus_err
         return sd_bus_reply_method_return(m, "o", ns->path);
 }
 
-#define GETTER(name)                                                                                                                       \
-        static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_, const char *property _unused_, \
-                        sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_)
+#define GETTER(name)                                                                                                   \
+        static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,               \
+                        const char *property _unused_, sd_bus_message *reply, void *userdata,                          \
+                        sd_bus_error *error _unused_)
 
 GETTER(get_version) {
         (void)userdata;
@@ -212,24 +215,29 @@ GETTER(get_controllers) {
         return sd_bus_message_append_strv(reply, limits_controllers(((Manager *)userdata)->limits));
 }
 
-#define ROW(name, in, out, handler) SD_BUS_METHOD_WITH_ARGS(name, SD_BUS_ARGS in, SD_BUS_RESULT out, handler, SD_BUS_VTABLE_UNPRIVILEGED)
+#define ROW(name, in, out, handler)                                                                                    \
+        SD_BUS_METHOD_WITH_ARGS(name, SD_BUS_ARGS in, SD_BUS_RESULT out, handler, SD_BUS_VTABLE_UNPRIVILEGED)
 
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
-        ROW("CreateContainer", ("s", namespace, "s", id, "s", image, "as", command, "a{sv}", options), ("s", id, "o", container),
-            method_create_container),
-        ROW("Run", ("s", namespace, "s", id, "s", image, "as", command, "a{sv}", options), ("s", id, "o", task, "u", pid, "h", exit), method_run),
+        ROW("CreateContainer", ("s", namespace, "s", id, "s", image, "as", command, "a{sv}", options),
+            ("s", id, "o", container), method_create_container),
+        ROW("Run", ("s", namespace, "s", id, "s", image, "as", command, "a{sv}", options),
+            ("s", id, "o", task, "u", pid, "h", exit), method_run),
         ROW("GetContainer", ("s", namespace, "s", id), ("o", container), method_get_container),
         ROW("GetTask", ("s", namespace, "s", id), ("o", task), method_get_task),
-        ROW("ListContainers", ("s", namespace, "a{sv}", filters), ("a(sssasa{ss}to)", containers), method_list_containers),
+        ROW("ListContainers", ("s", namespace, "a{sv}", filters), ("a(sssasa{ss}to)", containers),
+            method_list_containers),
         ROW("ListTasks", ("s", namespace, "a{sv}", filters), ("a(ssusustto)", tasks), method_list_tasks),
         ROW("GetImage", ("s", namespace, "s", name), ("o", image), method_get_image),
         ROW("ListImages", ("s", namespace, "a{sv}", filters), ("a(sssstta{ss}o)", images), method_list_images),
         ROW("ListSnapshots", ("s", namespace, "a{sv}", filters), ("a(ssssto)", snapshots), method_list_snapshots),
-        ROW("ImportImage", ("s", namespace, "s", name, "h", archive, "a{sv}", options), ("o", job), method_import_image),
-        SD_BUS_METHOD_WITH_ARGS("ListJobs", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ussso)", jobs), method_list_jobs, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("ListNamespaces", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sa{ss}o)", namespaces), method_list_namespaces,
+        ROW("ImportImage", ("s", namespace, "s", name, "h", archive, "a{sv}", options), ("o", job),
+            method_import_image),
+        SD_BUS_METHOD_WITH_ARGS("ListJobs", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ussso)", jobs), method_list_jobs,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListNamespaces", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sa{ss}o)", namespaces),
+                                method_list_namespaces, SD_BUS_VTABLE_UNPRIVILEGED),
         ROW("CreateNamespace", ("s", name, "a{ss}", labels), ("o", object), method_create_namespace),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Controllers", "as", get_controllers, 0, SD_BUS_VTABLE_PROPERTY_CONST),

@@ -66,12 +66,14 @@ static int tasks_of(sd_bus_message *reply, Namespace *ns, const Options *o) {
                     (o->filter_status && !g_strv_contains((const char *const *)o->filter_status, status)))
                         continue;
                 r = sd_bus_message_append(reply, "(ssusustto)", ns->name, t->id, p->pid, status, p->exit_status,
-                                          p->exit_kind ? exit_kind_name(p->exit_kind) : "", p->exited_at, p->started_at, p->path);
+                                          p->exit_kind ? exit_kind_name(p->exit_kind) : "", p->exited_at, p->started_at,
+                                          p->path);
         }
         return r;
 }
 
-static int list(sd_bus_message *m, Manager *manager, OptionMask mask, const char *type, row_t row, sd_bus_error *error) {
+static int list(sd_bus_message *m, Manager *manager, OptionMask mask, const char *type, row_t row,
+                sd_bus_error *error) {
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
         _cleanup_(options_done) Options o = OPTIONS_NULL;
         const char *name;

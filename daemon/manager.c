@@ -112,7 +112,7 @@ Manager *manager_free(Manager *m) {
 void manager_bury(Manager *m, void *object, GDestroyNotify destroy) {
         Grave *g = g_new(Grave, 1);
 
-        *g = (Grave) { object, destroy };
+        *g = (Grave){ object, destroy };
         g_ptr_array_add(m->graveyard, g);
         (void)sd_event_source_set_enabled(m->scheduled, SD_EVENT_ONESHOT);
 }
@@ -139,7 +139,8 @@ int manager_open_directories(Manager *m) {
         return 0;
 }
 
-/** manager_connect() - takes over a bus connection and starts the clients; the only place where davitd waits for an answer */
+/** manager_connect() - takes over a bus connection and starts the clients; the only place where davitd waits for an
+ * answer */
 int manager_connect(Manager *m, sd_bus *bus) {
         int r;
 
@@ -203,8 +204,10 @@ int manager_namespace(Manager *m, const char *name, bool create, Namespace **ret
         if (!*name)
                 name = DAVIT_DEFAULT_NAMESPACE;
         if (!name_namespace_valid(name))
-                return error_invalid(error, "\"%s\" is no namespace: up to %u letters, digits, '_', '-' or '.', the first a letter or digit.", name,
-                                     NAME_NAMESPACE_MAX);
+                return error_invalid(error,
+                                     "\"%s\" is no namespace: up to %u letters, digits, '_', '-' or '.', the first a "
+                                     "letter or digit.",
+                                     name, NAME_NAMESPACE_MAX);
         ns = g_hash_table_lookup(m->namespaces, name);
         if (!ns && !create)
                 return error_not_found(error, "There is no namespace \"%s\".", name);

@@ -19,7 +19,9 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
         int r;
 
         if (!namespace_is_empty(ns))
-                return error_precondition(error, "Namespace \"%s\" is not empty; delete its containers, images and snapshots first.", ns->name);
+                return error_precondition(
+                        error, "Namespace \"%s\" is not empty; delete its containers, images and snapshots first.",
+                        ns->name);
         r = namespace_delete(ns);
         if (r < 0)
                 return error_set_errno(error, r, "Namespace \"%s\" cannot be deleted", ns->name);
@@ -47,21 +49,24 @@ static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *er
         return sd_bus_reply_method_return(m, NULL);
 }
 
-static int get_labels(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_, const char *property _unused_,
-                      sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_) {
+static int get_labels(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                      const char *property _unused_, sd_bus_message *reply, void *userdata,
+                      sd_bus_error *error _unused_) {
         return bus_append_labels(reply, ((Namespace *)userdata)->labels);
 }
 
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_delete, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("SetLabels", SD_BUS_ARGS("a{ss}", labels), SD_BUS_NO_RESULT, method_set_labels, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetLabels", SD_BUS_ARGS("a{ss}", labels), SD_BUS_NO_RESULT, method_set_labels,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Name", "s", NULL, offsetof(Namespace, name), SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Labels", "a{ss}", get_labels, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_VTABLE_END,
 };
 
-static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret, sd_bus_error *error _unused_) {
+static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret,
+                sd_bus_error *error _unused_) {
         g_autofree char *name = NULL;
         Manager *m = userdata;
         int r;
@@ -73,7 +78,8 @@ static int find(sd_bus *bus _unused_, const char *path, const char *interface _u
         return *ret ? 1 : 0;
 }
 
-static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret, sd_bus_error *error _unused_) {
+static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
+                     sd_bus_error *error _unused_) {
         Manager *m = userdata;
         GHashTableIter iter;
         char **nodes;

@@ -2,8 +2,8 @@
 /*
  * Namespaces: tables that share a name.
  *
- * A namespace comes into being with CreateNamespace or with its first object, and goes only when it is deleted empty. Its
- * labels are a record; one without labels is known by its directory alone. Owned by the manager.
+ * A namespace comes into being with CreateNamespace or with its first object, and goes only when it is deleted empty.
+ * Its labels are a record; one without labels is known by its directory alone. Owned by the manager.
  */
 
 #include <errno.h>
@@ -73,8 +73,8 @@ Namespace *namespace_free(Namespace *ns) {
 
 /** namespace_is_empty() - whether it may be deleted */
 bool namespace_is_empty(const Namespace *ns) {
-        return g_hash_table_size(ns->containers) == 0 && g_hash_table_size(ns->tasks) == 0 && g_hash_table_size(ns->images) == 0 &&
-               g_hash_table_size(ns->snapshots) == 0;
+        return g_hash_table_size(ns->containers) == 0 && g_hash_table_size(ns->tasks) == 0 &&
+               g_hash_table_size(ns->images) == 0 && g_hash_table_size(ns->snapshots) == 0;
 }
 
 /** namespace_save() - makes directory and labels durable */
@@ -111,7 +111,8 @@ static void destroy(void *ns) {
 
 /* Tasks make this directory; it is empty once they are gone. */
 static void remove_task_dir(Namespace *ns) {
-        _cleanup_close_ int fd = openat(ns->manager->runtime_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        _cleanup_close_ int fd =
+                openat(ns->manager->runtime_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
         if (fd >= 0 && unlinkat(fd, ns->name, AT_REMOVEDIR) < 0 && errno != ENOENT)
                 (void)log_warning_errno(errno, "Cannot remove the task directory of namespace %s", ns->name);

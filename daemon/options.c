@@ -92,7 +92,8 @@ static int read_mounts(sd_bus_message *m, const BusOption *o _unused_, void *dat
         if (r < 0)
                 return r;
         while ((r = sd_bus_message_read(m, "(ssss)", &type, &source, &target, &flags)) > 0) {
-                SpecMount mount = { g_strdup(type), g_strdup(source), g_strdup(target), *flags ? g_strdup(flags) : NULL };
+                SpecMount mount = { g_strdup(type), g_strdup(source), g_strdup(target),
+                                    *flags ? g_strdup(flags) : NULL };
                 g_array_append_val(options->mounts, mount);
         }
         return r < 0 ? r : sd_bus_message_exit_container(m);
@@ -140,7 +141,8 @@ static int read_signal(sd_bus_message *m, const BusOption *o, void *data, sd_bus
         if (r < 0)
                 return r;
         if (signal_from_name(s) < 0)
-                return error_invalid(error, "%s is \"%s\", which is no signal; use a name like \"TERM\" or a number.", o->name, s);
+                return error_invalid(error, "%s is \"%s\", which is no signal; use a name like \"TERM\" or a number.",
+                                     o->name, s);
         *p = g_strdup(s);
         return 0;
 }
@@ -204,7 +206,8 @@ static const BusOption table[] = {
         { "Status", "as", AT(filter_status), OPTION_LIST_TASKS, NULL },
 };
 
-/** options_read() - reads the dictionary of a call that takes the rows of mask; calls of two methods may share one Options */
+/** options_read() - reads the dictionary of a call that takes the rows of mask; calls of two methods may share one
+ * Options */
 int options_read(sd_bus_message *m, OptionMask mask, Options *o, sd_bus_error *error) {
         return bus_options_read(m, table, ELEMENTSOF(table), mask, o, error);
 }
@@ -222,9 +225,10 @@ static void free_mounts(GArray *mounts) {
 
 /** options_done() - frees and closes what is left */
 void options_done(Options *o) {
-        char **strings[] = { o->command, o->entrypoint, o->env, o->cap_add, o->cap_drop, o->filter_ids, o->filter_labels, o->filter_status };
-        char *texts[] = { o->spec, o->spec_patch, o->rootfs, o->working_dir, o->user, o->hostname, o->network,
-                          o->stop_signal, o->output, o->log_path, o->signal, o->filter_image };
+        char **strings[] = { o->command,  o->entrypoint, o->env,           o->cap_add,
+                             o->cap_drop, o->filter_ids, o->filter_labels, o->filter_status };
+        char *texts[] = { o->spec,    o->spec_patch,  o->rootfs, o->working_dir, o->user,   o->hostname,
+                          o->network, o->stop_signal, o->output, o->log_path,    o->signal, o->filter_image };
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)
                 g_strfreev(strings[i]);
@@ -241,14 +245,14 @@ void options_done(Options *o) {
                 (void)safe_close(g_array_index(o->listen_fds, int, i));
         if (o->listen_fds)
                 g_array_unref(o->listen_fds);
-        *o = (Options) OPTIONS_NULL;
+        *o = (Options)OPTIONS_NULL;
 }
 
 #define STRV(x) ((const char *const *)(x))
 
 /** options_get_spec() - the part that plan/ applies to a configuration; borrows from o */
 void options_get_spec(const Options *o, SpecOptions *ret) {
-        *ret = (SpecOptions) {
+        *ret = (SpecOptions){
                 .command = o->command && o->command[0] ? STRV(o->command) : NULL,
                 .entrypoint = STRV(o->entrypoint),
                 .env = STRV(o->env),
@@ -272,7 +276,7 @@ void options_get_spec(const Options *o, SpecOptions *ret) {
 
 /** options_change_spec() - whether applying them would change a configuration */
 bool options_change_spec(const Options *o) {
-        return (o->command && o->command[0]) || o->entrypoint || o->env || o->working_dir || o->user || o->hostname || o->network ||
-               o->terminal || o->read_only || o->mounts || o->cap_add || o->cap_drop || o->memory_max || o->cpu_quota_per_sec_usec ||
-               o->tasks_max || o->console_width || o->console_height;
+        return (o->command && o->command[0]) || o->entrypoint || o->env || o->working_dir || o->user || o->hostname ||
+               o->network || o->terminal || o->read_only || o->mounts || o->cap_add || o->cap_drop || o->memory_max ||
+               o->cpu_quota_per_sec_usec || o->tasks_max || o->console_width || o->console_height;
 }

@@ -58,9 +58,11 @@ typedef struct Options {
         char **filter_ids, **filter_labels, **filter_status, *filter_image;
 } Options;
 
-#define OPTIONS_NULL                                                                                                                          \
-        { .stop_timeout_usec = UINT64_MAX, .auto_remove = _AUTO_REMOVE_INVALID, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1,            \
-          .timeout_usec = UINT64_MAX, .force = -1 }
+#define OPTIONS_NULL                                                                                                   \
+        {                                                                                                              \
+                .stop_timeout_usec = UINT64_MAX, .auto_remove = _AUTO_REMOVE_INVALID, .stdin_fd = -1, .stdout_fd = -1, \
+                .stderr_fd = -1, .timeout_usec = UINT64_MAX, .force = -1                                               \
+        }
 
 void options_done(Options *o);
 int options_read(sd_bus_message *m, OptionMask mask, Options *o, sd_bus_error *error);

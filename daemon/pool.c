@@ -2,10 +2,10 @@
 /*
  * The pool of parked shims.
  *
- * A parked shim already sits in a scope that systemd has finished, with an id made here; a start in the default namespace that leaves
- * the id to the manager takes it and saves the whole wait for systemd. The pool is filled again after a short pause, so that the
- * start it served comes first. What is parked is ours alone: it has no container, no record, and is discarded by the next
- * manager when this one goes without doing so.
+ * A parked shim already sits in a scope that systemd has finished, with an id made here; a start in the default
+ * namespace that leaves the id to the manager takes it and saves the whole wait for systemd. The pool is filled again
+ * after a short pause, so that the start it served comes first. What is parked is ours alone: it has no container, no
+ * record, and is discarded by the next manager when this one goes without doing so.
  */
 
 #include <errno.h>
@@ -59,7 +59,8 @@ static void entry_free(void *p) {
         g_free(e);
 }
 
-/* What has been begun for an entry that will serve nobody: its shim exits when its socket closes, systemd stops what is left. */
+/* What has been begun for an entry that will serve nobody: its shim exits when its socket closes, systemd stops what is
+ * left. */
 static void entry_drop(Entry *e) {
         Pool *p = e->pool;
 
@@ -117,7 +118,9 @@ static void on_scope(int r, const sd_bus_error *error _unused_, void *userdata) 
 
         e->unit = NULL;
         if (r >= 0)
-                r = e->link && link_alive(e->link) ? link_request(e->link, SHIM_SCOPE, NULL, e->scope, NULL, 0, on_parked, e) : -ECONNRESET;
+                r = e->link && link_alive(e->link)
+                            ? link_request(e->link, SHIM_SCOPE, NULL, e->scope, NULL, 0, on_parked, e)
+                            : -ECONNRESET;
         if (r < 0)
                 fail(e, r);
 }
@@ -203,7 +206,9 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 /* The limits every default container has, so that a parked scope need not be changed for one. */
 static GPtrArray *default_properties(void) {
         PlanRootfs rootfs = { .directory = "/" };
-        PlanContext context = { .namespace_ = DAVIT_DEFAULT_NAMESPACE, .id = "parked", .log_identifier = "parked", .rootfs = &rootfs };
+        PlanContext context = {
+                .namespace_ = DAVIT_DEFAULT_NAMESPACE, .id = "parked", .log_identifier = "parked", .rootfs = &rootfs
+        };
         static const char *const command[] = { "true", NULL };
         SpecOptions options = { .command = command };
         g_auto(PlanResult) result = PLAN_RESULT_NULL;
@@ -251,7 +256,8 @@ Pool *pool_free(Pool *p) {
         return NULL;
 }
 
-/** pool_reserve() - an id whose scope is ready, for a container about to be defined; pool_take() or pool_release() follows */
+/** pool_reserve() - an id whose scope is ready, for a container about to be defined; pool_take() or pool_release()
+ * follows */
 bool pool_reserve(Pool *p, const char *ns, char **ret_id) {
         if (!streq(ns, DAVIT_DEFAULT_NAMESPACE))
                 return false;

@@ -13,9 +13,9 @@ typedef struct Parked {
 
 int pool_new(Manager *m, Pool **ret);
 Pool *pool_free(Pool *p);
-bool pool_reserve(Pool *p, const char *ns, char **ret_id); /* an id whose scope is ready */
+bool pool_reserve(Pool *p, const char *ns, char **ret_id);  /* an id whose scope is ready */
 Parked *pool_take(Pool *p, const char *ns, const char *id); /* NULL: none; the caller owns it */
-void pool_release(Pool *p, const char *id);                /* a reserved one that nobody will take */
-void pool_refill(Pool *p);                                 /* soon, once nothing urgent is left */
+void pool_release(Pool *p, const char *id);                 /* a reserved one that nobody will take */
+void pool_refill(Pool *p);                                  /* soon, once nothing urgent is left */
 bool pool_owns(Pool *p, const char *id);
 void parked_free(Parked *k);

@@ -3,8 +3,8 @@
  * The bus face of processes: org.davit.Davit1.Process, on a task's path for its first process and on
  * .../task/<id>/exec/<exec id> for an exec.
  *
- * Decodes, calls, encodes. Waiting callers keep their message in the process's list of waiters; one that hangs up is only
- * noticed at the end, which costs a message nobody reads.
+ * Decodes, calls, encodes. Waiting callers keep their message in the process's list of waiters; one that hangs up is
+ * only noticed at the end, which costs a message nobody reads.
  */
 
 #include <errno.h>
@@ -80,9 +80,11 @@ static void on_waited(Process *p, void *userdata) {
         _cleanup_bus_message_ sd_bus_message *call = userdata;
 
         if (p)
-                (void)sd_bus_reply_method_return(call, "ust", p->exit_status, exit_kind_name(p->exit_kind), p->exited_at);
+                (void)sd_bus_reply_method_return(call, "ust", p->exit_status, exit_kind_name(p->exit_kind),
+                                                 p->exited_at);
         else
-                (void)sd_bus_reply_method_errorf(call, error_kind_bus_name(ERROR_NOT_FOUND), "The process was deleted.");
+                (void)sd_bus_reply_method_errorf(call, error_kind_bus_name(ERROR_NOT_FOUND),
+                                                 "The process was deleted.");
 }
 
 static int method_wait(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
@@ -127,7 +129,8 @@ static int method_resize(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (columns > UINT16_MAX || rows > UINT16_MAX)
                 return error_invalid(error, "A terminal has at most %u columns and rows.", UINT16_MAX);
         sd_bus_message_ref(m);
-        return pending(m, task_resize(p->task, p->exec_id, (uint16_t)columns, (uint16_t)rows, on_task_done, m, error), error);
+        return pending(m, task_resize(p->task, p->exec_id, (uint16_t)columns, (uint16_t)rows, on_task_done, m, error),
+                       error);
 }
 
 static void on_terminal(Task *t _unused_, int r, int fd_in, const sd_bus_error *error, void *userdata) {
@@ -148,7 +151,8 @@ static void on_exec_terminal(int fd, void *userdata) {
         if (fd >= 0)
                 (void)sd_bus_reply_method_return(call, "h", fd);
         else
-                (void)sd_bus_reply_method_errorf(call, error_kind_bus_name(ERROR_FAILED_PRECONDITION), "The process was not started.");
+                (void)sd_bus_reply_method_errorf(call, error_kind_bus_name(ERROR_FAILED_PRECONDITION),
+                                                 "The process was not started.");
 }
 
 static int method_open_terminal(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -182,7 +186,8 @@ static int delete_exec(sd_bus_message *m, Process *p, sd_bus_error *error) {
 
         if (!process_ended(p) && p->status != TASK_CREATED)
                 return error_precondition(error, "Exec \"%s\" is running; kill it first.", p->exec_id);
-        r = sd_bus_reply_method_return(m, "ust", p->exit_status, p->exit_kind ? exit_kind_name(p->exit_kind) : "", p->exited_at);
+        r = sd_bus_reply_method_return(m, "ust", p->exit_status, p->exit_kind ? exit_kind_name(p->exit_kind) : "",
+                                       p->exited_at);
         exec_forget(exec_of(p));
         return r;
 }
@@ -204,9 +209,10 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return pending(m, task_delete(p->task, o.force > 0, on_deleted, m, error), error);
 }
 
-#define GETTER(name)                                                                                                                       \
-        static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_, const char *property _unused_, \
-                        sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_)
+#define GETTER(name)                                                                                                   \
+        static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,               \
+                        const char *property _unused_, sd_bus_message *reply, void *userdata,                          \
+                        sd_bus_error *error _unused_)
 
 GETTER(get_status) {
         return sd_bus_message_append(reply, "s", task_status_name(((Process *)userdata)->status));
@@ -230,12 +236,17 @@ GETTER(get_command) {
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD_WITH_ARGS("Start", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_start, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Kill", SD_BUS_ARGS("s", signal), SD_BUS_NO_RESULT, method_kill, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Kill", SD_BUS_ARGS("s", signal), SD_BUS_NO_RESULT, method_kill,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Wait", SD_BUS_NO_ARGS, EXIT, method_wait, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("WaitFD", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", exit), method_wait_fd, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Resize", SD_BUS_ARGS("u", columns, "u", rows), SD_BUS_NO_RESULT, method_resize, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("OpenTerminal", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", terminal), method_open_terminal, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), EXIT, method_delete, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("WaitFD", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", exit), method_wait_fd,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Resize", SD_BUS_ARGS("u", columns, "u", rows), SD_BUS_NO_RESULT, method_resize,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("OpenTerminal", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", terminal), method_open_terminal,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), EXIT, method_delete,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("ExecId", "s", NULL, AT(exec_id), CONST),
         SD_BUS_PROPERTY("Pid", "u", NULL, AT(pid), CHANGES),
         SD_BUS_PROPERTY("Status", "s", get_status, 0, CHANGES),
@@ -272,7 +283,8 @@ static int find_exec(Manager *m, const char *path, Process **ret) {
         return e ? 1 : 0;
 }
 
-static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret, sd_bus_error *error _unused_) {
+static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret,
+                sd_bus_error *error _unused_) {
         g_autofree char *ns_name = NULL, *id = NULL;
         Manager *m = userdata;
         Process *p = NULL;
@@ -307,7 +319,8 @@ static size_t add_task(Task *t, char **nodes, size_t n) {
         return n;
 }
 
-static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret, sd_bus_error *error _unused_) {
+static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
+                     sd_bus_error *error _unused_) {
         Manager *m = userdata;
         GHashTableIter iter, inner;
         size_t n = 0, max = 0;
@@ -354,8 +367,9 @@ void process_bus_changed(Process *p, const char *const *properties) {
 void process_bus_exited(Process *p) {
         if (!p->visible)
                 return;
-        process_bus_changed(p, (const char *const[]) { "Status", "ExitStatus", "ExitKind", "ExitedAt", NULL });
-        (void)sd_bus_emit_signal(p->manager->bus, p->path, INTERFACE, "Exited", "ust", p->exit_status, exit_kind_name(p->exit_kind), p->exited_at);
+        process_bus_changed(p, (const char *const[]){ "Status", "ExitStatus", "ExitKind", "ExitedAt", NULL });
+        (void)sd_bus_emit_signal(p->manager->bus, p->path, INTERFACE, "Exited", "ust", p->exit_status,
+                                 exit_kind_name(p->exit_kind), p->exited_at);
 }
 
 /** process_bus_added() - announces it */

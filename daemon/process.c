@@ -30,7 +30,8 @@ typedef struct TerminalWaiter {
 
 /* Rows: from; bits: to. A process that has ended never changes again. */
 static const unsigned transitions[_TASK_STATUS_MAX] = {
-        [TASK_UNKNOWN] = 1U << TASK_CREATED | 1U << TASK_RUNNING | 1U << TASK_PAUSING | 1U << TASK_PAUSED | 1U << TASK_STOPPED,
+        [TASK_UNKNOWN] =
+                1U << TASK_CREATED | 1U << TASK_RUNNING | 1U << TASK_PAUSING | 1U << TASK_PAUSED | 1U << TASK_STOPPED,
         [TASK_CREATED] = 1U << TASK_RUNNING | 1U << TASK_STOPPED | 1U << TASK_UNKNOWN,
         [TASK_RUNNING] = 1U << TASK_PAUSING | 1U << TASK_PAUSED | 1U << TASK_STOPPED | 1U << TASK_UNKNOWN,
         [TASK_PAUSING] = 1U << TASK_PAUSED | 1U << TASK_RUNNING | 1U << TASK_STOPPED | 1U << TASK_UNKNOWN,
@@ -82,12 +83,13 @@ int process_set_status(Process *p, enum task_status status) {
         if (p->status == status)
                 return 0;
         if (!process_transition_allowed(p->status, status)) {
-                log_warning("%s cannot go from %s to %s", p->path, task_status_name(p->status), task_status_name(status));
+                log_warning("%s cannot go from %s to %s", p->path, task_status_name(p->status),
+                            task_status_name(status));
                 return -ESTALE;
         }
         p->status = status;
         if (status != TASK_STOPPED)
-                process_bus_changed(p, (const char *const[]) { "Status", NULL });
+                process_bus_changed(p, (const char *const[]){ "Status", NULL });
         return 0;
 }
 
@@ -96,7 +98,7 @@ int process_set_started(Process *p, int pid, uint64_t start_time, uint64_t start
         p->pid = (uint32_t)pid;
         p->start_time = start_time;
         p->started_at = started_at;
-        process_bus_changed(p, (const char *const[]) { "Pid", "StartedAt", NULL });
+        process_bus_changed(p, (const char *const[]){ "Pid", "StartedAt", NULL });
         return process_set_status(p, TASK_RUNNING);
 }
 
@@ -132,7 +134,8 @@ static void write_exit(const Process *p, int fd) {
         char line[96];
         int n;
 
-        n = snprintf(line, sizeof(line), "%u %s %" PRIu64 "\n", p->exit_status, exit_kind_name(p->exit_kind), p->exited_at);
+        n = snprintf(line, sizeof(line), "%u %s %" PRIu64 "\n", p->exit_status, exit_kind_name(p->exit_kind),
+                     p->exited_at);
         if (n > 0 && write(fd, line, (size_t)n) < 0 && errno != EPIPE)
                 (void)log_warning_errno(errno, "Cannot tell the exit of %s", p->path);
         (void)close(fd);
@@ -153,14 +156,16 @@ int process_wait_fd(Process *p, int *ret) {
         return 0;
 }
 
-/** process_wait_terminal() - calls waiter with the terminal of an exec when it has been started: what is short never escapes */
+/** process_wait_terminal() - calls waiter with the terminal of an exec when it has been started: what is short never
+ * escapes */
 void process_wait_terminal(Process *p, process_terminal_t waiter, void *userdata) {
         TerminalWaiter w = { waiter, userdata };
 
         g_array_append_val(p->terminal_waiters, w);
 }
 
-/** process_tell_terminal() - hands the terminal, which stays the caller's, to those who wait for it; -1: there is none */
+/** process_tell_terminal() - hands the terminal, which stays the caller's, to those who wait for it; -1: there is none
+ */
 void process_tell_terminal(Process *p, int fd) {
         for (guint i = 0; i < p->terminal_waiters->len; i++) {
                 TerminalWaiter *w = &g_array_index(p->terminal_waiters, TerminalWaiter, i);
@@ -169,7 +174,8 @@ void process_tell_terminal(Process *p, int fd) {
         g_array_set_size(p->terminal_waiters, 0);
 }
 
-/** process_tell() - tells the end: pipes first, whoever reads one is on the shortest way; then the bus, then who waits */
+/** process_tell() - tells the end: pipes first, whoever reads one is on the shortest way; then the bus, then who waits
+ */
 void process_tell(Process *p) {
         GArray *waiters = p->waiters;
 

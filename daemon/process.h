@@ -48,10 +48,10 @@ void process_set_exited(Process *p, uint32_t status, uint32_t kind, uint64_t exi
 /* waiting */
 void process_wait(Process *p, process_waiter_t waiter, void *userdata);
 void process_forget(Process *p, void *userdata);
-int process_wait_fd(Process *p, int *ret);   /* the reading end of a new pipe */
+int process_wait_fd(Process *p, int *ret); /* the reading end of a new pipe */
 void process_wait_terminal(Process *p, process_terminal_t waiter, void *userdata);
 void process_tell_terminal(Process *p, int fd);
-void process_tell(Process *p);               /* everybody who waits hears of the end */
+void process_tell(Process *p); /* everybody who waits hears of the end */
 
 /* bus face, process-bus.c */
 int process_bus_register(Manager *m);

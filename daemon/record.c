@@ -63,7 +63,8 @@ static char *file_of(const char *name) {
         return g_strconcat(base, SUFFIX, NULL);
 }
 
-/** record_write() - stores a record, adding "version" and "name"; with sync it survives a power cut once this returns 0 */
+/** record_write() - stores a record, adding "version" and "name"; with sync it survives a power cut once this returns 0
+ */
 int record_write(int root_fd, const char *ns, const char *kind, const char *name, JsonObject *record, bool sync) {
         g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
         g_autofree char *text = NULL, *file = file_of(name);
@@ -149,7 +150,8 @@ static int visit(int fd, const char *ns, const char *kind, const char *file, rec
                 r = streq(expected, file) ? handler(name, record, userdata) : -EBADMSG;
         }
         if (r < 0)
-                (void)log_warning_errno(r, "Record namespaces/%s/%s/%s cannot be used and is left as it is", ns, kind, file);
+                (void)log_warning_errno(r, "Record namespaces/%s/%s/%s cannot be used and is left as it is", ns, kind,
+                                        file);
         return r < 0;
 }
 

@@ -22,7 +22,8 @@ int record_read(int root_fd, const char *ns, const char *kind, const char *name,
 int record_remove(int root_fd, const char *ns, const char *kind, const char *name, bool sync);
 int record_foreach(int root_fd, const char *ns, const char *kind, record_handler_t handler, void *userdata);
 int record_list_namespaces(int root_fd, char ***ret);
-char *record_file_name(const char *name);           /* any name as a file name, "%XX" escaped, hashed when long; without ".json" */
+char *
+record_file_name(const char *name); /* any name as a file name, "%XX" escaped, hashed when long; without ".json" */
 
 /* members, checked for their type: -ENOENT when missing, -EINVAL when of another type */
 int record_get_string(JsonObject *o, const char *key, const char **ret); /* borrowed */

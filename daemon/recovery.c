@@ -2,9 +2,10 @@
 /*
  * Recovery: what happened while no manager was there.
  *
- * Records say which containers exist, task directories which of them were started in this boot, the shims' sockets what is true
- * now, systemd which scopes are left. A shim that answers is adopted with what it says; one that does not has left an exit record or
- * is lost (255); a scope that belongs to nothing is stopped. Nothing is guessed, and running it again changes nothing.
+ * Records say which containers exist, task directories which of them were started in this boot, the shims' sockets what
+ * is true now, systemd which scopes are left. A shim that answers is adopted with what it says; one that does not has
+ * left an exit record or is lost (255); a scope that belongs to nothing is stopped. Nothing is guessed, and running it
+ * again changes nothing.
  */
 
 #include <dirent.h>
@@ -75,7 +76,7 @@ static int load_root(Manager *m, int root_fd, unsigned *n_broken) {
                         (void)namespace_load(ns);
                         *n_broken += (unsigned)images_load(ns) + (unsigned)snapshots_load(ns);
                 }
-                x = (Restore) { ns, root_fd };
+                x = (Restore){ ns, root_fd };
                 r = record_foreach(root_fd, ns->name, "containers", on_container, &x);
                 if (r < 0)
                         (void)log_warning_errno(r, "Cannot read the containers of namespace %s", ns->name);
@@ -121,7 +122,8 @@ static int read_json(int dir_fd, const char *name, JsonObject **ret) {
 static bool get_bool(JsonObject *o, const char *key) {
         JsonNode *n = json_object_get_member(o, key);
 
-        return n && JSON_NODE_HOLDS_VALUE(n) && json_node_get_value_type(n) == G_TYPE_BOOLEAN && json_node_get_boolean(n);
+        return n && JSON_NODE_HOLDS_VALUE(n) && json_node_get_value_type(n) == G_TYPE_BOOLEAN &&
+               json_node_get_boolean(n);
 }
 
 static void apply_json(Task *t, JsonObject *o) {
@@ -272,7 +274,7 @@ static void on_query(const LinkAnswer *a, void *userdata) {
 static void ask(Recovery *v, Task *t) {
         Query *q = g_new(Query, 1);
 
-        *q = (Query) { v, t };
+        *q = (Query){ v, t };
         if (link_request(t->link, SHIM_QUERY, NULL, NULL, NULL, 0, on_query, q) < 0) {
                 g_free(q);
                 task_lost(t);
@@ -383,7 +385,8 @@ static int on_task_record(const char *name, JsonObject *o, void *userdata) {
                 return r;
         apply_json(t, o);
         t->auto_remove = AUTO_REMOVE_NO;
-        if (record_get_string(o, "exit_kind", &kind) >= 0 && exit_kind_from_name(kind) && record_get_u64(o, "exit_status", &status) >= 0) {
+        if (record_get_string(o, "exit_kind", &kind) >= 0 && exit_kind_from_name(kind) &&
+            record_get_u64(o, "exit_status", &status) >= 0) {
                 e.kind = exit_kind_from_name(kind);
                 e.status = (uint32_t)status;
                 (void)record_get_u64(o, "exited_at", &e.exited_at);
@@ -415,7 +418,8 @@ static void sweep_containers(Manager *m) {
                         Container *c = l->data;
                         struct stat st;
                         g_autofree char *marker = g_strdup_printf("task/%s/%s", ns->name, c->id);
-                        if (c->auto_remove == AUTO_REMOVE_CONTAINER && !c->task && fstatat(m->runtime_fd, marker, &st, 0) >= 0)
+                        if (c->auto_remove == AUTO_REMOVE_CONTAINER && !c->task &&
+                            fstatat(m->runtime_fd, marker, &st, 0) >= 0)
                                 container_forget(c);
                 }
         }
@@ -444,7 +448,8 @@ static void log_fields_sweep(Manager *m) {
         DIR *dir = opendir(LOG_FIELDS_DIR);
 
         while (dir && (de = readdir(dir)))
-                if (g_str_has_prefix(de->d_name, prefix) && !scope_known(m, de->d_name + strlen(LOG_FIELDS_NAME), false))
+                if (g_str_has_prefix(de->d_name, prefix) &&
+                    !scope_known(m, de->d_name + strlen(LOG_FIELDS_NAME), false))
                         (void)unlinkat(dirfd(dir), de->d_name, 0);
         if (dir)
                 (void)closedir(dir);

@@ -7,5 +7,6 @@
 
 typedef void (*recovery_done_t)(Manager *m);
 
-int recovery_load(Manager *m);                            /* records of every namespace */
-int recovery_start(Manager *m, recovery_done_t done);     /* shims and scopes; done once all have answered or had their time */
+int recovery_load(Manager *m); /* records of every namespace */
+int recovery_start(Manager *m,
+                   recovery_done_t done); /* shims and scopes; done once all have answered or had their time */

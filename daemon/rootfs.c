@@ -34,7 +34,8 @@ static int check_directory(const char *path, sd_bus_error *error) {
         return 0;
 }
 
-/** rootfs_resolve() - finds out which root a new container has; *ret_config is the image's configuration, borrowed, or NULL */
+/** rootfs_resolve() - finds out which root a new container has; *ret_config is the image's configuration, borrowed, or
+ * NULL */
 int rootfs_resolve(Container *c, const char *image, Options *o, JsonObject **ret_config, sd_bus_error *error) {
         Image *i;
         int r;
@@ -91,21 +92,23 @@ void rootfs_plan_done(RootfsPlan *p) {
         g_free(p->lower);
         g_free(p->chain_id);
         g_free(p->source);
-        *p = (RootfsPlan) {};
+        *p = (RootfsPlan){};
 }
 
 /** rootfs_plan() - what a start needs to know */
 int rootfs_plan(Container *c, RootfsPlan *ret, sd_bus_error *error) {
         Snapshot *s;
 
-        *ret = (RootfsPlan) {};
+        *ret = (RootfsPlan){};
         ret->rootfs.ephemeral = c->auto_remove == AUTO_REMOVE_CONTAINER;
         ret->rootfs.directory = c->rootfs && *c->rootfs ? c->rootfs : NULL;
         if (!container_uses_overlay(c))
                 return 0;
         s = snapshot_find(c->ns, c->snapshot_key);
         if (!s)
-                return error_precondition(error, "Snapshot \"%s\" of container \"%s\" is missing; delete the container.", c->snapshot_key, c->id);
+                return error_precondition(error,
+                                          "Snapshot \"%s\" of container \"%s\" is missing; delete the container.",
+                                          c->snapshot_key, c->id);
         ret->upper = snapshot_upper(s);
         ret->work = snapshot_work(s);
         ret->source = snapshot_lower(s);
@@ -125,8 +128,10 @@ int rootfs_check_limits(Manager *m, GPtrArray *properties, sd_bus_error *error) 
         for (guint i = 0; properties && i < properties->len; i++) {
                 PlanUnitProperty *p = g_ptr_array_index(properties, i);
                 if (!limits_enforced(m->limits, p->controller))
-                        return error_not_supported(error, "%s asks for a limit, but this host has no \"%s\" cgroup controller to enforce %s.",
-                                                   p->field, p->controller, p->name);
+                        return error_not_supported(
+                                error,
+                                "%s asks for a limit, but this host has no \"%s\" cgroup controller to enforce %s.",
+                                p->field, p->controller, p->name);
         }
         return 0;
 }
@@ -159,7 +164,8 @@ int rootfs_build(Container *c, JsonNode *spec, unsigned n_listen_fds, PlanResult
         return r;
 }
 
-/** rootfs_check_plan() - compiles the definition and throws the result away, so that mistakes show when they are made */
+/** rootfs_check_plan() - compiles the definition and throws the result away, so that mistakes show when they are made
+ */
 int rootfs_check_plan(Container *c, sd_bus_error *error) {
         g_auto(PlanResult) result = PLAN_RESULT_NULL;
         g_autoptr(JsonNode) spec = NULL;

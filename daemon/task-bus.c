@@ -79,8 +79,9 @@ static void on_job_stopped(Task *t _unused_, int r, const sd_bus_error *error, v
         if (r >= 0)
                 (void)job_finish_ok(s->job, NULL);
         else
-                (void)job_finish_error(s->job, error && error->name ? error->name : error_kind_bus_name(error_kind_from_errno(r)),
-                                       error && error->message ? error->message : g_strerror(-r));
+                (void)job_finish_error(
+                        s->job, error && error->name ? error->name : error_kind_bus_name(error_kind_from_errno(r)),
+                        error && error->message ? error->message : g_strerror(-r));
 }
 
 /* What has been signalled stays signalled; the job merely stops to watch. */
@@ -111,7 +112,8 @@ static int method_begin_stop(sd_bus_message *m, void *userdata, sd_bus_error *er
         if (r >= 0)
                 r = stop(t, &o, on_job_stopped, s, error);
         if (r < 0) {
-                (void)job_finish_error(s->job, error->name ?: error_kind_bus_name(error_kind_from_errno(r)), error->message ?: g_strerror(-r));
+                (void)job_finish_error(s->job, error->name ?: error_kind_bus_name(error_kind_from_errno(r)),
+                                       error->message ?: g_strerror(-r));
                 g_free(s);
                 return 1;
         }
@@ -232,12 +234,14 @@ static void on_processes(Task *t _unused_, int r, int fd_in, const sd_bus_error 
 }
 
 static int method_list_processes(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        return pending(m, task_fd_request(userdata, SHIM_PROCESSES, NULL, on_processes, sd_bus_message_ref(m), error), error);
+        return pending(m, task_fd_request(userdata, SHIM_PROCESSES, NULL, on_processes, sd_bus_message_ref(m), error),
+                       error);
 }
 
-#define GETTER(name)                                                                                                                       \
-        static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_, const char *property _unused_, \
-                        sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_)
+#define GETTER(name)                                                                                                   \
+        static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,               \
+                        const char *property _unused_, sd_bus_message *reply, void *userdata,                          \
+                        sd_bus_error *error _unused_)
 
 GETTER(get_namespace) {
         return sd_bus_message_append(reply, "s", ((Task *)userdata)->ns->name);
@@ -270,17 +274,21 @@ GETTER(get_spec) {
 
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
-        SD_BUS_METHOD_WITH_ARGS("Stop", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_stop, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("BeginStop", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job), method_begin_stop, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("KillAll", SD_BUS_ARGS("s", signal), SD_BUS_NO_RESULT, method_kill_all, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Stop", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_stop,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("BeginStop", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("o", job), method_begin_stop,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("KillAll", SD_BUS_ARGS("s", signal), SD_BUS_NO_RESULT, method_kill_all,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Pause", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_pause, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_resume, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("Exec", SD_BUS_ARGS("s", exec_id, "as", command, "a{sv}", options), SD_BUS_RESULT("s", exec_id, "o", process),
-                                method_exec, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Exec", SD_BUS_ARGS("s", exec_id, "as", command, "a{sv}", options),
+                                SD_BUS_RESULT("s", exec_id, "o", process), method_exec, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ExecStart", SD_BUS_ARGS("s", exec_id, "as", command, "a{sv}", options),
-                                SD_BUS_RESULT("s", exec_id, "o", process, "u", pid, "h", exit), method_exec_start, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD_WITH_ARGS("ListProcesses", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(us)", processes), method_list_processes,
+                                SD_BUS_RESULT("s", exec_id, "o", process, "u", pid, "h", exit), method_exec_start,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListProcesses", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(us)", processes),
+                                method_list_processes, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Namespace", "s", get_namespace, 0, CONST),
         SD_BUS_PROPERTY("Id", "s", NULL, AT(id), CONST),
         SD_BUS_PROPERTY("Container", "o", get_container, 0, CONST),
@@ -291,7 +299,8 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
-static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret, sd_bus_error *error _unused_) {
+static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret,
+                sd_bus_error *error _unused_) {
         g_autofree char *ns_name = NULL, *id = NULL;
         Manager *m = userdata;
         Namespace *ns;

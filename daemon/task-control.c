@@ -2,8 +2,8 @@
 /*
  * Requests to a running task: start, signals, stop, pause, terminal, delete.
  *
- * Each becomes one message to the shim and one answer to whoever asked, success or a sentence, and never waits inside. A stop
- * watches for the end before it sends the signal, so an end that is faster than the answer is not lost. The
+ * Each becomes one message to the shim and one answer to whoever asked, success or a sentence, and never waits inside.
+ * A stop watches for the end before it sends the signal, so an end that is faster than the answer is not lost. The
  * callback is called exactly once, also where the task goes meanwhile.
  */
 
@@ -57,7 +57,8 @@ int task_failure(const char *what, const LinkAnswer *a, sd_bus_error *error) {
                 return error_set(error, error_kind_from_errno(a->error), "%s: %s.", what, text);
         f = a->body;
         if (f->step == SHIM_STEP_COMMAND)
-                return error_set(error, a->error == -ENOENT ? ERROR_NOT_FOUND : ERROR_PERMISSION_DENIED, "%s: command: %s.", what, text);
+                return error_set(error, a->error == -ENOENT ? ERROR_NOT_FOUND : ERROR_PERMISSION_DENIED,
+                                 "%s: command: %s.", what, text);
         kind = error_kind_from_errno(a->error);
         if (kind == ERROR_NOT_FOUND || kind == ERROR_PERMISSION_DENIED)
                 kind = ERROR_FAILED_PRECONDITION; /* those two are the command's */
@@ -117,7 +118,8 @@ int task_start(Task *t, task_done_t done, void *userdata, sd_bus_error *error) {
         if (r < 0)
                 return r;
         if (t->process.status != TASK_CREATED)
-                return error_precondition(error, "Task \"%s\" is %s; only a created one can be started.", t->id, task_status_name(t->process.status));
+                return error_precondition(error, "Task \"%s\" is %s; only a created one can be started.", t->id,
+                                          task_status_name(t->process.status));
         return send(request_new(t, "The task cannot be started", done, userdata), SHIM_START, NULL, on_started, error);
 }
 
@@ -129,7 +131,8 @@ int task_kill(Task *t, const char *exec_id, int sig, bool all, task_done_t done,
         if (r < 0)
                 return r;
         set_exec_id(body.exec_id, exec_id);
-        return send(request_new(t, "The signal cannot be sent", done, userdata), SHIM_KILL, &body, on_plain_answer, error);
+        return send(request_new(t, "The signal cannot be sent", done, userdata), SHIM_KILL, &body, on_plain_answer,
+                    error);
 }
 
 static void on_stopped(Process *p, void *userdata) {
@@ -156,14 +159,19 @@ static int on_stop_timeout(sd_event_source *s _unused_, uint64_t usec _unused_, 
 
         process_forget(&q->task->process, q);
         link_forget(q->task->link, q);
-        r = error_set(&error, ERROR_STOP_TIMEOUT, "Task \"%s\" has not ended in time and runs on; use Force to kill it.", q->task->id);
+        r = error_set(&error, ERROR_STOP_TIMEOUT,
+                      "Task \"%s\" has not ended in time and runs on; use Force to kill it.", q->task->id);
         request_done(q, r, &error);
         return 0;
 }
 
-/** task_stop() - the stop signal, then with force SIGKILL to all after the timeout; done with the end. sig NULL: the container's. */
-int task_stop(Task *t, const char *sig, uint64_t timeout_usec, bool force, task_done_t done, void *userdata, sd_bus_error *error) {
-        struct shim_stop body = { .signal = sig ? signal_from_name(sig) : 0, .force = force, .timeout_usec = timeout_usec };
+/** task_stop() - the stop signal, then with force SIGKILL to all after the timeout; done with the end. sig NULL: the
+ * container's. */
+int task_stop(Task *t, const char *sig, uint64_t timeout_usec, bool force, task_done_t done, void *userdata,
+              sd_bus_error *error) {
+        struct shim_stop body = { .signal = sig ? signal_from_name(sig) : 0,
+                                  .force = force,
+                                  .timeout_usec = timeout_usec };
         Request *q;
         int r;
 
@@ -177,7 +185,8 @@ int task_stop(Task *t, const char *sig, uint64_t timeout_usec, bool force, task_
         q = request_new(t, "The task cannot be stopped", done, userdata);
         process_wait(&t->process, on_stopped, q);
         if (!force)
-                (void)sd_event_add_time_relative(t->ns->manager->event, &q->timer, CLOCK_MONOTONIC, timeout_usec, 0, on_stop_timeout, q);
+                (void)sd_event_add_time_relative(t->ns->manager->event, &q->timer, CLOCK_MONOTONIC, timeout_usec, 0,
+                                                 on_stop_timeout, q);
         r = link_request(t->link, SHIM_STOP, &body, NULL, NULL, 0, on_stop_answer, q);
         if (r < 0) {
                 process_forget(&t->process, q);
@@ -212,24 +221,27 @@ int task_pause(Task *t, bool pause, task_done_t done, void *userdata, sd_bus_err
         if (r < 0)
                 return r;
         if (t->process.status != wanted)
-                return error_precondition(error, "Task \"%s\" is %s; only a %s one can be %s.", t->id, task_status_name(t->process.status),
-                                          task_status_name(wanted), pause ? "paused" : "resumed");
-        r = send(request_new(t, pause ? "The task cannot be paused" : "The task cannot be resumed", done, userdata), pause ? SHIM_PAUSE : SHIM_RESUME,
-                 NULL, pause ? on_paused : on_resumed, error);
+                return error_precondition(error, "Task \"%s\" is %s; only a %s one can be %s.", t->id,
+                                          task_status_name(t->process.status), task_status_name(wanted),
+                                          pause ? "paused" : "resumed");
+        r = send(request_new(t, pause ? "The task cannot be paused" : "The task cannot be resumed", done, userdata),
+                 pause ? SHIM_PAUSE : SHIM_RESUME, NULL, pause ? on_paused : on_resumed, error);
         if (r >= 0 && pause)
                 (void)process_set_status(&t->process, TASK_PAUSING);
         return r;
 }
 
 /** task_resize() - the terminal's size */
-int task_resize(Task *t, const char *exec_id, uint16_t columns, uint16_t rows, task_done_t done, void *userdata, sd_bus_error *error) {
+int task_resize(Task *t, const char *exec_id, uint16_t columns, uint16_t rows, task_done_t done, void *userdata,
+                sd_bus_error *error) {
         struct shim_resize body = { .rows = rows, .columns = columns };
         int r = check_live(t, error);
 
         if (r < 0)
                 return r;
         set_exec_id(body.exec_id, exec_id);
-        return send(request_new(t, "The terminal cannot be resized", done, userdata), SHIM_RESIZE, &body, on_plain_answer, error);
+        return send(request_new(t, "The terminal cannot be resized", done, userdata), SHIM_RESIZE, &body,
+                    on_plain_answer, error);
 }
 
 static void on_fd(const LinkAnswer *a, void *userdata) {
@@ -256,7 +268,8 @@ int task_fd_request(Task *t, uint16_t type, const char *exec_id, task_fd_t done,
 
         if (r < 0)
                 return r;
-        q = request_new(t, type == SHIM_TERMINAL ? "The terminal cannot be opened" : "The processes cannot be listed", NULL, userdata);
+        q = request_new(t, type == SHIM_TERMINAL ? "The terminal cannot be opened" : "The processes cannot be listed",
+                        NULL, userdata);
         q->fd_done = done;
         set_exec_id(body.exec_id, exec_id);
         return send(q, type, type == SHIM_TERMINAL ? &body : NULL, on_fd, error);
@@ -303,7 +316,8 @@ static int kill_for_delete(Task *t, sd_bus_error *error) {
         return 0;
 }
 
-/** task_delete() - the end of a task's object; with force also of what still runs. done when shim and files have gone. */
+/** task_delete() - the end of a task's object; with force also of what still runs. done when shim and files have gone.
+ */
 int task_delete(Task *t, bool force, task_deleted_t done, void *userdata, sd_bus_error *error) {
         Request *q;
         int r;
@@ -313,7 +327,8 @@ int task_delete(Task *t, bool force, task_deleted_t done, void *userdata, sd_bus
         if (t->deleting)
                 return error_precondition(error, "Task \"%s\" is being deleted already.", t->id);
         if (!process_ended(&t->process) && !force)
-                return error_precondition(error, "Task \"%s\" is %s; stop it first, or use Force.", t->id, task_status_name(t->process.status));
+                return error_precondition(error, "Task \"%s\" is %s; stop it first, or use Force.", t->id,
+                                          task_status_name(t->process.status));
         if (!process_ended(&t->process)) {
                 r = kill_for_delete(t, error);
                 if (r < 0)

@@ -106,7 +106,8 @@ int task_files_write_exec(Exec *e) {
 
 /** task_files_remove_exec() - exec-<id>.json and the exec's exit record */
 void task_files_remove_exec(Exec *e) {
-        g_autofree char *meta = g_strdup_printf("exec-%s.json", e->process.exec_id), *exit = g_strdup_printf("exit-%s", e->process.exec_id);
+        g_autofree char *meta = g_strdup_printf("exec-%s.json", e->process.exec_id),
+                        *exit = g_strdup_printf("exit-%s", e->process.exec_id);
         Task *t = e->process.task;
         _cleanup_close_ int fd = -1;
 
@@ -155,7 +156,8 @@ static void add_field(GByteArray *a, const char *key, const char *value) {
         g_byte_array_append(a, (const guint8 *)field, (guint)strlen(field));
 }
 
-/** task_log_fields_write() - what journald adds to every line of the scope: le64 size, "FIELD=value", one after another */
+/** task_log_fields_write() - what journald adds to every line of the scope: le64 size, "FIELD=value", one after another
+ */
 int task_log_fields_write(Task *t) {
         g_autofree char *name = g_strconcat(LOG_FIELDS_NAME, t->scope, NULL);
         GByteArray *a = g_byte_array_new();

@@ -4,8 +4,8 @@
  *
  * An earlier shim of the same name goes first, then the image's chain is mounted, then a shim is taken, then scope and
  * launch are asked for at the same moment and overlap. The shim is kept alive until systemd's job has ended whatever
- * else happens (systemd 252 leaks a scope whose process dies before it is attached), and a failure is told only when what had
- * been begun is undone. A Launch belongs to its task and ends with one call of done.
+ * else happens (systemd 252 leaks a scope whose process dies before it is attached), and a failure is told only when
+ * what had been begun is undone. A Launch belongs to its task and ends with one call of done.
  */
 
 #include <errno.h>
@@ -29,14 +29,14 @@
 struct Launch {
         Task *task;
         Manager *manager;
-        bool start;     /* execute at once */
-        bool asked;     /* systemd may know the scope */
-        bool held;      /* SHIM_START waits for the scope's properties */
-        bool created;   /* SHIM_CREATED has come, SHIM_START is due */
+        bool start;   /* execute at once */
+        bool asked;   /* systemd may know the scope */
+        bool held;    /* SHIM_START waits for the scope's properties */
+        bool created; /* SHIM_CREATED has come, SHIM_START is due */
         bool failed;
         PlanResult plan;
         struct shim_stdio stdio;
-        GArray *fds;    /* int, owned */
+        GArray *fds; /* int, owned */
         char *chain_id, *chain_source;
         LauncherRequest *request;
         UnitCall *unit; /* a job or a call at systemd that has not ended */
@@ -75,7 +75,8 @@ static void after_undo(void *userdata) {
         (void)launch_free(l);
 }
 
-/* Everything of ours is quiet: the task leaves, its shim (if any) is told to go, and whoever asked hears when it has gone. */
+/* Everything of ours is quiet: the task leaves, its shim (if any) is told to go, and whoever asked hears when it has
+ * gone. */
 static void undo(Launch *l) {
         Task *t = l->task;
 
@@ -107,7 +108,8 @@ void launch_shim_gone(Launch *l) {
         int r;
 
         l->task->link = link_free(l->task->link);
-        r = error_unavailable(&error, "The supervisor of container \"%s\" died while it was being started.", l->task->id);
+        r = error_unavailable(&error, "The supervisor of container \"%s\" died while it was being started.",
+                              l->task->id);
         launch_fail(l, r, &error);
 }
 
@@ -116,8 +118,9 @@ static int on_timeout(sd_event_source *s _unused_, uint64_t usec _unused_, void 
         Launch *l = userdata;
         int r;
 
-        r = error_unavailable(&error, "Container \"%s\" was not ready in time; see the journal of davit-launcher.service and %s.", l->task->id,
-                              l->task->scope);
+        r = error_unavailable(
+                &error, "Container \"%s\" was not ready in time; see the journal of davit-launcher.service and %s.",
+                l->task->id, l->task->scope);
         unit_call_cancel(g_steal_pointer(&l->unit));
         if (l->failed)
                 undo(l);
@@ -316,7 +319,8 @@ static int use_parked(Launch *l, Parked *k) {
         link_set_handlers(t->link, &task_link_handlers, t);
         if (!same_properties(l->plan.unit_properties, k->properties)) {
                 l->held = true;
-                r = units_set_properties(l->manager->units, t->scope, l->plan.unit_properties, on_properties, l, &l->unit);
+                r = units_set_properties(l->manager->units, t->scope, l->plan.unit_properties, on_properties, l,
+                                         &l->unit);
         }
         parked_free(k);
         if (r >= 0)
@@ -351,7 +355,8 @@ static void on_chain(int error, const char *message, void *userdata) {
                 launch_next(l);
                 return;
         }
-        r = error_precondition(&e, "The layers of container \"%s\" cannot be mounted: %s.", l->task->id, message && *message ? message : g_strerror(-error));
+        r = error_precondition(&e, "The layers of container \"%s\" cannot be mounted: %s.", l->task->id,
+                               message && *message ? message : g_strerror(-error));
         launch_fail(l, r, &e);
 }
 
@@ -422,7 +427,7 @@ static Launch *launch_new(Container *c, bool start, task_done_t done, void *user
 
         l->manager = c->ns->manager;
         l->start = start;
-        l->plan = (PlanResult) PLAN_RESULT_NULL;
+        l->plan = (PlanResult)PLAN_RESULT_NULL;
         l->fds = g_array_new(FALSE, FALSE, sizeof(int));
         l->done = done;
         l->userdata = userdata;
@@ -465,7 +470,8 @@ int task_launch(Container *c, Options *o, bool start, task_done_t done, void *us
         t->launch = l;
         if (l->stdio.out == SHIM_STDIO_JOURNAL || l->stdio.err == SHIM_STDIO_JOURNAL)
                 (void)task_log_fields_write(t);
-        (void)sd_event_add_time_relative(l->manager->event, &l->timer, CLOCK_MONOTONIC, l->manager->config.start_timeout_usec, 0, on_timeout, l);
+        (void)sd_event_add_time_relative(l->manager->event, &l->timer, CLOCK_MONOTONIC,
+                                         l->manager->config.start_timeout_usec, 0, on_timeout, l);
         launch_next(l);
         return 0;
 }

@@ -3,8 +3,8 @@
  * Tasks: a container that has been started, its shim's link and what becomes of it.
  *
  * The shim is the truth about processes; this object repeats what it says. The end of the first process is told to
- * those who wait before anything is torn down; a shim that dies without having told is an end of kind "lost", and its scope
- * is stopped. Owned by the table of its namespace; task_forget() is the only way out.
+ * those who wait before anything is torn down; a shim that dies without having told is an end of kind "lost", and its
+ * scope is stopped. Owned by the table of its namespace; task_forget() is the only way out.
  */
 
 #include <errno.h>
@@ -75,7 +75,8 @@ static void destroy(void *t) {
         (void)task_free(t);
 }
 
-/** task_leave() - off the bus and out of the tables; done is called when shim and directory have gone too. Frees the task. */
+/** task_leave() - off the bus and out of the tables; done is called when shim and directory have gone too. Frees the
+ * task. */
 void task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userdata) {
         Exec *e;
         GHashTableIter iter;
@@ -159,7 +160,8 @@ void task_exited(Task *t, const struct shim_exited *e) {
         exec = g_hash_table_lookup(t->execs, exec_id);
         if (exec)
                 exec_exited(exec, e->status, e->kind, e->exited_at);
-        if (process_ended(&t->process) && t->auto_remove != AUTO_REMOVE_NO && t->container && !t->deleting && !execs_running(t))
+        if (process_ended(&t->process) && t->auto_remove != AUTO_REMOVE_NO && t->container && !t->deleting &&
+            !execs_running(t))
                 auto_remove(t);
 }
 
@@ -180,7 +182,8 @@ void task_lost(Task *t) {
         if (!ended && read_exit(t, &record))
                 finish(t, record.status, record.kind, record.exited_at);
         else if (!ended) {
-                log_warning("The shim of task %s/%s has gone without a word; stopping %s", t->ns->name, t->id, t->scope);
+                log_warning("The shim of task %s/%s has gone without a word; stopping %s", t->ns->name, t->id,
+                            t->scope);
                 units_stop(t->ns->manager->units, t->scope);
                 finish(t, STATUS_LOST, EXIT_KIND_LOST, now_usec(CLOCK_REALTIME));
         }

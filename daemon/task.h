@@ -20,11 +20,11 @@ struct Task {
         char *id;
         char *scope;
         AutoRemove auto_remove;
-        Link *link;       /* NULL: the shim has gone */
-        Launch *launch;   /* NULL: the task has been created */
+        Link *link;        /* NULL: the shim has gone */
+        Launch *launch;    /* NULL: the task has been created */
         GHashTable *execs; /* exec id -> Exec, owned */
-        JsonNode *spec;   /* cached; otherwise in the task directory */
-        bool journal;     /* extra fields for its streams have been written */
+        JsonNode *spec;    /* cached; otherwise in the task directory */
+        bool journal;      /* extra fields for its streams have been written */
         bool deleting;
 };
 
@@ -34,7 +34,8 @@ typedef void (*task_done_t)(Task *t, int r, const sd_bus_error *error, void *use
 /* life */
 int task_new(Container *c, const char *scope, Task **ret);
 Task *task_free(Task *t);
-void task_forget(Task *t);  /* off the bus and out of the tables; what is left of its shim goes in the background; frees it */
+void task_forget(
+        Task *t); /* off the bus and out of the tables; what is left of its shim goes in the background; frees it */
 void task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userdata);
 extern const LinkHandlers task_link_handlers;
 
@@ -51,9 +52,11 @@ void task_state(Task *t, const struct shim_state *s); /* recovery.c */
 /* requests, task-control.c. done is called once, never after task_cancel(). */
 int task_start(Task *t, task_done_t done, void *userdata, sd_bus_error *error);
 int task_kill(Task *t, const char *exec_id, int sig, bool all, task_done_t done, void *userdata, sd_bus_error *error);
-int task_stop(Task *t, const char *sig, uint64_t timeout_usec, bool force, task_done_t done, void *userdata, sd_bus_error *error);
+int task_stop(Task *t, const char *sig, uint64_t timeout_usec, bool force, task_done_t done, void *userdata,
+              sd_bus_error *error);
 int task_pause(Task *t, bool pause, task_done_t done, void *userdata, sd_bus_error *error);
-int task_resize(Task *t, const char *exec_id, uint16_t columns, uint16_t rows, task_done_t done, void *userdata, sd_bus_error *error);
+int task_resize(Task *t, const char *exec_id, uint16_t columns, uint16_t rows, task_done_t done, void *userdata,
+                sd_bus_error *error);
 typedef void (*task_deleted_t)(int r, const struct shim_exited *e, const sd_bus_error *error, void *userdata);
 int task_delete(Task *t, bool force, task_deleted_t done, void *userdata, sd_bus_error *error);
 typedef void (*task_fd_t)(Task *t, int r, int fd, const sd_bus_error *error, void *userdata); /* takes fd */

@@ -2,9 +2,9 @@
 /*
  * Teardown: the asynchronous end of a task.
  *
- * A caller hears of a payload's end at once; its shim still unmounts, removes what was ephemeral and exits. Until that has
- * happened the link, the scope's name and the task's directory belong here, and a new task of the same name
- * waits. A shim that does not go in time is stopped with its scope by systemd. Owned by the manager.
+ * A caller hears of a payload's end at once; its shim still unmounts, removes what was ephemeral and exits. Until that
+ * has happened the link, the scope's name and the task's directory belong here, and a new task of the same name waits.
+ * A shim that does not go in time is stopped with its scope by systemd. Owned by the manager.
  */
 
 #include <errno.h>
@@ -96,7 +96,8 @@ static void add_waiter(Teardown *d, teardown_done_t done, void *userdata) {
 /**
  * teardown_start() - takes over what is left of a task
  *
- * discard: the shim is told to kill what is left. done may be called before this returns, where there is no shim any more.
+ * discard: the shim is told to kill what is left. done may be called before this returns, where there is no shim any
+ * more.
  */
 void teardown_start(Task *t, bool discard, teardown_done_t done, void *userdata) {
         Teardown *d = g_new0(Teardown, 1);
@@ -117,10 +118,12 @@ void teardown_start(Task *t, bool discard, teardown_done_t done, void *userdata)
         link_set_handlers(d->link, &handlers, d);
         if (discard && link_request(d->link, SHIM_DISCARD, NULL, NULL, NULL, 0, NULL, NULL) < 0)
                 units_stop(d->manager->units, d->scope);
-        (void)sd_event_add_time_relative(d->manager->event, &d->timer, CLOCK_MONOTONIC, GONE_TIMEOUT_USEC, 0, on_timeout, d);
+        (void)sd_event_add_time_relative(d->manager->event, &d->timer, CLOCK_MONOTONIC, GONE_TIMEOUT_USEC, 0,
+                                         on_timeout, d);
 }
 
-/** teardown_wait() - calls done when the earlier task of this name has gone; false, without a call, where there is none */
+/** teardown_wait() - calls done when the earlier task of this name has gone; false, without a call, where there is none
+ */
 bool teardown_wait(Manager *m, const char *ns, const char *id, teardown_done_t done, void *userdata) {
         for (guint i = 0; i < m->teardowns->len; i++) {
                 Teardown *d = g_ptr_array_index(m->teardowns, i);

@@ -9,6 +9,7 @@ typedef struct Teardown Teardown;
 typedef void (*teardown_done_t)(void *userdata);
 
 void teardown_start(Task *t, bool discard, teardown_done_t done, void *userdata); /* takes the task's link */
-bool teardown_wait(Manager *m, const char *ns, const char *id, teardown_done_t done, void *userdata); /* false: nothing to wait for */
+bool teardown_wait(Manager *m, const char *ns, const char *id, teardown_done_t done,
+                   void *userdata);               /* false: nothing to wait for */
 void teardown_forget(Manager *m, void *userdata); /* nobody with this userdata is called any more */
 GPtrArray *teardown_array_new(void);

@@ -139,7 +139,8 @@ static int wait_for_removal(UnitCall *c) {
 
         if (g_hash_table_contains(u->removal, c->unit))
                 return -EEXIST;
-        r = sd_event_add_time_relative(u->manager->event, &c->timer, CLOCK_MONOTONIC, REMOVED_TIMEOUT_USEC, 0, on_removal_timeout, c);
+        r = sd_event_add_time_relative(u->manager->event, &c->timer, CLOCK_MONOTONIC, REMOVED_TIMEOUT_USEC, 0,
+                                       on_removal_timeout, c);
         if (r < 0)
                 return r;
         g_hash_table_insert(u->removal, c->unit, c);
@@ -189,7 +190,8 @@ static int send_start(UnitCall *c) {
 
         if (!c->retried)
                 return sd_bus_call_async(m->bus, &c->slot, c->request, on_start_reply, c, 0);
-        r = sd_bus_message_new_method_call(m->bus, &copy, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "StartTransientUnit");
+        r = sd_bus_message_new_method_call(m->bus, &copy, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER,
+                                           "StartTransientUnit");
         if (r < 0)
                 return r;
         r = sd_bus_message_rewind(c->request, true);
@@ -221,7 +223,8 @@ static int append_properties(sd_bus_message *m, GPtrArray *properties) {
         return r;
 }
 
-/* KillSignal is SIGURG, which no payload dies of: the shim alone acts on it and sends the container's own stop signal. */
+/* KillSignal is SIGURG, which no payload dies of: the shim alone acts on it and sends the container's own stop signal.
+ */
 static int append_scope(sd_bus_message *m, const ScopeRequest *q, bool hybrid) {
         int r;
 
@@ -231,13 +234,14 @@ static int append_scope(sd_bus_message *m, const ScopeRequest *q, bool hybrid) {
         r = sd_bus_message_open_container(m, 'a', "(sv)");
         if (r < 0)
                 return r;
-        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", q->description, "Slice", "s", q->slice, "PIDs",
-                                  "au", 1, q->pid, "CollectMode", "s", "inactive-or-failed", "KillMode", "s", "control-group",
-                                  "KillSignal", "i", (int32_t)SIGURG, "SendSIGKILL", "b", true, "TimeoutStopUSec", "t",
-                                  q->timeout_stop_usec + STOP_MARGIN_USEC);
+        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", q->description, "Slice",
+                                  "s", q->slice, "PIDs", "au", 1, q->pid, "CollectMode", "s", "inactive-or-failed",
+                                  "KillMode", "s", "control-group", "KillSignal", "i", (int32_t)SIGURG, "SendSIGKILL",
+                                  "b", true, "TimeoutStopUSec", "t", q->timeout_stop_usec + STOP_MARGIN_USEC);
         if (r < 0)
                 return r;
-        /* With version 1 hierarchies every delegated controller is one more tree to attach in; sub-groups need the unified one only. */
+        /* With version 1 hierarchies every delegated controller is one more tree to attach in; sub-groups need the
+         * unified one only. */
         if (hybrid)
                 r = sd_bus_message_append(m, "(sv)", "DelegateControllers", "as", 0);
         else
@@ -268,7 +272,8 @@ int units_start_scope(Units *u, const ScopeRequest *q, unit_handler_t handler, v
         UnitCall *c = call_new(u, q->name, handler, userdata);
         int r;
 
-        r = sd_bus_message_new_method_call(u->manager->bus, &c->request, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "StartTransientUnit");
+        r = sd_bus_message_new_method_call(u->manager->bus, &c->request, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER,
+                                           "StartTransientUnit");
         if (r >= 0)
                 r = append_scope(c->request, q, limits_hybrid(u->manager->limits));
         if (r >= 0)
@@ -293,12 +298,14 @@ static int on_plain_reply(sd_bus_message *m, void *userdata, sd_bus_error *reter
 }
 
 /** units_set_properties() - changes resource limits of a running unit, until it ends */
-int units_set_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata, UnitCall **ret) {
+int units_set_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
+                         UnitCall **ret) {
         _cleanup_bus_message_ sd_bus_message *m = NULL;
         UnitCall *c = call_new(u, unit, handler, userdata);
         int r;
 
-        r = sd_bus_message_new_method_call(u->manager->bus, &m, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "SetUnitProperties");
+        r = sd_bus_message_new_method_call(u->manager->bus, &m, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER,
+                                           "SetUnitProperties");
         if (r >= 0)
                 r = sd_bus_message_append(m, "sb", unit, true);
         if (r >= 0)
@@ -329,8 +336,8 @@ static int on_stopped(sd_bus_message *m, void *userdata _unused_, sd_bus_error *
 void units_stop(Units *u, const char *unit) {
         int r;
 
-        r = sd_bus_call_method_async(u->manager->bus, NULL, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "StopUnit", on_stopped, NULL, "ss",
-                                     unit, "replace");
+        r = sd_bus_call_method_async(u->manager->bus, NULL, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "StopUnit",
+                                     on_stopped, NULL, "ss", unit, "replace");
         if (r < 0)
                 (void)log_warning_errno(r, "Cannot ask systemd to stop %s", unit);
 }
@@ -346,7 +353,8 @@ static int on_list(sd_bus_message *m, void *userdata, sd_bus_error *reterr _unus
         const char *name;
         int r;
 
-        r = sd_bus_message_is_method_error(m, NULL) ? -sd_bus_message_get_errno(m) : sd_bus_message_enter_container(m, 'a', "(ssssssouso)");
+        r = sd_bus_message_is_method_error(m, NULL) ? -sd_bus_message_get_errno(m)
+                                                    : sd_bus_message_enter_container(m, 'a', "(ssssssouso)");
         while (r >= 0) {
                 r = sd_bus_message_read(m, "(ssssssouso)", &name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
                 if (r <= 0)
@@ -365,13 +373,14 @@ int units_list(Units *u, const char *pattern, units_list_handler_t handler, void
         List *l = NULL;
         int r;
 
-        r = sd_bus_message_new_method_call(u->manager->bus, &m, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "ListUnitsByPatterns");
+        r = sd_bus_message_new_method_call(u->manager->bus, &m, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER,
+                                           "ListUnitsByPatterns");
         if (r >= 0)
                 r = sd_bus_message_append(m, "asas", 0, 1, pattern);
         if (r < 0)
                 return r;
         l = g_new0(List, 1);
-        *l = (List) { handler, userdata };
+        *l = (List){ handler, userdata };
         r = sd_bus_call_async(u->manager->bus, &slot, m, on_list, l, 0);
         if (r < 0) {
                 g_free(l);
@@ -392,7 +401,8 @@ static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret
         g_free(u->owner);
         u->owner = *after ? g_strdup(after) : NULL;
         if (u->owner)
-                (void)sd_bus_call_method_async(u->manager->bus, NULL, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe", on_stopped, NULL, NULL);
+                (void)sd_bus_call_method_async(u->manager->bus, NULL, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER,
+                                               "Subscribe", on_stopped, NULL, NULL);
         return 0;
 }
 
@@ -408,12 +418,14 @@ static int subscribe(Units *u) {
                              "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='" SYSTEMD_NAME "'",
                              on_owner_changed, u);
         if (r >= 0)
-                r = sd_bus_match_signal(bus, &u->slot_job, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "JobRemoved", on_job_removed, u);
+                r = sd_bus_match_signal(bus, &u->slot_job, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "JobRemoved",
+                                        on_job_removed, u);
         if (r >= 0)
-                r = sd_bus_match_signal(bus, &u->slot_removed, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "UnitRemoved", on_unit_removed, u);
+                r = sd_bus_match_signal(bus, &u->slot_removed, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER,
+                                        "UnitRemoved", on_unit_removed, u);
         if (r >= 0)
-                r = sd_bus_call_method(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetNameOwner", &error,
-                                       &reply, "s", SYSTEMD_NAME);
+                r = sd_bus_call_method(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
+                                       "GetNameOwner", &error, &reply, "s", SYSTEMD_NAME);
         if (r >= 0)
                 r = sd_bus_message_read(reply, "s", &owner);
         if (r < 0)

@@ -23,7 +23,8 @@ int units_new(Manager *m, Units **ret);
 Units *units_free(Units *u);
 
 int units_start_scope(Units *u, const ScopeRequest *request, unit_handler_t handler, void *userdata, UnitCall **ret);
-int units_set_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata, UnitCall **ret);
+int units_set_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
+                         UnitCall **ret);
 void units_stop(Units *u, const char *unit); /* nobody waits; a unit that is gone is fine */
 void unit_call_cancel(UnitCall *c);          /* the handler will not be called; NULL is fine */
 
