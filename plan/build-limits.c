@@ -58,9 +58,9 @@ gboolean build_capabilities(Build *b, GError **error) {
         if (p->cap_effective & ~p->cap_permitted)
                 return plan_fail(error, PLAN_ERROR_INVALID,
                                  "process.capabilities.effective: has more than \"permitted\"");
-        if (p->cap_ambient & ~(p->cap_permitted & p->cap_inheritable))
-                return plan_fail(error, PLAN_ERROR_INVALID,
-                                 "process.capabilities.ambient: has more than \"permitted\" and \"inheritable\"");
+        /* The kernel keeps the ambient set inside the other two; templates of other runtimes ask for more and get this.
+         */
+        p->cap_ambient &= p->cap_permitted & p->cap_inheritable;
         b->plan.flags |= PLAN_CAPABILITIES;
         return TRUE;
 }

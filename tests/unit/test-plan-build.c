@@ -112,6 +112,13 @@ static void test_user(void) {
         }
 }
 
+static void test_ambient(void) {
+        g_auto(Built) b = build_patch(
+                "{'process':{'capabilities':{'inheritable':['CAP_KILL'],'ambient':['CAP_KILL','CAP_CHOWN']}}}");
+
+        g_assert_cmphex(b.plan->process.cap_ambient, ==, 1 << 5);
+}
+
 static void test_namespaces(void) {
         g_auto(Built) b =
                 build_patch("{'hostname':'h','domainname':'d','linux':{'namespaces':[{'type':'mount'},{'type':'network'"
@@ -261,7 +268,6 @@ static const struct {
         { "{'process':{'capabilities':{'bounding':['CAP_NOSUCH']}}}", "process.capabilities.bounding[0]" },
         { "{'process':{'capabilities':{'bounding':['NET_RAW']}}}", "process.capabilities.bounding[0]" },
         { "{'process':{'capabilities':{'effective':['CAP_SYS_ADMIN']}}}", "process.capabilities.effective" },
-        { "{'process':{'capabilities':{'ambient':['CAP_KILL']}}}", "process.capabilities.ambient" },
         { "{'process':{'rlimits':[{'type':'RLIMIT_X','soft':1,'hard':1}]}}", "process.rlimits[0].type" },
         { "{'process':{'rlimits':[{'type':'NOFILE','soft':1,'hard':1}]}}", "process.rlimits[0].type" },
         { "{'process':{'rlimits':[{'type':'RLIMIT_AS','soft':1}]}}", "process.rlimits[0].soft, hard" },
@@ -459,6 +465,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/build/default", test_default);
         g_test_add_func("/build/process", test_process);
         g_test_add_func("/build/user", test_user);
+        g_test_add_func("/build/ambient", test_ambient);
         g_test_add_func("/build/namespaces", test_namespaces);
         g_test_add_func("/build/rootfs", test_root);
         g_test_add_func("/build/devices", test_devices);
