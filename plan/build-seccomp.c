@@ -19,9 +19,9 @@
 
 /* What all keys begin with; the same for the life of the process. */
 static const char *key_prefix(void) {
-        static char *prefix;
+        static char prefix[33];
 
-        if (g_once_init_enter(&prefix)) {
+        if (!*prefix) {
                 g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
                 guint32 version = COMPILER_VERSION;
 
@@ -29,7 +29,7 @@ static const char *key_prefix(void) {
                 seccomp_default_hash(checksum);
                 seccomp_supervisor_hash(checksum);
                 seccomp_names_hash(checksum);
-                g_once_init_leave(&prefix, g_strndup(g_checksum_get_string(checksum), 32));
+                g_strlcpy(prefix, g_checksum_get_string(checksum), sizeof(prefix));
         }
         return prefix;
 }

@@ -104,7 +104,8 @@ static void make_room(int dir_fd) {
 /** seccomp_cache_put() - Keeps a program in memory and, where @dir is given and writable, on disk. */
 void seccomp_cache_put(const char *key, const char *dir, GBytes *program) {
         _cleanup_close_ int dir_fd = -1;
-        g_autofree guint8 *file = NULL;
+        g_autoptr(GByteArray) file = NULL;
+        guint8 digest[HASH_SIZE];
         gconstpointer data;
         gsize size;
 
@@ -116,8 +117,9 @@ void seccomp_cache_put(const char *key, const char *dir, GBytes *program) {
                 return;
         make_room(dir_fd);
         data = g_bytes_get_data(program, &size);
-        file = g_malloc(HASH_SIZE + size);
-        hash(data, size, file);
-        memcpy(file + HASH_SIZE, data, size);
-        (void)file_replace_at(dir_fd, key, file, HASH_SIZE + size, 0600, false);
+        hash(data, size, digest);
+        file = g_byte_array_sized_new((guint)(HASH_SIZE + size));
+        g_byte_array_append(file, digest, HASH_SIZE);
+        g_byte_array_append(file, data, (guint)size);
+        (void)file_replace_at(dir_fd, key, file->data, file->len, 0600, false);
 }

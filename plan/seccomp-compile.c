@@ -171,7 +171,7 @@ GBytes *seccomp_compile(const SeccompProfile *profile, GError **error) {
         if (wanted(profile, SECCOMP_ARCH_X86))
                 next = seccomp_emit_arch(&emitter, AUDIT_ARCH_I386, compile_arch(&emitter, profile, SECCOMP_ARCH_X86),
                                          next);
-        next = seccomp_emit_arch(&emitter, AUDIT_ARCH_X86_64, compile_arch(&emitter, profile, SECCOMP_ARCH_X86_64),
+        (void)seccomp_emit_arch(&emitter, AUDIT_ARCH_X86_64, compile_arch(&emitter, profile, SECCOMP_ARCH_X86_64),
                                  next);
         if (emitter.reversed->len >= BPF_MAXINSNS) {
                 plan_fail(error, PLAN_ERROR_INVALID,

@@ -234,7 +234,7 @@ gboolean seccomp_profile_parse(SeccompProfile *ret, JsonObject *object, const ch
         g_autofree char *syscalls_path = g_strconcat(path, "syscalls", NULL);
         const char *listener = NULL, *metadata = NULL;
         JsonArray *syscalls = NULL;
-        guint32 action;
+        guint32 action = SECCOMP_RET_KILL_PROCESS;
 
         if (!parse_action(object, path, "defaultAction", "defaultErrnoRet", &action, error) ||
             !field_string(object, path, "listenerPath", &listener, error) ||

@@ -184,13 +184,12 @@ static void test_kinds(void) {
 /* A block device is read-only as a whole; what lives in memory only as a mount. */
 static void test_read_only(void) {
         g_auto(Built) disk = { .result = PLAN_RESULT_NULL }, memory = { .result = PLAN_RESULT_NULL };
+        const struct plan_mount *m;
 
-        g_assert_cmphex(
-                only_mount(&disk, "{'destination':'/d','type':'ext4','source':'/dev/sda1','options':['ro']}")->sb_flags,
-                ==, 1);
-        g_assert_cmphex(
-                only_mount(&memory, "{'destination':'/d','type':'sysfs','source':'sysfs','options':['ro']}")->sb_flags,
-                ==, 0);
+        m = only_mount(&disk, "{'destination':'/d','type':'ext4','source':'/dev/sda1','options':['ro']}");
+        g_assert_cmphex(m->sb_flags, ==, 1);
+        m = only_mount(&memory, "{'destination':'/d','type':'sysfs','source':'sysfs','options':['ro']}");
+        g_assert_cmphex(m->sb_flags, ==, 0);
 }
 
 #define MAPS                                                                                                           \
