@@ -120,19 +120,20 @@ int sysctls_write(struct setup *s) {
         return 0;
 }
 
-static int label_write(struct setup *s, int proc, const char *module, const char *prefix, const char *label) {
+/* field: the specification's name of what the label came from */
+static int label_write(struct setup *s, int proc, const char *field, const char *module, const char *prefix, const char *label) {
         const char *const names[] = { module, "attr/exec" };
         char path[64], text[512];
         int n, r = -ENOENT;
 
         n = snprintf(text, sizeof(text), "%s%s", prefix, label);
         if (n < 0 || (size_t)n >= sizeof(text))
-                return fault_set(s->fault, SHIM_STEP_LABEL, ENAMETOOLONG, "label %s", label);
+                return fault_set(s->fault, SHIM_STEP_LABEL, ENAMETOOLONG, "%s %s", field, label);
         for (size_t i = 0; i < ELEMENTSOF(names) && r == -ENOENT; i++) {
                 (void)snprintf(path, sizeof(path), "%d/%s", (int)getpid(), names[i]);
                 r = proc_private_write(proc, path, text);
         }
-        return r < 0 ? fault_set(s->fault, SHIM_STEP_LABEL, r, "label %s", label) : 0;
+        return r < 0 ? fault_set(s->fault, SHIM_STEP_LABEL, r, "%s %s", field, label) : 0;
 }
 
 /** labels_set() - the AppArmor profile or SELinux label that holds from execve on */
@@ -147,10 +148,10 @@ int labels_set(struct setup *s) {
         if (proc < 0)
                 return proc;
         if (profile && *profile) {
-                int r = label_write(s, proc, "attr/apparmor/exec", "exec ", profile);
+                int r = label_write(s, proc, "process.apparmorProfile", "attr/apparmor/exec", "exec ", profile);
 
                 if (r < 0)
                         return r;
         }
-        return label && *label ? label_write(s, proc, "attr/exec", "", label) : 0;
+        return label && *label ? label_write(s, proc, "process.selinuxLabel", "attr/exec", "", label) : 0;
 }
