@@ -60,9 +60,12 @@ class Ids(SecurityTest):
         with open(target, "w", encoding="utf-8") as f:
             f.write("as it was\n")
         os.symlink(target, os.path.join(self.work, "log"))
-        result = self.ctl("run", "-d", "--name", davit.unique(), "--log", f"file:{self.work}/log",
-                          "--rootfs", self.rootfs(), "echo", "written")
-        self.assertNotEqual(result.status, 0, result)
+        _, container = create(davit.unique(), "", ["echo", "written"], Rootfs=self.rootfs())
+        self.addCleanup(davit.call, container, "Container.Delete", "(a{sv})", {})
+        for path in (f"{self.work}/log", "/dev/null", self.work, "relative"):
+            with self.subTest(path=path):
+                with self.assertRaises(davit.DavitError):
+                    davit.call(container, "Container.Start", "(a{sv})", {"LogPath": davit.GLib.Variant("s", path)})
         with open(target, encoding="utf-8") as f:
             self.assertEqual(f.read(), "as it was\n")
 
