@@ -62,12 +62,13 @@ static int on_timer(sd_event_source *s, uint64_t usec, void *userdata) {
         KeepWarm *k = userdata;
         uint64_t now = now_usec(CLOCK_MONOTONIC);
 
-        (void)usec;
-        if (now >= k->until) {
+        /* A wake-up that comes late finds the path cold, and would wait for a grace period itself. */
+        if (now >= k->until || now > usec + k->manager->config.keep_warm_interval_usec) {
                 k->running = false;
                 return 0;
         }
-        if (pulse(k) < 0) {
+        /* While a start is under way the attach is its own, and this thread is needed for it. */
+        if (k->manager->n_launches == 0 && pulse(k) < 0) {
                 log_info("The keep-warm window ends: own cgroup.procs cannot be written");
                 k->fd = safe_close(k->fd);
                 k->running = false;

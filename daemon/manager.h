@@ -31,6 +31,7 @@ struct Manager {
         GHashTable *jobs;       /* GUINT_TO_POINTER(number) -> Job, owned by job.c */
         uint32_t n_jobs_ever;   /* number of the newest job */
         uint32_t n_containers, n_tasks;
+        uint32_t n_launches; /* starts under way */
         Auth *auth;
         ImageStore *image_store;
         KeepWarm *keep_warm;

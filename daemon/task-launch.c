@@ -53,6 +53,7 @@ static void launch_next(Launch *l);
 Launch *launch_free(Launch *l) {
         if (!l)
                 return NULL;
+        l->manager->n_launches--;
         launcher_request_cancel(l->request);
         unit_call_cancel(l->unit);
         teardown_forget(l->manager, l);
@@ -426,6 +427,7 @@ static Launch *launch_new(Container *c, bool start, task_done_t done, void *user
         Launch *l = g_new0(Launch, 1);
 
         l->manager = c->ns->manager;
+        l->manager->n_launches++;
         l->start = start;
         l->plan = (PlanResult)PLAN_RESULT_NULL;
         l->fds = g_array_new(FALSE, FALSE, sizeof(int));
