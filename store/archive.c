@@ -217,7 +217,7 @@ gboolean archive_find(Archive *a, const char *name, int *ret_fd, guint64 *ret_of
 GBytes *archive_read(Archive *a, const char *name, gsize max, GError **error) {
         g_autoptr(Stream) s = NULL;
         g_autofree guint8 *data = NULL;
-        guint64 offset, size;
+        guint64 offset = 0, size = 0;
         int fd;
 
         if (!archive_find(a, name, &fd, &offset, &size, error))

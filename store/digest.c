@@ -68,8 +68,7 @@ void digest_hex(const guint8 bytes[DIGEST_SIZE], char ret[DIGEST_HEX]) {
 }
 
 void digest_string(const guint8 bytes[DIGEST_SIZE], char ret[DIGEST_STRING]) {
-        memcpy(ret, "sha256:", 7);
-        digest_hex(bytes, ret + 7);
+        digest_hex(bytes, g_stpcpy(ret, "sha256:"));
 }
 
 static int digit_value(char c) {

@@ -56,9 +56,23 @@ static gboolean head_fits(StoreJob *job, const guint8 *head, gsize size) {
         return FALSE;
 }
 
+static gboolean write_spool(Import *m, const guint8 *data, gsize size, GError **error) {
+        if (!store_job_add_written(m->job, m->spool_fd, size, error))
+                return FALSE;
+        while (size > 0) {
+                gssize n = write(m->spool_fd, data, size);
+
+                if (n < 0 && errno != EINTR)
+                        return store_fail_errno(error, errno, "Cannot spool the archive");
+                data += MAX(n, 0);
+                size -= (gsize)MAX(n, 0);
+        }
+        return TRUE;
+}
+
 /* Writes the inflated stream to an unnamed file; returns its size. */
 static gboolean spool(Import *m, Stream *raw, guint64 *ret_size, GError **error) {
-        g_autoptr(Stream) s = stream_new_inflate(raw, m->job, error);
+        g_autoptr(Stream) s = stream_new_inflate(stream_new_counted(raw, &m->job->bytes_in), m->job, error);
         g_autofree guint8 *buffer = g_malloc(STREAM_CHUNK);
         gssize n;
 
@@ -69,15 +83,12 @@ static gboolean spool(Import *m, Stream *raw, guint64 *ret_size, GError **error)
         if (m->spool_fd < 0)
                 return FALSE;
         while ((n = stream_read(s, buffer, STREAM_CHUNK, error)) > 0) {
-                for (gssize done = 0; done < n;) {
-                        gssize w = write(m->spool_fd, buffer + done, (gsize)(n - done));
-
-                        if (w < 0 && errno != EINTR)
-                                return store_fail_errno(error, errno, "Cannot spool the archive");
-                        done += MAX(w, 0);
-                }
+                if (!write_spool(m, buffer, (gsize)n, error))
+                        return FALSE;
                 *ret_size += (guint64)n;
         }
+        /* Reading the layers from the spool comes on top of this. */
+        m->job->bytes_total = m->job->bytes_in;
         return n == 0;
 }
 

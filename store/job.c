@@ -12,10 +12,14 @@
 
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "shared/macros.h"
 #include "store/error.h"
+
+#define SPACE_INTERVAL (G_GUINT64_CONSTANT(16) << 20)
+#define SPACE_RESERVED (G_GUINT64_CONSTANT(64) << 20)
 
 /** store_job_init() - default limits, not cancelled */
 gboolean store_job_init(StoreJob *job, GError **error) {
@@ -93,5 +97,23 @@ gboolean store_job_add_bytes(StoreJob *job, guint64 n, GError **error) {
         if (now > job->limits.bytes || now < n)
                 return store_fail(error, STORE_FAIL_EXHAUSTED,
                                   "The archive's layers hold more than %" G_GUINT64_FORMAT " bytes", job->limits.bytes);
+        return TRUE;
+}
+
+/** store_job_add_written() - count @n bytes that go to the file system of @fd, and look now and then whether it is
+ * nearly full
+ *
+ * SPACE_RESERVED bytes are left to the rest of the system.
+ */
+gboolean store_job_add_written(StoreJob *job, int fd, guint64 n, GError **error) {
+        struct statvfs st;
+
+        if (__atomic_add_fetch(&job->written, n, __ATOMIC_RELAXED) < SPACE_INTERVAL)
+                return TRUE;
+        __atomic_store_n(&job->written, 0, __ATOMIC_RELAXED);
+        if (fstatvfs(fd, &st) < 0)
+                return store_fail_errno(error, errno, "Cannot look at the store's file system");
+        if ((guint64)st.f_bavail * st.f_frsize < SPACE_RESERVED)
+                return store_fail(error, STORE_FAIL_EXHAUSTED, "The store's file system is full");
         return TRUE;
 }

@@ -194,7 +194,9 @@ static gboolean stage_file(Objects *o, const char *name, const Inode *i, const g
 
         if (fd < 0)
                 return errno == EEXIST ? TRUE : store_fail_errno(error, errno, "Cannot write an object");
-        return write_all(fd, data, size, error) && inode_apply(fd, i, error);
+        /* A small file takes a block. */
+        return store_job_add_written(o->job, fd, size + 4096, error) && write_all(fd, data, size, error) &&
+               inode_apply(fd, i, error);
 }
 
 static gboolean put_now(Objects *o, Digest *d, PoolItem *item, GError **error) {
@@ -344,7 +346,7 @@ BigFile *objects_begin_file(Objects *o, Inode *inode, GError **error) {
 
 gboolean objects_add_file(BigFile *b, const void *data, gsize size, GError **error) {
         digest_update(&b->digest, data, size);
-        return write_all(b->fd, data, size, error);
+        return store_job_add_written(b->objects->job, b->fd, size, error) && write_all(b->fd, data, size, error);
 }
 
 static gboolean big_finish(BigFile *b, GError **error) {

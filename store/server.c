@@ -223,7 +223,7 @@ static gboolean request_text(Received *r, GError **error) {
 }
 
 static char *serve(Server *s, const char *directory, Received *r, GError **error) {
-        GThread *thread;
+        g_autoptr(GThread) thread = NULL;
         char *result;
 
         if (!request_text(r, error))
@@ -231,7 +231,7 @@ static char *serve(Server *s, const char *directory, Received *r, GError **error
         thread = g_thread_new("watcher", watcher, s);
         result = request_run(directory, &s->job, r->text, r->text_size, r->n_fds > 0 ? r->fds[0] : -1, error);
         (void)eventfd_write(s->done_fd, 1);
-        g_thread_join(thread);
+        (void)g_thread_join(g_steal_pointer(&thread));
         if (result && strlen(result) > STORE_RESULT_MAX) {
                 g_free(result);
                 store_fail(error, STORE_FAIL_EXHAUSTED, "The result is larger than %u bytes", STORE_RESULT_MAX);

@@ -76,7 +76,7 @@ static gboolean pax_time(const char *value, gsize size, gint64 *ret, guint32 *re
         const char *dot = memchr(value, '.', size);
         gsize whole = dot ? (gsize)(dot - value) : size;
         guint32 nsec = 0;
-        guint64 seconds;
+        guint64 seconds = 0;
 
         if (!pax_u64("mtime", value + negative, whole - negative, G_MAXINT32 * G_GUINT64_CONSTANT(1024), &seconds,
                      error))
@@ -162,7 +162,7 @@ static gboolean pax_xattr_libarchive(TarPax *pax, const char *name, const char *
 /* GNU.sparse.map: "offset,size,offset,size..." of format 0.1 */
 static gboolean pax_sparse_map(TarPax *pax, const char *value, gsize size, GError **error) {
         const char *at = value, *end = value + size;
-        guint64 pair[2];
+        guint64 pair[2] = { 0 };
         gsize i = 0;
 
         g_clear_pointer(&pax->parts, g_array_unref);
@@ -184,7 +184,7 @@ static gboolean pax_sparse_map(TarPax *pax, const char *value, gsize size, GErro
 static gboolean pax_sparse(TarPax *pax, const char *key, const char *value, gsize size, const StoreLimits *limits,
                            GError **error) {
         const char *name = key + strlen("GNU.sparse.");
-        guint64 n;
+        guint64 n = 0;
 
         pax->has_sparse = TRUE;
         if (strcmp(name, "name") == 0)

@@ -159,7 +159,7 @@ static char *header_path(const guint8 *h) {
 static gboolean reader_extended(TarReader *r, const guint8 *h, gsize max, guint8 **ret, gsize *ret_size,
                                 GError **error) {
         g_autofree guint8 *data = NULL;
-        guint64 size;
+        guint64 size = 0;
         gsize padded;
 
         if (!header_number(h + H_SIZE, 12, "size", G_MAXINT64, &size, error))
@@ -178,7 +178,7 @@ static gboolean reader_extended(TarReader *r, const guint8 *h, gsize max, guint8
 
 static gboolean gnu_sparse_pairs(const guint8 *at, gsize n, GArray *parts, GError **error) {
         for (; n > 0 && at[0] != '\0'; n--, at += 24) {
-                guint64 offset, size;
+                guint64 offset = 0, size = 0;
 
                 if (!header_number(at, 12, "sparse map", G_MAXINT64, &offset, error) ||
                     !header_number(at + 12, 12, "sparse map", G_MAXINT64, &size, error) ||
@@ -233,7 +233,7 @@ static gboolean sparse_line(TarReader *r, guint8 *block, gsize *at, guint64 *ret
 static gboolean reader_pax_sparse(TarReader *r, TarPax *pax, GError **error) {
         guint8 block[TAR_BLOCK];
         gsize at = TAR_BLOCK;
-        guint64 n;
+        guint64 n = 0;
 
         r->entry.size = pax->sparse_size;
         if (pax->sparse_major == 0) {
@@ -249,7 +249,7 @@ static gboolean reader_pax_sparse(TarReader *r, TarPax *pax, GError **error) {
         if (!sparse_line(r, block, &at, &n, error))
                 return FALSE;
         for (; n > 0; n--) {
-                guint64 offset, size;
+                guint64 offset = 0, size = 0;
 
                 if (!sparse_line(r, block, &at, &offset, error) || !sparse_line(r, block, &at, &size, error) ||
                     !tar_parts_add(r->entry.parts, offset, size, error))
@@ -286,7 +286,7 @@ static void entry_clear(TarEntry *e) {
 }
 
 static gboolean entry_ids(TarEntry *e, const guint8 *h, const TarPax *pax, GError **error) {
-        guint64 mode, uid = pax->uid, gid = pax->gid;
+        guint64 mode = 0, uid = pax->uid, gid = pax->gid;
         gint64 mtime = pax->mtime;
 
         if (!header_number(h + H_MODE, 8, "mode", G_MAXINT64, &mode, error) ||
@@ -410,8 +410,8 @@ static gboolean reader_leave(TarReader *r, GError **error) {
 }
 
 static gboolean reader_long(TarReader *r, const guint8 *h, char **ret, GError **error) {
-        guint8 *data;
-        gsize size;
+        guint8 *data = NULL;
+        gsize size = 0;
 
         if (!reader_extended(r, h, (gsize)r->limits->path + 1, &data, &size, error))
                 return FALSE;
@@ -422,7 +422,7 @@ static gboolean reader_long(TarReader *r, const guint8 *h, char **ret, GError **
 
 static gboolean reader_pax(TarReader *r, const guint8 *h, TarPax *pax, GError **error) {
         g_autofree guint8 *data = NULL;
-        gsize size;
+        gsize size = 0;
 
         return reader_extended(r, h, EXTENDED_MAX, &data, &size, error) &&
                (!pax || tar_pax_parse(pax, data, size, r->limits, error));
