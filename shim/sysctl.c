@@ -120,8 +120,8 @@ int sysctls_write(struct setup *s) {
         return 0;
 }
 
-/* field: the specification's name of what the label came from */
-static int label_write(struct setup *s, int proc, const char *field, const char *module, const char *prefix, const char *label) {
+static int label_write(struct setup *s, int proc, const char *module, const char *prefix, const char *label,
+                       const char *field) {
         const char *const names[] = { module, "attr/exec" };
         char path[64], text[512];
         int n, r = -ENOENT;
@@ -136,7 +136,33 @@ static int label_write(struct setup *s, int proc, const char *field, const char 
         return r < 0 ? fault_set(s->fault, SHIM_STEP_LABEL, r, "%s %s", field, label) : 0;
 }
 
-/** labels_set() - the AppArmor profile or SELinux label that holds from execve on */
+static bool apparmor_enabled(void) {
+        _cleanup_free_ char *text = NULL;
+
+        return file_read_at(AT_FDCWD, "/sys/module/apparmor/parameters/enabled", 16, &text, NULL) >= 0 && *text == 'Y';
+}
+
+static int label_apparmor(struct setup *s, int proc, const char *profile) {
+        if (!apparmor_enabled()) {
+                if (streq(profile, "unconfined"))
+                        return 0;
+                return fault_set(s->fault, SHIM_STEP_LABEL, EOPNOTSUPP,
+                                 "process.apparmorProfile %s: this kernel runs without AppArmor", profile);
+        }
+        return label_write(s, proc, "attr/apparmor/exec", "exec ", profile, "process.apparmorProfile");
+}
+
+static int label_selinux(struct setup *s, int proc, const char *label) {
+        if (access("/sys/fs/selinux/enforce", F_OK) < 0)
+                return fault_set(s->fault, SHIM_STEP_LABEL, EOPNOTSUPP,
+                                 "process.selinuxLabel %s: this kernel runs without SELinux", label);
+        return label_write(s, proc, "attr/exec", "", label, "process.selinuxLabel");
+}
+
+/** labels_set() - the AppArmor profile or SELinux label that holds from execve on
+ *
+ * Runs with the host's /sys in reach. A label that the kernel cannot enforce is refused, not ignored.
+ */
 int labels_set(struct setup *s) {
         const char *profile = plan_string(s->plan, s->plan->process.apparmor_profile);
         const char *label = plan_string(s->plan, s->plan->process.selinux_label);
@@ -148,10 +174,10 @@ int labels_set(struct setup *s) {
         if (proc < 0)
                 return proc;
         if (profile && *profile) {
-                int r = label_write(s, proc, "process.apparmorProfile", "attr/apparmor/exec", "exec ", profile);
+                int r = label_apparmor(s, proc, profile);
 
                 if (r < 0)
                         return r;
         }
-        return label && *label ? label_write(s, proc, "process.selinuxLabel", "attr/exec", "", label) : 0;
+        return label && *label ? label_selinux(s, proc, label) : 0;
 }
