@@ -313,7 +313,7 @@ int container_update(Container *c, Options *o, sd_bus_error *error) {
         r = container_load_spec(c, &old, error);
         if (r < 0)
                 return r;
-        spec = json_node_copy(old);
+        spec = spec_copy(old);
         options_get_spec(o, &so);
         if (options_change_spec(o) && !spec_apply_options(spec, &so, &g))
                 return error_set_gerror(error, g);

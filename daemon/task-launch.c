@@ -414,7 +414,7 @@ static int effective_spec(Container *c, const Options *o, JsonNode **ret, sd_bus
                 *ret = g_steal_pointer(&spec);
                 return 0;
         }
-        copy = json_node_copy(spec);
+        copy = spec_copy(spec);
         if (!spec_apply_options(copy, &console, &g)) {
                 json_node_unref(copy);
                 return error_set_gerror(error, g);
