@@ -82,7 +82,7 @@ class Life(JobTest):
         props = davit.get_all(job, "Job")
         self.assertEqual((props["Type"], props["Subject"], props["State"]), ("import", "archive", "done"))
         self.assertLess(abs(props["StartedAt"] - begun), 60e6)
-        self.near_the_end(props["Progress"][0])
+        self.assertEqual(*props["Progress"][:2])
         self.assertEqual(davit.call(job, "Job.Wait"), {"Images": ["app:1"]})
         self.assertError("FailedPrecondition", davit.call, job, "Job.Cancel", contains="ended")
         self.assertEqual(self.row(job)[3], "done")
@@ -169,7 +169,7 @@ class Progress(JobTest):
         self.assertGreaterEqual(len(done), 3)
         self.assertLessEqual(len(done), took * 10 + 3)
         self.assertEqual(done, sorted(done))
-        self.near_the_end(done[-1])
+        self.assertGreater(done[-1], 3 << 20)
 
     def test_size_is_known_of_a_file(self):
         path = f"/tmp/{self.ns}-f.tar"
@@ -179,6 +179,6 @@ class Progress(JobTest):
         with open(path, "rb") as f:
             job = davit.manager("ImportImage", "(ssha{sv})", self.ns, "", 0, {}, fds=[f.fileno()])
         davit.call(job, "Job.Wait", timeout=60)
-        progress = davit.get(job, "Job.Progress")
-        self.near_the_end(progress[0])
-        self.assertEqual(progress[1:], (len(self.data), 1, 1))
+        done, total, *layers = davit.get(job, "Job.Progress")
+        self.assertEqual((done, layers), (total, [1, 1]))
+        self.near_the_end(done)
