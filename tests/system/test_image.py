@@ -393,14 +393,14 @@ class Restart(ImageTest):
 
     def test_kill_in_an_import(self):
         """The worker sees the end of its connection; the next import finds nothing in its way."""
-        with open(self.archive(), "rb") as f:
+        with open(self.archive(layers=[BASE, images.layer([images.entry("big", os.urandom(3 << 20))])]), "rb") as f:
             data = f.read()
         self.bring(self.archive("other:1", layers=[BASE]))
         with davit.LeakCheck(timeout=20):
             reader, writer = os.pipe()
             job = self.begin(reader)
             os.close(reader)
-            os.write(writer, data[:len(data) // 2])
+            os.write(writer, data[:2 << 20])
             davit.wait_until(lambda: davit.get(job, "Job.Progress")[0] > 0, what="progress")
             davit.kill_davitd()
             self.assertEqual(self.list_names(), ["other:1"])

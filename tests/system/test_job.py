@@ -110,7 +110,7 @@ class Life(JobTest):
     def test_worker_dies(self):
         with davit.LeakCheck(timeout=20), davit.Signals("Job.Finished") as finished:
             job, writer = self.begin()
-            os.write(writer, self.data[:60000])
+            os.write(writer, self.data[:2 << 20])
             davit.wait_until(lambda: davit.get(job, "Job.Progress")[0] > 0, what="progress")
             davit.systemctl("kill", "--signal=KILL", "davit-store@*.service")
             state, error, message = finished.wait(lambda p, m, body: p == job)[2]
