@@ -118,11 +118,13 @@ class Life(JobTest):
             self.assertIn("worker died", message)
             self.assertError("Internal", davit.call, job, "Job.Wait")
             os.close(writer)
-        # The next one is as good as ever.
-        job, writer = self.begin()
-        with os.fdopen(writer, "wb") as stream:
-            stream.write(self.data)
-        self.assertEqual(davit.call(job, "Job.Wait", timeout=60), {"Images": ["app:1"]})
+            # The next one is as good as ever, and clears away what the dead one has left.
+            job, writer = self.begin()
+            with os.fdopen(writer, "wb") as stream:
+                stream.write(self.data)
+            self.assertEqual(davit.call(job, "Job.Wait", timeout=60), {"Images": ["app:1"]})
+            self.forget()
+            davit.call(f"{davit.ROOT}/ns/" + self.ns.replace("-", "_2d"), "Namespace.Delete")
 
     def test_failed(self):
         with davit.Signals("Job.Finished") as finished:

@@ -22,22 +22,22 @@ class SnapshotTest(davit.TestCase):
     def setUp(self):
         self.image = davit.busybox_image()
         self.chain = davit.get(davit.manager("GetImage", "(ss)", "", self.image), "Image.ChainId")
-        self.id = davit.unique("snap")
+        self.key = davit.unique("snap")
         self.before = directories()
 
     def create(self, command=("true",), **opts):
-        self.addCleanup(davit.remove_container, self.id)
-        return davit.create_container(command, id=self.id, image=self.image, **opts)[1]
+        self.addCleanup(davit.remove_container, self.key)
+        return davit.create_container(command, id=self.key, image=self.image, **opts)[1]
 
     def rows(self, **filters):
         return davit.manager("ListSnapshots", "(sa{sv})", "", davit.options(**filters))
 
     def row(self):
-        found = [r for r in self.rows() if r[1] == self.id]
+        found = [r for r in self.rows() if r[1] == self.key]
         return found[0] if found else None
 
     def upper(self, root=davit.STATE):
-        with open(f"{root}/namespaces/default/snapshots/{self.id}.json") as f:
+        with open(f"{root}/namespaces/default/snapshots/{self.key}.json") as f:
             return f"{davit.STATE}/snapshots/{json.load(f)['dir']}/fs"
 
     def start(self, container, **opts):
@@ -53,28 +53,28 @@ class Kept(SnapshotTest):
         with davit.LeakCheck():
             container = self.create(["sh", "-c", "echo x > /new; rm /etc/group"])
             row = self.row()
-            self.assertEqual(row[:4], ("default", self.id, "active", self.chain))
+            self.assertEqual(row[:4], ("default", self.key, "active", self.chain))
             props = davit.get_all(row[5], "Snapshot")
             self.assertEqual((props["Namespace"], props["Key"], props["Kind"], props["Parent"]), row[:4])
             self.assertEqual(props["CreatedAt"], row[4])
-            self.assertEqual(davit.get(container, "Container.SnapshotKey"), self.id)
+            self.assertEqual(davit.get(container, "Container.SnapshotKey"), self.key)
             self.assertIn(row[5], davit.managed_objects())
             self.assertEqual(self.start(container), (0, "exited"))
             with open(self.upper() + "/new") as f:
                 self.assertEqual(f.read(), "x\n")
             self.assertEqual(os.stat(self.upper() + "/etc/group", follow_symlinks=False).st_rdev, 0)
-            self.assertError("FailedPrecondition", davit.call, row[5], "Snapshot.Delete", contains=self.id)
-            davit.remove_container(self.id)
+            self.assertError("FailedPrecondition", davit.call, row[5], "Snapshot.Delete", contains=self.key)
+            davit.remove_container(self.key)
             self.assertIsNone(self.row())
             self.gone()
 
     def test_content_stays_between_starts(self):
         container = self.create(["sh", "-c", "cat /count; echo x >> /count; test $(wc -l < /count) -eq 2"])
         self.assertEqual(self.start(container), (1, "exited"))
-        task = davit.manager("GetTask", "(ss)", "", self.id)
+        task = davit.manager("GetTask", "(ss)", "", self.key)
         davit.call(task, "Process.Delete", "(a{sv})", {})
         davit.kill_davitd()
-        self.assertEqual(self.start(davit.manager("GetContainer", "(ss)", "", self.id)), (0, "exited"))
+        self.assertEqual(self.start(davit.manager("GetContainer", "(ss)", "", self.key)), (0, "exited"))
 
     def test_keep(self):
         with davit.LeakCheck():
@@ -82,7 +82,7 @@ class Kept(SnapshotTest):
             self.assertEqual(self.start(container), (0, "exited"))
             upper = self.upper()
             davit.call(container, "Container.Delete", "(a{sv})", davit.options(Force=True, KeepSnapshot=True))
-            self.assertEqual(self.row()[1], self.id)
+            self.assertEqual(self.row()[1], self.key)
             with open(upper + "/file") as f:
                 self.assertEqual(f.read(), "kept\n")
             davit.restart_davitd()
@@ -104,31 +104,31 @@ class Kept(SnapshotTest):
 
     def test_filters(self):
         self.create()
-        self.assertEqual([r[1] for r in self.rows(Key=[self.id])], [self.id])
+        self.assertEqual([r[1] for r in self.rows(Key=[self.key])], [self.key])
         self.assertEqual(self.rows(Key=["none"]), [])
-        self.assertIn(self.id, [r[1] for r in self.rows(Kind="active")])
+        self.assertIn(self.key, [r[1] for r in self.rows(Kind="active")])
         self.assertEqual(self.rows(Kind="committed"), [])
         self.assertError("InvalidArgument", self.rows, contains="Parent", Parent=davit.GLib.Variant("s", "x"))
-        self.assertIn(self.id, [r[1] for r in davit.manager("ListSnapshots", "(sa{sv})", "*", {})])
+        self.assertIn(self.key, [r[1] for r in davit.manager("ListSnapshots", "(sa{sv})", "*", {})])
 
 
 class Ephemeral(SnapshotTest):
     def test_goes_with_its_container(self):
         with davit.LeakCheck():
-            text, end = davit.output_of(["sh", "-c", "echo x > /new; ls /new"], id=self.id, image=self.image)
+            text, end = davit.output_of(["sh", "-c", "echo x > /new; ls /new"], id=self.key, image=self.image)
             self.assertEqual((text, end), ("/new\n", (0, "exited")))
             davit.wait_until(lambda: self.row() is None, what="the snapshot to go")
             self.gone()
 
     def test_record_is_in_run(self):
-        self.addCleanup(davit.remove_container, self.id)
-        _, _, _, end = davit.run_container(["sleep", "1000"], id=self.id, image=self.image, AutoRemove="container")
+        self.addCleanup(davit.remove_container, self.key)
+        _, _, _, end = davit.run_container(["sleep", "1000"], id=self.key, image=self.image, AutoRemove="container")
         self.assertTrue(os.path.isdir(self.upper(davit.RUNTIME)))
-        self.assertFalse(os.path.exists(f"{davit.STATE}/namespaces/default/snapshots/{self.id}.json"))
+        self.assertFalse(os.path.exists(f"{davit.STATE}/namespaces/default/snapshots/{self.key}.json"))
         davit.kill_davitd()
-        self.assertEqual(self.row()[1], self.id)
+        self.assertEqual(self.row()[1], self.key)
         self.assertTrue(os.path.isdir(self.upper(davit.RUNTIME)))
-        davit.call(davit.manager("GetTask", "(ss)", "", self.id), "Process.Kill", "(s)", "KILL")
+        davit.call(davit.manager("GetTask", "(ss)", "", self.key), "Process.Kill", "(s)", "KILL")
         self.assertEqual(davit.read_exit(end), (137, "signalled"))
         davit.wait_until(lambda: self.row() is None, what="the snapshot to go")
         self.gone()
