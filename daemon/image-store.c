@@ -11,12 +11,14 @@
  * No removal runs while a record cannot be read, since what that record uses is not known.
  */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
 #include "daemon/error.h"
 #include "daemon/image-store.h"
+#include "daemon/launcher.h"
 #include "daemon/record.h"
 #include "daemon/snapshot.h"
 #include "daemon/store-client.h"
@@ -26,6 +28,7 @@
 
 /* Workers at a time: more would only take memory from each other, and the socket has a limit of its own. */
 #define IMPORTS_MAX 8U
+#define CHAINS "chains" /* of the run directory: where the launcher mounts them */
 
 typedef struct Import {
         ImageStore *store;
@@ -336,25 +339,57 @@ static void add_live_chains(Namespace *ns, GHashTable *live) {
                         g_hash_table_add(live, ((Snapshot *)value)->parent);
 }
 
-/** image_store_live_chains() - chain ids that an image or a snapshot of any namespace needs; an array, each once */
-JsonArray *image_store_live_chains(ImageStore *s) {
-        g_autoptr(GHashTable) live = g_hash_table_new(g_str_hash, g_str_equal);
-        JsonArray *array = json_array_new();
+/* Strings are borrowed. */
+static GHashTable *live_chains(ImageStore *s) {
+        GHashTable *live = g_hash_table_new(g_str_hash, g_str_equal);
         GHashTableIter iter;
         void *value;
 
         g_hash_table_iter_init(&iter, s->m->namespaces);
         while (g_hash_table_iter_next(&iter, NULL, &value))
                 add_live_chains(value, live);
+        return live;
+}
+
+/** image_store_live_chains() - chain ids that an image or a snapshot of any namespace needs; an array, each once */
+JsonArray *image_store_live_chains(ImageStore *s) {
+        g_autoptr(GHashTable) live = live_chains(s);
+        JsonArray *array = json_array_new();
+        GHashTableIter iter;
+        void *value;
+
         g_hash_table_iter_init(&iter, live);
         while (g_hash_table_iter_next(&iter, &value, NULL))
                 json_array_add_string_element(array, value);
         return array;
 }
 
+/* Mounts of checkouts that the worker has just removed show nothing any more. */
+static void drop_dead_mounts(ImageStore *s) {
+        g_autoptr(GHashTable) live = live_chains(s);
+        struct dirent *de;
+        DIR *dir;
+        int fd;
+
+        fd = openat(s->m->runtime_fd, CHAINS, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return;
+        dir = fdopendir(fd);
+        if (!dir) {
+                (void)safe_close(fd);
+                return;
+        }
+        while ((de = readdir(dir)))
+                if (digest_valid(de->d_name) && !g_hash_table_contains(live, de->d_name))
+                        (void)launcher_drop_chain(s->m->launcher, de->d_name); /* one that has gone has no mounts */
+        (void)closedir(dir);
+}
+
 static void removal_end(Removal *r, const sd_bus_error *error) {
         ImageStore *s = r->store;
 
+        if (!error && s->m->launcher)
+                drop_dead_mounts(s);
         if (error)
                 log_warning("Space of image %s in namespace %s is not freed: %s", r->name, r->ns, error->message);
         else

@@ -353,6 +353,14 @@ int launcher_chain(Launcher *l, const char *chain_id, const char *source, launch
         return r;
 }
 
+/** launcher_drop_chain() - has a chain's mount taken away, whose checkout has gone; nobody waits */
+int launcher_drop_chain(Launcher *l, const char *chain_id) {
+        struct launcher_chain body = { .form = LAUNCHER_CHAIN_CHECKOUT };
+
+        g_hash_table_remove(l->chains, chain_id);
+        return send_request(l, LAUNCHER_CHAIN, &body, chain_id, strlen(chain_id) + 1, g_new0(LauncherRequest, 1));
+}
+
 /** launcher_has_chain() - whether the chain's mount stands */
 bool launcher_has_chain(Launcher *l, const char *chain_id) {
         return g_hash_table_contains(l->chains, chain_id);

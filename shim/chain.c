@@ -35,12 +35,14 @@ static int chain_open_source(const char *source) {
         return fd < 0 ? -errno : fd;
 }
 
+static bool chain_id_valid(const char *id) {
+        return *id && *id != '.' && !strchr(id, '/') && strlen(id) <= 255;
+}
+
 static int chain_open_target(const char *id) {
         _cleanup_close_ int chains = -1;
         int fd;
 
-        if (!*id || *id == '.' || strchr(id, '/') || strlen(id) > 255)
-                return -EINVAL;
         chains = dir_open_at(AT_FDCWD, CHAINS_DIR, 0700);
         if (chains < 0)
                 return chains;
@@ -57,6 +59,31 @@ static bool chain_is_mounted(int source, int target) {
         return fstat(source, &a) >= 0 && fstat(target, &b) >= 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
+/* A directory of the run directory's own, with nothing mounted on it. */
+static bool chain_is_free(int target) {
+        struct stat a, b;
+
+        return stat(CHAINS_DIR, &a) >= 0 && fstat(target, &b) >= 0 && a.st_dev == b.st_dev;
+}
+
+/** chain_unmount() - take a chain's mount and its directory away; containers that use it keep their own view
+ *
+ * Return: 0, also where there is none, -EINVAL for a bad id, or a negative errno.
+ */
+int chain_unmount(const char *id) {
+        _cleanup_free_ char *path = NULL;
+
+        if (!chain_id_valid(id))
+                return -EINVAL;
+        if (asprintf(&path, CHAINS_DIR "/%s", id) < 0)
+                return -ENOMEM;
+        while (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) >= 0)
+                ;
+        if (errno != EINVAL && errno != ENOENT)
+                return -errno;
+        return rmdir(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 /** chain_mount() - mount the checkout @source read-only at /run/davit/chains/@id; doing it twice is doing it once
  *
  * Return: 0, -EINVAL for a bad id or a source outside the state directory, or a negative errno.
@@ -65,6 +92,10 @@ int chain_mount(const char *id, const char *source) {
         struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV, .propagation = MS_PRIVATE };
         _cleanup_close_ int from = -1, to = -1, clone = -1;
 
+        int r;
+
+        if (!chain_id_valid(id))
+                return -EINVAL;
         from = chain_open_source(source);
         if (from < 0)
                 return from;
@@ -73,6 +104,14 @@ int chain_mount(const char *id, const char *source) {
                 return to;
         if (chain_is_mounted(from, to))
                 return 0;
+        if (!chain_is_free(to)) {
+                /* A checkout that was removed since and made again. */
+                to = safe_close(to);
+                r = chain_unmount(id);
+                to = r < 0 ? r : chain_open_target(id);
+                if (to < 0)
+                        return to;
+        }
         clone = open_tree(from, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
         if (clone < 0 || mount_setattr(clone, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
                 return -errno;

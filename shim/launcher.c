@@ -60,7 +60,10 @@ static void chain(struct launcher *l, const struct launcher_chain *c, const char
                 result.error = -EOPNOTSUPP;
         else if (copy && separator) {
                 both = strndup(separator + 1, size - (size_t)(separator + 1 - text));
-                result.error = both ? chain_mount(copy, both) : -ENOMEM;
+                if (!both)
+                        result.error = -ENOMEM;
+                else
+                        result.error = *both ? chain_mount(copy, both) : chain_unmount(copy);
         }
         (void)shim_send(l->manager, LAUNCHER_CHAIN_DONE, serial, &result,
                         result.error < 0 ? strerror(-result.error) : NULL, NULL, 0);

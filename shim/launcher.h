@@ -27,6 +27,7 @@ int warm_fork(struct launcher *l, pid_t *ret_pid, int *ret_pidfd, int *ret_contr
 
 /* chain.c */
 int chain_mount(const char *id, const char *source);
+int chain_unmount(const char *id);
 
 /* removal.c */
 struct removal;
