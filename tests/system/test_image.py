@@ -470,3 +470,15 @@ class Container(ImageTest):
         davit.busybox_image(self.ns)
         self.assertError("NotFound", davit.create_container, ["true"], image="nothing:1", namespace=self.ns, contains="nothing:1")
         self.assertError("InvalidArgument", davit.create_container, ["true"], image="../etc", namespace=self.ns)
+
+    def test_image_that_comes_back(self):
+        """Removed and imported again, the same layers are mounted anew, not as the empty directory they were."""
+        for restart in (False, True):
+            davit.busybox_image(self.ns)
+            self.assertEqual(davit.output_of(["echo", "x"], image="busybox", namespace=self.ns), ("x\n", (0, "exited")))
+            chain = davit.get(self.image("busybox:latest"), "Image.ChainId")
+            self.delete("busybox:latest")
+            if not os.path.exists(checkout(chain)):
+                davit.wait_until(lambda: not os.path.exists(f"{davit.RUNTIME}/chains/{chain}"), what="the mount to go")
+            if restart:
+                davit.restart_davitd()

@@ -108,7 +108,7 @@ class Life(JobTest):
         self.assertEqual([r for r in davit.manager("ListImages", "(sa{sv})", "*", {}) if r[0] == self.ns], [])
 
     def test_worker_dies(self):
-        with davit.LeakCheck(timeout=20), davit.Signals("Job.Finished") as finished:
+        with davit.LeakCheck(timeout=20, ignore=[f"{davit.STATE}/repo/refs"]), davit.Signals("Job.Finished") as finished:
             job, writer = self.begin()
             os.write(writer, self.data[:2 << 20])
             davit.wait_until(lambda: davit.get(job, "Job.Progress")[0] > 0, what="progress")

@@ -45,7 +45,7 @@ class SnapshotTest(davit.TestCase):
         return davit.read_exit(end)
 
     def gone(self):
-        davit.wait_until(lambda: directories() == self.before, what="the directories to go")
+        davit.wait_until(lambda: directories() <= self.before, what="the directories to go")
 
 
 class Kept(SnapshotTest):
@@ -113,6 +113,12 @@ class Kept(SnapshotTest):
 
 
 class Ephemeral(SnapshotTest):
+    def setUp(self):
+        super().setUp()
+        # Directories of the namespace in /run come with its first container and stay.
+        davit.output_of(["true"], image=self.image)
+        self.gone()
+
     def test_goes_with_its_container(self):
         with davit.LeakCheck():
             text, end = davit.output_of(["sh", "-c", "echo x > /new; ls /new"], id=self.key, image=self.image)
@@ -128,7 +134,10 @@ class Ephemeral(SnapshotTest):
         davit.kill_davitd()
         self.assertEqual(self.row()[1], self.key)
         self.assertTrue(os.path.isdir(self.upper(davit.RUNTIME)))
-        davit.call(davit.manager("GetTask", "(ss)", "", self.key), "Process.Kill", "(s)", "KILL")
+        os.close(end)
+        task = davit.manager("GetTask", "(ss)", "", self.key)
+        end = davit.call(task, "Process.WaitFD")
+        davit.call(task, "Process.Kill", "(s)", "KILL")
         self.assertEqual(davit.read_exit(end), (137, "signalled"))
         davit.wait_until(lambda: self.row() is None, what="the snapshot to go")
         self.gone()
