@@ -158,10 +158,13 @@ GETTER(get_labels) {
 }
 
 GETTER(get_spec) {
+        Container *c = userdata;
         g_autoptr(JsonNode) spec = NULL;
         g_autofree char *text = NULL;
 
-        if (container_load_spec(userdata, &spec, NULL) >= 0)
+        if (!c->spec && c->spec_text)
+                return sd_bus_message_append(reply, "s", c->spec_text);
+        if (container_load_spec(c, &spec, NULL) >= 0)
                 text = spec_to_string(spec);
         return sd_bus_message_append(reply, "s", text ?: "");
 }

@@ -22,7 +22,8 @@ struct Container {
         AutoRemove auto_remove;
         char *stop_signal;
         uint64_t stop_timeout_usec;
-        JsonNode *spec; /* NULL once it can be read from the record */
+        JsonNode *spec;  /* only until it has been written; then: */
+        char *spec_text; /* GRefString, shared with the task */
         Task *task;     /* NULL: none */
         bool visible;
 };

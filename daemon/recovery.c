@@ -313,6 +313,7 @@ static void recover_task(Recovery *v, Container *c, int dir_fd) {
                 return;
         if (read_json(dir_fd, "task.json", &o) >= 0)
                 apply_json(t, o);
+        (void)task_files_read_spec(t);
         r = connect_shim(v->manager, dir_fd, &task_link_handlers, t, &t->link);
         if (r >= 0) {
                 ask(v, t);
@@ -384,6 +385,7 @@ static int on_task_record(const char *name, JsonObject *o, void *userdata) {
         if (r < 0)
                 return r;
         apply_json(t, o);
+        (void)task_files_read_spec(t);
         t->auto_remove = AUTO_REMOVE_NO;
         if (record_get_string(o, "exit_kind", &kind) >= 0 && exit_kind_from_name(kind) &&
             record_get_u64(o, "exit_status", &status) >= 0) {

@@ -261,12 +261,7 @@ GETTER(get_runtime) {
 }
 
 GETTER(get_spec) {
-        g_autoptr(JsonNode) spec = NULL;
-        g_autofree char *text = NULL;
-
-        if (task_load_spec(userdata, &spec, NULL) >= 0)
-                text = spec_to_string(spec);
-        return sd_bus_message_append(reply, "s", text ?: "");
+        return sd_bus_message_append(reply, "s", ((Task *)userdata)->spec_text ?: "");
 }
 
 #define CONST SD_BUS_VTABLE_PROPERTY_CONST

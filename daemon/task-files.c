@@ -62,18 +62,14 @@ static JsonObject *task_json(const Task *t) {
 int task_files_write(Task *t) {
         g_autoptr(JsonObject) o = task_json(t);
         _cleanup_close_ int fd = -1;
-        g_autofree char *text = NULL;
         int r;
 
         fd = task_dir_open(t->ns->manager, t->ns->name, t->id, true);
         if (fd < 0)
                 return fd;
-        if (t->spec) {
-                text = spec_to_string(t->spec);
-                r = file_replace_at(fd, CONFIG_NAME, text, strlen(text), 0600, false);
-                if (r < 0)
-                        return r;
-        }
+        r = file_replace_at(fd, CONFIG_NAME, t->spec_text, strlen(t->spec_text), 0600, false);
+        if (r < 0)
+                return r;
         return write_json(fd, "task.json", o);
 }
 
@@ -118,30 +114,30 @@ void task_files_remove_exec(Exec *e) {
         (void)unlinkat(fd, exit, 0);
 }
 
-/** task_load_spec() - a reference to the configuration the task really uses */
-int task_load_spec(Task *t, JsonNode **ret, sd_bus_error *error) {
+/** task_files_read_spec() - takes the configuration from config.json, or from the container where that is missing */
+int task_files_read_spec(Task *t) {
         _cleanup_free_ char *text = NULL;
-        g_autoptr(GError) g = NULL;
+        const char *kept = t->container ? t->container->spec_text : NULL;
         _cleanup_close_ int fd = -1;
-        JsonNode *spec;
         size_t size;
         int r;
 
-        if (t->spec) {
-                *ret = json_node_ref(t->spec);
-                return 0;
-        }
         fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
         r = fd < 0 ? fd : file_read_at(fd, CONFIG_NAME, RECORD_SIZE_MAX, &text, &size);
-        if (r == -ENOENT && t->container)
-                return container_load_spec(t->container, ret, error);
-        if (r < 0)
-                return error_set_errno(error, r, "The configuration of task \"%s\" cannot be read", t->id);
-        spec = spec_parse(text, size, &g);
-        if (!spec)
-                return error_set_gerror(error, g);
-        *ret = spec;
+        if (r < 0 && !kept)
+                return r;
+        t->spec_text = r < 0 || g_strcmp0(text, kept) == 0 ? g_ref_string_acquire((char *)kept) : g_ref_string_new(text);
         return 0;
+}
+
+/** task_load_spec() - a reference to the configuration the task really uses, as a tree */
+int task_load_spec(Task *t, JsonNode **ret, sd_bus_error *error) {
+        g_autoptr(GError) g = NULL;
+
+        if (!t->spec_text)
+                return error_precondition(error, "The configuration of task \"%s\" is not known.", t->id);
+        *ret = spec_parse(t->spec_text, strlen(t->spec_text), &g);
+        return *ret ? 0 : error_set_gerror(error, g);
 }
 
 static void add_field(GByteArray *a, const char *key, const char *value) {

@@ -35,6 +35,7 @@ struct Launch {
         bool created; /* SHIM_CREATED has come, SHIM_START is due */
         bool failed;
         PlanResult plan;
+        JsonNode *spec; /* where it is not the container's own */
         struct shim_stdio stdio;
         GArray *fds; /* int, owned */
         char *chain_id, *chain_source;
@@ -59,6 +60,8 @@ Launch *launch_free(Launch *l) {
         teardown_forget(l->manager, l);
         sd_event_source_disable_unref(l->timer);
         plan_result_clear(&l->plan);
+        if (l->spec)
+                json_node_unref(l->spec);
         for (guint i = 0; i < l->fds->len; i++)
                 (void)safe_close(g_array_index(l->fds, int, i));
         g_array_unref(l->fds);
@@ -262,11 +265,17 @@ static int ask_scope(Launch *l, uint32_t pid) {
 static int write_files(Launch *l) {
         Task *t = l->task;
         Container *c = t->container;
-        int r;
+        int r = 0;
 
-        r = task_files_write(t);
-        if (r >= 0 && c->spec)
+        if (c->spec)
                 r = container_save(c);
+        if (r >= 0 && l->spec) {
+                g_autofree char *text = spec_to_string(l->spec);
+                t->spec_text = g_ref_string_new(text);
+        } else if (r >= 0)
+                t->spec_text = g_ref_string_acquire(c->spec_text);
+        if (r >= 0)
+                r = task_files_write(t);
         if (r >= 0 && !c->visible)
                 container_bus_added(c);
         if (r >= 0 && t->auto_remove == AUTO_REMOVE_NO)
@@ -464,7 +473,8 @@ int task_launch(Container *c, Options *o, bool start, task_done_t done, void *us
                 return r;
         }
         (void)task_new(c, scope, &t);
-        t->spec = g_steal_pointer(&spec);
+        if (o->console_width && o->console_height)
+                l->spec = g_steal_pointer(&spec);
         t->process.terminal = l->plan.terminal;
         if (o->auto_remove >= 0 && c->auto_remove != AUTO_REMOVE_CONTAINER)
                 t->auto_remove = o->auto_remove;

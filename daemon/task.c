@@ -53,8 +53,8 @@ Task *task_free(Task *t) {
         (void)link_free(t->link);
         g_hash_table_unref(t->execs);
         process_done(&t->process);
-        if (t->spec)
-                json_node_unref(t->spec);
+        if (t->spec_text)
+                g_ref_string_release(t->spec_text);
         g_free(t->id);
         g_free(t->scope);
         g_free(t);

@@ -23,7 +23,7 @@ struct Task {
         Link *link;        /* NULL: the shim has gone */
         Launch *launch;    /* NULL: the task has been created */
         GHashTable *execs; /* exec id -> Exec, owned */
-        JsonNode *spec;    /* cached; otherwise in the task directory */
+        char *spec_text;   /* GRefString: the configuration it really uses; NULL while it is being created */
         bool journal;      /* extra fields for its streams have been written */
         bool deleting;
 };
@@ -71,6 +71,7 @@ int task_files_write(Task *t);
 int task_files_write_state(Task *t);
 int task_files_write_exec(Exec *e);
 void task_files_remove_exec(Exec *e);
+int task_files_read_spec(Task *t);
 int task_load_spec(Task *t, JsonNode **ret, sd_bus_error *error);
 int task_log_fields_write(Task *t);
 void task_log_fields_remove(Task *t);
