@@ -89,7 +89,7 @@ boot_up() {
     fi
     boot_clean
     say "Booting a private systemd"
-    mkdir -p "$state"/{mnt,ctl,var/davit,var/davit-tests,var/containerd,var/containers}
+    mkdir -p "$state"/{mnt,ctl,var/davit,var/davit-tests,var/containerd,var/containers,var/tmp}
     chmod 700 "$state" "$state/var/davit"
     mkfifo -m 600 "$state/ctl/ready"
     local in
