@@ -121,13 +121,17 @@ static void drain(Link *l) {
                 r = packet_recv(l->fd, &p);
                 if (r == -EAGAIN)
                         return;
+                /* A shim that ends with a request of ours unread resets the connection. What it said before is still to be
+                 * had behind that error, which comes once. */
+                if (r == -ECONNRESET)
+                        continue;
                 if (r > 0) {
                         r = dispatch(l, &p);
                         packet_done(&p);
                         if (r >= 0)
                                 continue;
                 }
-                if (r < 0 && r != -ECONNRESET)
+                if (r < 0)
                         (void)log_warning_errno(r, "A shim's connection is of no use any more");
                 link_end(l);
         }
