@@ -105,7 +105,8 @@ def import_part(options, davit, ctr):
     if not os.path.exists(options.archive):
         note(f"import: {options.archive} does not exist; --archive names another")
         return {}
-    return import_rows(davit, ctr, options.archive, options.loop or options.work, 1 if options.quick else 5, 2 << 30, note)
+    return import_rows(davit, ctr, options.archive, options.loop or options.work, 1 if options.quick else 5, 2 << 30,
+                       note)
 
 
 def machine():

@@ -114,8 +114,8 @@ class Bus:
         self.flags = Gio.DBusCallFlags.NONE
 
     def call(self, method, arguments):
-        return self.bus.call_sync("org.davit.Davit1", "/org/davit/Davit1", "org.davit.Davit1.Manager", method, arguments,
-                                  None, self.flags, 60000, None)
+        return self.bus.call_sync("org.davit.Davit1", "/org/davit/Davit1", "org.davit.Davit1.Manager", method,
+                                  arguments, None, self.flags, 60000, None)
 
     def list_tasks(self):
         """(number of tasks, milliseconds of the call)."""

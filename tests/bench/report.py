@@ -21,8 +21,8 @@ def criteria(result):
     """The list of {name, wanted, measured, ok}; ok is None where nothing was measured."""
     found = []
     for block, row, tool, limit in RUN_LIMITS:
-        found.append(_ratio(f"run --rm true, {row[6:]}: {tool} / davit", result.get("run", {}).get(block, {}), tool, row,
-                            limit))
+        rows = result.get("run", {}).get(block, {})
+        found.append(_ratio(f"run --rm true, {row[6:]}: {tool} / davit", rows, tool, row, limit))
     found.append(_ratio("exec true: ctr task exec / davit", result.get("exec", {}).get("back to back", {}), "ctr",
                         "davit", EXEC_LIMIT))
     found += _memory_criteria(result) + _import_criteria(result)
@@ -59,7 +59,8 @@ def _import_criteria(result):
         time = _median(other, "wall_synced") / _median(own, "wall_synced")
         disk = _median(own, "disk") / _median(other, "disk")
     return [
-        _criterion("import: ctr / davit", f">= {IMPORT_LIMIT:g}x", time, "x", time is not None and time >= IMPORT_LIMIT),
+        _criterion("import: ctr / davit", f">= {IMPORT_LIMIT:g}x", time, "x",
+                   time is not None and time >= IMPORT_LIMIT),
         _criterion("import disk: davit / ctr", "<= 1x", disk, "x", disk is not None and disk <= 1),
     ]
 
@@ -69,7 +70,8 @@ def _limit(name, measured, limit, unit):
 
 
 def _criterion(name, wanted, measured, unit, ok):
-    return {"name": name, "wanted": wanted, "measured": measured, "unit": unit, "ok": ok if measured is not None else None}
+    return {"name": name, "wanted": wanted, "measured": measured, "unit": unit,
+            "ok": ok if measured is not None else None}
 
 
 def _median(samples, key):
@@ -124,7 +126,8 @@ def _print_density(density, out):
     for key, label in (("davitd_100", "davitd at 100"), ("davitd_all", "davitd at end"), ("shim", "a shim")):
         if density.get(key):
             row = density[key]
-            out(f"  {label + ', KB:':19} RSS {row['rss']:.0f}  PSS {row['pss']:.0f}  private {row['private_dirty']:.0f}")
+            out(f"  {label + ', KB:':19} RSS {row['rss']:.0f}  PSS {row['pss']:.0f}"
+                f"  private {row['private_dirty']:.0f}")
     if density.get("list_ms"):
         out(f"  ListTasks of {density['listed']}, ms: min {density['list_ms']['min']:.2f}"
             f"  median {density['list_ms']['median']:.2f}")

@@ -13,6 +13,7 @@
  * probe open FLAGS PATH  FLAGS: r, w, rw or trunc
  * probe race DIRECTORY   exchanges DIRECTORY/a and DIRECTORY/b until killed
  * probe hunt SECONDS     tries to get a writable descriptor of any /proc/PID/exe; "DEV:INODE LINK" for each it got
+ * probe peek SECONDS     descriptors and memory of processes that enter; "PID fd N TARGET" for each it could read
  * probe ids              uid gid and groups, sorted, without names
  * probe connect          connects to every abstract socket the network namespace shows
  */
@@ -287,6 +288,50 @@ static int verb_hunt(int argc, char **argv) {
         return EXIT_SUCCESS;
 }
 
+/* What a process that has just entered still holds: its descriptors, and whether its memory can be opened. */
+static void peek_one(int proc, const char *name) {
+        char path[64], target[4096];
+        struct dirent *entry;
+        ssize_t n;
+        DIR *dir;
+        int fd;
+
+        (void)snprintf(path, sizeof(path), "%s/fd", name);
+        fd = openat(proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        dir = fd < 0 ? NULL : fdopendir(fd);
+        while (dir && (entry = readdir(dir))) {
+                n = readlinkat(fd, entry->d_name, target, sizeof(target) - 1);
+                if (n <= 0)
+                        continue;
+                target[n] = 0;
+                printf("%s fd %s %s\n", name, entry->d_name, target);
+        }
+        if (dir)
+                (void)closedir(dir);
+        else
+                (void)safe_close(fd);
+}
+
+static int verb_peek(int argc, char **argv) {
+        time_t end = time(NULL) + (argc > 0 ? atoi(argv[0]) : 1);
+        DIR *dir = opendir("/proc");
+        struct dirent *entry;
+
+        if (!dir)
+                return EXIT_FAILURE;
+        puts("peeking");
+        (void)fflush(stdout);
+        while (time(NULL) < end) {
+                rewinddir(dir);
+                while ((entry = readdir(dir)))
+                        if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && atoi(entry->d_name) > getpid())
+                                peek_one(dirfd(dir), entry->d_name);
+        }
+        (void)closedir(dir);
+        puts("end");
+        return EXIT_SUCCESS;
+}
+
 static int compare_gids(const void *a, const void *b) {
         gid_t x = *(const gid_t *)a, y = *(const gid_t *)b;
 
@@ -346,7 +391,7 @@ static const struct {
         int (*run)(int argc, char **argv);
 } verbs[] = {
         { "try", verb_try },   { "fds", verb_fds }, { "open", verb_open },       { "race", verb_race },
-        { "hunt", verb_hunt }, { "ids", verb_ids }, { "connect", verb_connect },
+        { "hunt", verb_hunt }, { "peek", verb_peek }, { "ids", verb_ids }, { "connect", verb_connect },
 };
 
 int main(int argc, char *argv[]) {
@@ -357,6 +402,6 @@ int main(int argc, char *argv[]) {
         for (size_t i = 0; argc > 1 && i < ELEMENTSOF(verbs); i++)
                 if (streq(argv[1], verbs[i].name))
                         return verbs[i].run(argc - 2, argv + 2);
-        fprintf(stderr, "probe: which of try, fds, open, race, hunt, ids, connect?\n");
+        fprintf(stderr, "probe: which of try, fds, open, race, hunt, peek, ids, connect?\n");
         return EXIT_FAILURE;
 }

@@ -113,7 +113,8 @@ class Definitions(SecurityTest):
                      json.dumps({**good, "root": {}})):
             with self.subTest(text=text[:60]):
                 self.assertError("InvalidArgument", create, davit.unique(), "", [], Spec=text)
-        self.assertError("NotSupported", create, davit.unique(), "", [], Spec=json.dumps({**good, "ociVersion": "99.0"}))
+        self.assertError("NotSupported", create, davit.unique(), "", [],
+                         Spec=json.dumps({**good, "ociVersion": "99.0"}))
 
     def test_unsupported_fields_are_named(self):
         """What a spec asks for and we do not do is an error with the field's name, never ignored."""

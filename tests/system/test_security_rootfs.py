@@ -122,6 +122,35 @@ class Symlinks(SecurityTest):
         self.assertFalse(os.path.lexists("/davit-made-this"))
 
 
+class ProcMounts(SecurityTest):
+    """What a mount puts over /proc must not be where the shim writes labels, sysctls and scores to."""
+
+    def test_a_volume_over_proc(self):
+        volume = os.path.join(self.work, "volume")
+        os.makedirs(os.path.join(volume, "self/attr"))
+        os.makedirs(os.path.join(volume, "sys/kernel"))
+        for name in ("self/attr/exec", "sys/kernel/shm_rmid_forced", "sys/kernel/msgmax"):
+            with open(os.path.join(volume, name), "w", encoding="utf-8") as f:
+                f.write("as it was\n")
+        result = self.run_in(self.rootfs(), "true", options=["-v", f"{volume}:/proc"],
+                             patch={"linux": {"sysctl": {"kernel.msgmax": "12345"}}})
+        self.assertIn(result.status, (0, FAILED), result)
+        for name in ("self/attr/exec", "sys/kernel/shm_rmid_forced", "sys/kernel/msgmax"):
+            with open(os.path.join(volume, name), encoding="utf-8") as f:
+                self.assertEqual(f.read(), "as it was\n", name)
+
+    def test_a_volume_over_a_sysctl(self):
+        """The value goes to the kernel, or the start fails: never into what was mounted there."""
+        fake = os.path.join(self.work, "fake")
+        with open(fake, "w", encoding="utf-8") as f:
+            f.write("as it was\n")
+        result = self.run_in(self.rootfs(), "true", options=["-v", f"{fake}:/proc/sys/kernel/msgmax"],
+                             patch={"linux": {"sysctl": {"kernel.msgmax": "12345"}}})
+        self.assertIn(result.status, (0, FAILED), result)
+        with open(fake, encoding="utf-8") as f:
+            self.assertEqual(f.read(), "as it was\n")
+
+
 class WorkingDirectory(SecurityTest):
     def test_descriptor_as_cwd(self):
         """A leaked descriptor of the host as working directory would be a way out."""
@@ -206,6 +235,43 @@ class Races(SecurityTest):
         self.assertEqual(mounts(1), pid1)
         self.assertEqual(sorted(os.listdir("/")), top)
         self.assertFalse(os.path.lexists("/below"))
+
+    def test_missing_places_below_a_volume_that_is_raced(self):
+        """Making a mount point creates nothing on the host, whatever the directory on the way is at that moment."""
+        volume = os.path.join(self.work, "volume")
+        self.racer(volume)
+        inner = os.path.join(self.work, "inner")
+        os.mkdir(inner)
+        root = self.rootfs("victim")
+        host = {path: sorted(os.listdir(path)) for path in ("/", "/etc", "/usr", "/var", "/run")}
+        for i in range(self.ROUNDS):
+            place = f"/volume/{'ab'[i % 2]}/davit-race-{i}/deep"
+            result = self.run_in(root, "true", options=["-v", f"{volume}:/volume", "-v", f"{inner}:{place}"])
+            self.assertIn(result.status, (0, FAILED), result)
+        for path, names in host.items():
+            new = [name for name in sorted(os.listdir(path)) if name not in names and "davit-race" in name]
+            self.assertEqual(new, [], path)
+
+    def test_source_of_the_mask_is_raced(self):
+        """An image whose /dev/null is exchanged for a link to a kernel file while starts mask with it."""
+        with open("/proc/sys/kernel/core_pattern", encoding="utf-8") as f:
+            before = f.read()
+        volume = os.path.join(self.work, "dev")
+        os.mkdir(volume)
+        os.chmod(volume, 0o777)
+        os.symlink("/proc/sys/kernel/core_pattern", os.path.join(volume, "a"))
+        with open(os.path.join(volume, "b"), "w", encoding="utf-8"):
+            pass
+        self.start(self.rootfs("racer"), "probe", "race", "/volume", options=["-v", f"{volume}:/volume"])
+        root = self.rootfs("victim")
+        os.symlink("/images-dev/a", os.path.join(root, "dev/null"))
+        os.mkdir(os.path.join(root, "images-dev"))
+        for _ in range(self.ROUNDS):
+            result = self.run_in(root, "probe", "open", "w", "/proc/keys", "/proc/timer_list",
+                                 options=["-v", f"{volume}:/images-dev"])
+            self.assertIn(result.status, (0, FAILED), result)
+            with open("/proc/sys/kernel/core_pattern", encoding="utf-8") as f:
+                self.assertEqual(f.read(), before)
 
     def test_bind_source_that_is_raced(self):
         """The source is pinned before it is looked at: a link into the host's root never becomes the mount."""
@@ -293,8 +359,8 @@ class Terminal(SecurityTest):
     def tries_on_terminal(self, *options):
         """What the attempts come to on a stdin that is a terminal, with these options."""
         command = f"davitctl run --rm {' '.join(options)} --rootfs {self.rootfs()} probe try tiocsti tioclinux"
-        done = subprocess.run(["script", "-qec", command, "/dev/null"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              timeout=60, check=False)
+        done = subprocess.run(["script", "-qec", command, "/dev/null"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, timeout=60, check=False)
         lines = [line.split() for line in done.stdout.decode(errors="replace").splitlines()]
         found = {line[0]: line[1] for line in lines if len(line) == 2}
         self.assertIn("tioclinux", found, done.stdout)
@@ -309,7 +375,8 @@ class Terminal(SecurityTest):
     def test_pushed_input_stays_inside(self):
         """With -t the terminal is the container's own: what it pushes there, it reads itself."""
         script = ('davitctl run --rm -it --rootfs %s probe try tiocsti; '
-                  'if read -r -t 1 line; then echo "caller got <$line>"; else echo "caller got nothing"; fi' % self.rootfs())
+                  'if read -r -t 1 line; then echo "caller got <$line>"; else echo "caller got nothing"; fi'
+                  % self.rootfs())
         done = subprocess.run(["script", "-qec", f"bash -c '{script}'", "/dev/null"], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, timeout=60, check=False)
         self.assertIn(b"tiocsti", done.stdout)
@@ -347,6 +414,22 @@ class OwnBinary(SecurityTest):
         with open(shim, "rb") as f:
             self.assertEqual(f.read(), content)
         self.assertEqual(os.stat(shim).st_mtime_ns, before.st_mtime_ns)
+
+    def test_whoever_enters_shows_nothing_of_the_host(self):
+        """A container that reads /proc/PID/fd of everything that appears sees three descriptors, all its own."""
+        out = os.path.join(self.work, "out")
+        os.mkdir(out)
+        os.chmod(out, 0o777)
+        name = self.start(self.rootfs(), "sh", "-c", "probe peek 6 >/out/log", options=["-v", f"{out}:/out"])
+        log = os.path.join(out, "log")
+        davit.wait_until(lambda: os.path.exists(log) and os.path.getsize(log) > 0, what="the peeker")
+        for _ in range(80):
+            self.ctl("exec", name, "true")
+        davit.wait_until(lambda: self.text(log).endswith("end\n"), what="the peeker's end")
+        seen = {tuple(line.split()[2:4]) for line in self.text(log).splitlines() if " fd " in line}
+        bad = [entry for entry in seen if int(entry[0]) > 2 and not entry[1].startswith(("/bin/", "/proc/"))]
+        self.assertEqual(bad, [])
+        self.assertEqual([entry for entry in seen if "davit" in entry[1] or "cgroup" in entry[1]], [])
 
     def test_entrypoint_is_its_own_runtime(self):
         root = self.rootfs()
