@@ -335,7 +335,7 @@ static uint64_t oom_count(int dir, const char *name) {
         _cleanup_free_ char *text = NULL;
         char *p;
 
-        if (dir < 0 || file_read_at(dir, name, CGROUP_FILE_MAX, &text, NULL) < 0)
+        if (dir == -1 || file_read_at(dir, name, CGROUP_FILE_MAX, &text, NULL) < 0)
                 return 0;
         p = cgroup_line(text, "oom_kill ");
         return p ? strtoull(p, NULL, 10) : 0;

@@ -277,11 +277,13 @@ class Running(ShimTest):
     def test_many_execs_leave_nothing(self):
         self.started(self.execute("true", exec_id="warm"))
         self.running.exited()
+        self.assertEqual(self.state().status, 2)  # it has done with the first one
         before = os.listdir(f"/proc/{self.running.pid}/fd")
         for i in range(100):
             self.started(self.execute(["true"], exec_id=f"x{i}"))
             self.assertEqual(self.running.exited(), (0, "exited"))
             os.close(self.reader)
+        self.assertEqual(self.state().status, 2)  # it has done with the last one
         self.assertEqual(len(os.listdir(f"/proc/{self.running.pid}/fd")), len(before))
         self.assertEqual(self.children(), [self.init])
         group = open(f"/proc/{self.running.pid}/cgroup").read().split("0::")[1].split()[0]
@@ -672,6 +674,21 @@ class Files(ShimTest):
         self.assertEqual(task.read(), "0\n")
         self.assertEqual(task.exited(), (0, "exited"))
 
+    def test_user_namespace_on_an_overlay(self):
+        """The image's files are root's on disk and in the container, and so is what it writes."""
+        base = os.path.join(self.directory, "mapped")
+        os.makedirs(base)
+        ids = [{"containerID": 0, "hostID": 200000, "size": 65536}]
+        task = self.task(("--lower", self.root, "--upper", base + "/upper", "--work", base + "/w"))
+        self.started(task.run({**self.patch("stat -c %u /etc/passwd; echo x > /new; stat -c %u /new; cat /proc/self/uid_map; mkdir /d && "
+                                            "chown 5:6 /d && rm /etc/group && ls /etc"), "linux": {
+            "namespaces": [{"type": t} for t in ("pid", "mount", "ipc", "uts", "network", "cgroup", "user")],
+            "uidMappings": ids, "gidMappings": ids}}))
+        self.assertEqual(task.read().split(), ["0", "0", "0", "200000", "65536", "passwd"])
+        self.assertEqual(task.exited(), (0, "exited"))
+        self.assertEqual(os.stat(base + "/upper/new").st_uid, 0)
+        self.assertEqual((os.stat(base + "/upper/d").st_uid, os.stat(base + "/upper/d").st_gid), (5, 6))
+
     def test_joined_namespace(self):
         first = self.task()
         pid = self.started(first.run(self.patch("sleep 1000"))).pid
@@ -684,6 +701,23 @@ class Files(ShimTest):
         error, step, text = self.failure({**self.patch("true"), "linux": {"namespaces": [
             {"type": "mount"}, {"type": "network", "path": f"/proc/{pid}/ns/uts"}]}})
         self.assertEqual(step, "namespace")
+
+
+class Memory(ShimTest):
+    LIMIT = [("MemoryMax", "t", 24 << 20), ("MemorySwapMax", "t", 0)]
+
+    def hog(self, command):
+        task = self.task()
+        task.launch(self.patch(command))
+        task.scope(self.LIMIT)
+        self.started(task.control.recv())
+        return task.exited()
+
+    def test_first_process_killed_for_memory(self):
+        self.assertEqual(self.hog("exec tail /dev/zero"), (137, "oom"))
+
+    def test_child_killed_for_memory(self):
+        self.assertEqual(self.hog("tail /dev/zero; exit 3"), (3, "exited"))
 
 
 class Pieces(ShimTest):
@@ -723,6 +757,19 @@ class Pieces(ShimTest):
         self.assertIn("memfd:", os.readlink(f"/proc/{pid}/exe"))
         with self.assertRaises(OSError):
             os.open(f"/proc/{pid}/exe", os.O_RDWR)
+
+    def test_starts_itself_anew(self):
+        """After so many forks the launcher executes itself, and the connection it serves goes on."""
+        pid = davit.main_pid("davit-launcher.service")
+        for _ in range(4100 // 64 + 1):
+            self.launcher.send(shim.LAUNCHER_HELLO, struct.pack("=II", 64, 0))
+            shims = [self.launcher.recv() for _ in range(64)]
+            for m in shims:
+                for fd in m.fds:
+                    os.close(fd)
+        self.assertEqual(davit.main_pid("davit-launcher.service"), pid)
+        self.assertIn(b"--manager=", open(f"/proc/{pid}/cmdline", "rb").read())
+        self.output("true")
 
     def test_launcher_restart_harms_no_task(self):
         task = self.task()
