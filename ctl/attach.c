@@ -41,9 +41,9 @@ static int open_terminal(Ctl *ctl, Session *s, const char *id) {
                                  id);
         if (call_error(&open) || call_error(&wait))
                 return call_report(ctl, call_error(&open) ? &open : &wait, id);
-        r = sd_bus_message_read(open.reply, "h", &master);
+        r = message_read(open.reply, "h", &master);
         if (r >= 0)
-                r = sd_bus_message_read(wait.reply, "h", &fd);
+                r = message_read(wait.reply, "h", &fd);
         if (r >= 0)
                 r = master = dup_cloexec(master);
         if (r >= 0)

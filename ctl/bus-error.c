@@ -9,20 +9,25 @@
 #include "ctl/bus.h"
 
 /** error_is() - whether an error is the named one of org.davit.Davit1.Error. */
-bool error_is(const sd_bus_error *error, const char *name) {
+bool error_is(const BusError *error, const char *name) {
         return error && error->name && strncmp(error->name, BUS_ERROR, strlen(BUS_ERROR)) == 0 &&
                streq(error->name + strlen(BUS_ERROR), name);
 }
 
+/** error_is_bus() - whether an error is the named one of org.freedesktop.DBus.Error. */
+bool error_is_bus(const BusError *error, const char *name) {
+        return error && strncmp(error->name, DBUS_ERROR, strlen(DBUS_ERROR)) == 0 &&
+               streq(error->name + strlen(DBUS_ERROR), name);
+}
+
 /** error_no_object() - whether the object called does not exist: for us, no such container, task or image. */
-bool error_no_object(const sd_bus_error *error) {
-        return sd_bus_error_has_name(error, SD_BUS_ERROR_UNKNOWN_OBJECT) ||
-               sd_bus_error_has_name(error, SD_BUS_ERROR_UNKNOWN_METHOD) ||
-               sd_bus_error_has_name(error, SD_BUS_ERROR_UNKNOWN_INTERFACE);
+bool error_no_object(const BusError *error) {
+        return error_is_bus(error, "UnknownObject") || error_is_bus(error, "UnknownMethod") ||
+               error_is_bus(error, "UnknownInterface");
 }
 
 static bool not_reachable(const char *name) {
-        return streq(name, SD_BUS_ERROR_SERVICE_UNKNOWN) || streq(name, SD_BUS_ERROR_NAME_HAS_NO_OWNER) ||
+        return streq(name, DBUS_ERROR "ServiceUnknown") || streq(name, DBUS_ERROR "NameHasNoOwner") ||
                strncmp(name, "org.freedesktop.DBus.Error.Spawn.", 33) == 0 ||
                strncmp(name, "org.freedesktop.systemd1.", 25) == 0;
 }
@@ -30,9 +35,9 @@ static bool not_reachable(const char *name) {
 static int report(Ctl *ctl, const char *name, const char *message, const char *subject) {
         if (not_reachable(name))
                 return ctl_error(ctl, _("the manager cannot be reached (%s); see 'systemctl status davitd'"), message);
-        if (streq(name, SD_BUS_ERROR_ACCESS_DENIED))
+        if (streq(name, DBUS_ERROR "AccessDenied"))
                 return ctl_error(ctl, _("access denied: only root may do this"));
-        if (streq(name, SD_BUS_ERROR_NO_REPLY) || streq(name, SD_BUS_ERROR_DISCONNECTED))
+        if (streq(name, DBUS_ERROR "NoReply") || streq(name, DBUS_ERROR "Disconnected"))
                 return ctl_error(ctl, _("the manager went away before it answered; see 'journalctl -u davitd'"));
         if (strncmp(name, BUS_ERROR, strlen(BUS_ERROR)) == 0 && *message)
                 return ctl_error(ctl, "%s", message);
@@ -48,7 +53,7 @@ static int report(Ctl *ctl, const char *name, const char *message, const char *s
  * Returns the exit status of a failure.
  */
 int call_report(Ctl *ctl, const Call *call, const char *subject) {
-        const sd_bus_error *error = call_error(call);
+        const BusError *error = call_error(call);
 
         return report(ctl, error->name, error->message ?: "", subject);
 }

@@ -17,41 +17,62 @@ int bus_connect(Ctl *ctl) {
 
         if (ctl->bus)
                 return 0;
-        r = sd_bus_open_system(&ctl->bus);
-        if (r < 0)
+        ctl->bus = connection_open(&r);
+        if (!ctl->bus)
                 return ctl_error(ctl, _("cannot connect to the system bus: %s; is dbus running?"), strerror(-r));
         return 0;
 }
 
-/** call_new() - a call of a method of the manager. 0 or an exit status. */
-int call_new(Ctl *ctl, const char *path, const char *interface, const char *member, sd_bus_message **ret) {
+/** call_new() - a call of a method of the manager, which borrows the strings. 0 or an exit status. */
+int call_new(Ctl *ctl, const char *path, const char *interface, const char *member, Message **ret) {
         int r = bus_connect(ctl);
 
         if (r != 0)
                 return r;
-        r = sd_bus_message_new_method_call(ctl->bus, ret, BUS_NAME, path, interface, member);
-        return r < 0 ? bus_protocol_error(ctl, r) : 0;
-}
-
-static int on_reply(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error *error) {
-        Call *call = userdata;
-
-        call->reply = sd_bus_message_ref(reply);
-        call->done = true;
+        *ret = message_new(path, interface, member);
+        if (!*ret)
+                return ctl_oom(ctl);
+        (*ret)->destination = BUS_NAME;
         return 0;
 }
 
 /** call_send() - puts a call on the wire. 0 or an exit status. */
-int call_send(Ctl *ctl, Call *call, sd_bus_message *message) {
-        int r = sd_bus_call_async(ctl->bus, &call->slot, message, on_reply, call, UINT64_MAX);
+int call_send(Ctl *ctl, Call *call, Message *message) {
+        int r = connection_send(ctl->bus, message, &call->serial);
 
-        return r < 0 ? bus_protocol_error(ctl, r) : 0;
+        if (r < 0)
+                return bus_protocol_error(ctl, r);
+        call->ctl = ctl;
+        call->next = ctl->calls;
+        ctl->calls = call;
+        return 0;
 }
 
-/** call_simple() - makes and sends a call whose arguments sd_bus_message_append() understands. 0 or an exit status. */
+/** call_post() - puts a call on the wire that nobody answers; negative errno. */
+int call_post(Ctl *ctl, Message *message) {
+        uint32_t serial;
+
+        message->flags |= DBUS_NO_REPLY_EXPECTED;
+        return connection_send(ctl->bus, message, &serial);
+}
+
+/** bus_match() - asks for signals; one handler at a time. Negative errno. */
+int bus_match(Ctl *ctl, const char *rule, dbus_handler_t handler, void *userdata) {
+        _cleanup_message_ Message *m = message_new("/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch");
+
+        if (!m)
+                return -ENOMEM;
+        m->destination = "org.freedesktop.DBus";
+        ctl->on_signal = handler;
+        ctl->signal_userdata = userdata;
+        (void)message_append(m, "s", rule);
+        return call_post(ctl, m);
+}
+
+/** call_simple() - makes and sends a call whose arguments message_append() understands. 0 or an exit status. */
 int call_simple(Ctl *ctl, Call *call, const char *path, const char *interface, const char *member, const char *types,
                 ...) {
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ Message *m = NULL;
         va_list ap;
         int r;
 
@@ -60,7 +81,7 @@ int call_simple(Ctl *ctl, Call *call, const char *path, const char *interface, c
                 return r;
         if (types) {
                 va_start(ap, types);
-                r = sd_bus_message_appendv(m, types, ap);
+                r = message_appendv(m, types, ap);
                 va_end(ap);
                 if (r < 0)
                         return bus_protocol_error(ctl, r);
@@ -68,9 +89,47 @@ int call_simple(Ctl *ctl, Call *call, const char *path, const char *interface, c
         return call_send(ctl, call, m);
 }
 
+static void call_unlink(Call *call) {
+        for (Call **p = call->ctl ? &call->ctl->calls : NULL; p && *p; p = &(*p)->next)
+                if (*p == call) {
+                        *p = call->next;
+                        break;
+                }
+        call->ctl = NULL;
+}
+
+static void dispatch(Ctl *ctl, Message *m) {
+        if (m->type == DBUS_SIGNAL && ctl->on_signal)
+                ctl->on_signal(m, ctl->signal_userdata);
+        for (Call *call = ctl->calls; call && (m->type == DBUS_RETURN || m->type == DBUS_ERROR_REPLY);
+             call = call->next)
+                if (call->serial == m->reply_serial) {
+                        call_unlink(call);
+                        call->reply = m;
+                        call->done = true;
+                        return;
+                }
+        message_free(m);
+}
+
 /** bus_step() - handles what has arrived. 1: something was, ask again; 0: nothing; negative errno. */
 int bus_step(Ctl *ctl) {
-        return sd_bus_process(ctl->bus, NULL);
+        Message *m = NULL;
+        int r = connection_receive(ctl->bus, &m);
+
+        if (r > 0)
+                dispatch(ctl, m);
+        return r;
+}
+
+/** bus_wait() - waits until something arrives; 0 when the time is up, -1: no limit. */
+int bus_wait(Ctl *ctl, int timeout_ms) {
+        return connection_wait(ctl->bus, timeout_ms);
+}
+
+/** bus_fd() - readable when something has arrived. */
+int bus_fd(const Ctl *ctl) {
+        return connection_fd(ctl->bus);
 }
 
 /** call_wait() - waits for the answer. 0, also where it is an error; an exit status where the bus is gone. */
@@ -79,7 +138,7 @@ int call_wait(Ctl *ctl, Call *call) {
                 int r = bus_step(ctl);
 
                 if (r == 0)
-                        r = sd_bus_wait(ctl->bus, UINT64_MAX);
+                        r = bus_wait(ctl, -1);
                 if (r < 0 && r != -EINTR && !call->done)
                         return bus_protocol_error(ctl, r);
         }
@@ -87,8 +146,8 @@ int call_wait(Ctl *ctl, Call *call) {
 }
 
 /** call_error() - the error an answered call ended with, or NULL. */
-const sd_bus_error *call_error(const Call *call) {
-        return call->reply ? sd_bus_message_get_error(call->reply) : NULL;
+const BusError *call_error(const Call *call) {
+        return call->reply && call->reply->type == DBUS_ERROR_REPLY ? &call->reply->error : NULL;
 }
 
 /** call_failed() - whether an answered call ended with this error of Davit's. */
@@ -98,20 +157,31 @@ bool call_failed(const Call *call, const char *error) {
 
 /** call_clear() - frees a call; an answer still to come is dropped. */
 void call_clear(Call *call) {
-        sd_bus_slot_unref(call->slot);
-        sd_bus_message_unref(call->reply);
+        call_unlink(call);
+        if (call->reply)
+                message_free(call->reply);
         *call = (Call){};
+}
+
+/** path_encode() - prefix and one more segment, in which all but letters and digits is escaped; to free. */
+char *path_encode(const char *prefix, const char *segment) {
+        char *path = malloc(strlen(prefix) + 3 * strlen(segment) + 3), *p;
+
+        if (!path)
+                return NULL;
+        p = path + sprintf(path, "%s/%s", prefix, *segment ? "" : "_");
+        for (const char *s = segment; *s; s++) {
+                bool digit = *s >= '0' && *s <= '9', letter = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z');
+
+                p += letter || (digit && s > segment) ? sprintf(p, "%c", *s) : sprintf(p, "_%02x", (unsigned char)*s);
+        }
+        return path;
 }
 
 /** path_of() - the object path of a container, task or image; to free, NULL where memory ran out. */
 char *path_of(const char *ns, const char *kind, const char *id) {
-        _cleanup_free_ char *ns_path = NULL, *prefix = NULL;
-        char *path = NULL;
+        _cleanup_free_ char *ns_path = path_encode(BUS_PATH "/ns", ns), *prefix = NULL;
 
-        if (sd_bus_path_encode(BUS_PATH "/ns", ns, &ns_path) < 0)
-                return NULL;
-        prefix = text_printf("%s/%s", ns_path, kind);
-        if (!prefix || sd_bus_path_encode(prefix, id, &path) < 0)
-                return NULL;
-        return path;
+        prefix = ns_path ? text_printf("%s/%s", ns_path, kind) : NULL;
+        return prefix ? path_encode(prefix, id) : NULL;
 }

@@ -3,7 +3,7 @@
 
 /* Calls to the manager: one connection, calls sent before the answers to earlier ones are awaited. */
 
-#include <systemd/sd-bus.h>
+#include "ctl/dbus.h"
 
 #include "ctl/ctl.h"
 
@@ -18,45 +18,51 @@
 #define BUS_NAMESPACE "org.davit.Davit1.Namespace"
 #define BUS_ERROR "org.davit.Davit1.Error."
 
-#define _cleanup_message_ _cleanup_(sd_bus_message_unrefp)
-
 /* A call on its way. reply is the answer, which may be an error, once done. */
 typedef struct Call {
-        sd_bus_message *reply;
-        sd_bus_slot *slot;
+        Message *reply;
+        uint32_t serial;
         bool done;
+        Ctl *ctl; /* where it is in the list of those on their way */
+        struct Call *next;
 } Call;
 
 #define _cleanup_call_ _cleanup_(call_clear)
 
 /* calls */
-int call_new(Ctl *ctl, const char *path, const char *interface, const char *member, sd_bus_message **ret);
-int call_send(Ctl *ctl, Call *call, sd_bus_message *message);
+int call_new(Ctl *ctl, const char *path, const char *interface, const char *member, Message **ret);
+int call_send(Ctl *ctl, Call *call, Message *message);
 int call_simple(Ctl *ctl, Call *call, const char *path, const char *interface, const char *member, const char *types,
                 ...);
 int call_wait(Ctl *ctl, Call *call);
-const sd_bus_error *call_error(const Call *call);
+const BusError *call_error(const Call *call);
 bool call_failed(const Call *call, const char *error);
 void call_clear(Call *call);
+int call_post(Ctl *ctl, Message *message);
 int bus_connect(Ctl *ctl);
+int bus_match(Ctl *ctl, const char *rule, dbus_handler_t handler, void *userdata);
 int bus_step(Ctl *ctl);
+int bus_wait(Ctl *ctl, int timeout_ms);
+int bus_fd(const Ctl *ctl);
 
 /* errors */
 int call_report(Ctl *ctl, const Call *call, const char *subject);
 int bus_protocol_error(Ctl *ctl, int r);
-bool error_is(const sd_bus_error *error, const char *name);
-bool error_no_object(const sd_bus_error *error);
+bool error_is(const BusError *error, const char *name);
+bool error_is_bus(const BusError *error, const char *name);
+bool error_no_object(const BusError *error);
 
 /* option dictionaries */
-int option_string(sd_bus_message *m, const char *key, const char *value);
-int option_bool(sd_bus_message *m, const char *key, bool value);
-int option_u64(sd_bus_message *m, const char *key, uint64_t value);
-int option_fd(sd_bus_message *m, const char *key, int fd);
-int option_size(sd_bus_message *m, const char *key, unsigned columns, unsigned rows);
-int option_strv(sd_bus_message *m, const char *key, char *const *value);
-int option_labels(sd_bus_message *m, const char *key, const Strv *labels);
+int option_string(Message *m, const char *key, const char *value);
+int option_bool(Message *m, const char *key, bool value);
+int option_u64(Message *m, const char *key, uint64_t value);
+int option_fd(Message *m, const char *key, int fd);
+int option_size(Message *m, const char *key, unsigned columns, unsigned rows);
+int option_strv(Message *m, const char *key, char *const *value);
+int option_labels(Message *m, const char *key, const Strv *labels);
 
 /* object paths */
+char *path_encode(const char *prefix, const char *segment);
 char *path_of(const char *ns, const char *kind, const char *id);
 int container_find(Ctl *ctl, const char *given, char **ret);
 int container_missing(Ctl *ctl, const char *given);

@@ -146,7 +146,7 @@ int container_options_check(ContainerOptions *o, int argc) {
         return 0;
 }
 
-static int append_strings(ContainerOptions *o, sd_bus_message *m) {
+static int append_strings(ContainerOptions *o, Message *m) {
         const struct {
                 const char *key, *value;
         } strings[] = {
@@ -166,27 +166,27 @@ static int append_strings(ContainerOptions *o, sd_bus_message *m) {
         return r;
 }
 
-static int append_mounts(ContainerOptions *o, sd_bus_message *m) {
+static int append_mounts(ContainerOptions *o, Message *m) {
         int r;
 
         if (o->mounts.n == 0)
                 return 0;
-        r = sd_bus_message_open_container(m, 'e', "sv");
+        r = message_open(m, 'e', "sv");
         if (r >= 0)
-                r = sd_bus_message_append(m, "s", "Mounts");
+                r = message_append(m, "s", "Mounts");
         if (r >= 0)
-                r = sd_bus_message_open_container(m, 'v', "a(ssss)");
+                r = message_open(m, 'v', "a(ssss)");
         if (r >= 0)
-                r = sd_bus_message_open_container(m, 'a', "(ssss)");
+                r = message_open(m, 'a', "(ssss)");
         for (size_t i = 0; i + 3 < o->mounts.n && r >= 0; i += 4)
-                r = sd_bus_message_append(m, "(ssss)", o->mounts.v[i], o->mounts.v[i + 1], o->mounts.v[i + 2],
-                                          o->mounts.v[i + 3]);
+                r = message_append(m, "(ssss)", o->mounts.v[i], o->mounts.v[i + 1], o->mounts.v[i + 2],
+                                   o->mounts.v[i + 3]);
         for (int depth = 0; depth < 3 && r >= 0; depth++)
-                r = sd_bus_message_close_container(m);
+                r = message_close(m);
         return r;
 }
 
-static int append_lists(ContainerOptions *o, sd_bus_message *m) {
+static int append_lists(ContainerOptions *o, Message *m) {
         char *entrypoint[] = { (char *)o->entrypoint, NULL };
         int r = 0;
 
@@ -203,7 +203,7 @@ static int append_lists(ContainerOptions *o, sd_bus_message *m) {
         return r < 0 ? r : append_mounts(o, m);
 }
 
-static int append_numbers(ContainerOptions *o, sd_bus_message *m) {
+static int append_numbers(ContainerOptions *o, Message *m) {
         int r = 0;
 
         if (o->memory > 0)
@@ -221,8 +221,8 @@ static int append_numbers(ContainerOptions *o, sd_bus_message *m) {
         return r;
 }
 
-/** container_options_append() - the entries of CreateContainer's dictionary; as sd-bus. */
-int container_options_append(ContainerOptions *o, sd_bus_message *m) {
+/** container_options_append() - the entries of CreateContainer's dictionary; negative errno. */
+int container_options_append(ContainerOptions *o, Message *m) {
         _cleanup_free_ char *rootfs = NULL;
         int r;
 
@@ -246,18 +246,18 @@ int container_options_append(ContainerOptions *o, sd_bus_message *m) {
  *
  * Returns 0 or an exit status.
  */
-int container_call_new(ContainerOptions *o, const char *member, int argc, char **argv, sd_bus_message **ret) {
+int container_call_new(ContainerOptions *o, const char *member, int argc, char **argv, Message **ret) {
         bool image = !o->rootfs && !(o->spec && argc < 1);
         int r;
 
         r = call_new(o->ctl, BUS_PATH, BUS_MANAGER, member, ret);
         if (r != 0)
                 return r;
-        r = sd_bus_message_append(*ret, "sss", o->ctl->ns, o->name ?: "", image ? argv[0] : "");
+        r = message_append(*ret, "sss", o->ctl->ns, o->name ?: "", image ? argv[0] : "");
         if (r >= 0)
-                r = sd_bus_message_append_strv(*ret, argc > image ? argv + image : NULL);
+                r = message_append_strv(*ret, argc > image ? argv + image : NULL);
         if (r >= 0)
-                r = sd_bus_message_open_container(*ret, 'a', "{sv}");
+                r = message_open(*ret, 'a', "{sv}");
         if (r >= 0)
                 r = container_options_append(o, *ret);
         return r < 0 ? bus_protocol_error(o->ctl, r) : 0;

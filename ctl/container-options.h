@@ -74,8 +74,8 @@ enum {
 
 int container_option(int key, const char *arg, void *userdata);
 int container_options_check(ContainerOptions *o, int argc);
-int container_options_append(ContainerOptions *o, sd_bus_message *m);
-int container_call_new(ContainerOptions *o, const char *member, int argc, char **argv, sd_bus_message **ret);
+int container_options_append(ContainerOptions *o, Message *m);
+int container_call_new(ContainerOptions *o, const char *member, int argc, char **argv, Message **ret);
 void container_options_clear(ContainerOptions *o);
 
 /* env.c */

@@ -8,63 +8,63 @@
 
 #include "ctl/containers.h"
 
-static int append_filters(sd_bus_message *m, const Filters *f) {
+static int append_filters(Message *m, const Filters *f) {
         int r;
 
-        r = sd_bus_message_open_container(m, 'a', "{sv}");
+        r = message_open(m, 'a', "{sv}");
         if (r >= 0 && f->ids.n > 0)
                 r = option_strv(m, "Id", f->ids.v);
         if (r >= 0 && f->labels.n > 0)
                 r = option_strv(m, "Label", f->labels.v);
         if (r >= 0 && f->image)
                 r = option_string(m, "Image", f->image);
-        return r < 0 ? r : sd_bus_message_close_container(m);
+        return r < 0 ? r : message_close(m);
 }
 
 static int send_list(Ctl *ctl, Call *call, const char *member, const char *ns, const Filters *f) {
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ Message *m = NULL;
         int r;
 
         r = call_new(ctl, BUS_PATH, BUS_MANAGER, member, &m);
         if (r != 0)
                 return r;
-        r = sd_bus_message_append(m, "s", ns);
+        r = message_append(m, "s", ns);
         if (r >= 0)
                 r = append_filters(m, f);
         return r < 0 ? bus_protocol_error(ctl, r) : call_send(ctl, call, m);
 }
 
-static int read_labels(sd_bus_message *m, Strv *labels) {
+static int read_labels(Message *m, Strv *labels) {
         const char *key, *value;
         int r;
 
-        r = sd_bus_message_enter_container(m, 'a', "{ss}");
-        while (r >= 0 && (r = sd_bus_message_read(m, "{ss}", &key, &value)) > 0)
+        r = message_enter(m, 'a', "{ss}");
+        while (r >= 0 && (r = message_read(m, "{ss}", &key, &value)) > 0)
                 if (!strv_add(labels, key) || !strv_add(labels, value))
                         return -ENOMEM;
-        return r < 0 ? r : sd_bus_message_exit_container(m);
+        return r < 0 ? r : message_exit(m);
 }
 
-static int read_container(sd_bus_message *m, Container *c) {
+static int read_container(Message *m, Container *c) {
         int r;
 
         *c = (Container){ .status = "created", .kind = "" };
-        r = sd_bus_message_read(m, "sss", &c->ns, &c->id, &c->image);
+        r = message_read(m, "sss", &c->ns, &c->id, &c->image);
         if (r >= 0)
-                r = sd_bus_message_read_strv(m, &c->command);
+                r = message_read_strv(m, &c->command);
         if (r >= 0)
                 r = read_labels(m, &c->labels);
         if (r >= 0)
-                r = sd_bus_message_read(m, "to", &c->created, &c->object);
-        return r < 0 ? r : sd_bus_message_exit_container(m);
+                r = message_read(m, "to", &c->created, &c->object);
+        return r < 0 ? r : message_exit(m);
 }
 
-static int read_containers(sd_bus_message *m, Containers *all) {
+static int read_containers(Message *m, Containers *all) {
         size_t space = 0;
         int r;
 
-        r = sd_bus_message_enter_container(m, 'a', "(sssasa{ss}to)");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'r', "sssasa{ss}to")) > 0) {
+        r = message_enter(m, 'a', "(sssasa{ss}to)");
+        while (r >= 0 && (r = message_enter(m, 'r', "sssasa{ss}to")) > 0) {
                 if (all->n == space) {
                         Container *v = reallocarray(all->v, space = space * 2 + 16, sizeof(*v));
 
@@ -90,15 +90,15 @@ static int newest_first(const void *a, const void *b) {
         return x->created != y->created ? (x->created < y->created ? 1 : -1) : by_name(a, b);
 }
 
-static int join_tasks(sd_bus_message *m, Containers *all) {
+static int join_tasks(Message *m, Containers *all) {
         int r;
 
-        r = sd_bus_message_enter_container(m, 'a', "(ssusustto)");
+        r = message_enter(m, 'a', "(ssusustto)");
         while (r >= 0) {
                 Container task = {}, *c;
 
-                r = sd_bus_message_read(m, "(ssusustto)", &task.ns, &task.id, &task.pid, &task.status,
-                                        &task.exit_status, &task.kind, &task.exited_at, &task.started_at, NULL);
+                r = message_read(m, "(ssusustto)", &task.ns, &task.id, &task.pid, &task.status, &task.exit_status,
+                                 &task.kind, &task.exited_at, &task.started_at, NULL);
                 if (r <= 0)
                         return r;
                 c = all->n > 0 ? bsearch(&task, all->v, all->n, sizeof(*c), by_name) : NULL;

@@ -17,7 +17,7 @@ const Option create_options[] = {
 /** verb_create() - see above. */
 int verb_create(Ctl *ctl, int argc, char **argv) {
         _cleanup_container_options_ ContainerOptions o = CONTAINER_OPTIONS_INIT(ctl);
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ Message *m = NULL;
         _cleanup_call_ Call call = {};
         const char *id;
         int r;
@@ -29,7 +29,7 @@ int verb_create(Ctl *ctl, int argc, char **argv) {
                 r = container_call_new(&o, "CreateContainer", argc, argv, &m);
         if (r != 0)
                 return r;
-        r = sd_bus_message_close_container(m);
+        r = message_close(m);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         r = call_send(ctl, &call, m);
@@ -39,7 +39,7 @@ int verb_create(Ctl *ctl, int argc, char **argv) {
                 return r;
         if (call_error(&call))
                 return call_report(ctl, &call, NULL);
-        r = sd_bus_message_read(call.reply, "s", &id);
+        r = message_read(call.reply, "s", &id);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         printf("%s\n", id);

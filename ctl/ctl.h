@@ -16,11 +16,16 @@
 
 #define CTL_ID_MAX 64U
 
-struct sd_bus;
+struct Connection;
+struct Message;
+struct Call;
 
 typedef struct Ctl {
-        struct sd_bus *bus; /* connected by ctl_bus() */
-        const char *ns;     /* namespace of every call */
+        struct Connection *bus; /* connected by bus_connect() */
+        struct Call *calls;     /* on their way */
+        void (*on_signal)(struct Message *m, void *userdata);
+        void *signal_userdata;
+        const char *ns; /* namespace of every call */
         bool json;
         int failure; /* exit status of an error of Davit's own: EXIT_FAILURE or EXIT_DAVIT */
 } Ctl;

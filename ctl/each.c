@@ -16,7 +16,7 @@ typedef struct Target {
 } Target;
 
 static int target_send(Ctl *ctl, const Each *each, Target *target) {
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ Message *m = NULL;
         _cleanup_free_ char *path = NULL;
         int r;
 
@@ -37,7 +37,7 @@ static int target_wait(Ctl *ctl, const Each *each, Target *target) {
         int r = call_wait(ctl, &target->call);
 
         for (int i = 0; i < ASK_AGAIN_MAX && r == 0 && each->ask_again; i++) {
-                if (!sd_bus_error_has_name(call_error(&target->call), SD_BUS_ERROR_NO_REPLY))
+                if (!error_is_bus(call_error(&target->call), "NoReply"))
                         break;
                 call_clear(&target->call);
                 r = target_send(ctl, each, target);

@@ -8,7 +8,7 @@
 typedef struct Each {
         const char *kind; /* "task" or "container" */
         const char *interface, *member;
-        int (*append)(sd_bus_message *m, void *userdata); /* the arguments; NULL: none. As sd-bus */
+        int (*append)(Message *m, void *userdata); /* the arguments; NULL: none. Negative errno */
         int (*answered)(Ctl *ctl, const char *id, Call *call,
                         void *userdata); /* NULL: print the id. 0 or an exit status */
         bool absent_ok;                  /* a container without a task is as wanted already */

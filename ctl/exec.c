@@ -22,7 +22,7 @@ const Option exec_options[] = {
         {},
 };
 
-static int append_options(ContainerOptions *o, Session *s, sd_bus_message *m) {
+static int append_options(ContainerOptions *o, Session *s, Message *m) {
         int r;
 
         r = option_bool(m, "AutoRemove", true);
@@ -42,25 +42,25 @@ static int append_options(ContainerOptions *o, Session *s, sd_bus_message *m) {
 }
 
 static int call_exec(ContainerOptions *o, Session *s, Call *call, const char *task, char **argv) {
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ Message *m = NULL;
         int r;
 
         r = call_new(o->ctl, task, BUS_TASK, s->terminal ? "Exec" : "ExecStart", &m);
         if (r != 0)
                 return r;
-        r = sd_bus_message_append(m, "s", "");
+        r = message_append(m, "s", "");
         if (r >= 0)
-                r = sd_bus_message_append_strv(m, argv);
+                r = message_append_strv(m, argv);
         if (r >= 0)
-                r = sd_bus_message_open_container(m, 'a', "{sv}");
+                r = message_open(m, 'a', "{sv}");
         if (r >= 0)
                 r = append_options(o, s, m);
         if (r >= 0)
-                r = sd_bus_message_close_container(m);
+                r = message_close(m);
         if (r < 0)
                 return bus_protocol_error(o->ctl, r);
         r = call_send(o->ctl, call, m);
-        sd_bus_message_unref(TAKE_PTR(m));
+        message_free(TAKE_PTR(m));
         return r == 0 ? session_call_wait(s, call) : r;
 }
 
@@ -95,14 +95,14 @@ static int exec_follow(ContainerOptions *o, Session *s, Call *call) {
 
         if (call_error(call))
                 return launch_report(o->ctl, call, NULL);
-        r = sd_bus_message_read(call->reply, "so", NULL, &path);
+        r = message_read(call->reply, "so", NULL, &path);
         if (r < 0)
                 return bus_protocol_error(o->ctl, r);
         if (s->terminal) {
                 r = session_terminal(s, path);
                 return r == 0 ? session_run(s) : r;
         }
-        r = sd_bus_message_read(call->reply, "uh", NULL, &fd);
+        r = message_read(call->reply, "uh", NULL, &fd);
         if (r < 0)
                 return bus_protocol_error(o->ctl, r);
         if (o->detach)

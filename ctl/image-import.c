@@ -70,16 +70,15 @@ static int open_archive(Import *import) {
         return 0;
 }
 
-static int on_properties(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error) {
+static void on_properties(Message *m, void *userdata) {
         Import *import = userdata;
 
         progress_signal(&import->progress, m);
-        return 0;
 }
 
 /* Sends the import; the match goes first, so that no step is missed. */
 static int send_import(Import *import) {
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ Message *m = NULL;
         Ctl *ctl = import->ctl;
         int r;
 
@@ -87,20 +86,19 @@ static int send_import(Import *import) {
         if (r != 0)
                 return r;
         if (import->progress.shown)
-                (void)sd_bus_add_match_async(ctl->bus, NULL,
-                                             "type='signal',sender='" BUS_NAME
-                                             "',interface='org.freedesktop.DBus.Properties',"
-                                             "member='PropertiesChanged',arg0='" BUS_JOB "'",
-                                             on_properties, NULL, import);
-        r = sd_bus_message_append(m, "ssh", ctl->ns, import->name ?: "", import->fd);
+                (void)bus_match(ctl,
+                                "type='signal',sender='" BUS_NAME "',interface='" DBUS_PROPERTIES
+                                "',member='PropertiesChanged',arg0='" BUS_JOB "'",
+                                on_properties, import);
+        r = message_append(m, "ssh", ctl->ns, import->name ?: "", import->fd);
         if (r >= 0)
-                r = sd_bus_message_open_container(m, 'a', "{sv}");
+                r = message_open(m, 'a', "{sv}");
         if (r >= 0 && import->format)
                 r = option_string(m, "Format", import->format);
         if (r >= 0 && import->platform)
                 r = option_string(m, "Platform", import->platform);
         if (r >= 0)
-                r = sd_bus_message_close_container(m);
+                r = message_close(m);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         r = call_send(ctl, &import->job, m);
@@ -130,8 +128,8 @@ static int wait_job(Import *import, const char *job) {
                         return bus_protocol_error(import->ctl, n);
                 if (n != 0)
                         continue;
-                fds[1].fd = sd_bus_get_fd(import->ctl->bus);
-                fds[1].events = (short)sd_bus_get_events(import->ctl->bus);
+                fds[1].fd = bus_fd(import->ctl);
+                fds[1].events = POLLIN;
                 if (poll(fds, ELEMENTSOF(fds), -1) > 0 && fds[0].revents)
                         r = handle_signal(import, job);
         }
@@ -139,27 +137,27 @@ static int wait_job(Import *import, const char *job) {
 }
 
 /* Prints the names in the job's result. */
-static int print_result(Ctl *ctl, sd_bus_message *m) {
+static int print_result(Ctl *ctl, Message *m) {
         const char *key, *name;
         int r;
 
-        r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                r = sd_bus_message_read(m, "s", &key);
+        r = message_enter(m, 'a', "{sv}");
+        while (r >= 0 && (r = message_enter(m, 'e', "sv")) > 0) {
+                r = message_read(m, "s", &key);
                 if (r >= 0 && streq(key, "Images")) {
-                        r = sd_bus_message_enter_container(m, 'v', "as");
+                        r = message_enter(m, 'v', "as");
                         if (r >= 0)
-                                r = sd_bus_message_enter_container(m, 'a', "s");
-                        while (r >= 0 && (r = sd_bus_message_read(m, "s", &name)) > 0)
+                                r = message_enter(m, 'a', "s");
+                        while (r >= 0 && (r = message_read(m, "s", &name)) > 0)
                                 printf("%s\n", name);
                         if (r >= 0)
-                                r = sd_bus_message_exit_container(m);
+                                r = message_exit(m);
                         if (r >= 0)
-                                r = sd_bus_message_exit_container(m);
+                                r = message_exit(m);
                 } else if (r >= 0)
-                        r = sd_bus_message_skip(m, "v");
+                        r = message_skip(m, "v");
                 if (r >= 0)
-                        r = sd_bus_message_exit_container(m);
+                        r = message_exit(m);
         }
         return r < 0 ? bus_protocol_error(ctl, r) : 0;
 }
@@ -173,7 +171,7 @@ static int import_archive(Import *import) {
                 return r;
         if (call_error(&import->job))
                 return call_report(import->ctl, &import->job, import->input);
-        r = sd_bus_message_read(import->job.reply, "o", &job);
+        r = message_read(import->job.reply, "o", &job);
         if (r < 0)
                 return bus_protocol_error(import->ctl, r);
         import->progress.job = job;

@@ -50,11 +50,11 @@ static void json_member(Json *j, const char *key, const char *value) {
 }
 
 /* Reads one image; in JSON its labels are printed while they are read. */
-static int read_image(sd_bus_message *m, Image *image, Json *j) {
+static int read_image(Message *m, Image *image, Json *j) {
         int r;
 
-        r = sd_bus_message_read(m, "sssstt", &image->ns, &image->name, &image->digest, &image->chain, &image->size,
-                                &image->created);
+        r = message_read(m, "sssstt", &image->ns, &image->name, &image->digest, &image->chain, &image->size,
+                         &image->created);
         if (r < 0)
                 return r;
         if (j) {
@@ -70,14 +70,14 @@ static int read_image(sd_bus_message *m, Image *image, Json *j) {
                 json_key(j, "Labels");
                 r = json_value(j, m);
         } else
-                r = sd_bus_message_skip(m, "a{ss}");
+                r = message_skip(m, "a{ss}");
         if (r >= 0)
-                r = sd_bus_message_read(m, "o", &image->object);
+                r = message_read(m, "o", &image->object);
         if (r >= 0 && j) {
                 json_member(j, "Object", image->object);
                 json_close(j, '}');
         }
-        return r < 0 ? r : sd_bus_message_exit_container(m);
+        return r < 0 ? r : message_exit(m);
 }
 
 static bool add_row(const ImageLs *ls, Table *table, const Image *image, uint64_t now) {
@@ -109,7 +109,7 @@ static bool add_headings(const ImageLs *ls, Table *table) {
         return table_row(table, TABLE_PLAIN, cells);
 }
 
-static int print_images(Ctl *ctl, const ImageLs *ls, sd_bus_message *m) {
+static int print_images(Ctl *ctl, const ImageLs *ls, Message *m) {
         _cleanup_table_ Table table = {};
         uint64_t now = (uint64_t)time(NULL) * USEC_PER_SEC;
         Json j = {};
@@ -119,8 +119,8 @@ static int print_images(Ctl *ctl, const ImageLs *ls, sd_bus_message *m) {
                 json_open(&j, '[');
         else if (!add_headings(ls, &table))
                 return ctl_oom(ctl);
-        r = sd_bus_message_enter_container(m, 'a', "(sssstta{ss}o)");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'r', "sssstta{ss}o")) > 0) {
+        r = message_enter(m, 'a', "(sssstta{ss}o)");
+        while (r >= 0 && (r = message_enter(m, 'r', "sssstta{ss}o")) > 0) {
                 Image image;
 
                 r = read_image(m, &image, ctl->json ? &j : NULL);

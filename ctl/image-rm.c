@@ -39,7 +39,7 @@ static int remove_image(Ctl *ctl, const char *name, bool sync) {
                 return r;
         if (call_error(&get))
                 return call_report(ctl, &get, name);
-        r = sd_bus_message_read(get.reply, "o", &path);
+        r = message_read(get.reply, "o", &path);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         r = send_delete(ctl, &delete, path, sync);

@@ -30,7 +30,7 @@ static int no_option(_unused_ int key, _unused_ const char *arg, _unused_ void *
 
 /* Asks for all properties of an interface of an object. 0 or an exit status. */
 static int inspect_send(Ctl *ctl, Call *call, const char *path, const char *interface) {
-        return call_simple(ctl, call, path, "org.freedesktop.DBus.Properties", "GetAll", "s", interface);
+        return call_simple(ctl, call, path, DBUS_PROPERTIES, "GetAll", "s", interface);
 }
 
 static int print_properties(Ctl *ctl, Json *j, Call *call) {
@@ -98,7 +98,7 @@ static int try_image(Ctl *ctl, Json *j, const char *name) {
                 return -1;
         if (call_error(&get))
                 return call_report(ctl, &get, name);
-        r = sd_bus_message_read(get.reply, "o", &path);
+        r = message_read(get.reply, "o", &path);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         r = inspect_send(ctl, &image, path, BUS_IMAGE);

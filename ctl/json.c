@@ -184,7 +184,7 @@ int json_find_true(const char *text, const char *object, const char *member) {
         return 0;
 }
 
-static int number(Json *j, sd_bus_message *m, char type) {
+static int number(Json *j, Message *m, char type) {
         union {
                 uint8_t y;
                 int16_t n;
@@ -198,7 +198,7 @@ static int number(Json *j, sd_bus_message *m, char type) {
         char text[64];
         int r;
 
-        r = sd_bus_message_read_basic(m, type, &v);
+        r = message_read_basic(m, type, &v);
         if (r < 0)
                 return r;
         switch (type) {
@@ -225,38 +225,38 @@ static int number(Json *j, sd_bus_message *m, char type) {
         return 0;
 }
 
-static int basic(Json *j, sd_bus_message *m, char type) {
+static int basic(Json *j, Message *m, char type) {
         const char *s;
         int flag, r;
 
         if (type == 'b') {
-                r = sd_bus_message_read_basic(m, type, &flag);
+                r = message_read_basic(m, type, &flag);
                 if (r >= 0)
                         json_plain(j, flag ? "true" : "false");
                 return r;
         }
         if (!strchr("sog", type))
                 return number(j, m, type);
-        r = sd_bus_message_read_basic(m, type, &s);
+        r = message_read_basic(m, type, &s);
         if (r >= 0)
                 json_string(j, s);
         return r;
 }
 
-static int dictionary(Json *j, sd_bus_message *m, const char *contents) {
+static int dictionary(Json *j, Message *m) {
         int r;
 
         json_open(j, '{');
-        while ((r = sd_bus_message_enter_container(m, 'e', contents)) > 0) {
+        while ((r = message_enter(m, 'e', NULL)) > 0) {
                 const char *key;
 
-                r = sd_bus_message_read_basic(m, 's', &key);
+                r = message_read_basic(m, 's', &key);
                 if (r < 0)
                         return r;
                 json_key(j, key);
                 r = json_value(j, m);
                 if (r >= 0)
-                        r = sd_bus_message_exit_container(m);
+                        r = message_exit(m);
                 if (r < 0)
                         return r;
         }
@@ -264,59 +264,51 @@ static int dictionary(Json *j, sd_bus_message *m, const char *contents) {
         return r;
 }
 
-static int sequence(Json *j, sd_bus_message *m) {
+static int sequence(Json *j, Message *m) {
         int r;
 
         json_open(j, '[');
-        while ((r = sd_bus_message_at_end(m, 0)) == 0) {
+        while (message_peek(m) != 0) {
                 r = json_value(j, m);
                 if (r < 0)
                         return r;
         }
         json_close(j, ']');
-        return r;
+        return 0;
 }
 
-/** json_value() - the next value of a message; as sd-bus. */
-int json_value(Json *j, sd_bus_message *m) {
-        const char *contents;
-        char type;
+/** json_value() - the next value of a message; negative errno where it is none. */
+int json_value(Json *j, Message *m) {
+        bool map = message_peek_map(m);
+        char type = message_peek(m);
         int r;
 
-        r = sd_bus_message_peek_type(m, &type, &contents);
-        if (r <= 0)
-                return r < 0 ? r : -ENXIO;
-        if (!contents)
+        if (type == 0)
+                return -ENXIO;
+        if (!strchr("arev", type))
                 return basic(j, m, type);
-        r = sd_bus_message_enter_container(m, type, contents);
+        r = message_enter(m, type, NULL);
         if (r < 0)
                 return r;
-        if (type == 'v')
-                r = json_value(j, m);
-        else if (type == 'a' && contents[0] == '{') {
-                _cleanup_free_ char *pair = strndup(contents + 1, strlen(contents) - 2);
-
-                r = pair ? dictionary(j, m, pair) : -ENOMEM;
-        } else
-                r = sequence(j, m);
-        return r < 0 ? r : sd_bus_message_exit_container(m);
+        r = type == 'v' ? json_value(j, m) : map ? dictionary(j, m) : sequence(j, m);
+        return r < 0 ? r : message_exit(m);
 }
 
 static bool is_json_property(const char *name) {
         return streq(name, "Spec") || streq(name, "Config");
 }
 
-static int property(Json *j, sd_bus_message *m) {
+static int property(Json *j, Message *m) {
         const char *name, *text;
         int r;
 
-        r = sd_bus_message_read_basic(m, 's', &name);
+        r = message_read_basic(m, 's', &name);
         if (r < 0)
                 return r;
         json_key(j, name);
         if (!is_json_property(name))
                 return json_value(j, m);
-        r = sd_bus_message_read(m, "v", "s", &text);
+        r = message_read(m, "v", "s", &text);
         if (r < 0)
                 return r;
         if (*text)
@@ -326,15 +318,15 @@ static int property(Json *j, sd_bus_message *m) {
         return 0;
 }
 
-/** json_properties() - the members of an object from the reply to GetAll; as sd-bus. */
-int json_properties(Json *j, sd_bus_message *reply) {
+/** json_properties() - the members of an object from the reply to GetAll; negative errno. */
+int json_properties(Json *j, Message *reply) {
         int r;
 
-        r = sd_bus_message_enter_container(reply, 'a', "{sv}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(reply, 'e', "sv")) > 0) {
+        r = message_enter(reply, 'a', "{sv}");
+        while (r >= 0 && (r = message_enter(reply, 'e', "sv")) > 0) {
                 r = property(j, reply);
                 if (r >= 0)
-                        r = sd_bus_message_exit_container(reply);
+                        r = message_exit(reply);
         }
         return r;
 }

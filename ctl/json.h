@@ -3,7 +3,7 @@
 
 /* JSON out of davitctl: a small indenting writer, D-Bus values, and looking into a text. */
 
-#include <systemd/sd-bus.h>
+#include "ctl/dbus.h"
 
 #include "ctl/ctl.h"
 
@@ -21,7 +21,7 @@ void json_u64(Json *j, uint64_t n);
 void json_strv(Json *j, char *const *v);
 void json_raw(Json *j, const char *text);
 void json_end(Json *j);
-int json_value(Json *j, sd_bus_message *m);
-int json_properties(Json *j, sd_bus_message *reply);
+int json_value(Json *j, Message *m);
+int json_properties(Json *j, Message *reply);
 
 int json_find_true(const char *text, const char *object, const char *member);

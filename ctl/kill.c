@@ -30,10 +30,10 @@ static int on_option(int key, const char *arg, void *userdata) {
         return 0;
 }
 
-static int append(sd_bus_message *m, void *userdata) {
+static int append(Message *m, void *userdata) {
         const Kill *k = userdata;
 
-        return sd_bus_message_append(m, "s", k->signal);
+        return message_append(m, "s", k->signal);
 }
 
 /** verb_kill() - see above. */

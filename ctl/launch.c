@@ -18,13 +18,13 @@ int dup_cloexec(int fd) {
 }
 
 /* The manager's sentence names the step that failed between what failed and why. */
-static bool step_is_command(const sd_bus_error *error) {
+static bool step_is_command(const BusError *error) {
         return error->message && strstr(error->message, ": command: ");
 }
 
 /** launch_report() - prints why nothing was started; returns 125, 126 or 127. */
 int launch_report(Ctl *ctl, const Call *call, const char *subject) {
-        const sd_bus_error *error = call_error(call);
+        const BusError *error = call_error(call);
         int status = call_report(ctl, call, subject);
 
         if (error_is(error, "NotFound") && step_is_command(error))
@@ -34,8 +34,8 @@ int launch_report(Ctl *ctl, const Call *call, const char *subject) {
         return status;
 }
 
-/** append_console_size() - the size of our terminal, where we have one; as sd-bus. */
-int append_console_size(sd_bus_message *m) {
+/** append_console_size() - the size of our terminal, where we have one; negative errno. */
+int append_console_size(Message *m) {
         unsigned columns, rows;
 
         return terminal_size(&columns, &rows) ? option_size(m, "ConsoleSize", columns, rows) : 0;
@@ -44,17 +44,17 @@ int append_console_size(sd_bus_message *m) {
 /** task_create() - asks for the task of a container with a terminal. 0, also where the answer is an error, or an exit
  * status. */
 int task_create(Session *s, Call *call, const char *container) {
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ Message *m = NULL;
         int r;
 
         r = call_new(s->ctl, container, BUS_CONTAINER, "CreateTask", &m);
         if (r != 0)
                 return r;
-        r = sd_bus_message_open_container(m, 'a', "{sv}");
+        r = message_open(m, 'a', "{sv}");
         if (r >= 0)
                 r = append_console_size(m);
         if (r >= 0)
-                r = sd_bus_message_close_container(m);
+                r = message_close(m);
         if (r < 0)
                 return bus_protocol_error(s->ctl, r);
         r = call_send(s->ctl, call, m);
@@ -67,6 +67,6 @@ int task_created(Session *s, Call *call, const char **ret_path) {
 
         if (call_error(call))
                 return launch_report(s->ctl, call, NULL);
-        r = sd_bus_message_read(call->reply, "o", ret_path);
+        r = message_read(call->reply, "o", ret_path);
         return r < 0 ? bus_protocol_error(s->ctl, r) : 0;
 }

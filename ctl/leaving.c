@@ -17,13 +17,12 @@ typedef struct Leaving {
         bool gone;
 } Leaving;
 
-static int on_removed(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error) {
+static void on_removed(Message *m, void *userdata) {
         Leaving *leaving = userdata;
         const char *path;
 
-        if (sd_bus_message_read(m, "o", &path) >= 0 && streq(path, leaving->path))
+        if (message_read(m, "o", &path) > 0 && streq(path, leaving->path))
                 leaving->gone = true;
-        return 0;
 }
 
 /* A text property of an object; false where there is no such object any more. */
@@ -31,10 +30,10 @@ static bool property(Ctl *ctl, const char *path, const char *interface, const ch
         _cleanup_call_ Call call = {};
         const char *text;
 
-        if (call_simple(ctl, &call, path, "org.freedesktop.DBus.Properties", "Get", "ss", interface, name) != 0 ||
+        if (call_simple(ctl, &call, path, DBUS_PROPERTIES, "Get", "ss", interface, name) != 0 ||
             call_wait(ctl, &call) != 0 || call_error(&call))
                 return false;
-        if (sd_bus_message_read(call.reply, "v", "s", &text) < 0)
+        if (message_read(call.reply, "v", "s", &text) < 0)
                 return false;
         *ret = strdup(text);
         return *ret;
@@ -59,7 +58,7 @@ static void wait_gone(Ctl *ctl, Leaving *leaving) {
                 int r = bus_step(ctl);
 
                 if (r == 0)
-                        r = sd_bus_wait(ctl->bus, LEAVING_USEC - used);
+                        r = bus_wait(ctl, (int)((LEAVING_USEC - used) / 1000));
                 if (r < 0 && r != -EINTR)
                         return;
                 (void)clock_gettime(CLOCK_MONOTONIC, &now);
@@ -71,15 +70,14 @@ static void wait_gone(Ctl *ctl, Leaving *leaving) {
 bool name_is_leaving(Ctl *ctl, const char *id) {
         _cleanup_free_ char *container = path_of(ctl->ns, "container", id), *task = path_of(ctl->ns, "task", id);
         Leaving leaving = { .path = container };
-        sd_bus_slot *slot = NULL;
         bool is;
 
         if (!container || !task)
                 return false;
-        if (sd_bus_add_match(ctl->bus, &slot,
-                             "type='signal',sender='" BUS_NAME "',path='" BUS_PATH "',"
-                             "interface='org.freedesktop.DBus.ObjectManager',member='InterfacesRemoved'",
-                             on_removed, &leaving) < 0)
+        if (bus_match(ctl,
+                      "type='signal',sender='" BUS_NAME "',path='" BUS_PATH
+                      "',interface='org.freedesktop.DBus.ObjectManager',member='InterfacesRemoved'",
+                      on_removed, &leaving) < 0)
                 return false;
         is = is_leaving(ctl, container, task);
         if (is) {
@@ -88,6 +86,6 @@ bool name_is_leaving(Ctl *ctl, const char *id) {
                 if (property(ctl, container, BUS_CONTAINER, "Id", &there))
                         wait_gone(ctl, &leaving);
         }
-        sd_bus_slot_unref(slot);
+        ctl->on_signal = NULL;
         return is;
 }

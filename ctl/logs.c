@@ -63,14 +63,14 @@ static int created_at(Ctl *ctl, const char *id, uint64_t *ret) {
 
         if (!path)
                 return ctl_oom(ctl);
-        r = call_simple(ctl, &call, path, "org.freedesktop.DBus.Properties", "Get", "ss", BUS_CONTAINER, "CreatedAt");
+        r = call_simple(ctl, &call, path, DBUS_PROPERTIES, "Get", "ss", BUS_CONTAINER, "CreatedAt");
         if (r == 0)
                 r = call_wait(ctl, &call);
         if (r != 0)
                 return r;
         if (call_error(&call))
                 return call_report(ctl, &call, id);
-        r = sd_bus_message_read(call.reply, "v", "t", ret);
+        r = message_read(call.reply, "v", "t", ret);
         return r < 0 ? bus_protocol_error(ctl, r) : 0;
 }
 

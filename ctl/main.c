@@ -66,6 +66,6 @@ int main(int argc, char **argv) {
         r = global_options(&ctl, &argc, &argv);
         if (r < 0)
                 r = run_verb(&ctl, argc, argv);
-        /* Every call has been answered; the kernel closes the connection faster than sd-bus takes it down. */
+        /* Every call has been answered; the kernel closes the connection. */
         return r;
 }

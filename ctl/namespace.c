@@ -31,16 +31,16 @@ static int finish(Ctl *ctl, Call *call, const char *subject) {
         return call_error(call) ? call_report(ctl, call, subject) : 0;
 }
 
-static int print_namespaces(Ctl *ctl, sd_bus_message *m) {
+static int print_namespaces(Ctl *ctl, Message *m) {
         const char *name, *object;
         Json j = {};
         int r;
 
         if (ctl->json)
                 json_open(&j, '[');
-        r = sd_bus_message_enter_container(m, 'a', "(sa{ss}o)");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'r', "sa{ss}o")) > 0) {
-                r = sd_bus_message_read(m, "s", &name);
+        r = message_enter(m, 'a', "(sa{ss}o)");
+        while (r >= 0 && (r = message_enter(m, 'r', "sa{ss}o")) > 0) {
+                r = message_read(m, "s", &name);
                 if (r >= 0 && ctl->json) {
                         json_open(&j, '{');
                         json_key(&j, "Name");
@@ -49,17 +49,17 @@ static int print_namespaces(Ctl *ctl, sd_bus_message *m) {
                         r = json_value(&j, m);
                 } else if (r >= 0) {
                         printf("%s\n", name);
-                        r = sd_bus_message_skip(m, "a{ss}");
+                        r = message_skip(m, "a{ss}");
                 }
                 if (r >= 0)
-                        r = sd_bus_message_read(m, "o", &object);
+                        r = message_read(m, "o", &object);
                 if (r >= 0 && ctl->json) {
                         json_key(&j, "Object");
                         json_string(&j, object);
                         json_close(&j, '}');
                 }
                 if (r >= 0)
-                        r = sd_bus_message_exit_container(m);
+                        r = message_exit(m);
         }
         if (r < 0)
                 return bus_protocol_error(ctl, r);
@@ -83,23 +83,23 @@ int verb_namespace_ls(Ctl *ctl, int argc, char **argv) {
         return r == 0 ? print_namespaces(ctl, call.reply) : r;
 }
 
-static int append_labels(sd_bus_message *m, const Strv *labels) {
+static int append_labels(Message *m, const Strv *labels) {
         int r;
 
-        r = sd_bus_message_open_container(m, 'a', "{ss}");
+        r = message_open(m, 'a', "{ss}");
         for (size_t i = 0; i < labels->n && r >= 0; i++) {
                 char *equals = strchr(labels->v[i], '=');
 
                 if (equals)
                         *equals = '\0';
-                r = sd_bus_message_append(m, "{ss}", labels->v[i], equals ? equals + 1 : "");
+                r = message_append(m, "{ss}", labels->v[i], equals ? equals + 1 : "");
         }
-        return r < 0 ? r : sd_bus_message_close_container(m);
+        return r < 0 ? r : message_close(m);
 }
 
 /** verb_namespace_create() - see above. */
 int verb_namespace_create(Ctl *ctl, int argc, char **argv) {
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ Message *m = NULL;
         _cleanup_strv_ Strv labels = {};
         _cleanup_call_ Call call = {};
         int r;
@@ -109,7 +109,7 @@ int verb_namespace_create(Ctl *ctl, int argc, char **argv) {
                 r = call_new(ctl, BUS_PATH, BUS_MANAGER, "CreateNamespace", &m);
         if (r != 0)
                 return r;
-        r = sd_bus_message_append(m, "s", argv[0]);
+        r = message_append(m, "s", argv[0]);
         if (r >= 0)
                 r = append_labels(m, &labels);
         if (r < 0)
@@ -123,11 +123,11 @@ int verb_namespace_create(Ctl *ctl, int argc, char **argv) {
 }
 
 static int remove_namespace(Ctl *ctl, const char *name) {
-        _cleanup_free_ char *path = NULL;
+        _cleanup_free_ char *path = path_encode(BUS_PATH "/ns", name);
         _cleanup_call_ Call call = {};
         int r;
 
-        if (sd_bus_path_encode(BUS_PATH "/ns", name, &path) < 0)
+        if (!path)
                 return ctl_oom(ctl);
         r = call_simple(ctl, &call, path, BUS_NAMESPACE, "Delete", NULL);
         if (r == 0)

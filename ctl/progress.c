@@ -52,27 +52,27 @@ static void draw(Progress *p, uint64_t done, uint64_t total, uint32_t layers, ui
 }
 
 /** progress_signal() - takes a PropertiesChanged signal of any job; those of others are left. */
-void progress_signal(Progress *p, sd_bus_message *m) {
+void progress_signal(Progress *p, Message *m) {
         uint64_t done, total;
         uint32_t layers, all_layers;
         const char *key;
         int r;
 
-        if (!p->shown || (p->job && !streq(sd_bus_message_get_path(m) ?: "", p->job)))
+        if (!p->shown || (p->job && !streq(m->path ?: "", p->job)))
                 return;
-        r = sd_bus_message_skip(m, "s");
+        r = message_skip(m, "s");
         if (r >= 0)
-                r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        while (r >= 0 && sd_bus_message_enter_container(m, 'e', "sv") > 0) {
-                r = sd_bus_message_read(m, "s", &key);
+                r = message_enter(m, 'a', "{sv}");
+        while (r >= 0 && message_enter(m, 'e', "sv") > 0) {
+                r = message_read(m, "s", &key);
                 if (r >= 0 && streq(key, "Progress")) {
-                        r = sd_bus_message_read(m, "v", "(ttuu)", &done, &total, &layers, &all_layers);
+                        r = message_read(m, "v", "(ttuu)", &done, &total, &layers, &all_layers);
                         if (r >= 0)
                                 draw(p, done, total, layers, all_layers);
                 } else if (r >= 0)
-                        r = sd_bus_message_skip(m, "v");
+                        r = message_skip(m, "v");
                 if (r >= 0)
-                        r = sd_bus_message_exit_container(m);
+                        r = message_exit(m);
         }
 }
 

@@ -3,7 +3,7 @@
 
 /* The progress of a job, as one line on a terminal. */
 
-#include <systemd/sd-bus.h>
+#include "ctl/dbus.h"
 
 #include "ctl/ctl.h"
 
@@ -15,5 +15,5 @@ typedef struct Progress {
 } Progress;
 
 void progress_begin(Progress *p, bool quiet);
-void progress_signal(Progress *p, sd_bus_message *m);
+void progress_signal(Progress *p, Message *m);
 void progress_end(Progress *p);

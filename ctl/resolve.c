@@ -21,17 +21,17 @@ static int list_ids(Ctl *ctl, Call *call) {
 }
 
 /* Walks the reply. Returns the number of ids that begin with prefix, negative errno. */
-static int match_prefix(sd_bus_message *reply, const char *prefix, const char **ret) {
+static int match_prefix(Message *reply, const char *prefix, const char **ret) {
         const char *id;
         int r, n = 0;
 
-        r = sd_bus_message_enter_container(reply, 'a', "(sssasa{ss}to)");
-        while (r >= 0 && (r = sd_bus_message_enter_container(reply, 'r', "sssasa{ss}to")) > 0) {
-                r = sd_bus_message_read(reply, "ss", NULL, &id);
+        r = message_enter(reply, 'a', "(sssasa{ss}to)");
+        while (r >= 0 && (r = message_enter(reply, 'r', "sssasa{ss}to")) > 0) {
+                r = message_read(reply, "ss", NULL, &id);
                 if (r >= 0)
-                        r = sd_bus_message_skip(reply, "sasa{ss}to");
+                        r = message_skip(reply, "sasa{ss}to");
                 if (r >= 0)
-                        r = sd_bus_message_exit_container(reply);
+                        r = message_exit(reply);
                 if (r < 0)
                         break;
                 if (streq(id, prefix)) {

@@ -19,10 +19,10 @@ static int on_option(_unused_ int key, _unused_ const char *arg, void *userdata)
         return 0;
 }
 
-static int append(sd_bus_message *m, void *userdata) {
+static int append(Message *m, void *userdata) {
         const bool *force = userdata;
 
-        return *force ? sd_bus_message_append(m, "a{sv}", 1, "Force", "b", 1) : sd_bus_message_append(m, "a{sv}", 0);
+        return *force ? message_append(m, "a{sv}", 1, "Force", "b", 1) : message_append(m, "a{sv}", 0);
 }
 
 /** verb_rm() - see above. */

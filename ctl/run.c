@@ -19,10 +19,10 @@ const Option run_options[] = {
         {},
 };
 
-static int send_and_wait(Session *s, Call *call, sd_bus_message *m) {
+static int send_and_wait(Session *s, Call *call, Message *m) {
         int r;
 
-        r = sd_bus_message_close_container(m);
+        r = message_close(m);
         if (r < 0)
                 return bus_protocol_error(s->ctl, r);
         r = call_send(s->ctl, call, m);
@@ -31,7 +31,7 @@ static int send_and_wait(Session *s, Call *call, sd_bus_message *m) {
 
 /* Sends Run and waits for the answer. */
 static int send_run(ContainerOptions *o, Session *s, Call *call, int argc, char **argv) {
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ Message *m = NULL;
         int r;
 
         r = container_call_new(o, "Run", argc, argv, &m);
@@ -41,7 +41,7 @@ static int send_run(ContainerOptions *o, Session *s, Call *call, int argc, char 
         if (r >= 0 && o->log && streq(o->log, "null"))
                 r = option_string(m, "Output", o->log);
         if (r >= 0)
-                r = sd_bus_message_close_container(m);
+                r = message_close(m);
         if (r < 0)
                 return bus_protocol_error(o->ctl, r);
         r = call_send(o->ctl, call, m);
@@ -62,7 +62,7 @@ static int call_run(ContainerOptions *o, Session *s, Call *call, int argc, char 
                 return r;
         if (call_error(call))
                 return launch_report(o->ctl, call, o->rootfs || argc < 1 ? NULL : argv[0]);
-        r = sd_bus_message_read(call->reply, "souh", ret_id, &s->path, NULL, &fd);
+        r = message_read(call->reply, "souh", ret_id, &s->path, NULL, &fd);
         if (r < 0)
                 return bus_protocol_error(o->ctl, r);
         s->exit_fd = dup_cloexec(fd);
@@ -93,7 +93,7 @@ static int run_plain(ContainerOptions *o, Session *s, int argc, char **argv) {
 }
 
 static int send_create(ContainerOptions *o, Session *s, Call *call, int argc, char **argv) {
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ Message *m = NULL;
         int r;
 
         r = container_call_new(o, "CreateContainer", argc, argv, &m);
@@ -112,7 +112,7 @@ static int create_container(ContainerOptions *o, Session *s, Call *call, int arg
                 return r;
         if (call_error(call))
                 return launch_report(o->ctl, call, argc > 0 ? argv[0] : NULL);
-        r = sd_bus_message_read(call->reply, "so", NULL, ret_path);
+        r = message_read(call->reply, "so", NULL, ret_path);
         return r < 0 ? bus_protocol_error(o->ctl, r) : 0;
 }
 

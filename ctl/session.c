@@ -41,17 +41,16 @@ int session_open(Session *s) {
 
 /* Sends a call nobody waits for: the program may end at the same moment. */
 static void session_send(Session *s, const char *member, const char *types, ...) {
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ Message *m = message_new(s->path, BUS_PROCESS, member);
         va_list ap;
-        int r;
 
-        if (sd_bus_message_new_method_call(s->ctl->bus, &m, BUS_NAME, s->path, BUS_PROCESS, member) < 0)
+        if (!m)
                 return;
+        m->destination = BUS_NAME;
         va_start(ap, types);
-        r = sd_bus_message_appendv(m, types, ap);
+        (void)message_appendv(m, types, ap);
         va_end(ap);
-        if (r >= 0 && sd_bus_message_set_expect_reply(m, 0) >= 0 && sd_bus_send(s->ctl->bus, m, NULL) >= 0)
-                (void)sd_bus_flush(s->ctl->bus);
+        (void)call_post(s->ctl, m);
 }
 
 static void send_size(Session *s) {
@@ -115,8 +114,8 @@ int session_call_wait(Session *s, Call *call) {
                         return bus_protocol_error(s->ctl, r);
                 if (r != 0)
                         continue;
-                fds[1].fd = sd_bus_get_fd(s->ctl->bus);
-                fds[1].events = (short)sd_bus_get_events(s->ctl->bus);
+                fds[1].fd = bus_fd(s->ctl);
+                fds[1].events = POLLIN;
                 if (poll(fds, ELEMENTSOF(fds), -1) < 0 && errno != EINTR)
                         return bus_protocol_error(s->ctl, -errno);
                 r = fds[0].revents ? early_signals(s) : 0;
@@ -126,10 +125,10 @@ int session_call_wait(Session *s, Call *call) {
         return 0;
 }
 
-static int take_exit_fd(Session *s, sd_bus_message *reply) {
+static int take_exit_fd(Session *s, Message *reply) {
         int fd, r;
 
-        r = sd_bus_message_read(reply, "h", &fd);
+        r = message_read(reply, "h", &fd);
         if (r < 0)
                 return bus_protocol_error(s->ctl, r);
         s->exit_fd = safe_close(s->exit_fd);
@@ -141,7 +140,7 @@ static int take_exit_fd(Session *s, sd_bus_message *reply) {
 static int ask_again(Session *s) {
         for (unsigned i = 0; i < WAIT_ATTEMPTS; i++) {
                 _cleanup_call_ Call call = {};
-                const sd_bus_error *error;
+                const BusError *error;
                 int r;
 
                 r = call_simple(s->ctl, &call, s->path, BUS_PROCESS, "WaitFD", NULL);
@@ -152,7 +151,7 @@ static int ask_again(Session *s) {
                 error = call_error(&call);
                 if (!error)
                         return take_exit_fd(s, call.reply);
-                if (!sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY))
+                if (!error_is_bus(error, "NoReply"))
                         break;
         }
         return ctl_error(
@@ -271,7 +270,7 @@ int session_terminal(Session *s, const char *path) {
                 return launch_report(s->ctl, &start, NULL);
         if (call_error(&open) || call_error(&wait))
                 return call_report(s->ctl, call_error(&open) ? &open : &wait, NULL);
-        r = sd_bus_message_read(open.reply, "h", &fd);
+        r = message_read(open.reply, "h", &fd);
         if (r >= 0)
                 r = fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (r >= 0)

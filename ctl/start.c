@@ -34,7 +34,7 @@ static int on_option(int key, _unused_ const char *arg, void *userdata) {
 
 static int send_start(Ctl *ctl, Session *s, Call *call, const char *id) {
         _cleanup_free_ char *path = path_of(ctl->ns, "container", id);
-        _cleanup_message_ sd_bus_message *m = NULL;
+        _cleanup_message_ Message *m = NULL;
         int r;
 
         if (!path)
@@ -42,11 +42,11 @@ static int send_start(Ctl *ctl, Session *s, Call *call, const char *id) {
         r = call_new(ctl, path, BUS_CONTAINER, "Start", &m);
         if (r != 0)
                 return r;
-        r = sd_bus_message_open_container(m, 'a', "{sv}");
+        r = message_open(m, 'a', "{sv}");
         if (r >= 0 && s)
                 r = stdio_append(&s->stdio, m);
         if (r >= 0)
-                r = sd_bus_message_close_container(m);
+                r = message_close(m);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         r = call_send(ctl, call, m);
@@ -112,14 +112,14 @@ static int wants_terminal(Ctl *ctl, const char *path, const char *id) {
         _cleanup_call_ Call call = {};
         const char *spec;
 
-        if (call_simple(ctl, &call, path, "org.freedesktop.DBus.Properties", "Get", "ss", BUS_CONTAINER, "Spec") != 0 ||
+        if (call_simple(ctl, &call, path, DBUS_PROPERTIES, "Get", "ss", BUS_CONTAINER, "Spec") != 0 ||
             call_wait(ctl, &call) != 0)
                 return -1;
         if (call_error(&call)) {
                 (void)call_report(ctl, &call, id);
                 return -1;
         }
-        if (sd_bus_message_read(call.reply, "v", "s", &spec) < 0)
+        if (message_read(call.reply, "v", "s", &spec) < 0)
                 return 0;
         return json_find_true(spec, "process", "terminal");
 }
@@ -152,7 +152,7 @@ static int attach_plain(Ctl *ctl, Session *s, const char *id) {
                 return r;
         if (call_error(&call))
                 return launch_report(ctl, &call, id);
-        r = sd_bus_message_read(call.reply, "ouh", &s->path, NULL, &fd);
+        r = message_read(call.reply, "ouh", &s->path, NULL, &fd);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         s->exit_fd = dup_cloexec(fd);

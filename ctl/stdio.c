@@ -82,8 +82,8 @@ int stdio_file(Stdio *s, const char *path) {
         return 0;
 }
 
-/** stdio_append() - the entries Stdin, Stdout and Stderr of an option dictionary; as sd-bus. */
-int stdio_append(Stdio *s, sd_bus_message *m) {
+/** stdio_append() - the entries Stdin, Stdout and Stderr of an option dictionary; negative errno. */
+int stdio_append(Stdio *s, Message *m) {
         static const char *const keys[] = { "Stdin", "Stdout", "Stderr" };
         int r = 0;
 

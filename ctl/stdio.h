@@ -31,7 +31,7 @@ typedef struct Stdio {
 
 int stdio_prepare(Stdio *s, bool with_stdin);
 int stdio_file(Stdio *s, const char *path);
-int stdio_append(Stdio *s, sd_bus_message *m);
+int stdio_append(Stdio *s, Message *m);
 void stdio_sent(Stdio *s);
 int stdio_terminal(Stdio *s, int master, bool with_stdin);
 void stdio_clear(Stdio *s);

@@ -48,18 +48,18 @@ static int on_option(int key, const char *arg, void *userdata) {
         return 0;
 }
 
-static int append(sd_bus_message *m, void *userdata) {
+static int append(Message *m, void *userdata) {
         const Stop *s = userdata;
         int r;
 
-        r = sd_bus_message_open_container(m, 'a', "{sv}");
+        r = message_open(m, 'a', "{sv}");
         if (r >= 0 && s->signal)
                 r = option_string(m, "Signal", s->signal);
         if (r >= 0 && s->has_timeout)
                 r = option_u64(m, "TimeoutUSec", s->timeout);
         if (r >= 0 && s->no_force)
                 r = option_bool(m, "Force", false);
-        return r < 0 ? r : sd_bus_message_close_container(m);
+        return r < 0 ? r : message_close(m);
 }
 
 static int restarted(Ctl *ctl, const char *id, _unused_ Call *call, _unused_ void *userdata) {

@@ -75,7 +75,7 @@ static bool add_process(Table *table, uint32_t pid, const char *exec) {
         return true;
 }
 
-static int print_table(Ctl *ctl, sd_bus_message *m) {
+static int print_table(Ctl *ctl, Message *m) {
         _cleanup_table_ Table table = { .n_columns = 4, .cut = 3, .coloured = TABLE_COLUMNS_MAX, .right = { true } };
         const char *exec;
         uint32_t pid;
@@ -84,8 +84,8 @@ static int print_table(Ctl *ctl, sd_bus_message *m) {
 
         ok = table_row(&table, TABLE_PLAIN,
                        (char *[]){ strdup(_("PID")), strdup(_("UID")), strdup(_("EXEC")), strdup(_("COMMAND")) });
-        r = sd_bus_message_enter_container(m, 'a', "(us)");
-        while (ok && r >= 0 && (r = sd_bus_message_read(m, "(us)", &pid, &exec)) > 0)
+        r = message_enter(m, 'a', "(us)");
+        while (ok && r >= 0 && (r = message_read(m, "(us)", &pid, &exec)) > 0)
                 ok = add_process(&table, pid, exec);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
@@ -108,15 +108,15 @@ static void json_process(Json *j, uint32_t pid, const char *exec) {
         json_close(j, '}');
 }
 
-static int print_json(Ctl *ctl, sd_bus_message *m) {
+static int print_json(Ctl *ctl, Message *m) {
         const char *exec;
         uint32_t pid;
         Json j = {};
         int r;
 
         json_open(&j, '[');
-        r = sd_bus_message_enter_container(m, 'a', "(us)");
-        while (r >= 0 && (r = sd_bus_message_read(m, "(us)", &pid, &exec)) > 0)
+        r = message_enter(m, 'a', "(us)");
+        while (r >= 0 && (r = message_read(m, "(us)", &pid, &exec)) > 0)
                 json_process(&j, pid, exec);
         json_close(&j, ']');
         json_end(&j);

@@ -38,8 +38,7 @@ int verb_version(Ctl *ctl, int argc, char **argv) {
 
         r = options_parse(ctl, "version", &argc, &argv, no_option, NULL);
         if (r == 0)
-                r = call_simple(ctl, &call, BUS_PATH, "org.freedesktop.DBus.Properties", "Get", "ss", BUS_MANAGER,
-                                "Version");
+                r = call_simple(ctl, &call, BUS_PATH, DBUS_PROPERTIES, "Get", "ss", BUS_MANAGER, "Version");
         if (r == 0)
                 r = call_wait(ctl, &call);
         if (r != 0)
@@ -48,7 +47,7 @@ int verb_version(Ctl *ctl, int argc, char **argv) {
                 printf("davitctl %s\n", PACKAGE_VERSION);
                 return call_report(ctl, &call, NULL);
         }
-        r = sd_bus_message_read(call.reply, "v", "s", &manager);
+        r = message_read(call.reply, "v", "s", &manager);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         print(ctl, manager);

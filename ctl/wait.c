@@ -17,7 +17,7 @@ static int answered(Ctl *ctl, const char *id, Call *call, _unused_ void *userdat
         uint32_t status;
         int r;
 
-        r = sd_bus_message_read(call->reply, "u", &status);
+        r = message_read(call->reply, "u", &status);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         if (ctl->json)
