@@ -399,7 +399,7 @@ int method_import_image(sd_bus_message *m, void *userdata, sd_bus_error *error) 
         g_autofree char *path = NULL;
         ImportArgs args = { 0 };
         const char *ns, *name;
-        Job *job;
+        Job *job = NULL;
         int fd, r;
 
         r = sd_bus_message_read(m, "ssh", &ns, &name, &fd);

@@ -332,7 +332,7 @@ int image_records_parse(JsonObject *result, GPtrArray **ret, char **ret_why) {
 
         for (guint i = 0; i < n; i++) {
                 JsonNode *element = json_array_get_element(array, i);
-                ImageRecord *record;
+                g_autoptr(ImageRecord) record = NULL;
                 int r;
 
                 if (!JSON_NODE_HOLDS_OBJECT(element))
@@ -340,9 +340,9 @@ int image_records_parse(JsonObject *result, GPtrArray **ret, char **ret_why) {
                 r = image_record_parse(json_node_get_object(element), &record, ret_why);
                 if (r < 0)
                         return r;
-                g_ptr_array_add(records, record);
                 if (!g_hash_table_add(names, record->name))
                         return refuse(ret_why, "images", "holds a name twice");
+                g_ptr_array_add(records, g_steal_pointer(&record));
         }
         *ret = g_steal_pointer(&records);
         return 0;

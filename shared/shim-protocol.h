@@ -29,7 +29,7 @@ enum shim_message_type {
         /* manager -> launcher */
         /* struct launcher_hello. Asks for so many more warm shims; sent first, and again for each one used. */
         LAUNCHER_HELLO = 1,
-        /* struct launcher_chain; text: chain id, NUL, source path ("": unmounts it). Answered by LAUNCHER_CHAIN_DONE. */
+        /* struct launcher_chain; text: chain id, NUL, source path ("": unmount). Answered by LAUNCHER_CHAIN_DONE. */
         LAUNCHER_CHAIN,
         /* no body; text: name of an entry of /var/lib/davit/trash to remove, empty: all of it. Answered by
          * LAUNCHER_REMOVE_DONE once gone. */

@@ -25,7 +25,8 @@
  *
  * IMAGE: {"name","digest","config_digest","media_type","platform":{"os","architecture","variant"?},"size","created",
  *         "layers":[{"diff_id","digest","size"}],"chain_id","rootfs":ROOTFS,
- *         "config":{"Entrypoint"[],"Cmd"[],"Env"[],"WorkingDir","User","StopSignal","Labels"{},"Volumes"[],"ExposedPorts"[]}}
+ *         "config":{"Entrypoint"[],"Cmd"[],"Env"[],"WorkingDir","User","StopSignal","Labels"{},
+ *                   "Volumes"[],"ExposedPorts"[]}}
  * ROOTFS: {"form":"checkout","path":"/var/lib/davit/checkouts/<chain id without
  * sha256:>","root"?:{"uid","gid","mode"}}; root is the top directory's owner and permission bits, which an overlay's
  * upper has to repeat. Names of images are in the form image_name_normalise() gives (shared/image-name.h), in requests

@@ -106,9 +106,11 @@ int chain_mount(const char *id, const char *source) {
                 return 0;
         if (!chain_is_free(to)) {
                 /* A checkout that was removed since and made again. */
-                to = safe_close(to);
+                (void)close(take_fd(&to));
                 r = chain_unmount(id);
-                to = r < 0 ? r : chain_open_target(id);
+                if (r < 0)
+                        return r;
+                to = chain_open_target(id);
                 if (to < 0)
                         return to;
         }
