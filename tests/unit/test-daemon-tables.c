@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The daemon's tables: error names, process states, configuration keys, controllers. Every pair of states is tried.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/config.h"
+#include "daemon/error.h"
+#include "daemon/limits.h"
+#include "daemon/options.h"
+#include "daemon/process.h"
+#include "shared/fd.h"
+#include "shared/macros.h"
+#include "shared/message.h"
+
+static void test_errors(void) {
+        for (ErrorKind k = 0; k < _ERROR_KIND_MAX; k++) {
+                ErrorKind back;
+
+                g_assert_true(error_kind_from_name(error_kind_name(k), &back));
+                g_assert_cmpint(back, ==, k);
+                g_assert_true(error_kind_from_name(error_kind_bus_name(k), &back));
+                g_assert_cmpint(back, ==, k);
+                g_assert_cmpint(error_kind_from_errno(error_kind_errno(k)), ==, k);
+                g_assert_cmpint(error_kind_errno(k), <, 0);
+        }
+        g_assert_cmpint(error_kind_from_errno(-EXDEV), ==, ERROR_INTERNAL);
+        g_assert_cmpint(error_kind_from_errno(ENOMEM), ==, ERROR_RESOURCE_EXHAUSTED);
+}
+
+static void test_first_error_stays(void) {
+        _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
+
+        g_assert_cmpint(error_not_found(&e, "There is no %s.", "x"), ==, -ENOENT);
+        g_assert_cmpint(error_set_errno(&e, -EIO, "Later"), ==, -EIO);
+        g_assert_cmpstr(e.name, ==, "org.davit.Davit1.Error.NotFound");
+        g_assert_cmpstr(e.message, ==, "There is no x.");
+        g_assert_cmpint(error_internal(NULL, "Nobody listens."), ==, -EIO);
+}
+
+static void test_transitions(void) {
+        static const char *const allowed[_TASK_STATUS_MAX] = {
+                /* to: unknown created running pausing paused stopped */
+                [TASK_UNKNOWN] = "-+++++", [TASK_CREATED] = "+-+--+", [TASK_RUNNING] = "+--+++",
+                [TASK_PAUSING] = "+-+-++", [TASK_PAUSED] = "+-+--+",  [TASK_STOPPED] = "------",
+        };
+
+        for (int from = 0; from < _TASK_STATUS_MAX; from++)
+                for (int to = 0; to < _TASK_STATUS_MAX; to++)
+                        if (process_transition_allowed((enum task_status)from, (enum task_status)to) !=
+                            (allowed[from][to] == '+'))
+                                g_error("%s to %s is not as the table says", task_status_name((uint32_t)from),
+                                        task_status_name((uint32_t)to));
+        g_assert_false(process_transition_allowed(_TASK_STATUS_MAX, TASK_RUNNING));
+        g_assert_false(process_transition_allowed(TASK_RUNNING, _TASK_STATUS_MAX));
+}
+
+static void test_auto_remove(void) {
+        for (AutoRemove a = 0; a < _AUTO_REMOVE_MAX; a++)
+                g_assert_cmpint(auto_remove_from_name(auto_remove_name(a)), ==, a);
+        g_assert_cmpint(auto_remove_from_name("yes"), ==, _AUTO_REMOVE_INVALID);
+        g_assert_cmpstr(auto_remove_name(_AUTO_REMOVE_INVALID), ==, "no");
+}
+
+static char *write_file(const char *dir, const char *name, const char *text) {
+        char *path = g_build_filename(dir, name, NULL);
+
+        g_assert_true(g_file_set_contents(path, text, -1, NULL));
+        return path;
+}
+
+static void test_config(void) {
+        g_autofree char *dir = g_dir_make_tmp("davit-config-XXXXXX", NULL);
+        g_autofree char *one = write_file(dir, "1.conf", "[Manager]\nWarmShims=5\nKeepWarmUSec=7\nNoSuchKey=1\n");
+        g_autofree char *two = write_file(dir, "2.conf", "[Manager]\nKeepWarmUSec=0\nWarmShims=100000\n[Other]\nX=1\n");
+        g_autofree char *bad = write_file(dir, "3.conf", "no section\n");
+        const char *const files[] = { "/nonexistent/davit.conf", one, two, NULL };
+        const char *const broken[] = { bad, one, NULL };
+        Config c, defaults;
+
+        config_set_defaults(&defaults);
+        config_set_defaults(&c);
+        g_assert_cmpint(config_load(&c, files), ==, 0);
+        g_assert_cmpuint(c.warm_shims, ==, 5); /* out of range in the later file: what was there stays */
+        g_assert_cmpuint(c.keep_warm_usec, ==, 0);
+        g_assert_cmpuint(c.stop_timeout_usec, ==, defaults.stop_timeout_usec);
+        config_set_defaults(&c);
+        g_assert_cmpint(config_load(&c, broken), <, 0);
+        g_assert_cmpuint(c.warm_shims, ==, 5); /* a broken file does not keep the next one from being read */
+        g_assert_cmpint(tree_remove_at(AT_FDCWD, dir), ==, 0);
+}
+
+static void make_controller(const char *root, const char *name) {
+        g_autofree char *dir = g_build_filename(root, name, NULL);
+        g_autofree char *tasks = NULL;
+
+        g_assert_cmpint(g_mkdir_with_parents(dir, 0700), ==, 0);
+        tasks = write_file(dir, "tasks", "");
+}
+
+static void test_limits(void) {
+        g_autofree char *dir = g_dir_make_tmp("davit-limits-XXXXXX", NULL);
+        g_autofree char *proc = write_file(dir, "cgroups",
+                                           "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t4\t9\t1\n"
+                                           "pids\t5\t9\t0\nblkio\t6\t9\t1\ncpuset\t7\t9\t1\n");
+        Limits *l;
+
+        make_controller(dir, "memory");
+        make_controller(dir, "pids");
+        make_controller(dir, "blkio");
+        make_controller(dir, "cpuset");
+        g_assert_cmpint(limits_new(dir, proc, &l), ==, 0);
+        g_assert_true(limits_hybrid(l));
+        g_assert_true(limits_enforced(l, "memory"));
+        g_assert_true(limits_enforced(l, "io"));
+        g_assert_true(limits_enforced(l, ""));
+        g_assert_true(limits_enforced(l, NULL));
+        g_assert_false(limits_enforced(l, "pids"));   /* there, but switched off */
+        g_assert_false(limits_enforced(l, "cpu"));    /* not mounted */
+        g_assert_false(limits_enforced(l, "cpuset")); /* systemd would not use it */
+        (void)limits_free(l);
+        g_assert_cmpint(tree_remove_at(AT_FDCWD, dir), ==, 0);
+}
+
+int main(int argc, char *argv[]) {
+        g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/error/table", test_errors);
+        g_test_add_func("/error/first", test_first_error_stays);
+        g_test_add_func("/process/transitions", test_transitions);
+        g_test_add_func("/options/auto-remove", test_auto_remove);
+        g_test_add_func("/config/files", test_config);
+        g_test_add_func("/limits/hybrid", test_limits);
+        return g_test_run();
+}
