@@ -4,6 +4,7 @@
 import contextlib
 import functools
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -410,6 +411,10 @@ GROWS = ("/var/lib/davit/repo/objects", "/var/lib/davit/repo/tmp", "/var/lib/dav
          "/var/lib/davit/seccomp", "/run/davit/chains", "/var/lib/davit/repo/state")
 
 
+#: Directories that come with the first object of a namespace and stay for the next.
+FRAME = re.compile(r"/(run|var/lib)/davit/(namespaces(/[^/]+(/[a-z]+)?)?|task(/[^/]+)?)")
+
+
 def _files():
     found = set()
     for top in (RUNTIME, STATE):
@@ -417,7 +422,7 @@ def _files():
             names[:] = [n for n in names if f"{directory}/{n}" not in GROWS and directory != f"{STATE}/checkouts"]
             if any(directory.startswith(g + "/") for g in GROWS):
                 continue
-            found.update(f"{directory}/{n}" for n in names + files)
+            found.update(path for n in names + files if not FRAME.fullmatch(path := f"{directory}/{n}"))
     with contextlib.suppress(FileNotFoundError):
         found.update(f"/run/systemd/units/{n}" for n in os.listdir("/run/systemd/units") if "davit-" in n and ".scope" in n)
     return found
