@@ -8,10 +8,10 @@ hold or not; --strict makes a missed one an error.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +20,7 @@ import images
 import report
 from davit_tool import Davit
 from importing import import_rows
+from loopfs import DavitRoot, LoopFs
 from measure import Timer, Unable, call
 from peers import IMAGE, PEERS
 from rows import density_rows, exec_rows, memory_rows, run_rows
@@ -41,24 +42,26 @@ def arguments():
     parser.add_argument("--density", type=int, metavar="N", help="idle containers to start (0: none)")
     parser.add_argument("--archive", default="/var/cache/davit-quickstart/debian.oci.tar",
                         help="OCI archive to import (default: the Debian image quickstart made, %(default)s)")
-    parser.add_argument("--work", help="directory on a real file system (default: one below /var/lib)")
-    parser.add_argument("--loop", help="directory for the file of the loop file system (default: the work directory)")
+    parser.add_argument("--work", default="/var/lib/davit-bench", help="where it works (default: %(default)s)")
+    parser.add_argument("--loop", help="directory for the files of its ext4 file systems (default: a real one in /var/lib)")
     options = parser.parse_args()
     options.parts = options.parts.split(",")
     if set(options.parts) - set(PARTS):
         parser.error(f"--parts: unknown: {', '.join(sorted(set(options.parts) - set(PARTS)))}")
-    options.work = options.work or default_work()
+    options.loop = options.loop or default_loop()
     options.rounds = options.rounds or (1 if options.quick else 10)
     options.density = options.density if options.density is not None else (20 if options.quick else 1000)
     return options
 
 
-def default_work():
-    """A place that overlay upper directories work on: in the private boot /var/lib itself is an overlay."""
-    for parent in ("/var/lib", "/var/lib/containers"):
-        if os.path.isdir(parent) and call(["stat", "-f", "-c", "%T", parent]).strip() not in ("overlayfs", "tmpfs"):
-            return os.path.join(parent, "davit-bench")
-    return "/var/lib/davit-bench"
+def default_loop():
+    """In the private boot /var/lib itself is an overlay on a tmpfs; what lies below some of its directories is real."""
+    for directory in ("/var/lib", "/var/lib/containers", "/var/lib/containerd"):
+        if os.path.isdir(directory):
+            kind = call(["stat", "-f", "-c", "%T", directory]).strip()
+            if kind not in ("overlayfs", "tmpfs"):
+                return directory
+    return "/var/tmp"
 
 
 def note(text):
@@ -105,8 +108,7 @@ def import_part(options, davit, ctr):
     if not os.path.exists(options.archive):
         note(f"import: {options.archive} does not exist; --archive names another")
         return {}
-    return import_rows(davit, ctr, options.archive, options.loop or options.work, 1 if options.quick else 5, 2 << 30,
-                       note)
+    return import_rows(davit, ctr, options.archive, options.loop, 1 if options.quick else 5, 2 << 30, note)
 
 
 def machine():
@@ -115,26 +117,37 @@ def machine():
             "cgroup": "unified" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "hybrid"}
 
 
-def main():
-    options = arguments()
-    if os.geteuid() != 0 or not os.path.isdir("/run/systemd/system"):
-        sys.exit("bench: needs root and a running systemd (use ./quickstart exec)")
-    os.makedirs(options.work, mode=0o755, exist_ok=True)
-    os.makedirs("/run/davit-bench", mode=0o700, exist_ok=True)
+def file_systems(options, stack):
+    """All tools work on one ext4 with a journal, Davit's state included."""
+    size = (3 if options.quick else 8) << 30
+    stack.enter_context(LoopFs(os.path.join(options.loop, "davit-bench.ext4"), options.work, size))
+    if not options.no_davit:
+        stack.enter_context(DavitRoot(os.path.join(options.work, "state")))
+
+
+def run_bench(options, result):
     rootfs = images.busybox_rootfs(os.path.join(options.work, "rootfs"))
     archive = images.oci_archive(os.path.join(options.work, "busybox.tar"), rootfs, IMAGE, ["true"])
-
     wanted = options.tools.split(",") if options.tools else [peer.name for peer in PEERS]
     classes = ([] if options.no_davit else [Davit]) + [peer for peer in PEERS if peer.name in wanted]
-    result = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine(),
-              "rounds": options.rounds, "batch": options.batch, "quick": options.quick}
     tools, result["unable"], result["versions"] = prepare([tool(options.work, rootfs, archive) for tool in classes])
     try:
         result.update(measure_all(options, Timer(options.timer, "/run/davit-bench"), tools))
     finally:
         for tool in tools:
             tool.teardown()
-        shutil.rmtree(options.work, ignore_errors=True)
+
+
+def main():
+    options = arguments()
+    if os.geteuid() != 0 or not os.path.isdir("/run/systemd/system"):
+        sys.exit("bench: needs root and a running systemd (use ./quickstart exec)")
+    os.makedirs("/run/davit-bench", mode=0o700, exist_ok=True)
+    result = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine(),
+              "rounds": options.rounds, "batch": options.batch, "quick": options.quick}
+    with contextlib.ExitStack() as stack:
+        file_systems(options, stack)
+        run_bench(options, result)
     result["criteria"] = report.criteria(result)
     result["ended"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 

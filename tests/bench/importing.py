@@ -8,30 +8,8 @@ a loop device, so that neither inherits the state of the machine's own.
 import os
 import time
 
-from davit_tool import UNIT
+from loopfs import DAVIT_ROOT, LoopFs, start_davit, stop_davit
 from measure import Unable, boot_cpu, call, sync, used
-
-DAVIT_ROOT = "/var/lib/davit"
-
-
-class LoopFs:
-    """A fresh ext4 mounted on a directory for the time of one import."""
-
-    def __init__(self, image, mount_point, size):
-        self.image, self.mount_point, self.size = image, mount_point, size
-
-    def __enter__(self):
-        os.makedirs(self.mount_point, exist_ok=True)
-        with open(self.image, "wb") as f:
-            os.posix_fallocate(f.fileno(), 0, self.size)
-        # Without lazy initialisation nothing of mkfs's work is left to the time that is measured.
-        call(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.image])
-        call(["mount", "-o", "loop,noatime", self.image, self.mount_point])
-        return self
-
-    def __exit__(self, *_exc):
-        call(["umount", self.mount_point])
-        os.unlink(self.image)
 
 
 def import_rows(davit, ctr, archive, loop_directory, rounds, size, note):
@@ -64,25 +42,17 @@ def _measure(command, directory):
 
 
 def _import_davit(davit, archive, image, size):
-    _stop_davit()
+    stop_davit()
     try:
         with LoopFs(image, DAVIT_ROOT, size):
-            os.chmod(DAVIT_ROOT, 0o700)
-            call(["systemctl", "start", UNIT])
-            call(["davitctl", "ps"])
+            start_davit()
             try:
                 return _measure(davit.import_command(archive), DAVIT_ROOT)
             finally:
-                _stop_davit()
+                stop_davit()
     finally:
         davit.mode = None
-        call(["systemctl", "start", UNIT])
-
-
-def _stop_davit():
-    """Everything that may hold the file system, in a mount namespace of its own: manager, workers, launcher."""
-    call(["systemctl", "stop", UNIT, "davit-store.socket", "davit-store@*.service", "davit-launcher.socket",
-          "davit-launcher.service"])
+        start_davit()
 
 
 def _import_ctr(ctr, archive, image, size):

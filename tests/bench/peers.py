@@ -198,6 +198,8 @@ class Podman(Tool):
     def teardown(self):
         subprocess.run(self.podman("rm", "--all", "--force", "--time", "0"), check=False, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
+        # The driver keeps its home a mount of its own.
+        subprocess.run(["umount", os.path.join(self.work, "root/overlay")], check=False, stderr=subprocess.DEVNULL)
 
     def exec_command(self, container):
         return self.podman("exec", container, "true")
