@@ -132,12 +132,17 @@ static void removal_answer(Removal *r, const sd_bus_error *error) {
         }
 }
 
-/* The last removal of a namespace takes the directory of the notes with it. */
-static void removal_note_remove(ImageStore *s, const char *ns, const char *name) {
+/** image_removals_pending() - whether space of a namespace's images is still to be freed: its notes must stay */
+bool image_removals_pending(Manager *m, const char *ns) {
         g_autofree char *dir = g_strdup_printf("namespaces/%s/" IMAGE_REMOVALS_KIND, ns);
 
+        /* the last note takes the directory with it */
+        return unlinkat(m->state_fd, dir, AT_REMOVEDIR) < 0 && errno != ENOENT;
+}
+
+static void removal_note_remove(ImageStore *s, const char *ns, const char *name) {
         (void)record_remove(s->m->state_fd, ns, IMAGE_REMOVALS_KIND, name, false);
-        (void)unlinkat(s->m->state_fd, dir, AT_REMOVEDIR);
+        (void)image_removals_pending(s->m, ns);
 }
 
 /* The name means something again: what is still to be removed under it must stay. */

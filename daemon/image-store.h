@@ -13,6 +13,7 @@ ImageStore *image_store_free(ImageStore *s); /* gives up what is running: worker
 void image_store_start(
         ImageStore *s,
         unsigned n_broken); /* once, when every namespace is loaded: sum of images_load() and snapshots_load() */
+bool image_removals_pending(Manager *m, const char *ns);
 JsonArray *image_store_live_chains(ImageStore *s);
 
 typedef struct ImportOptions {

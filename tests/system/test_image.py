@@ -439,6 +439,8 @@ class Restart(ImageTest):
             self.assertEqual(self.list_names(), [])
             self.assertError("Unavailable", self.bring, self.archive())
             self.assertEqual(len(self.records("removals")), 1)
+            self.assertError("FailedPrecondition", davit.call, f"{davit.ROOT}/ns/{self.ns.replace('-', '_2d')}",
+                             "Namespace.Delete", contains="freed")
         finally:
             davit.systemctl("start", "davit-store.socket")
         self.assertTrue(os.path.isdir(checkout(images.digest(only))))
