@@ -24,8 +24,8 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
                         error, "Namespace \"%s\" is not empty; delete its containers, images and snapshots first.",
                         ns->name);
         if (image_removals_pending(ns->manager, ns->name))
-                return error_precondition(error, "The space of images of namespace \"%s\" is still being freed; try again.",
-                                          ns->name);
+                return error_precondition(
+                        error, "The space of images of namespace \"%s\" is still being freed; try again.", ns->name);
         r = namespace_delete(ns);
         if (r < 0)
                 return error_set_errno(error, r, "Namespace \"%s\" cannot be deleted", ns->name);
