@@ -76,7 +76,7 @@ int capability_apply(struct setup *s, bool keep_admin) {
         bool given = s->plan->flags & PLAN_CAPABILITIES;
         capset extra = keep_admin ? (capset)1 << CAP_SYS_ADMIN : 0;
         capset effective = given ? p->cap_effective : 0, permitted = given ? p->cap_permitted : 0;
-        capset inheritable = given ? p->cap_inheritable : 0, ambient = given ? p->cap_ambient : 0, have;
+        capset inheritable = given ? p->cap_inheritable : 0, ambient = given ? p->cap_ambient : 0, have = 0;
         int r, missing;
 
         r = capability_get(&have);

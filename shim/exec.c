@@ -102,7 +102,7 @@ static int exec_begin(struct shim *s, struct packet *packet, const struct shim_e
         int r;
 
         r = exec_plan(packet, &su.plan, fault);
-        if (r < 0)
+        if (!su.plan)
                 return r;
         (void)name_scope(plan_string(su.plan, su.plan->namespace), plan_string(su.plan, su.plan->id), unit);
         r = stdio_take(&su.stdio, &request->stdio, packet, 1, plan_identifier(su.plan), unit);
