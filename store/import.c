@@ -72,7 +72,7 @@ static gboolean write_spool(Import *m, const guint8 *data, gsize size, GError **
 
 /* Writes the inflated stream to an unnamed file; returns its size. */
 static gboolean spool(Import *m, Stream *raw, guint64 *ret_size, GError **error) {
-        g_autoptr(Stream) s = stream_new_inflate(stream_new_counted(raw, &m->job->bytes_in), m->job, error);
+        g_autoptr(Stream) s = stream_new_inflate(raw, m->job, error);
         g_autofree guint8 *buffer = g_malloc(STREAM_CHUNK);
         gssize n;
 
@@ -87,8 +87,6 @@ static gboolean spool(Import *m, Stream *raw, guint64 *ret_size, GError **error)
                         return FALSE;
                 *ret_size += (guint64)n;
         }
-        /* Reading the layers from the spool comes on top of this. */
-        m->job->bytes_total = m->job->bytes_in;
         return n == 0;
 }
 
@@ -103,7 +101,8 @@ static gboolean input_index(Import *m, int fd, guint64 size, GError **error) {
                 m->archive = g_steal_pointer(&a);
                 return TRUE;
         }
-        m->rootfs = stream_new_range(m->job, fd, 0, size);
+        m->rootfs =
+                stream_new_counted(stream_new_range(m->job, fd, 0, size), m->spool_fd < 0 ? &m->job->bytes_in : NULL);
         m->compression = COMPRESSION_NONE;
         return TRUE;
 }
@@ -112,7 +111,10 @@ static gboolean input_stream(Import *m, gboolean regular, guint64 size, GError *
         int fd = m->options->fd;
         g_autofree guint8 *head = g_malloc(HEAD_SIZE);
         Stream *raw = regular ? stream_new_range(m->job, fd, 0, size) : stream_new_pipe(m->job, fd);
-        gssize n = stream_read_full(raw, head, HEAD_SIZE, error);
+        gssize n;
+
+        raw = stream_new_counted(raw, &m->job->bytes_in);
+        n = stream_read_full(raw, head, HEAD_SIZE, error);
 
         if (n < 0) {
                 stream_free(raw);
@@ -124,9 +126,10 @@ static gboolean input_stream(Import *m, gboolean regular, guint64 size, GError *
                 m->rootfs = raw;
                 return TRUE;
         }
-        if (regular && m->compression == COMPRESSION_NONE)
+        if (regular && m->compression == COMPRESSION_NONE) {
                 stream_free(raw);
-        else {
+                __atomic_store_n(&m->job->bytes_in, 0, __ATOMIC_RELAXED); /* reading the layers counts */
+        } else {
                 if (!spool(m, raw, &size, error))
                         return FALSE;
                 fd = m->spool_fd;
@@ -146,8 +149,7 @@ static gboolean input_open(Import *m, GError **error) {
                 return TRUE;
         }
         if (S_ISREG(st.st_mode)) {
-                if (is_format(m, "rootfs"))
-                        m->job->bytes_total = (guint64)st.st_size;
+                m->job->bytes_total = (guint64)st.st_size;
                 return input_stream(m, TRUE, (guint64)st.st_size, error);
         }
         if (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode))
@@ -242,13 +244,28 @@ static gboolean choose_names(Import *m, GError **error) {
         return TRUE;
 }
 
+/* What there is to read of a directory: its layers. */
+static void count_layers(Import *m) {
+        guint64 total = 0;
+
+        for (guint i = 0; i < m->images->len; i++) {
+                const Image *image = m->images->pdata[i];
+
+                for (guint l = 0; l < image->layers->len; l++)
+                        total += ((const ImageLayer *)image->layers->pdata[l])->size;
+        }
+        __atomic_store_n(&m->job->bytes_total, total, __ATOMIC_RELAXED);
+}
+
 static gboolean import_all(Import *m, JsonArray *ret, GError **error) {
         g_autoptr(Unpack) unpack = NULL;
 
         if (!input_open(m, error) || (m->archive && (!read_archive(m, error) || !choose_names(m, error))))
                 return FALSE;
+        if (m->job->bytes_total == 0 && m->spool_fd < 0)
+                count_layers(m);
         m->objects = objects_new(m->job, m->store->objects_fd, m->ingest->stage_fd);
-        unpack = unpack_new(m->job, m->store, m->objects, m->archive);
+        unpack = unpack_new(m->job, m->store, m->objects, m->archive, m->spool_fd < 0);
         if (m->archive ? !unpack_images(unpack, m->images, error)
                        : !(import_rootfs(m, unpack, error) && choose_names(m, error))) {
                 (void)objects_settle(m->objects, NULL);
@@ -271,6 +288,14 @@ static gboolean check_options(const ImportOptions *o, GError **error) {
         return TRUE;
 }
 
+/* All has been read: of a file what is not layers need not be, of a pipe the size is known only now. */
+static void end_progress(StoreJob *job) {
+        guint64 all = MAX(job->bytes_in, job->bytes_total);
+
+        __atomic_store_n(&job->bytes_total, all, __ATOMIC_RELAXED);
+        __atomic_store_n(&job->bytes_in, all, __ATOMIC_RELAXED);
+}
+
 /** store_import() - import what @options->fd holds: {"images":[...]} */
 JsonNode *store_import(Store *s, StoreJob *job, const ImportOptions *options, GError **error) {
         Import m = { .options = options, .job = job, .store = s, .spool_fd = -1 };
@@ -285,6 +310,7 @@ JsonNode *store_import(Store *s, StoreJob *job, const ImportOptions *options, GE
         if (m.ingest && import_all(&m, images, &failure)) {
                 JsonObject *o = json_object_new();
 
+                end_progress(job);
                 json_object_set_array_member(o, "images", g_steal_pointer(&images));
                 result = json_node_init_object(json_node_alloc(), o);
                 json_object_unref(o);

@@ -129,6 +129,9 @@ static void send_progress(Server *s) {
                 .layers_total = (uint32_t)__atomic_load_n(&s->job.layers_total, __ATOMIC_RELAXED),
         };
 
+        /* A layer that several images share is read for each of them. */
+        if (now.bytes_total > 0)
+                now.bytes_done = MIN(now.bytes_done, now.bytes_total);
         if (memcmp(&now, &s->last, sizeof(now)) == 0)
                 return;
         s->last = now;
@@ -232,6 +235,7 @@ static char *serve(Server *s, const char *directory, Received *r, GError **error
         result = request_run(directory, &s->job, r->text, r->text_size, r->n_fds > 0 ? r->fds[0] : -1, error);
         (void)eventfd_write(s->done_fd, 1);
         (void)g_thread_join(g_steal_pointer(&thread));
+        send_progress(s);
         if (result && strlen(result) > STORE_RESULT_MAX) {
                 g_free(result);
                 store_fail(error, STORE_FAIL_EXHAUSTED, "The result is larger than %u bytes", STORE_RESULT_MAX);

@@ -23,6 +23,7 @@ struct Unpack {
         Store *store;
         Objects *objects;
         Archive *archive;
+        guint64 *counter;   /* NULL: reading layers is not counted */
         GHashTable *layers; /* diff id -> Unpacked */
         GPtrArray *tasks;
         GMutex lock;
@@ -51,14 +52,18 @@ gboolean digest_equal_func(const void *a, const void *b) {
         return memcmp(a, b, DIGEST_SIZE) == 0;
 }
 
-/** unpack_new() - everything given stays the caller's and outlives the Unpack; @archive may be NULL */
-Unpack *unpack_new(StoreJob *job, Store *store, Objects *objects, Archive *archive) {
+/** unpack_new() - everything given stays the caller's and outlives the Unpack; @archive may be NULL
+ *
+ * @count: reading layers is progress; otherwise the input has been counted as it was spooled.
+ */
+Unpack *unpack_new(StoreJob *job, Store *store, Objects *objects, Archive *archive, gboolean count) {
         Unpack *u = g_new0(Unpack, 1);
 
         u->job = job;
         u->store = store;
         u->objects = objects;
         u->archive = archive;
+        u->counter = count ? &job->bytes_in : NULL;
         u->layers = g_hash_table_new_full(digest_hash_func, digest_equal_func, NULL, g_free);
         u->tasks = g_ptr_array_new_with_free_func(g_free);
         u->read = g_ptr_array_new_with_free_func((GDestroyNotify)layer_free);
@@ -145,7 +150,7 @@ static gboolean task_verify(Task *t, GError **error) {
         guint8 digest[DIGEST_SIZE];
 
         digest_init(&d);
-        s = stream_new_digest(stream_new_counted(range, &t->unpack->job->bytes_in), &d, NULL);
+        s = stream_new_digest(stream_new_counted(range, t->unpack->counter), &d, NULL);
         if (!stream_drain(s, error))
                 return FALSE;
         digest_final(&d, digest);
@@ -171,7 +176,7 @@ static gboolean task_existing(Task *t, const Split *split, GError **error) {
 static gboolean task_unpack(Task *t, GError **error) {
         Unpack *u = t->unpack;
         ImageLayer *source = t->source;
-        Stream *raw = stream_new_counted(stream_new_range(u->job, t->fd, t->offset, source->size), &u->job->bytes_in);
+        Stream *raw = stream_new_counted(stream_new_range(u->job, t->fd, t->offset, source->size), u->counter);
         guint8 digest[DIGEST_SIZE], diff_id[DIGEST_SIZE];
         guint64 size = 0;
 
@@ -250,7 +255,6 @@ static gboolean add_task(Unpack *u, ImageLayer *l, guint number, GError **error)
         t->compression = stream_compression(head, (gsize)MAX(n, 0));
         if (!l->media_type)
                 l->media_type = g_strdup(layer_media_type(t->compression));
-        u->job->bytes_total += size;
         u->job->layers_total++;
         if (unpack_find(u, l->diff_id))
                 return TRUE;
@@ -287,8 +291,7 @@ gboolean unpack_rootfs(Unpack *u, Stream *raw, Compression compression, ImageLay
         Unpacked *r;
 
         u->job->layers_total = 1;
-        layer = read_layer(u, stream_new_counted(raw, &u->job->bytes_in), compression, &ret->size, ret->digest,
-                           ret->diff_id, error);
+        layer = read_layer(u, raw, compression, &ret->size, ret->digest, ret->diff_id, error);
         if (!layer)
                 return FALSE;
         if (!layer->marked)

@@ -365,8 +365,12 @@ class Chains(StoreTest):
     def overlay(self, *layers):
         """The same layers as overlayfs merges them: whiteouts by hand, the rest by tar."""
         lowers = []
+        top = self.path("overlay")  # /var/tmp may itself be an overlay, which takes no whiteouts
+        os.mkdir(top)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", top], check=True)
+        self.addCleanup(subprocess.run, ["umount", top], check=True)
         for i, data in enumerate(layers):
-            path = self.path(f"lower{i}")
+            path = f"{top}/lower{i}"
             os.mkdir(path)
             subprocess.run(["tar", "--numeric-owner", "--xattrs", "-C", path, "-xf", "-"], input=data, check=True)
             for where, _, files in os.walk(path):
@@ -378,7 +382,7 @@ class Chains(StoreTest):
                     if name.startswith(".wh."):
                         os.unlink(f"{where}/{name}")
             lowers.insert(0, path)
-        merged = self.path("merged")
+        merged = top + "/merged"
         os.mkdir(merged)
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", "lowerdir=" + ":".join(lowers), merged], check=True)
         self.addCleanup(subprocess.run, ["umount", merged], check=True)
