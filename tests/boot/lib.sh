@@ -153,7 +153,7 @@ boot_exec() {
     # shellcheck disable=SC2016  # "$0" is the inner shell's.
     # The command dies with this process: nsenter forks and would not hand a signal on.
     exec nsenter -t "$pid" -m -u -i -n -p -C -- /usr/bin/env -i "PATH=$boot_path" "TERM=${TERM:-dumb}" LANG=C.UTF-8 \
-        HOME=/root USER=root LOGNAME=root SHELL=/bin/bash \
+        HOME=/root USER=root LOGNAME=root SHELL=/bin/bash "DAVIT_BUILD=$build_dir" \
         setpriv --pdeathsig TERM /bin/sh -c 'cd "$0" 2>/dev/null || cd /; exec "$@"' "$PWD" "$@"
 }
 
