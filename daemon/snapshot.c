@@ -164,11 +164,17 @@ static int make_content(int snapshots_fd, const char *name, const ImageRecord *r
         return sync && (fsync(fd) < 0 || fsync(snapshots_fd) < 0) ? -errno : 0;
 }
 
+/* A container that has written nothing leaves directories alone: those of overlayfs's own, the last two from a volatile
+ * mount. They go at once, in a few calls; whatever else is left makes the whole a matter for the launcher. */
 static void discard_empty(int snapshots_fd, const char *name) {
-        g_autofree char *fs = g_strconcat(name, "/", FS, NULL), *work = g_strconcat(name, "/", WORK, NULL);
+        static const char *const inner[] = { FS, WORK "/work", WORK "/incompat/volatile", WORK "/incompat", WORK };
 
-        (void)unlinkat(snapshots_fd, fs, AT_REMOVEDIR);
-        (void)unlinkat(snapshots_fd, work, AT_REMOVEDIR);
+        for (size_t i = 0; i < ELEMENTSOF(inner); i++) {
+                g_autofree char *path = g_strconcat(name, "/", inner[i], NULL);
+
+                if (unlinkat(snapshots_fd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
+                        return;
+        }
         (void)unlinkat(snapshots_fd, name, AT_REMOVEDIR);
 }
 
