@@ -17,6 +17,7 @@
 #include "shared/plan-check.h"
 #include "shared/process.h"
 #include "shared/syscalls.h"
+#include "shim/namespace.h"
 
 /** plan_identifier() - what a journal stream calls the container */
 const char *plan_identifier(const struct plan *plan) {
@@ -112,4 +113,20 @@ int child_clone(struct shim *s, struct process *p, struct setup *su, uint64_t fl
         p->created_at = now_usec(CLOCK_REALTIME);
         (void)process_start_time(pid, &p->start_time);
         return 1;
+}
+
+/** child_oom_score() - what the OOM killer is to think of a process
+ *
+ * Without a wish of the plan's it is not to inherit the protection that the shim has given itself.
+ */
+int child_oom_score(struct shim *s, struct process *p, const struct plan *plan, struct fault *fault) {
+        bool given = plan->flags & PLAN_OOM_SCORE_ADJ;
+        char text[16];
+        int r;
+
+        if (!given && !s->oom_protected)
+                return 0;
+        (void)snprintf(text, sizeof(text), "%d", given ? plan->process.oom_score_adj : 0);
+        r = proc_write(p->pid, "oom_score_adj", text);
+        return r < 0 ? fault_set(fault, SHIM_STEP_RLIMIT, r, "oom_score_adj %s", text) : 0;
 }

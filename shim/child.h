@@ -9,4 +9,5 @@
 #include "shim/shim.h"
 
 int child_clone(struct shim *s, struct process *p, struct setup *su, uint64_t flags, int cgroup_fd);
+int child_oom_score(struct shim *s, struct process *p, const struct plan *plan, struct fault *fault);
 const char *plan_identifier(const struct plan *plan);

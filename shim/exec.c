@@ -20,7 +20,6 @@
 #include "shared/name.h"
 #include "shared/plan-check.h"
 #include "shim/child.h"
-#include "shim/namespace.h"
 #include "shim/setup.h"
 #include "shim/shim.h"
 
@@ -58,17 +57,6 @@ static int exec_open(struct shim *s, struct setup *su, struct fault *fault) {
         return 0;
 }
 
-static int exec_oom_score(const struct plan *plan, pid_t pid, struct fault *fault) {
-        char text[16];
-        int r;
-
-        if (!(plan->flags & PLAN_OOM_SCORE_ADJ))
-                return 0;
-        (void)snprintf(text, sizeof(text), "%d", plan->process.oom_score_adj);
-        r = proc_write(pid, "oom_score_adj", text);
-        return r < 0 ? fault_set(fault, SHIM_STEP_RLIMIT, r, "oom_score_adj %s", text) : 0;
-}
-
 static int exec_clone(struct shim *s, struct process *p, struct setup *su, struct fault *fault) {
         _cleanup_close_ int group = -1;
         int r;
@@ -85,7 +73,7 @@ static int exec_clone(struct shim *s, struct process *p, struct setup *su, struc
                 _exit(EXIT_FAILURE); /* the next child would be born in the wrong namespace */
         if (r < 0)
                 return fault_set(fault, SHIM_STEP_NAMESPACE, r, "clone exec %s", p->exec_id);
-        return exec_oom_score(su->plan, p->pid, fault);
+        return child_oom_score(s, p, su->plan, fault);
 }
 
 static int exec_begin(struct shim *s, struct packet *packet, const struct shim_exec *request, struct process *p,

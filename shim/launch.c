@@ -199,17 +199,6 @@ static int launch_map(struct shim *s, struct setup *su, struct fault *fault) {
         return r < 0 ? fault_set(fault, SHIM_STEP_ID_MAP, r, "user namespace") : 0;
 }
 
-static int launch_oom_score(struct shim *s, struct fault *fault) {
-        char text[16];
-        int r;
-
-        if (!(s->plan->flags & PLAN_OOM_SCORE_ADJ))
-                return 0;
-        (void)snprintf(text, sizeof(text), "%d", s->plan->process.oom_score_adj);
-        r = proc_write(s->init.pid, "oom_score_adj", text);
-        return r < 0 ? fault_set(fault, SHIM_STEP_RLIMIT, r, "oom_score_adj %s", text) : 0;
-}
-
 /* The path socket is where a later manager finds the task. */
 static int launch_listen(struct shim *s, struct fault *fault) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -313,7 +302,7 @@ void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *req
         if (r >= 0)
                 r = launch_map(s, &su, &fault);
         if (r >= 0)
-                r = launch_oom_score(s, &fault);
+                r = child_oom_score(s, &s->init, s->plan, &fault);
         if (r >= 0)
                 r = launch_listen(s, &fault);
         if (r >= 0 && s->scoped)

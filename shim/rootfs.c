@@ -69,26 +69,25 @@ int rootfs_attach(struct setup *s) {
         return 0;
 }
 
-/** rootfs_finish() - what the root mount itself is to be once everything has been mounted in it */
+/** rootfs_finish() - make the root mount read-only, if it is to be, once everything has been mounted in it */
 int rootfs_finish(struct setup *s) {
-        const struct plan *plan = s->plan;
-        struct mount_attr attr = { .propagation = 0 };
+        struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
 
-        if (plan->flags & PLAN_ROOTFS_READONLY)
-                attr.attr_set = MOUNT_ATTR_RDONLY;
-        attr.propagation = plan->rootfs.propagation & (MS_SHARED | MS_SLAVE | MS_UNBINDABLE);
-        if (attr.attr_set == 0 && attr.propagation == 0)
+        if (!(s->plan->flags & PLAN_ROOTFS_READONLY))
                 return 0;
-        /* A mount has to be shared once before it can be a slave of anything; ours is private, and stays so. */
-        if (attr.propagation == MS_SLAVE)
-                attr.propagation = 0;
         if (mount_setattr(s->root_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-                return fault_set(s->fault, SHIM_STEP_ROOTFS, errno, "attributes of the root file system");
+                return fault_set(s->fault, SHIM_STEP_ROOTFS, errno, "read-only root file system");
         return 0;
 }
 
-/** rootfs_pivot() - make it "/" and let go of everything the host has mounted */
+/** rootfs_pivot() - make it "/" and let go of everything the host has mounted
+ *
+ * A shared mount cannot be pivoted to, so that its propagation comes last. A mount has to be shared once before it can
+ * be a slave of anything; ours is private, and stays so.
+ */
 int rootfs_pivot(struct setup *s) {
+        struct mount_attr attr = { .propagation = s->plan->rootfs.propagation & (MS_SHARED | MS_UNBINDABLE) };
+
         if (fchdir(s->root_fd) < 0)
                 return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "root file system");
         if (sys_pivot_root(".", ".") < 0)
@@ -97,5 +96,7 @@ int rootfs_pivot(struct setup *s) {
                 return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "let go of the host's file systems");
         if (chdir("/") < 0)
                 return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "new root");
+        if (attr.propagation && mount_setattr(s->root_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+                return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "propagation of the root file system");
         return 0;
 }

@@ -52,7 +52,7 @@ struct process {
 
 struct shim {
         enum shim_phase phase;
-        bool scoped, start, confined;
+        bool scoped, start, confined, oom_protected;
         bool pausing, paused;
         int control, listener, signal_fd, task_dir, pid_ns_fd;
         int net_ns_fd; /* a network namespace made ahead of time, which nobody is in yet; or -1 */

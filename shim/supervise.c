@@ -218,6 +218,9 @@ static void turn(struct shim *s) {
         handle_deadlines(s);
 }
 
+/* Of the last to be killed: without the shim nobody knows how its container has ended. */
+#define OOM_SCORE "-999"
+
 /** shim_main() - be a warm shim, and then whatever the manager makes of it
  *
  * @control: connection to the manager. @signal_fd: a signalfd of SIGCHLD, SIGTERM and SIGURG, which are blocked.
@@ -235,6 +238,8 @@ void shim_main(int control, int signal_fd) {
         if (s.pid_ns_fd < 0)
                 _exit(EXIT_FAILURE);
 
+        /* Refused where the launcher may not; then the shim is as likely to go as anything else in its scope. */
+        s.oom_protected = proc_write(getpid(), "oom_score_adj", OOM_SCORE) >= 0;
         s.net_ns_fd = namespace_make_network();
         while (s.phase != SHIM_PHASE_DONE)
                 turn(&s);

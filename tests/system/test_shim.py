@@ -554,6 +554,35 @@ class Files(ShimTest):
         self.assertIn("Read-only file system", text)
         self.assertTrue(text.endswith("content\n1\n"), text)
 
+    def test_propagation(self):
+        """What a container mounts below a shared bind is seen outside, below any other it is not; the host's mounts come in."""
+        base = os.path.join(self.directory, "propagation")
+        for name in ("shared", "slave"):
+            os.makedirs(f"{base}/{name}/in")
+            os.makedirs(f"{base}/{name}/out")
+        davit.run("mount", "-t", "tmpfs", "tmpfs", base + "/slave")
+        self.addCleanup(davit.run, "umount", "-R", base + "/slave")
+        davit.run("mount", "--make-shared", base + "/slave")
+        os.makedirs(base + "/slave/in")
+        os.makedirs(base + "/slave/out")
+        davit.run("mount", "--bind", base + "/shared", base + "/shared")
+        self.addCleanup(davit.run, "umount", "-R", base + "/shared")
+        davit.run("mount", "--make-shared", base + "/shared")
+        caps = ["CAP_SYS_ADMIN"]
+        task = self.task()
+        patch = self.patch("mount -t tmpfs x /shared/in && mount -t tmpfs x /slave/in; echo done; read x < /slave/in/none; sleep 1000",
+                           capabilities={k: caps for k in ("bounding", "effective", "permitted")})
+        patch.update(self.mounts({"destination": "/shared", "type": "bind", "source": base + "/shared", "options": ["rbind", "rshared"]},
+                                 {"destination": "/slave", "type": "bind", "source": base + "/slave", "options": ["rbind", "rslave"]}))
+        patch["linux"] = {"seccomp": None, "rootfsPropagation": "shared"}
+        m = self.started(task.run(patch))
+        self.assertEqual(os.read(task.output, 5), b"done\n")
+        outside = open("/proc/self/mountinfo").read()
+        self.assertIn(f"{base}/shared/in ", outside)
+        self.assertNotIn(f"{base}/slave/in ", outside)
+        davit.run("mount", "-t", "tmpfs", "tmpfs", base + "/slave/out")
+        self.assertIn(" /slave/out ", open(f"/proc/{m.pid}/mountinfo").read())
+
     def test_missing_source(self):
         error, step, text = self.failure({**self.patch("true"), **self.mounts(
             {"destination": "/a", "type": "bind", "source": "/no/such/thing", "options": ["bind"]})})
