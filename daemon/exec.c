@@ -182,7 +182,8 @@ int exec_start(Exec *e, exec_done_t done, void *userdata, sd_bus_error *error) {
                 return error_precondition(error, "Task \"%s\" has ended.", t->id);
         g_strlcpy(body.exec_id, e->process.exec_id, sizeof(body.exec_id));
         fds[0] = e->plan_fd;
-        memcpy(fds + 1, e->fds->data, sizeof(int) * e->fds->len);
+        for (guint i = 0; i < e->fds->len; i++)
+                fds[i + 1] = g_array_index(e->fds, int, i);
         s = g_new(Start, 1);
         *s = (Start){ e, done, userdata };
         r = link_request(t->link, SHIM_EXEC, &body, NULL, fds, e->fds->len + 1, on_started, s);

@@ -121,8 +121,8 @@ static void drain(Link *l) {
                 r = packet_recv(l->fd, &p);
                 if (r == -EAGAIN)
                         return;
-                /* A shim that ends with a request of ours unread resets the connection. What it said before is still to be
-                 * had behind that error, which comes once. */
+                /* A shim that ends with a request of ours unread resets the connection. What it said before is still to
+                 * be had behind that error, which comes once. */
                 if (r == -ECONNRESET)
                         continue;
                 if (r > 0) {

@@ -94,6 +94,9 @@ static int add_signals(sd_event *event) {
         sigset_t set;
         int r;
 
+        /* Whoever waits on a pipe may go away. */
+        if (signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+                return -errno;
         if (sigemptyset(&set) < 0 || sigaddset(&set, SIGTERM) < 0 || sigaddset(&set, SIGINT) < 0 ||
             sigprocmask(SIG_BLOCK, &set, NULL) < 0)
                 return -errno;
@@ -124,6 +127,8 @@ static int run(void) {
         r = sd_bus_open_system(&bus);
         if (r < 0)
                 return log_error_errno(r, "Cannot connect to the system bus");
+        /* A bus that goes takes the manager with it; systemd starts both again and recovery finds what runs. */
+        (void)sd_bus_set_exit_on_disconnect(bus, true);
         r = manager_connect(m, bus);
         if (r >= 0)
                 r = manager_register(m);

@@ -25,6 +25,7 @@
 #include "daemon/manager-bus.h"
 #include "daemon/namespace.h"
 #include "daemon/pool.h"
+#include "daemon/recovery.h"
 #include "daemon/snapshot-bus.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
@@ -86,6 +87,7 @@ Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
         dig(m);
+        (void)recovery_free(m->recovery);
         (void)pool_free(m->pool);
         (void)image_store_free(m->image_store);
         g_hash_table_unref(m->namespaces);
@@ -145,6 +147,7 @@ int manager_connect(Manager *m, sd_bus *bus) {
         int r;
 
         m->bus = sd_bus_ref(bus);
+        (void)sd_bus_set_close_on_exit(bus, false); /* manager_free() has things to say yet */
         r = sd_bus_attach_event(bus, m->event, SD_EVENT_PRIORITY_NORMAL);
         if (r < 0)
                 return log_error_errno(r, "Cannot watch the bus");

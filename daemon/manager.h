@@ -19,6 +19,7 @@ typedef struct Limits Limits;
 typedef struct Manager Manager;
 typedef struct Namespace Namespace;
 typedef struct Pool Pool;
+typedef struct Recovery Recovery;
 typedef struct Units Units;
 
 struct Manager {
@@ -38,6 +39,7 @@ struct Manager {
         Launcher *launcher;
         Limits *limits;
         Pool *pool;
+        Recovery *recovery;
         Units *units;
         GPtrArray *teardowns;       /* Teardown, owned */
         sd_event_source *scheduled; /* objects on their way out, freed between two turns of the loop */

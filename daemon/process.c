@@ -18,6 +18,12 @@
 #include "shared/log.h"
 #include "shared/message.h"
 
+typedef struct WaitFD {
+        Process *process;
+        int fd; /* writing end */
+        sd_event_source *hangup;
+} WaitFD;
+
 typedef struct Waiter {
         process_waiter_t waiter;
         void *userdata;
@@ -39,6 +45,14 @@ static const unsigned transitions[_TASK_STATUS_MAX] = {
         [TASK_STOPPED] = 0,
 };
 
+static void wait_fd_free(void *data) {
+        WaitFD *w = data;
+
+        sd_event_source_disable_unref(w->hangup);
+        (void)safe_close(w->fd);
+        g_free(w);
+}
+
 /** process_init() - an embedded process of unknown state; takes path */
 void process_init(Process *p, Task *task, const char *exec_id, char *path) {
         p->manager = task->ns->manager;
@@ -47,7 +61,7 @@ void process_init(Process *p, Task *task, const char *exec_id, char *path) {
         p->path = path;
         p->created_at = now_usec(CLOCK_REALTIME);
         p->waiters = g_array_new(FALSE, FALSE, sizeof(Waiter));
-        p->wait_fds = g_array_new(FALSE, FALSE, sizeof(int));
+        p->wait_fds = g_ptr_array_new_with_free_func(wait_fd_free);
         p->terminal_waiters = g_array_new(FALSE, FALSE, sizeof(TerminalWaiter));
 }
 
@@ -57,11 +71,9 @@ void process_done(Process *p) {
                 Waiter *w = &g_array_index(p->waiters, Waiter, i);
                 w->waiter(NULL, w->userdata);
         }
-        for (guint i = 0; i < p->wait_fds->len; i++)
-                (void)close(g_array_index(p->wait_fds, int, i));
         process_tell_terminal(p, -1);
         g_array_unref(p->waiters);
-        g_array_unref(p->wait_fds);
+        g_ptr_array_unref(p->wait_fds);
         g_array_unref(p->terminal_waiters);
         g_strfreev(p->command);
         g_free(p->exec_id);
@@ -138,22 +150,48 @@ static void write_exit(const Process *p, int fd) {
                      p->exited_at);
         if (n > 0 && write(fd, line, (size_t)n) < 0 && errno != EPIPE)
                 (void)log_warning_errno(errno, "Cannot tell the exit of %s", p->path);
-        (void)close(fd);
+}
+
+/* Nobody reads any more: a caller that comes and goes leaves nothing behind. */
+static int on_hangup(sd_event_source *s _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+        WaitFD *w = userdata;
+
+        (void)g_ptr_array_remove_fast(w->process->wait_fds, w);
+        return 0;
+}
+
+static int keep_wait_fd(Process *p, int *fd) {
+        WaitFD *w = g_new0(WaitFD, 1);
+        int r;
+
+        w->process = p;
+        w->fd = take_fd(fd);
+        r = sd_event_add_io(p->manager->event, &w->hangup, w->fd, 0, on_hangup, w);
+        if (r < 0) {
+                wait_fd_free(w);
+                return r;
+        }
+        g_ptr_array_add(p->wait_fds, w);
+        return 0;
 }
 
 /** process_wait_fd() - a pipe that will deliver one line and end of file; its reading end is the caller's */
 int process_wait_fd(Process *p, int *ret) {
-        int fds[2];
+        _cleanup_close_ int reader = -1, writer = -1;
+        int fds[2], r = 0;
 
         if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
                 return -errno;
-        (void)fd_set_nonblock(fds[0], false);
+        reader = fds[0];
+        writer = fds[1];
+        (void)fd_set_nonblock(reader, false);
         if (process_ended(p))
-                write_exit(p, fds[1]);
+                write_exit(p, writer);
         else
-                g_array_append_val(p->wait_fds, fds[1]);
-        *ret = fds[0];
-        return 0;
+                r = keep_wait_fd(p, &writer);
+        if (r >= 0)
+                *ret = take_fd(&reader);
+        return r;
 }
 
 /** process_wait_terminal() - calls waiter with the terminal of an exec when it has been started: what is short never
@@ -180,8 +218,8 @@ void process_tell(Process *p) {
         GArray *waiters = p->waiters;
 
         for (guint i = 0; i < p->wait_fds->len; i++)
-                write_exit(p, g_array_index(p->wait_fds, int, i));
-        g_array_set_size(p->wait_fds, 0);
+                write_exit(p, ((WaitFD *)g_ptr_array_index(p->wait_fds, i))->fd);
+        g_ptr_array_set_size(p->wait_fds, 0);
         process_bus_exited(p);
 
         p->waiters = g_array_new(FALSE, FALSE, sizeof(Waiter));

@@ -31,7 +31,7 @@ struct Process {
         int auto_remove;
         bool visible; /* announced on the bus */
         GArray *waiters;
-        GArray *wait_fds;
+        GPtrArray *wait_fds; /* WaitFD, owned */
         GArray *terminal_waiters; /* of an exec that has not been started */
 };
 

@@ -35,13 +35,13 @@
 #define ANSWER_TIMEOUT_USEC (5 * USEC_PER_SEC)
 #define SOCKET_NAME "shim"
 
-typedef struct Recovery {
+struct Recovery {
         Manager *manager;
         unsigned pending;
         bool finished;
         sd_event_source *timer;
         recovery_done_t done;
-} Recovery;
+};
 
 typedef struct Restore {
         Namespace *ns;
@@ -474,11 +474,21 @@ static void on_scopes(int r, char **scopes, void *userdata) {
         finish(v);
 }
 
+/** recovery_free() - forgets it, however far it has come */
+Recovery *recovery_free(Recovery *v) {
+        if (!v)
+                return NULL;
+        sd_event_source_disable_unref(v->timer);
+        g_free(v);
+        return NULL;
+}
+
 /** recovery_start() - see recovery.h; done is called from the event loop */
 int recovery_start(Manager *m, recovery_done_t done) {
         Recovery *v = g_new0(Recovery, 1);
         int r;
 
+        m->recovery = v;
         v->manager = m;
         v->done = done;
         v->pending = 1; /* of systemd's list */

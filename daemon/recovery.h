@@ -5,6 +5,7 @@
 
 #include "daemon/manager.h"
 
+Recovery *recovery_free(Recovery *v);
 typedef void (*recovery_done_t)(Manager *m);
 
 int recovery_load(Manager *m); /* records of every namespace */

@@ -126,7 +126,8 @@ int task_files_read_spec(Task *t) {
         r = fd < 0 ? fd : file_read_at(fd, CONFIG_NAME, RECORD_SIZE_MAX, &text, &size);
         if (r < 0 && !kept)
                 return r;
-        t->spec_text = r < 0 || g_strcmp0(text, kept) == 0 ? g_ref_string_acquire((char *)kept) : g_ref_string_new(text);
+        t->spec_text =
+                r < 0 || g_strcmp0(text, kept) == 0 ? g_ref_string_acquire((char *)kept) : g_ref_string_new(text);
         return 0;
 }
 

@@ -237,7 +237,8 @@ static int send_launch(Launch *l) {
                 return dir;
         fds[0] = l->plan.memfd;
         fds[1] = dir;
-        memcpy(fds + 2, l->fds->data, sizeof(int) * l->fds->len);
+        for (guint i = 0; i < l->fds->len; i++)
+                fds[i + 2] = g_array_index(l->fds, int, i);
         return link_request(t->link, SHIM_LAUNCH, &body, NULL, fds, l->fds->len + 2, on_launched, l);
 }
 
