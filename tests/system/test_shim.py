@@ -583,6 +583,50 @@ class Files(ShimTest):
         davit.run("mount", "-t", "tmpfs", "tmpfs", base + "/slave/out")
         self.assertIn(" /slave/out ", open(f"/proc/{m.pid}/mountinfo").read())
 
+    def test_mapped_bind(self):
+        source = os.path.join(self.directory, "idmapped")
+        os.makedirs(source)
+        with open(source + "/file", "w") as f:
+            f.write("x")
+        ids = [{"containerID": 0, "hostID": 3000, "size": 10}]
+        text = self.output("stat -c %u:%g /m/file; touch /m/new", {**self.mounts(
+            {"destination": "/m", "type": "bind", "source": source, "options": ["bind", "idmap"], "uidMappings": ids,
+             "gidMappings": ids})}, user={"uid": 3000, "gid": 3000}, capabilities={
+                 k: ["CAP_DAC_OVERRIDE"] for k in ("bounding", "effective", "permitted", "inheritable", "ambient")})
+        self.assertEqual(text, "3000:3000\n")
+        self.assertEqual(os.stat(source + "/new").st_uid, 0)
+
+    def test_recursive_readonly(self):
+        source = os.path.join(self.directory, "recursive")
+        os.makedirs(source + "/below")
+        davit.run("mount", "-t", "tmpfs", "tmpfs", source + "/below")
+        self.addCleanup(davit.run, "umount", source + "/below")
+        for option, words in (("ro", ""), ("rro", "Read-only file system")):
+            text = self.output("touch /m/below/x 2>&1; touch /m/x 2>&1 | grep -o Read-only; true", self.mounts(
+                {"destination": "/m", "type": "bind", "source": source, "options": ["rbind", option]}))
+            self.assertTrue(text.endswith("Read-only\n"))
+            self.assertIn(words, text)
+            self.assertEqual(text.count("Read-only"), 2 if words else 1)
+
+    def test_devices(self):
+        text = self.output("stat -c '%a %u:%g %t:%T %F' /dev/mine /dev/sub/pipe; test -c /dev/null && echo null", {"linux": {"devices": [
+            {"path": "/dev/mine", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 7, "gid": 8},
+            {"path": "/dev/sub/pipe", "type": "p", "fileMode": 0o622, "uid": 0, "gid": 0}]}})
+        self.assertEqual(text, "640 7:8 1:5 character special file\n622 0:0 0:0 fifo\nnull\n")
+
+    def test_cgroup_without_a_namespace(self):
+        task = self.task()
+        self.started(task.run({**self.patch("grep ^0: /proc/self/cgroup; ls /sys/fs/cgroup | grep -c -e system.slice -e cgroup.procs"),
+                               "linux": {"namespaces": [{"type": t} for t in ("pid", "mount", "ipc", "uts", "network")]}}))
+        text = task.read()
+        self.assertIn(f"{task.unit}/payload/init\n", text)
+        self.assertTrue(text.endswith("\n1\n"), text)
+        self.assertEqual(task.exited(), (0, "exited"))
+
+    def test_mask_below_the_cgroup_mount(self):
+        self.assertEqual(self.output("cat /sys/fs/cgroup/cgroup.procs | wc -l", {"linux": {
+            "maskedPaths": ["/sys/fs/cgroup/cgroup.procs"]}}), "0\n")
+
     def test_missing_source(self):
         error, step, text = self.failure({**self.patch("true"), **self.mounts(
             {"destination": "/a", "type": "bind", "source": "/no/such/thing", "options": ["bind"]})})
