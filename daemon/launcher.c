@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "daemon/launcher.h"
@@ -24,6 +25,12 @@
 #define RECONNECT_USEC (100 * 1000)
 #define RECONNECT_MAX_USEC (5 * USEC_PER_SEC)
 
+/* Which directory a chain's mount shows: a checkout that was removed and made again is another one. */
+typedef struct ChainSource {
+        dev_t dev;
+        ino_t ino;
+} ChainSource;
+
 struct LauncherRequest {
         Launcher *launcher;
         launcher_shim_handler_t shim_handler;
@@ -31,6 +38,7 @@ struct LauncherRequest {
         void *userdata;
         uint32_t serial;
         char *chain_id;
+        ChainSource source;
 };
 
 struct Launcher {
@@ -43,7 +51,7 @@ struct Launcher {
         GQueue warm;         /* WarmShim* */
         GQueue waiting;      /* LauncherRequest*, for a shim */
         GHashTable *pending; /* serial -> LauncherRequest, for an answer */
-        GHashTable *chains;  /* chain ids that stand in this launcher's life */
+        GHashTable *chains;  /* chain id -> ChainSource, of what stands in this launcher's life */
 };
 
 static int launcher_connect(Launcher *l);
@@ -82,7 +90,8 @@ static void complete_shim(LauncherRequest *q, WarmShim *s, int error) {
 
 static void complete_done(LauncherRequest *q, int error, const char *message) {
         if (q->chain_id && error == 0)
-                g_hash_table_add(q->launcher->chains, g_strdup(q->chain_id));
+                g_hash_table_replace(q->launcher->chains, g_strdup(q->chain_id),
+                                     g_memdup2(&q->source, sizeof(q->source)));
         if (q->done_handler)
                 q->done_handler(error, message, q->userdata);
         request_free(q);
@@ -247,7 +256,7 @@ int launcher_new(Manager *m, Launcher **ret) {
         g_queue_init(&l->warm);
         g_queue_init(&l->waiting);
         l->pending = g_hash_table_new(NULL, NULL);
-        l->chains = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        l->chains = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         (void)launcher_connect(l);
         *ret = l;
         return 0;
@@ -334,6 +343,15 @@ static int send_request(Launcher *l, uint16_t type, const void *body, const char
         return 0;
 }
 
+static bool read_source(const char *path, ChainSource *ret) {
+        struct stat st;
+
+        if (stat(path, &st) < 0)
+                return false;
+        *ret = (ChainSource){ st.st_dev, st.st_ino };
+        return true;
+}
+
 /** launcher_chain() - see launcher.h; error and message of the handler are the launcher's */
 int launcher_chain(Launcher *l, const char *chain_id, const char *source, launcher_done_handler_t handler,
                    void *userdata, LauncherRequest **ret_request) {
@@ -347,6 +365,8 @@ int launcher_chain(Launcher *l, const char *chain_id, const char *source, launch
         q->done_handler = handler;
         q->userdata = userdata;
         q->chain_id = g_strdup(chain_id);
+        if (!read_source(source, &q->source))
+                q->source = (ChainSource){ 0 }; /* the launcher says why it cannot be mounted */
         r = send_request(l, LAUNCHER_CHAIN, &body, text->str, text->len, q);
         if (r >= 0)
                 *ret_request = q;
@@ -361,9 +381,12 @@ int launcher_drop_chain(Launcher *l, const char *chain_id) {
         return send_request(l, LAUNCHER_CHAIN, &body, chain_id, strlen(chain_id) + 1, g_new0(LauncherRequest, 1));
 }
 
-/** launcher_has_chain() - whether the chain's mount stands */
-bool launcher_has_chain(Launcher *l, const char *chain_id) {
-        return g_hash_table_contains(l->chains, chain_id);
+/** launcher_has_chain() - whether the chain's mount stands and shows what is at source now */
+bool launcher_has_chain(Launcher *l, const char *chain_id, const char *source) {
+        const ChainSource *mounted = g_hash_table_lookup(l->chains, chain_id);
+        ChainSource now;
+
+        return mounted && read_source(source, &now) && mounted->dev == now.dev && mounted->ino == now.ino;
 }
 
 /** launcher_remove() - has an entry of the trash removed; nobody waits */

@@ -30,7 +30,8 @@ void launcher_refill(Launcher *l); /* asks for what was taken, once the caller h
 int launcher_chain(Launcher *l, const char *chain_id, const char *source, launcher_done_handler_t handler,
                    void *userdata, LauncherRequest **ret_request);
 int launcher_drop_chain(Launcher *l, const char *chain_id);
-bool launcher_has_chain(Launcher *l, const char *chain_id); /* mounted in this launcher's life: no need to wait */
+bool launcher_has_chain(Launcher *l, const char *chain_id,
+                        const char *source); /* mounted in this launcher's life: no need to wait */
 /* Removes an entry of /var/lib/davit/trash ("": all of it) in the background. */
 int launcher_remove(Launcher *l, const char *name);
 void launcher_request_cancel(LauncherRequest *r);

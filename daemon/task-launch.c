@@ -382,7 +382,7 @@ static void launch_next(Launch *l) {
 
         if (teardown_wait(l->manager, t->ns->name, t->id, on_earlier_gone, l))
                 return;
-        if (l->chain_id && !launcher_has_chain(launcher, l->chain_id))
+        if (l->chain_id && !launcher_has_chain(launcher, l->chain_id, l->chain_source))
                 r = launcher_chain(launcher, l->chain_id, l->chain_source, on_chain, l, &l->request);
         else
                 r = take_shim(l);
