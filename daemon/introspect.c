@@ -32,8 +32,8 @@ static void print_paths(void) {
 }
 
 static int make_samples(Manager *m) {
-        Container *c = g_new0(Container, 1);
         Namespace *ns;
+        Container *c;
         Exec *e;
         Task *t;
         Job *j;
@@ -42,6 +42,7 @@ static int make_samples(Manager *m) {
         r = manager_namespace(m, SAMPLE, true, &ns, NULL);
         if (r < 0)
                 return r;
+        c = g_new0(Container, 1);
         c->ns = ns;
         c->id = g_strdup(SAMPLE);
         c->path = bus_object_path(ns->name, "container", SAMPLE);

@@ -296,7 +296,7 @@ static int find(sd_bus *bus _unused_, const char *path, const char *interface _u
         if (r < 0)
                 return r;
         if (r == 0)
-                r = find_exec(m, path, &p);
+                (void)find_exec(m, path, &p);
         else {
                 ns = g_hash_table_lookup(m->namespaces, ns_name);
                 t = ns ? g_hash_table_lookup(ns->tasks, id) : NULL;

@@ -218,7 +218,7 @@ GBytes *archive_read(Archive *a, const char *name, gsize max, GError **error) {
         g_autoptr(Stream) s = NULL;
         g_autofree guint8 *data = NULL;
         guint64 offset = 0, size = 0;
-        int fd;
+        int fd = -1;
 
         if (!archive_find(a, name, &fd, &offset, &size, error))
                 return NULL;

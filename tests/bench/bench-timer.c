@@ -101,8 +101,9 @@ static char **expand_all(char **command, unsigned long number) {
         size_t n = 0;
         char **result;
 
-        while (command[n])
+        do
                 n++;
+        while (command[n]);
         result = calloc(n + 1, sizeof(char *));
         if (!result)
                 abort();

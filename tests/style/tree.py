@@ -41,11 +41,11 @@ def shebang(path):
     return first.decode("utf-8", "replace").strip() if first.startswith(b"#!") else ""
 
 
-LEAK = re.compile(r"(?:[Ll]eak of memory pointed to by '|(?:Resource|Memory) leak: )(\w+)")
+LEAK = re.compile(r"(?:[Ll]eak of memory pointed to by '|(?:Resource|Memory) leak: |[Vv]alue stored to ')(\w+)")
 
 
 def answered_by_cleanup(line):
-    """True for a report of a leak that is none: the variable has a cleanup attribute, which the analysers do not see,
+    """True for a leak or a dead store that is none: the variable has a cleanup attribute, which the analysers do not see,
     or the line returns it ("return fd < 0 ? -errno : fd;")."""
     where, match = re.match(r"([^:]+):(\d+):", line), LEAK.search(line)
     if not where or not match or not os.path.exists(os.path.join(TOP, where.group(1))):
