@@ -24,6 +24,8 @@
 #include "shared/macros.h"
 #include "store/error.h"
 
+#define REPO_NEW "repo.new"
+
 static int open_directory(int dir_fd, const char *name, mode_t mode) {
         if (mkdirat(dir_fd, name, mode) < 0 && errno != EEXIST)
                 return -1;
@@ -40,18 +42,26 @@ static gboolean repo_configure(OstreeRepo *repo, GError **error) {
         return ostree_repo_write_config(repo, config, error);
 }
 
+/* A repository appears whole and configured, or not at all: a half-made one would never open again. */
+static gboolean repo_create(Store *s, GError **error) {
+        g_autoptr(OstreeRepo) repo = NULL;
+        int r = tree_remove_at(s->dir_fd, REPO_NEW);
+
+        if (r < 0 && r != -ENOENT)
+                return store_fail_errno(error, -r, "Cannot remove a repository that was never finished");
+        repo = ostree_repo_create_at(s->dir_fd, REPO_NEW, OSTREE_REPO_MODE_BARE, NULL, NULL, error);
+        if (!repo || !repo_configure(repo, error) || !store_sync(s, error))
+                return FALSE;
+        if (renameat(s->dir_fd, REPO_NEW, s->dir_fd, "repo") < 0)
+                return store_fail_errno(error, errno, "Cannot put a new repository in place");
+        return TRUE;
+}
+
 static gboolean repo_open(Store *s, GError **error) {
         struct stat st;
 
-        if (fstatat(s->dir_fd, "repo/config", &st, AT_SYMLINK_NOFOLLOW) == 0) {
-                s->repo = ostree_repo_open_at(s->dir_fd, "repo", NULL, error);
-                return s->repo != NULL;
-        }
-        s->repo = ostree_repo_create_at(s->dir_fd, "repo", OSTREE_REPO_MODE_BARE, NULL, NULL, error);
-        if (!s->repo || !repo_configure(s->repo, error))
+        if (fstatat(s->dir_fd, "repo", &st, AT_SYMLINK_NOFOLLOW) < 0 && !repo_create(s, error))
                 return FALSE;
-        /* A repository is only used with the options it was configured with. */
-        g_clear_object(&s->repo);
         s->repo = ostree_repo_open_at(s->dir_fd, "repo", NULL, error);
         return s->repo != NULL;
 }

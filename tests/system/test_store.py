@@ -650,6 +650,24 @@ class Life(StoreTest):
         self.run_worker("remove", "--name=other")
         self.assertNothingLeft()
 
+    def test_killed_while_the_repository_is_made(self):
+        """What is left of it is no obstacle; with strace, at each step."""
+        data = self.path("a.tar", layer([entry("f", b"1")]))
+        os.makedirs(self.dir + "/repo.new/objects")
+        self.path("state/repo.new/config", b"[core]\n")
+        self.bring(data)
+        self.assertWhole()
+        self.assertFalse(os.path.exists(self.dir + "/repo.new"))
+        argv = [WORKER, "--directory=" + self.dir, "import", "--name=t", data]
+        for call in ("renameat:when=1", "syncfs:when=1", "mkdirat:when=4", "mkdirat:when=7", "fdatasync:when=1"):
+            if not shutil.which("strace"):
+                break
+            shutil.rmtree(self.dir)
+            subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call.replace(':', ':signal=KILL:')}", *argv],
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            self.bring(data)
+            self.assertWhole()
+
     def test_directories_are_private(self):
         self.tree(layer([entry("su", b"", mode=0o4755)]))
         self.assertEqual(stat.S_IMODE(os.stat(self.dir).st_mode), 0o700)
