@@ -28,8 +28,22 @@ static void closedirp(DIR **d) {
 
 static int tree_empty(int top_fd, int dir_fd, dev_t device, unsigned depth);
 
-static int tree_remove_entry(int top_fd, int dir_fd, const char *name, dev_t device, unsigned depth) {
+/* To a name that is free: whoever has filled the tree may have taken some, and cannot have taken all. */
+static int tree_move_up(int top_fd, int dir_fd, const char *name) {
         static unsigned counter;
+
+        for (;;) {
+                char moved[32];
+
+                (void)snprintf(moved, sizeof(moved), ".deep-%u", counter++);
+                if (renameat(dir_fd, name, top_fd, moved) >= 0)
+                        return 0;
+                if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR)
+                        return -errno;
+        }
+}
+
+static int tree_remove_entry(int top_fd, int dir_fd, const char *name, dev_t device, unsigned depth) {
         _cleanup_close_ int child = -1;
         struct stat st;
         int r;
@@ -43,12 +57,8 @@ static int tree_remove_entry(int top_fd, int dir_fd, const char *name, dev_t dev
         if (errno != ENOTEMPTY && errno != EEXIST)
                 return -errno;
 
-        if (depth >= TREE_DEPTH_MAX) {
-                char moved[32];
-
-                (void)snprintf(moved, sizeof(moved), ".deep-%u", counter++);
-                return renameat(dir_fd, name, top_fd, moved) < 0 ? -errno : 0;
-        }
+        if (depth >= TREE_DEPTH_MAX)
+                return tree_move_up(top_fd, dir_fd, name);
 
         child = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (child < 0)

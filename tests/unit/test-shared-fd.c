@@ -85,6 +85,45 @@ static void test_dir_open(void) {
         drop_dir(dir);
 }
 
+static void make_chain(int dir, const char *name, int depth) {
+        int current = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        for (; depth > 0; depth--) {
+                int next;
+
+                ASSERT_OK(mkdirat(current, name, 0700));
+                next = openat(current, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                ASSERT_OK(next);
+                close(current);
+                current = next;
+        }
+        close(current);
+}
+
+/* The names that deep directories are moved to are taken, by directories that are not empty and by files. */
+static void test_remove_names_taken(void) {
+        int dir = make_dir(), tree;
+
+        ASSERT_OK(mkdirat(dir, "t", 0700));
+        tree = openat(dir, "t", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ASSERT_OK(tree);
+        for (int i = 0; i < 64; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), ".deep-%d", i);
+                if (i % 2)
+                        ASSERT_OK(file_replace_at(tree, name, "x", 1, 0600, false));
+                else
+                        make_chain(tree, name, 2);
+                snprintf(name, sizeof(name), "chain-%d", i);
+                make_chain(tree, name, 70);
+        }
+        close(tree);
+        ASSERT_OK(tree_remove_at(dir, "t"));
+        ASSERT_EQ(faccessat(dir, "t", F_OK, 0), -1);
+        drop_dir(dir);
+}
+
 static void test_remove(void) {
         int dir = make_dir(), outside = make_dir(), current;
 
@@ -142,4 +181,4 @@ static void test_memfd(void) {
 }
 
 TEST_MAIN({ "replace", test_replace }, { "read refuses", test_read_refuses }, { "dir open", test_dir_open },
-          { "remove", test_remove }, { "memfd", test_memfd })
+          { "remove", test_remove }, { "remove, names taken", test_remove_names_taken }, { "memfd", test_memfd })
