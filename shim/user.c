@@ -10,9 +10,11 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "shared/fd.h"
 #include "shared/macros.h"
@@ -28,10 +30,20 @@ static int user_fault(struct setup *s, int error, const char *what, const char *
         return fault_set(s->fault, SHIM_STEP_USER, error, "%s %s", what, name);
 }
 
+/* A file of the kernel's looks regular, but to read it may wait for ever or take something away: /proc/kmsg does both.
+ */
+static bool account_is_file(int fd) {
+        struct statfs sfs;
+        struct stat st;
+
+        return fstat(fd, &st) >= 0 && S_ISREG(st.st_mode) && fstatfs(fd, &sfs) >= 0 &&
+               sfs.f_type != PROC_SUPER_MAGIC && sfs.f_type != SYSFS_MAGIC && sfs.f_type != CGROUP2_SUPER_MAGIC &&
+               sfs.f_type != TRACEFS_MAGIC && sfs.f_type != DEBUGFS_MAGIC;
+}
+
 /* An image without the file has nobody in it. */
 static int account_read(struct setup *s, const char *path, char **ret) {
         _cleanup_close_ int fd = -1, file = -1;
-        struct stat st;
         int r;
 
         fd = path_open(s->root_fd, path, O_PATH, 0);
@@ -41,9 +53,7 @@ static int account_read(struct setup *s, const char *path, char **ret) {
         }
         if (fd < 0)
                 return user_fault(s, fd, "read", path);
-        if (fstat(fd, &st) < 0)
-                return user_fault(s, errno, "read", path);
-        if (!S_ISREG(st.st_mode))
+        if (!account_is_file(fd))
                 return user_fault(s, EINVAL, "not a regular file:", path);
         file = path_reopen(fd, O_RDONLY);
         if (file < 0)

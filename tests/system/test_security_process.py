@@ -93,6 +93,16 @@ class Databases(SecurityTest):
     def test_link_to_dev_zero(self):
         self.assertEqual(self.run_with(lambda path: os.symlink("/dev/zero", path)).status, FAILED)
 
+    def test_link_to_a_file_of_the_kernels(self):
+        """/proc/kmsg looks regular, but reading it waits, and takes the host's messages away."""
+        for target in ("/proc/kmsg", "/proc/kcore", "/proc/self/environ", "/sys/kernel/uevent_seqnum"):
+            for name in ("passwd", "group"):
+                with self.subTest(target=target, name=name):
+                    result = self.run_with(lambda path, to=target: os.symlink(to, path), name)
+                    self.assertEqual(result.status, FAILED, result)
+                    if name == "passwd":
+                        self.assertIn("not a regular file", result.err)
+
     def test_link_to_the_hosts(self):
         """The host's users are not the container's: "daemon" is in this machine's file only."""
         root = self.rootfs()
