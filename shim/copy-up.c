@@ -4,7 +4,7 @@
  * tmpcopyup: a new tmpfs begins with what the directory below it holds.
  *
  * The tree belongs to the image, so it is walked by descriptors, links are copied as links, devices and sockets are
- * left out, and depth is bounded. It never writes anywhere but below the tmpfs.
+ * left out, and depth is bounded. It needs the host's /proc, and never writes anywhere but below the tmpfs.
  */
 
 #include "shim/copy-up.h"
@@ -17,25 +17,37 @@
 
 #include "shared/fd.h"
 #include "shared/macros.h"
+#include "shim/path.h"
 
 #define COPY_DEPTH_MAX 128U
 
 static int copy_directory(int from, int to, unsigned depth);
 
-static int copy_file(int from_dir, int to_dir, const char *name, const struct stat *st) {
+/* What is to be read is pinned and looked at before it is opened: whoever else has the directory could put a device
+ * there in the meantime, and no device policy holds for this process yet. */
+static int copy_open(int from_dir, const char *name, struct stat *ret) {
+        _cleanup_close_ int fd = openat(from_dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+        if (fd < 0 || fstat(fd, ret) < 0)
+                return -errno;
+        return S_ISREG(ret->st_mode) ? path_reopen(fd, O_RDONLY | O_NONBLOCK) : -ESTALE;
+}
+
+static int copy_file(int from_dir, int to_dir, const char *name) {
         _cleanup_close_ int from = -1, to = -1;
+        struct stat st;
         ssize_t n;
 
-        from = openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        from = copy_open(from_dir, name, &st);
         if (from < 0)
-                return -errno;
+                return from;
         to = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (to < 0)
                 return -errno;
         do
                 n = sendfile(to, from, NULL, 1U << 20);
         while (n > 0 || (n < 0 && errno == EINTR));
-        if (n < 0 || fchown(to, st->st_uid, st->st_gid) < 0 || fchmod(to, st->st_mode & 07777) < 0)
+        if (n < 0 || fchown(to, st.st_uid, st.st_gid) < 0 || fchmod(to, st.st_mode & 07777) < 0)
                 return -errno;
         return 0;
 }
@@ -61,7 +73,7 @@ static int copy_entry(int from_dir, int to_dir, const char *name, unsigned depth
         if (fstatat(from_dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return -errno;
         if (S_ISREG(st.st_mode))
-                return copy_file(from_dir, to_dir, name, &st);
+                return copy_file(from_dir, to_dir, name);
         if (S_ISLNK(st.st_mode))
                 return copy_link(from_dir, to_dir, name, &st);
         if (!S_ISDIR(st.st_mode))
