@@ -33,9 +33,10 @@ static int device_bind(int parent, const char *name, const struct plan_device *d
                 return -errno;
         if ((st.st_mode & S_IFMT) != d->type || st.st_rdev != makedev(d->major, d->minor))
                 return -ENODEV;
-        target = openat(parent, name, O_RDONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
+        /* Not opened in earnest: the image may have a device of its own there. */
+        target = path_make(parent, name, PATH_FILE, RESOLVE_NO_SYMLINKS);
         if (target < 0)
-                return -errno;
+                return target;
         return move_mount(node, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
 }
 

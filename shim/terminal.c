@@ -43,19 +43,11 @@ static int terminal_master(struct setup *s) {
 }
 
 static int terminal_console(struct setup *s) {
-        _cleanup_close_ int dev = -1, target = -1, clone = -1;
+        _cleanup_close_ int target = -1, clone = -1;
 
-        dev = path_open(s->root_fd, "/dev", O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
-        if (dev < 0)
-                return terminal_fault(s, dev, "/dev");
-        target = openat(dev, "console", O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (target < 0 && errno != EEXIST)
-                return terminal_fault(s, errno, "/dev/console");
-        if (target < 0) {
-                target = openat(dev, "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
-                if (target < 0)
-                        return terminal_fault(s, errno, "/dev/console");
-        }
+        target = path_make(s->root_fd, "/dev/console", PATH_FILE, RESOLVE_NO_SYMLINKS);
+        if (target < 0)
+                return terminal_fault(s, target, "/dev/console");
         clone = open_tree(s->terminal_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
         if (clone < 0 || move_mount(clone, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
                 return terminal_fault(s, errno, "/dev/console");
