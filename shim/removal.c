@@ -53,9 +53,11 @@ static int remove_all(int trash) {
 }
 
 _noreturn_ static void removal_child(const char *name) {
-        _cleanup_close_ int trash = open(TRASH_DIR, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        int r;
+        int trash, r;
 
+        /* It may outlive the launcher, and a manager is to see at once that the launcher has gone. */
+        (void)close_range(STDERR_FILENO + 1, ~0U, 0);
+        trash = open(TRASH_DIR, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (trash < 0)
                 r = errno == ENOENT ? 0 : -errno;
         else
