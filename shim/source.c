@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "shared/fd.h"
@@ -122,16 +123,19 @@ int source_attributes(const struct plan *plan, const struct plan_mount *m, int f
  */
 int userns_for_maps(const struct plan *plan, struct plan_list uid_map, struct plan_list gid_map, struct fault *fault) {
         struct clone_args args = { .flags = CLONE_NEWUSER, .exit_signal = SIGCHLD };
+        pid_t pid, parent = getpid();
         char path[40];
-        pid_t pid;
         int fd, r;
 
         pid = sys_clone3(&args);
         if (pid < 0)
                 return fault_set(fault, SHIM_STEP_ID_MAP, errno, "user namespace");
-        if (pid == 0)
+        if (pid == 0) {
+                if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent)
+                        _exit(EXIT_FAILURE);
                 for (;;)
                         (void)pause();
+        }
 
         r = namespace_write_maps(plan, pid, uid_map, gid_map, fault);
         (void)snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
