@@ -77,12 +77,11 @@ static int child_close(struct setup *su) {
  *
  * Return: 1 in the shim, 0 in the child, or a negative errno.
  */
-int child_clone(struct shim *s, struct process *p, struct setup *su, uint64_t flags, int cgroup_fd) {
+int child_clone(struct process *p, struct setup *su, uint64_t flags, int cgroup_fd) {
         struct clone_args args = { .flags = flags | CLONE_PIDFD, .exit_signal = SIGCHLD };
         int socks[2], pidfd = -1, r;
         pid_t pid;
 
-        (void)s;
         if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0)
                 return -errno;
         args.pidfd = (uint64_t)(uintptr_t)&pidfd;

@@ -8,6 +8,6 @@
 #include "shim/setup.h"
 #include "shim/shim.h"
 
-int child_clone(struct shim *s, struct process *p, struct setup *su, uint64_t flags, int cgroup_fd);
+int child_clone(struct process *p, struct setup *su, uint64_t flags, int cgroup_fd);
 int child_oom_score(struct shim *s, struct process *p, const struct plan *plan, struct fault *fault);
 const char *plan_identifier(const struct plan *plan);

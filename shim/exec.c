@@ -66,7 +66,7 @@ static int exec_clone(struct shim *s, struct process *p, struct setup *su, struc
                 return fault_set(fault, SHIM_STEP_CGROUP, group, "cgroup of exec %s", p->exec_id);
         if ((su->join_flags & CLONE_NEWPID) && setns(s->init.pidfd, CLONE_NEWPID) < 0)
                 return fault_set(fault, SHIM_STEP_NAMESPACE, errno, "join the container's pid namespace");
-        r = child_clone(s, p, su, 0, group);
+        r = child_clone(p, su, 0, group);
         if (r == 0)
                 exec_main(su);
         if ((su->join_flags & CLONE_NEWPID) && setns(s->pid_ns_fd, CLONE_NEWPID) < 0)

@@ -160,7 +160,7 @@ static int launch_clone(struct shim *s, struct setup *su, struct fault *fault) {
         r = launch_pid_namespace(su, fault);
         if (r < 0)
                 return r;
-        r = child_clone(s, &s->init, su, flags, s->scoped ? s->cgroup.init_fd : -1);
+        r = child_clone(&s->init, su, flags, s->scoped ? s->cgroup.init_fd : -1);
         if (r == 0)
                 init_main(su);
         s->net_ns_fd = safe_close(s->net_ns_fd);
