@@ -335,6 +335,8 @@ void shim_scope(struct shim *s, const char *unit, size_t unit_size, uint32_t ser
         r = cgroup_enter(&s->cgroup, unit, unit_size);
         if (s->phase == SHIM_PHASE_PARKED) {
                 shim_reply(s, serial, r, r < 0 ? "the shim is not in that scope" : NULL);
+                if (r < 0) /* a container would begin in a group that nobody limits */
+                        s->phase = SHIM_PHASE_DONE;
                 return;
         }
         if (r < 0)
