@@ -122,7 +122,7 @@ static int exec_allowed(struct shim *s, const struct shim_exec *request, struct 
 void shim_exec(struct shim *s, struct packet *packet, const struct shim_exec *request, uint32_t serial) {
         struct fault fault = FAULT_NULL;
         struct process *p;
-        int r;
+        int allowed, r;
 
         p = calloc(1, sizeof(*p));
         if (!p) {
@@ -132,14 +132,14 @@ void shim_exec(struct shim *s, struct packet *packet, const struct shim_exec *re
         *p = (struct process)PROCESS_NULL;
         p->serial = serial;
         p->state = PROCESS_MAKING;
-        r = exec_allowed(s, request, &fault);
+        allowed = r = exec_allowed(s, request, &fault);
         memcpy(p->exec_id, request->exec_id, sizeof(p->exec_id));
         p->exec_id[sizeof(p->exec_id) - 1] = '\0';
         if (r >= 0)
                 r = exec_begin(s, packet, request, p, &fault);
         if (r < 0) {
                 shim_failed(s, p, &fault);
-                if (s->cgroup.payload_fd >= 0 && fault.error != -EEXIST)
+                if (allowed >= 0) /* else the group, if there is one of that name, is somebody else's */
                         cgroup_remove_exec(&s->cgroup, p->exec_id);
                 process_done(p);
                 free(p);
