@@ -19,6 +19,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
 
@@ -168,6 +169,9 @@ int namespace_become_root(struct setup *s) {
                 return fault_set(s->fault, SHIM_STEP_ID_MAP, errno, "become root of the user namespace");
         if (setgroups(0, NULL) < 0)
                 return fault_set(s->fault, SHIM_STEP_ID_MAP, errno, "drop groups in the user namespace");
+        /* New credentials make a process what fs.suid_dumpable says. */
+        if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+                return fault_set(s->fault, SHIM_STEP_ID_MAP, errno, "stay closed to ptrace");
         return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "shared/macros.h"
@@ -222,6 +223,8 @@ static int overlay_identity(struct overlay *o, uint32_t uid, uint32_t gid) {
         r = capability_get(&permitted); /* a change of the file system uid takes capabilities out of effect */
         if (r >= 0)
                 r = capability_set(permitted, permitted, 0);
+        if (r >= 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) /* and makes a process what fs.suid_dumpable says */
+                r = -errno;
         return r < 0 ? fault_set(o->fault, SHIM_STEP_ROOTFS, r, "overlay as the container's root") : 0;
 }
 
