@@ -22,6 +22,7 @@
 
 #include "shared/fd.h"
 #include "shared/macros.h"
+#include "shared/syscalls.h"
 #include "shim/namespace.h"
 
 #define CGROUP_FILE_MAX 65536U
@@ -292,10 +293,42 @@ int cgroup_list(struct cgroup *c, int (*callback)(void *userdata, const char *gr
         return c->payload_fd < 0 ? 0 : walk(c->payload_fd, NULL, 0, callback, userdata);
 }
 
+struct kill {
+        char *path; /* of payload/, as /proc/PID/cgroup has it */
+        int signal;
+};
+
+static bool kill_concerns(const struct kill *k, pid_t pid) {
+        _cleanup_free_ char *text = NULL;
+        size_t n = strlen(k->path);
+        const char *path;
+
+        if (cgroup_read(pid, &text) < 0)
+                return false;
+        path = cgroup_line(text, "0::");
+        return path && strncmp(path, k->path, n) == 0 && (path[n] == '/' || path[n] == '\n');
+}
+
+/* The number may belong to somebody else by now: the process is pinned first, and then has to be in the group still. */
 static int kill_one(void *userdata, const char *group, pid_t pid) {
+        const struct kill *k = userdata;
+        _cleanup_close_ int pidfd = sys_pidfd_open(pid, 0);
+
         (void)group;
-        (void)kill(pid, *(int *)userdata);
+        if (pidfd >= 0 && kill_concerns(k, pid))
+                (void)sys_pidfd_send_signal(pidfd, k->signal, NULL, 0);
         return 0;
+}
+
+static int kill_each(struct cgroup *c, int signal) {
+        struct kill k = { .signal = signal };
+        int r;
+
+        if (asprintf(&k.path, "%s/payload", c->path + strlen(cgroup_mount_point())) < 0)
+                return -ENOMEM;
+        r = cgroup_list(c, kill_one, &k);
+        free(k.path);
+        return r;
 }
 
 /** cgroup_kill() - send a signal to every process of payload/; SIGKILL reaches them all at once, also frozen ones */
@@ -304,7 +337,7 @@ int cgroup_kill(struct cgroup *c, int signal) {
                 return 0;
         if (signal == SIGKILL)
                 return cgroup_write(c->payload_fd, "cgroup.kill", "1");
-        return cgroup_list(c, kill_one, &signal);
+        return kill_each(c, signal);
 }
 
 /** cgroup_freeze() - begin to freeze or thaw payload/; cgroup_state() tells when it is done */
