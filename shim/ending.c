@@ -90,12 +90,14 @@ void shim_end(struct shim *s) {
 
         s->phase = SHIM_PHASE_ENDING;
         s->kill_at = 0;
-        if (s->cgroup.payload_fd >= 0 && cgroup_state(&s->cgroup, &populated, &frozen) >= 0 && populated)
-                (void)cgroup_kill(&s->cgroup, SIGKILL);
+        if (s->cgroup.payload_fd >= 0 && (cgroup_state(&s->cgroup, &populated, &frozen) < 0 || populated))
+                shim_kill_all(s);
         shim_end_continue(s);
 }
 
-static void kill_all(struct shim *s) {
+/** shim_kill_all() - SIGKILL to everything in payload/, and to a first process that is not in it yet */
+void shim_kill_all(struct shim *s) {
+        s->killed = true;
         if (s->init.pidfd >= 0)
                 (void)sys_pidfd_send_signal(s->init.pidfd, SIGKILL, NULL, 0);
         (void)cgroup_kill(&s->cgroup, SIGKILL);
@@ -107,6 +109,8 @@ static void kill_all(struct shim *s) {
  * hear.
  */
 void shim_stop(struct shim *s, int signal, bool force, uint64_t timeout_usec) {
+        uint64_t now;
+
         if (s->phase == SHIM_PHASE_WARM || s->phase == SHIM_PHASE_PARKED) {
                 s->phase = SHIM_PHASE_DONE;
                 return;
@@ -114,7 +118,7 @@ void shim_stop(struct shim *s, int signal, bool force, uint64_t timeout_usec) {
         if (s->phase != SHIM_PHASE_ALIVE)
                 return;
         if (s->init.state != PROCESS_RUNNING) {
-                kill_all(s);
+                shim_kill_all(s);
                 return;
         }
         signal = signal > 0 ? signal : s->stop_signal > 0 ? (int)s->stop_signal : SIGTERM;
@@ -125,10 +129,11 @@ void shim_stop(struct shim *s, int signal, bool force, uint64_t timeout_usec) {
         }
         if (!force)
                 return;
+        now = now_usec(CLOCK_MONOTONIC);
         if (timeout_usec == 0)
-                kill_all(s);
+                shim_kill_all(s);
         else
-                s->kill_at = now_usec(CLOCK_MONOTONIC) + timeout_usec;
+                s->kill_at = timeout_usec < UINT64_MAX - now ? now + timeout_usec : UINT64_MAX;
 }
 
 /** shim_discard() - end at once, whatever state the task is in */
@@ -143,7 +148,7 @@ void shim_discard(struct shim *s) {
                         s->phase = SHIM_PHASE_DONE;
                         return;
                 }
-                kill_all(s);
+                shim_kill_all(s);
                 return;
         case SHIM_PHASE_ENDING:
                 return;

@@ -111,7 +111,7 @@ static void exit_fill(struct shim *s, struct process *p, const siginfo_t *info) 
         e->kind = info->si_code == CLD_DUMPED ? EXIT_KIND_DUMPED : EXIT_KIND_SIGNALLED;
         if (info->si_status == SIGSYS)
                 e->kind = EXIT_KIND_SECCOMP;
-        else if (info->si_status == SIGKILL && cgroup_oom_killed(&s->cgroup))
+        else if (info->si_status == SIGKILL && !p->killed && !s->killed && cgroup_oom_killed(&s->cgroup))
                 e->kind = EXIT_KIND_OOM;
 }
 

@@ -23,6 +23,7 @@ static void request_kill(struct shim *s, const struct shim_kill *k, uint32_t ser
                 return;
         }
         if (k->all) {
+                s->killed = s->killed || k->signal == SIGKILL;
                 r = cgroup_kill(&s->cgroup, k->signal);
                 shim_reply(s, serial, r, r < 0 ? "signal to the container" : NULL);
                 return;
@@ -32,6 +33,7 @@ static void request_kill(struct shim *s, const struct shim_kill *k, uint32_t ser
                 shim_reply(s, serial, -ESRCH, "no such process");
                 return;
         }
+        p->killed = p->killed || k->signal == SIGKILL;
         r = sys_pidfd_send_signal(p->pidfd, k->signal, NULL, 0) < 0 ? -errno : 0;
         shim_reply(s, serial, r, r < 0 ? "signal" : NULL);
 }

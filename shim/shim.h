@@ -38,6 +38,7 @@ struct process {
         struct process *next;
         enum process_state state;
         bool executing; /* it has said that execve is next */
+        bool killed;    /* somebody has asked for its SIGKILL */
         pid_t pid;
         int pidfd;
         int sock;        /* to the process while it is being made */
@@ -54,6 +55,7 @@ struct shim {
         enum shim_phase phase;
         bool scoped, start, confined, oom_protected;
         bool pausing, paused;
+        bool killed; /* everything in payload/ was sent SIGKILL */
         int control, listener, signal_fd, task_dir, pid_ns_fd;
         int net_ns_fd; /* a network namespace made ahead of time, which nobody is in yet; or -1 */
         struct cgroup cgroup;
@@ -103,6 +105,7 @@ void process_done(struct process *p);
 void process_fill_state(struct shim *s, const struct process *p, struct shim_state *ret);
 
 /* ending.c */
+void shim_kill_all(struct shim *s);
 void shim_stop(struct shim *s, int signal, bool force, uint64_t timeout_usec);
 void shim_discard(struct shim *s);
 void shim_end(struct shim *s);

@@ -144,7 +144,7 @@ static void handle_deadlines(struct shim *s) {
 
         if (s->kill_at && now >= s->kill_at) {
                 s->kill_at = 0;
-                (void)cgroup_kill(&s->cgroup, SIGKILL);
+                shim_kill_all(s);
         }
         if (s->give_up_at && now >= s->give_up_at && s->control < 0) {
                 s->give_up_at = 0;

@@ -286,9 +286,15 @@ class Running(ShimTest):
         self.assertEqual(self.state().status, 2)  # it has done with the last one
         self.assertEqual(len(os.listdir(f"/proc/{self.running.pid}/fd")), len(before))
         self.assertEqual(self.children(), [self.init])
+        self.assertEqual(self.exec_groups(), [])
+
+    def payload(self):
         group = open(f"/proc/{self.running.pid}/cgroup").read().split("0::")[1].split()[0]
-        payload = os.path.dirname("/sys/fs/cgroup/unified" + group) + "/payload"
-        self.assertEqual([e for e in os.listdir(payload) if e.startswith("exec-")], [])
+        unified = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+        return ("/sys/fs/cgroup" if unified else "/sys/fs/cgroup/unified") + os.path.dirname(group) + "/payload"
+
+    def exec_groups(self):
+        return [e for e in os.listdir(self.payload()) if e.startswith("exec-")]
 
     def test_exec_id_in_use(self):
         self.started(self.execute("sleep 1000"))
@@ -791,6 +797,22 @@ class Memory(ShimTest):
 
     def test_child_killed_for_memory(self):
         self.assertEqual(self.hog("tail /dev/zero; exit 3"), (3, "exited"))
+
+    def test_kill_after_a_child_was_killed_for_memory(self):
+        """Who was killed on demand was not killed for memory, whatever happened in the scope before."""
+        task = self.task()
+        task.launch(self.patch("tail /dev/zero; sleep 1000; true"))
+        task.scope(self.LIMIT)
+        pid = self.started(task.control.recv()).pid
+
+        def sleeps():
+            with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+                children = f.read().split()
+            return any("sleep" in davit.run("cat", f"/proc/{c}/cmdline", check=False).stdout for c in children)
+        davit.wait_until(sleeps, what="the end of the hog")
+        task.control.send(shim.KILL, struct.pack("=iI64s", 9, 0, b""))
+        self.assertEqual(task.control.recv().error, 0)
+        self.assertEqual(task.exited(), (137, "signalled"))
 
 
 class Pieces(ShimTest):
