@@ -213,10 +213,32 @@ static void exec_group(const char *exec_id, char name[80]) {
         (void)snprintf(name, 80, "exec-%s", exec_id);
 }
 
-/** cgroup_make_exec() - the group of an exec, for CLONE_INTO_CGROUP; a descriptor the caller owns */
+/* Removes the groups of earlier execs that were not empty then and are now; the kernel keeps those that are in use. */
+static void sweep_execs(struct cgroup *c) {
+        int fd = openat(c->payload_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+        struct dirent *e;
+
+        if (!d) {
+                safe_close(fd);
+                return;
+        }
+        c->left_behind = false;
+        while ((e = readdir(d)))
+                if (strncmp(e->d_name, "exec-", 5) == 0 && unlinkat(c->payload_fd, e->d_name, AT_REMOVEDIR) < 0)
+                        c->left_behind = true;
+        (void)closedir(d);
+}
+
+/** cgroup_make_exec() - the group of an exec, for CLONE_INTO_CGROUP; a descriptor the caller owns
+ *
+ * The first process has to be in it before the next group is asked for, or it counts as one that was left behind.
+ */
 int cgroup_make_exec(struct cgroup *c, const char *exec_id) {
         char name[80];
 
+        if (c->left_behind)
+                sweep_execs(c);
         exec_group(exec_id, name);
         return cgroup_open_group(c->payload_fd, name, true);
 }
@@ -226,7 +248,8 @@ void cgroup_remove_exec(struct cgroup *c, const char *exec_id) {
         char name[80];
 
         exec_group(exec_id, name);
-        (void)unlinkat(c->payload_fd, name, AT_REMOVEDIR);
+        if (unlinkat(c->payload_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+                c->left_behind = true;
 }
 
 static int walk(int dir, const char *group, unsigned depth, int (*callback)(void *, const char *, pid_t),

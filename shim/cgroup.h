@@ -14,6 +14,7 @@ struct cgroup {
         int events_fd; /* payload/cgroup.events, while somebody waits for it; or -1 */
         char *path;    /* owned: the unit's directory below the mount point */
         uint64_t oom_kills;
+        bool left_behind; /* an exec's group could not be removed with it */
 };
 #define CGROUP_NULL                                                                                                    \
         { .scope_fd = -1, .payload_fd = -1, .init_fd = -1, .events_fd = -1 }
