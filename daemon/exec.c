@@ -196,6 +196,11 @@ int exec_start(Exec *e, exec_done_t done, void *userdata, sd_bus_error *error) {
         return 0;
 }
 
+/** exec_is_starting() - whether an answer of the shim is on its way, which the object has to wait for */
+bool exec_is_starting(const Exec *e) {
+        return e->process.status == TASK_CREATED && e->plan_fd < 0;
+}
+
 /** exec_exited() - its end; one that removes itself is out of the table when this returns */
 void exec_exited(Exec *e, uint32_t status, uint32_t kind, uint64_t exited_at) {
         if (process_ended(&e->process))
