@@ -91,6 +91,7 @@ static void on_job_cancelled(Job *job, void *userdata) {
 }
 
 static int method_begin_stop(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_bus_error_ sd_bus_error failure = SD_BUS_ERROR_NULL;
         _cleanup_(options_done) Options o = OPTIONS_NULL;
         g_autofree char *subject = NULL, *path = NULL;
         Task *t = userdata;
@@ -110,12 +111,11 @@ static int method_begin_stop(sd_bus_message *m, void *userdata, sd_bus_error *er
         path = job_bus_path(s->job);
         r = sd_bus_reply_method_return(m, "o", path);
         if (r >= 0)
-                r = stop(t, &o, on_job_stopped, s, error);
+                r = stop(t, &o, on_job_stopped, s, &failure); /* the call is answered: this is for the job alone */
         if (r < 0) {
-                (void)job_finish_error(s->job, error->name ?: error_kind_bus_name(error_kind_from_errno(r)),
-                                       error->message ?: g_strerror(-r));
+                (void)job_finish_error(s->job, failure.name ?: error_kind_bus_name(error_kind_from_errno(r)),
+                                       failure.message ?: g_strerror(-r));
                 g_free(s);
-                return 1;
         }
         return 1;
 }
