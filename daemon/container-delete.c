@@ -16,6 +16,7 @@
 typedef struct Delete {
         Manager *manager;
         char *ns, *id;
+        uint64_t created_at;
         bool keep_snapshot;
         container_done_t done;
         void *userdata;
@@ -37,10 +38,9 @@ static void forget(Container *c, bool keep_snapshot) {
 
 static void on_task_deleted(int r, const struct shim_exited *e _unused_, const sd_bus_error *error, void *userdata) {
         Delete *d = userdata;
-        Namespace *ns = g_hash_table_lookup(d->manager->namespaces, d->ns);
-        Container *c = ns ? g_hash_table_lookup(ns->containers, d->id) : NULL;
+        Container *c = container_again(d->manager, d->ns, d->id, d->created_at);
 
-        if (r >= 0 && c && !c->task)
+        if (r >= 0 && c)
                 forget(c, d->keep_snapshot);
         d->done(r, error, d->userdata);
         delete_free(d);
@@ -58,7 +58,8 @@ int container_delete(Container *c, bool force, bool keep_snapshot, container_don
                 return 0;
         }
         d = g_new0(Delete, 1);
-        *d = (Delete){ c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), keep_snapshot, done, userdata };
+        *d = (Delete){ c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), c->created_at,
+                       keep_snapshot,  done,                  userdata };
         r = task_delete(c->task, force, on_task_deleted, d, error);
         if (r < 0)
                 delete_free(d);

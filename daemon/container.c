@@ -346,6 +346,19 @@ int container_update(Container *c, Options *o, sd_bus_error *error) {
         return 0;
 }
 
+/**
+ * container_again() - the container that an operation began with, once its task has gone
+ *
+ * NULL where it has been deleted meanwhile, where a new one has taken its name, or where it has a task: none of those
+ * is the operation's to touch.
+ */
+Container *container_again(Manager *m, const char *ns_name, const char *id, uint64_t created_at) {
+        Namespace *ns = g_hash_table_lookup(m->namespaces, ns_name);
+        Container *c = ns ? g_hash_table_lookup(ns->containers, id) : NULL;
+
+        return c && !c->task && c->created_at == created_at ? c : NULL;
+}
+
 static void destroy(void *c) {
         (void)container_free(c);
 }

@@ -35,6 +35,7 @@ int container_restore(Namespace *ns, int root_fd, const char *id, JsonObject *re
 int container_save(Container *c);
 void container_forget(Container *c); /* out of every table and off the bus, record and snapshot included; frees it */
 Container *container_free(Container *c);
+Container *container_again(Manager *m, const char *ns, const char *id, uint64_t created_at);
 int container_update(Container *c, Options *options, sd_bus_error *error);
 int container_root_fd(const Container *c);
 bool container_uses_overlay(const Container *c);

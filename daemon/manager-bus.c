@@ -96,9 +96,16 @@ static int method_create_container(sd_bus_message *m, void *userdata, sd_bus_err
 
 typedef struct Run {
         sd_bus_message *call;
-        Namespace *ns;
-        char *id;
+        Manager *manager;
+        char *ns, *id;
+        uint64_t created_at;
 } Run;
+
+static void run_free(Run *run) {
+        g_free(run->ns);
+        g_free(run->id);
+        g_free(run);
+}
 
 static void on_run_done(Task *t, int r, const sd_bus_error *error, void *userdata) {
         _cleanup_close_ int fd = -1;
@@ -111,13 +118,12 @@ static void on_run_done(Task *t, int r, const sd_bus_error *error, void *userdat
                 (void)sd_bus_reply_method_return(run->call, "souh", t->id, t->process.path, t->process.pid, fd);
                 sd_bus_message_unref(run->call);
         } else {
-                c = g_hash_table_lookup(run->ns->containers, run->id);
+                c = container_again(run->manager, run->ns, run->id, run->created_at);
                 if (c)
                         container_forget(c);
                 bus_reply_error(&run->call, r, error);
         }
-        g_free(run->id);
-        g_free(run);
+        run_free(run);
 }
 
 static int method_run(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -137,14 +143,13 @@ static int method_run(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 return error_set_errno(error, r, "Container \"%s\" cannot be defined", d.id);
         }
         run = g_new0(Run, 1);
-        *run = (Run){ sd_bus_message_ref(m), d.ns, g_strdup(d.id) };
+        *run = (Run){ sd_bus_message_ref(m), manager, g_strdup(d.ns->name), g_strdup(d.id), c->created_at };
         r = task_launch(c, &d.options, true, on_run_done, run, error);
         if (r < 0) {
                 pool_release(manager->pool, d.id);
                 container_forget(c);
                 sd_bus_message_unref(m);
-                g_free(run->id);
-                g_free(run);
+                run_free(run);
                 return error_set_errno(error, r, "Container \"%s\" cannot be started", d.id);
         }
         return 1;
