@@ -305,6 +305,16 @@ Parked *pool_take(Pool *p, const char *ns, const char *id) {
         return k;
 }
 
+/** pool_discard() - lets a parked shim go whose id is spent: its start has failed before it was taken */
+void pool_discard(Pool *p, const char *ns, const char *id) {
+        Entry *e = streq(ns, DAVIT_DEFAULT_NAMESPACE) ? find(p, id) : NULL;
+
+        if (!e)
+                return;
+        entry_drop(e);
+        pool_refill(p);
+}
+
 /** parked_free() - frees a handed over one; the link only where nobody has taken it */
 void parked_free(Parked *k) {
         (void)link_free(k->link);
@@ -318,9 +328,4 @@ void parked_free(Parked *k) {
 /** pool_refill() - after a short pause; warm shims that were used are asked for then, too */
 void pool_refill(Pool *p) {
         schedule(p, REFILL_PAUSE_USEC);
-}
-
-/** pool_owns() - whether a scope's id belongs to a parked shim */
-bool pool_owns(Pool *p, const char *id) {
-        return find(p, id);
 }

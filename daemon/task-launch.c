@@ -87,6 +87,7 @@ static void undo(Launch *l) {
         l->timer = sd_event_source_disable_unref(l->timer);
         t->launch = NULL;
         l->task = NULL;
+        pool_discard(l->manager->pool, t->ns->name, t->id);
         if (!t->link && l->asked)
                 units_stop(l->manager->units, t->scope);
         task_leave(t, true, after_undo, l);
