@@ -90,7 +90,7 @@ Manager *manager_free(Manager *m) {
         (void)recovery_free(m->recovery);
         (void)pool_free(m->pool);
         (void)image_store_free(m->image_store);
-        g_hash_table_unref(m->namespaces);
+        g_hash_table_remove_all(m->namespaces); /* whoever waits in there looks names up again: in an empty table */
         g_ptr_array_unref(m->teardowns);
         jobs_done(m);
         (void)launcher_free(m->launcher);
@@ -99,6 +99,7 @@ Manager *manager_free(Manager *m) {
         (void)keep_warm_free(m->keep_warm);
         (void)limits_free(m->limits);
         dig(m);
+        g_hash_table_unref(m->namespaces);
         g_ptr_array_unref(m->graveyard);
         sd_event_source_disable_unref(m->scheduled);
         if (m->bus)

@@ -49,8 +49,8 @@ int task_new(Container *c, const char *scope, Task **ret) {
 Task *task_free(Task *t) {
         if (!t)
                 return NULL;
-        (void)launch_free(t->launch);
-        (void)link_free(t->link);
+        t->launch = launch_free(t->launch);
+        t->link = link_free(t->link); /* those who wait for the process look at it once more */
         g_hash_table_unref(t->execs);
         process_done(&t->process);
         if (t->spec_text)
