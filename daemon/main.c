@@ -125,6 +125,9 @@ static int run(void) {
         if (r < 0)
                 return r;
         r = sd_bus_open_system(&bus);
+        /* A bus that goes takes our name and every match along: systemd starts us afresh, and what runs is adopted. */
+        if (r >= 0)
+                r = sd_bus_set_exit_on_disconnect(bus, true);
         if (r < 0)
                 return log_error_errno(r, "Cannot connect to the system bus");
         /* A bus that goes takes the manager with it; systemd starts both again and recovery finds what runs. */
