@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -14,6 +15,7 @@
 #include "daemon/limits.h"
 #include "daemon/options.h"
 #include "daemon/process.h"
+#include "daemon/task.h"
 #include "shared/fd.h"
 #include "shared/macros.h"
 #include "shared/message.h"
@@ -58,6 +60,55 @@ static void test_transitions(void) {
                                         task_status_name((uint32_t)to));
         g_assert_false(process_transition_allowed(_TASK_STATUS_MAX, TASK_RUNNING));
         g_assert_false(process_transition_allowed(TASK_RUNNING, _TASK_STATUS_MAX));
+}
+
+/* A caller that vanishes costs nothing; those that stay hear of the end. */
+static void test_wait_fds(void) {
+        Manager m = {};
+        Namespace ns = { .manager = &m };
+        Task t = { .ns = &ns };
+        Process *p = &t.process;
+        char line[64] = "";
+        int gone, stays;
+
+        g_assert_cmpint(sd_event_new(&m.event), ==, 0);
+        process_init(p, &t, "", g_strdup("/x"));
+        p->status = TASK_RUNNING;
+        g_assert_cmpint(process_wait_fd(p, &stays), ==, 0);
+        for (int i = 0; i < 100; i++) {
+                g_assert_cmpint(process_wait_fd(p, &gone), ==, 0);
+                (void)close(gone);
+        }
+        while (sd_event_run(m.event, 0) > 0)
+                ;
+        g_assert_cmpuint(p->wait_fds->len, ==, 1);
+        process_set_exited(p, 3, EXIT_KIND_EXITED, 5);
+        (void)signal(SIGPIPE, SIG_IGN); /* as systemd has it for the daemon */
+        process_tell(p);
+        g_assert_cmpint(read(stays, line, sizeof(line) - 1), >, 0);
+        g_assert_cmpstr(line, ==, "3 exited 5\n");
+        (void)close(stays);
+        process_done(p);
+        sd_event_unref(m.event);
+}
+
+/* The end of an operation touches its own container alone. */
+static void test_container_again(void) {
+        g_autoptr(GHashTable) namespaces = g_hash_table_new(g_str_hash, g_str_equal);
+        g_autoptr(GHashTable) containers = g_hash_table_new(g_str_hash, g_str_equal);
+        Manager m = { .namespaces = namespaces };
+        Namespace ns = { .manager = &m, .containers = containers };
+        Container c = { .ns = &ns, .created_at = 7 };
+        Task t = {};
+
+        g_assert_null(container_again(&m, "a", "x", 7));
+        g_hash_table_insert(namespaces, (char *)"a", &ns);
+        g_assert_null(container_again(&m, "a", "x", 7));
+        g_hash_table_insert(containers, (char *)"x", &c);
+        g_assert_true(container_again(&m, "a", "x", 7) == &c);
+        g_assert_null(container_again(&m, "a", "x", 6));
+        c.task = &t;
+        g_assert_null(container_again(&m, "a", "x", 7));
 }
 
 static void test_auto_remove(void) {
@@ -132,6 +183,8 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/error/table", test_errors);
         g_test_add_func("/error/first", test_first_error_stays);
         g_test_add_func("/process/transitions", test_transitions);
+        g_test_add_func("/process/wait-fds", test_wait_fds);
+        g_test_add_func("/container/again", test_container_again);
         g_test_add_func("/options/auto-remove", test_auto_remove);
         g_test_add_func("/config/files", test_config);
         g_test_add_func("/limits/hybrid", test_limits);
