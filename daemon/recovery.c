@@ -263,7 +263,7 @@ static void on_query(const LinkAnswer *a, void *userdata) {
 
         if (a->head && !process_ended(&q->task->process) && q->task->process.status == TASK_UNKNOWN)
                 undo(q->task);
-        else if (a->head)
+        else if (q->task->container) /* NULL: it has left already */
                 process_bus_added(&q->task->process);
         if (v->finished)
                 return;
@@ -277,6 +277,7 @@ static void ask(Recovery *v, Task *t) {
         *q = (Query){ v, t };
         if (link_request(t->link, SHIM_QUERY, NULL, NULL, NULL, 0, on_query, q) < 0) {
                 g_free(q);
+                t->process.visible = true;
                 task_lost(t);
                 return;
         }

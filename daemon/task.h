@@ -49,7 +49,7 @@ void task_exited(Task *t, const struct shim_exited *e);
 void task_lost(Task *t);
 void task_state(Task *t, const struct shim_state *s); /* recovery.c */
 
-/* requests, task-control.c. done is called once, never after task_cancel(). */
+/* requests, task-control.c. done is called once. */
 int task_start(Task *t, task_done_t done, void *userdata, sd_bus_error *error);
 int task_kill(Task *t, const char *exec_id, int sig, bool all, task_done_t done, void *userdata, sd_bus_error *error);
 int task_stop(Task *t, const char *sig, uint64_t timeout_usec, bool force, task_done_t done, void *userdata,
