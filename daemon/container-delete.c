@@ -58,8 +58,8 @@ int container_delete(Container *c, bool force, bool keep_snapshot, container_don
                 return 0;
         }
         d = g_new0(Delete, 1);
-        *d = (Delete){ c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), c->created_at,
-                       keep_snapshot,  done,                  userdata };
+        *d = (Delete){ c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), c->created_at, keep_snapshot, done,
+                       userdata };
         r = task_delete(c->task, force, on_task_deleted, d, error);
         if (r < 0)
                 delete_free(d);
