@@ -207,3 +207,19 @@ int dir_open_at(int dir_fd, const char *path, unsigned mode) {
         }
         return take_fd(&current);
 }
+
+/** dir_stream() - read the directory @dir_fd, which stays the caller's and may be an O_PATH descriptor
+ *
+ * Return: 0 with *@ret to be closed by closedir(), or a negative errno.
+ */
+int dir_stream(int dir_fd, DIR **ret) {
+        _cleanup_close_ int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        *ret = fdopendir(fd);
+        if (!*ret)
+                return -errno;
+        (void)take_fd(&fd);
+        return 0;
+}

@@ -3,6 +3,7 @@
 
 /* Descriptor and file helpers: whole reads and writes, bounded files, atomic replacement. Negative errno on failure. */
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@ int file_read_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
 int file_replace_at(int dir_fd, const char *name, const void *data, size_t size, unsigned mode, bool sync);
 int dir_open_at(int dir_fd, const char *path,
                 unsigned mode); /* mkdir -p of relative components, no symlinks followed, then O_DIRECTORY */
+int dir_stream(int dir_fd, DIR **ret);
 int tree_remove_at(int dir_fd, const char *name);
 
 /* memory files */

@@ -75,17 +75,11 @@ static int tree_remove_entry(int top_fd, int dir_fd, const char *name, dev_t dev
 
 static int tree_empty(int top_fd, int dir_fd, dev_t device, unsigned depth) {
         _cleanup_(closedirp) DIR *dir = NULL;
-        int fd, r;
+        int r;
 
-        fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        dir = fdopendir(fd);
-        if (!dir) {
-                r = -errno;
-                safe_close(fd);
+        r = dir_stream(dir_fd, &dir);
+        if (r < 0)
                 return r;
-        }
 
         for (;;) {
                 struct dirent *e;

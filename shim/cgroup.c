@@ -215,14 +215,11 @@ static void exec_group(const char *exec_id, char name[80]) {
 
 /* Removes the groups of earlier execs that were not empty then and are now; the kernel keeps those that are in use. */
 static void sweep_execs(struct cgroup *c) {
-        int fd = openat(c->payload_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
         struct dirent *e;
+        DIR *d;
 
-        if (!d) {
-                safe_close(fd);
+        if (dir_stream(c->payload_fd, &d) < 0)
                 return;
-        }
         c->left_behind = false;
         while ((e = readdir(d)))
                 if (strncmp(e->d_name, "exec-", 5) == 0 && unlinkat(c->payload_fd, e->d_name, AT_REMOVEDIR) < 0)
@@ -278,16 +275,11 @@ static int walk_children(int dir, const char *group, unsigned depth, int (*callb
                          void *userdata) {
         DIR *d;
         struct dirent *e;
-        int fd, r = 0;
+        int r;
 
-        fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        d = fdopendir(fd);
-        if (!d) {
-                safe_close(fd);
-                return -ENOMEM;
-        }
+        r = dir_stream(dir, &d);
+        if (r < 0)
+                return r;
         while (r >= 0 && (e = readdir(d))) {
                 _cleanup_close_ int child = -1;
 

@@ -93,19 +93,13 @@ static int copy_entry(int from_dir, int to_dir, const char *name, unsigned depth
 
 static int copy_directory(int from, int to, unsigned depth) {
         DIR *dir;
-        int fd, r = 0;
+        int r;
 
         if (depth > COPY_DEPTH_MAX)
                 return -ELOOP;
-        fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        dir = fdopendir(fd);
-        if (!dir) {
-                r = -errno;
-                safe_close(fd);
+        r = dir_stream(from, &dir);
+        if (r < 0)
                 return r;
-        }
         for (;;) {
                 struct dirent *e;
 

@@ -33,14 +33,11 @@ struct removal {
 static int remove_all(int trash) {
         DIR *dir;
         struct dirent *e;
-        int fd, r, ret = 0;
+        int r, ret = 0;
 
-        fd = openat(trash, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        dir = fdopendir(fd);
-        if (!dir)
-                return -errno;
+        r = dir_stream(trash, &dir);
+        if (r < 0)
+                return r;
         while ((e = readdir(dir))) {
                 if (streq(e->d_name, ".") || streq(e->d_name, ".."))
                         continue;
