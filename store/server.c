@@ -253,21 +253,21 @@ int server_run(int sock, const char *directory) {
         sigset_t signals;
         int n;
 
+        /* Until there is something to do, SIGTERM may simply end us. */
+        n = fd_set_nonblock(sock, false);
+        if (n >= 0)
+                n = receive(sock, &r, 0);
+        if (n <= 0)
+                return n;
         (void)sigemptyset(&signals);
         (void)sigaddset(&signals, SIGTERM);
         (void)sigaddset(&signals, SIGINT);
         (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
         s.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
         s.done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        n = fd_set_nonblock(sock, false);
+        n = fd_set_nonblock(sock, true);
         if (s.signal_fd < 0 || s.done_fd < 0 || n < 0)
                 return n < 0 ? n : -errno;
-        n = receive(sock, &r, 0);
-        if (n <= 0)
-                return n;
-        n = fd_set_nonblock(sock, true);
-        if (n < 0)
-                return n;
         if (store_job_init(&s.job, &error))
                 result = serve(&s, directory, &r, &error);
         n = result ? send_result(&s, result) : send_error(&s, error);
