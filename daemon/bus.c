@@ -248,3 +248,20 @@ void bus_reply_error(sd_bus_message **m, int r, const sd_bus_error *error) {
         }
         (void)sd_bus_reply_method_error(call, error);
 }
+
+/** bus_reply_done() - answers a call late that returns nothing; takes @call */
+void bus_reply_done(sd_bus_message *call, int r, const sd_bus_error *error) {
+        if (r >= 0) {
+                (void)sd_bus_reply_method_return(call, NULL);
+                sd_bus_message_unref(call);
+        } else
+                bus_reply_error(&call, r, error);
+}
+
+/** bus_reply_later() - what a handler returns whose reference to @call has gone to an operation, begun as @r says */
+int bus_reply_later(sd_bus_message *call, int r, sd_bus_error *error) {
+        if (r >= 0)
+                return 1;
+        sd_bus_message_unref(call);
+        return error_set_errno(error, r, "The call failed");
+}

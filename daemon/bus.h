@@ -39,3 +39,5 @@ int bus_labels_match(GHashTable *labels, char **filters);     /* every "key" or 
 
 /* Answers a pending call with an error that may be set or must be made of r; drops the reference. */
 void bus_reply_error(sd_bus_message **m, int r, const sd_bus_error *error);
+void bus_reply_done(sd_bus_message *call, int r, const sd_bus_error *error);
+int bus_reply_later(sd_bus_message *call, int r, sd_bus_error *error);

@@ -118,14 +118,7 @@ static int method_update(sd_bus_message *m, void *userdata, sd_bus_error *error)
 }
 
 static void on_deleted(int r, const sd_bus_error *error, void *userdata) {
-        sd_bus_message *call = userdata;
-
-        if (r < 0)
-                bus_reply_error(&call, r, error);
-        else {
-                (void)sd_bus_reply_method_return(call, NULL);
-                sd_bus_message_unref(call);
-        }
+        bus_reply_done(userdata, r, error);
 }
 
 static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {

@@ -24,28 +24,12 @@ static bool is_task(const Process *p) {
         return p == &p->task->process;
 }
 
-static void reply_plain(sd_bus_message *call, int r, const sd_bus_error *error) {
-        if (r < 0)
-                bus_reply_error(&call, r, error);
-        else {
-                (void)sd_bus_reply_method_return(call, NULL);
-                sd_bus_message_unref(call);
-        }
-}
-
 static void on_task_done(Task *t _unused_, int r, const sd_bus_error *error, void *userdata) {
-        reply_plain(userdata, r, error);
+        bus_reply_done(userdata, r, error);
 }
 
 static void on_exec_done(Exec *e _unused_, int r, const sd_bus_error *error, void *userdata) {
-        reply_plain(userdata, r, error);
-}
-
-static int pending(sd_bus_message *m, int r, sd_bus_error *error) {
-        if (r >= 0)
-                return 1;
-        sd_bus_message_unref(m);
-        return error_set_errno(error, r, "The call failed");
+        bus_reply_done(userdata, r, error);
 }
 
 static int method_start(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -53,8 +37,8 @@ static int method_start(sd_bus_message *m, void *userdata, sd_bus_error *error) 
 
         sd_bus_message_ref(m);
         if (is_task(p))
-                return pending(m, task_start(p->task, on_task_done, m, error), error);
-        return pending(m, exec_start(exec_of(p), on_exec_done, m, error), error);
+                return bus_reply_later(m, task_start(p->task, on_task_done, m, error), error);
+        return bus_reply_later(m, exec_start(exec_of(p), on_exec_done, m, error), error);
 }
 
 static int method_kill(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -73,7 +57,7 @@ static int method_kill(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         if (!is_task(p) && p->status == TASK_CREATED)
                 return error_precondition(error, "Exec \"%s\" has not been started.", p->exec_id);
         sd_bus_message_ref(m);
-        return pending(m, task_kill(p->task, p->exec_id, sig, false, on_task_done, m, error), error);
+        return bus_reply_later(m, task_kill(p->task, p->exec_id, sig, false, on_task_done, m, error), error);
 }
 
 static void on_waited(Process *p, void *userdata) {
@@ -129,8 +113,8 @@ static int method_resize(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (columns > UINT16_MAX || rows > UINT16_MAX)
                 return error_invalid(error, "A terminal has at most %u columns and rows.", UINT16_MAX);
         sd_bus_message_ref(m);
-        return pending(m, task_resize(p->task, p->exec_id, (uint16_t)columns, (uint16_t)rows, on_task_done, m, error),
-                       error);
+        return bus_reply_later(
+                m, task_resize(p->task, p->exec_id, (uint16_t)columns, (uint16_t)rows, on_task_done, m, error), error);
 }
 
 static void on_terminal(Task *t _unused_, int r, int fd_in, const sd_bus_error *error, void *userdata) {
@@ -167,7 +151,7 @@ static int method_open_terminal(sd_bus_message *m, void *userdata, sd_bus_error 
                 return 1;
         }
         sd_bus_message_ref(m);
-        return pending(m, task_fd_request(p->task, SHIM_TERMINAL, p->exec_id, on_terminal, m, error), error);
+        return bus_reply_later(m, task_fd_request(p->task, SHIM_TERMINAL, p->exec_id, on_terminal, m, error), error);
 }
 
 static void on_deleted(int r, const struct shim_exited *e, const sd_bus_error *error, void *userdata) {
@@ -208,7 +192,7 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 return delete_exec(m, p, error);
         }
         sd_bus_message_ref(m);
-        return pending(m, task_delete(p->task, o.force > 0, on_deleted, m, error), error);
+        return bus_reply_later(m, task_delete(p->task, o.force > 0, on_deleted, m, error), error);
 }
 
 #define GETTER(name)                                                                                                   \

@@ -34,21 +34,7 @@ int task_bus_find(Manager *m, const char *ns_name, const char *id, Task **ret, s
 }
 
 static void on_done(Task *t _unused_, int r, const sd_bus_error *error, void *userdata) {
-        sd_bus_message *call = userdata;
-
-        if (r < 0)
-                bus_reply_error(&call, r, error);
-        else {
-                (void)sd_bus_reply_method_return(call, NULL);
-                sd_bus_message_unref(call);
-        }
-}
-
-static int pending(sd_bus_message *m, int r, sd_bus_error *error) {
-        if (r >= 0)
-                return 1;
-        sd_bus_message_unref(m);
-        return error_set_errno(error, r, "The call failed");
+        bus_reply_done(userdata, r, error);
 }
 
 static int stop(Task *t, const Options *o, task_done_t done, void *userdata, sd_bus_error *error) {
@@ -64,7 +50,7 @@ static int method_stop(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         r = options_read(m, OPTION_STOP, &o, error);
         if (r < 0)
                 return r;
-        return pending(m, stop(userdata, &o, on_done, sd_bus_message_ref(m), error), error);
+        return bus_reply_later(m, stop(userdata, &o, on_done, sd_bus_message_ref(m), error), error);
 }
 
 typedef struct StopJob {
@@ -130,15 +116,15 @@ static int method_kill_all(sd_bus_message *m, void *userdata, sd_bus_error *erro
         sig = signal_from_name(name);
         if (sig < 0)
                 return error_invalid(error, "\"%s\" is no signal; use a name like \"TERM\" or a number.", name);
-        return pending(m, task_kill(userdata, "", sig, true, on_done, sd_bus_message_ref(m), error), error);
+        return bus_reply_later(m, task_kill(userdata, "", sig, true, on_done, sd_bus_message_ref(m), error), error);
 }
 
 static int method_pause(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        return pending(m, task_pause(userdata, true, on_done, sd_bus_message_ref(m), error), error);
+        return bus_reply_later(m, task_pause(userdata, true, on_done, sd_bus_message_ref(m), error), error);
 }
 
 static int method_resume(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        return pending(m, task_pause(userdata, false, on_done, sd_bus_message_ref(m), error), error);
+        return bus_reply_later(m, task_pause(userdata, false, on_done, sd_bus_message_ref(m), error), error);
 }
 
 static int new_exec(sd_bus_message *m, Task *t, Exec **ret, sd_bus_error *error) {
@@ -194,7 +180,7 @@ static int method_exec_start(sd_bus_message *m, void *userdata, sd_bus_error *er
         r = exec_start(e, on_exec_started, sd_bus_message_ref(m), error);
         if (r < 0)
                 exec_forget(e);
-        return pending(m, r, error);
+        return bus_reply_later(m, r, error);
 }
 
 static int append_processes(sd_bus_message *reply, int fd) {
@@ -234,8 +220,8 @@ static void on_processes(Task *t _unused_, int r, int fd_in, const sd_bus_error 
 }
 
 static int method_list_processes(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        return pending(m, task_fd_request(userdata, SHIM_PROCESSES, NULL, on_processes, sd_bus_message_ref(m), error),
-                       error);
+        return bus_reply_later(
+                m, task_fd_request(userdata, SHIM_PROCESSES, NULL, on_processes, sd_bus_message_ref(m), error), error);
 }
 
 #define GETTER(name)                                                                                                   \
