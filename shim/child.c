@@ -11,13 +11,38 @@
 
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "shared/fd.h"
 #include "shared/macros.h"
 #include "shared/plan-check.h"
 #include "shared/process.h"
 #include "shared/syscalls.h"
 #include "shim/namespace.h"
+
+/** plan_map() - map and check a plan that must be of @kind, for only the parts of that kind have been checked
+ *
+ * Return: 0 with a mapping of (*ret)->size bytes the caller unmaps, or a negative errno with the fault set.
+ */
+int plan_map(int fd, uint32_t kind, const struct plan **ret, struct fault *fault) {
+        const void *data;
+        size_t size;
+        int r;
+
+        r = memfd_map_sealed(fd, PLAN_SIZE_MAX, &data, &size);
+        if (r < 0)
+                return fault_set(fault, SHIM_STEP_PLAN, r, "plan");
+        r = plan_check(data, size);
+        if (r >= 0 && ((const struct plan *)data)->kind != kind)
+                r = -EINVAL;
+        if (r < 0) {
+                (void)munmap((void *)data, size);
+                return fault_set(fault, SHIM_STEP_PLAN, r, "plan");
+        }
+        *ret = data;
+        return 0;
+}
 
 /** plan_identifier() - what a journal stream calls the container */
 const char *plan_identifier(const struct plan *plan) {

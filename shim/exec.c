@@ -16,7 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-#include "shared/fd.h"
+#include "shared/macros.h"
 #include "shared/name.h"
 #include "shared/plan-check.h"
 #include "shim/child.h"
@@ -25,24 +25,10 @@
 
 static int exec_plan(struct packet *p, const struct plan **ret, struct fault *fault) {
         _cleanup_close_ int fd = packet_take_fd(p, 0);
-        const void *data;
-        size_t size;
-        int r;
 
         if (fd < 0)
                 return fault_set(fault, SHIM_STEP_PLAN, EBADMSG, "exec without a plan");
-        r = memfd_map_sealed(fd, PLAN_SIZE_MAX, &data, &size);
-        if (r < 0)
-                return fault_set(fault, SHIM_STEP_PLAN, r, "exec plan");
-        r = plan_check(data, size);
-        if (r >= 0 && ((const struct plan *)data)->kind != PLAN_EXEC)
-                r = -EINVAL;
-        if (r < 0) {
-                (void)munmap((void *)data, size);
-                return fault_set(fault, SHIM_STEP_PLAN, r, "exec plan");
-        }
-        *ret = data;
-        return 0;
+        return plan_map(fd, PLAN_EXEC, ret, fault);
 }
 
 static int exec_open(struct shim *s, struct setup *su, struct fault *fault) {

@@ -19,7 +19,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#include "shared/fd.h"
+#include "shared/macros.h"
 #include "shared/name.h"
 #include "shared/plan-check.h"
 #include "shared/process.h"
@@ -60,8 +60,6 @@ void shim_drop_plan(struct shim *s) {
 static int launch_check(const struct plan *plan, struct fault *fault) {
         const struct plan_namespace *n = plan_array(plan, plan->namespaces);
 
-        if (plan->kind != PLAN_CONTAINER)
-                return fault_set(fault, SHIM_STEP_PLAN, EINVAL, "launch plan of an exec");
         if (!(plan->clone_flags & CLONE_NEWNS))
                 return fault_set(fault, SHIM_STEP_PLAN, EINVAL,
                                  "linux.namespaces without a mount namespace of its own");
@@ -241,8 +239,6 @@ static int launch_take(struct shim *s, struct packet *p, const struct shim_launc
                        struct fault *fault) {
         _cleanup_close_ int plan_fd = packet_take_fd(p, 0);
         char unit[NAME_UNIT_MAX];
-        const void *data;
-        size_t size;
         int dir, r;
 
         dir = packet_take_fd(p, 1);
@@ -252,15 +248,9 @@ static int launch_take(struct shim *s, struct packet *p, const struct shim_launc
         }
         if (plan_fd < 0 || s->task_dir < 0)
                 return fault_set(fault, SHIM_STEP_PLAN, EBADMSG, "launch without plan or task directory");
-        r = memfd_map_sealed(plan_fd, PLAN_SIZE_MAX, &data, &size);
+        r = plan_map(plan_fd, PLAN_CONTAINER, &s->plan, fault);
         if (r < 0)
-                return fault_set(fault, SHIM_STEP_PLAN, r, "launch plan");
-        r = plan_check(data, size);
-        if (r < 0) {
-                (void)munmap((void *)data, size);
-                return fault_set(fault, SHIM_STEP_PLAN, r, "launch plan");
-        }
-        s->plan = data;
+                return r;
         r = name_scope(plan_string(s->plan, s->plan->namespace), plan_string(s->plan, s->plan->id), unit);
         if (r < 0)
                 return fault_set(fault, SHIM_STEP_PLAN, r, "name of the task");

@@ -90,6 +90,10 @@ class Life(ShimTest):
         self.assertEqual(task.control.recv().error, 0)
         self.assertEqual(task.exited(), (137, "signalled"))
 
+    def test_plan_of_an_exec_is_no_launch(self):
+        """Only the parts that an exec has were checked of it."""
+        self.assertEqual(self.failure(self.patch("true"), "--exec", "e1")[:2], (22, "plan"))
+
     def test_create_then_start(self):
         task = self.task()
         marker = os.path.join(self.root, "tmp/started")
