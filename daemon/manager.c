@@ -82,6 +82,15 @@ int manager_new(Manager **ret) {
         return 0;
 }
 
+/* Calls that wait end with the connection: an answer made of what is freed from here on ("no such process") would be a
+ * lie about something that runs on. */
+static void hang_up(Manager *m) {
+        if (!m->bus)
+                return;
+        (void)sd_bus_flush(m->bus);
+        sd_bus_close(m->bus);
+}
+
 /** manager_free() - what runs goes on running */
 Manager *manager_free(Manager *m) {
         if (!m)
@@ -90,6 +99,7 @@ Manager *manager_free(Manager *m) {
         (void)recovery_free(m->recovery);
         (void)pool_free(m->pool);
         (void)image_store_free(m->image_store);
+        hang_up(m);
         g_hash_table_remove_all(m->namespaces); /* whoever waits in there looks names up again: in an empty table */
         g_ptr_array_unref(m->teardowns);
         jobs_done(m);
@@ -103,7 +113,7 @@ Manager *manager_free(Manager *m) {
         g_ptr_array_unref(m->graveyard);
         sd_event_source_disable_unref(m->scheduled);
         if (m->bus)
-                sd_bus_flush_close_unref(m->bus);
+                sd_bus_unref(m->bus);
         sd_event_unref(m->event);
         (void)safe_close(m->state_fd);
         (void)safe_close(m->runtime_fd);
