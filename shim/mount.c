@@ -109,6 +109,13 @@ static int mount_new(struct setup *s, const struct plan_mount *m, const char *fs
         return take_fd(&fd);
 }
 
+/* Also by way of a link or "..": what is mounted there would be seen by nobody. */
+static bool mount_is_root(struct setup *s, int target) {
+        struct stat a, b;
+
+        return fstat(s->root_fd, &a) >= 0 && fstat(target, &b) >= 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 /* The place a mount goes to, made where it is missing in the kind the mount has. */
 static int mount_target(struct setup *s, const struct plan_mount *m, int fd) {
         const char *target = plan_string(s->plan, m->target);
@@ -116,8 +123,6 @@ static int mount_target(struct setup *s, const struct plan_mount *m, int fd) {
         struct stat st;
         int r;
 
-        if (target[strspn(target, "/.")] == '\0')
-                return mount_fault(s, m, EINVAL, "the root cannot be mounted over");
         if (m->kind == PLAN_MOUNT_BIND) {
                 if (fstat(fd, &st) < 0)
                         return mount_fault(s, m, errno, "source");
@@ -126,7 +131,13 @@ static int mount_target(struct setup *s, const struct plan_mount *m, int fd) {
         r = path_make(s->root_fd, target, kind, mount_resolve(s->plan, m));
         if (r == -ELOOP)
                 return mount_fault(s, m, r, "a symbolic link is in the way");
-        return r < 0 ? mount_fault(s, m, r, "mount point") : r;
+        if (r < 0)
+                return mount_fault(s, m, r, "mount point");
+        if (mount_is_root(s, r)) {
+                safe_close(r);
+                return mount_fault(s, m, EINVAL, "the root cannot be mounted over");
+        }
+        return r;
 }
 
 static int mount_attach(struct setup *s, const struct plan_mount *m, int fd, int target) {

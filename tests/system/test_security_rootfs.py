@@ -111,6 +111,14 @@ class Symlinks(SecurityTest):
         self.assertEqual(snapshot(canary), before)
         self.assertEqual(mounts(), host)
 
+    def test_mount_over_the_root(self):
+        """A volume that would be mounted over the root, where nobody sees it, is refused however it gets there."""
+        root = self.rootfs()
+        os.symlink("/", os.path.join(root, "top"))
+        for target in ("/top", "/etc/..", "/top/./"):
+            with self.subTest(target=target):
+                self.assert_refused(self.run_in(root, "true", options=["-v", f"{self.work}:{target}"]), "root")
+
     def test_missing_places_are_made_inside(self):
         root = self.rootfs()
         os.symlink("../../../../../../../..", os.path.join(root, "up"))
