@@ -36,9 +36,9 @@ static bool account_is_file(int fd) {
         struct statfs sfs;
         struct stat st;
 
-        return fstat(fd, &st) >= 0 && S_ISREG(st.st_mode) && fstatfs(fd, &sfs) >= 0 &&
-               sfs.f_type != PROC_SUPER_MAGIC && sfs.f_type != SYSFS_MAGIC && sfs.f_type != CGROUP2_SUPER_MAGIC &&
-               sfs.f_type != TRACEFS_MAGIC && sfs.f_type != DEBUGFS_MAGIC;
+        return fstat(fd, &st) >= 0 && S_ISREG(st.st_mode) && fstatfs(fd, &sfs) >= 0 && sfs.f_type != PROC_SUPER_MAGIC &&
+               sfs.f_type != SYSFS_MAGIC && sfs.f_type != CGROUP2_SUPER_MAGIC && sfs.f_type != TRACEFS_MAGIC &&
+               sfs.f_type != DEBUGFS_MAGIC;
 }
 
 /* An image without the file has nobody in it. */
