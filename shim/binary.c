@@ -17,6 +17,7 @@
 
 #include "shared/macros.h"
 #include "shim/launcher.h"
+#include "shim/title.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
@@ -51,11 +52,21 @@ static int binary_copy(int from) {
         return take_fd(&fd);
 }
 
+/* Executes the program behind @fd as launcher; the last argument is only room for the title of its shims. */
+static void binary_execute(int fd, int listener, int manager) {
+        char room[] = TITLE_ROOM "----------------------------------------------------------------";
+        char a[32], b[32], *argv[] = { (char *)"davit-shim", (char *)"--launcher", a, b, room, NULL };
+
+        (void)snprintf(a, sizeof(a), "--listener=%d", listener);
+        (void)snprintf(b, sizeof(b), "--manager=%d", manager);
+        (void)fexecve(fd, argv, environ);
+}
+
 /** binary_protect() - make sure that the process runs from a sealed copy of its program
  *
- * Return: 0 when it does; else it executes the copy with the same arguments and does not return, or a negative errno.
+ * Return: 0 when it does; else it executes the copy and does not return, or a negative errno.
  */
-int binary_protect(char *argv[]) {
+int binary_protect(void) {
         _cleanup_close_ int self = -1, copy = -1;
         int seals;
 
@@ -68,7 +79,7 @@ int binary_protect(char *argv[]) {
         copy = binary_copy(self);
         if (copy < 0)
                 return copy;
-        (void)fexecve(copy, argv, environ);
+        binary_execute(copy, -1, -1);
         return -errno;
 }
 
@@ -77,15 +88,12 @@ int binary_protect(char *argv[]) {
  * Return: a negative errno, or not at all.
  */
 int binary_again(int listener, int manager) {
-        char a[32], b[32], *argv[] = { (char *)"davit-shim", (char *)"--launcher", a, b, NULL };
         _cleanup_close_ int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
         if (self < 0)
                 return -errno;
-        (void)snprintf(a, sizeof(a), "--listener=%d", listener);
-        (void)snprintf(b, sizeof(b), "--manager=%d", manager);
         if (fcntl(listener, F_SETFD, 0) < 0 || (manager >= 0 && fcntl(manager, F_SETFD, 0) < 0))
                 return -errno;
-        (void)fexecve(self, argv, environ);
+        binary_execute(self, listener, manager);
         return -errno;
 }

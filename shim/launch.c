@@ -29,6 +29,7 @@
 #include "shim/rootfs.h"
 #include "shim/setup.h"
 #include "shim/shim.h"
+#include "shim/title.h"
 
 #define SCOPE_TIMEOUT_USEC (60 * USEC_PER_SEC)
 
@@ -254,6 +255,7 @@ static int launch_take(struct shim *s, struct packet *p, const struct shim_launc
         r = name_scope(plan_string(s->plan, s->plan->namespace), plan_string(s->plan, s->plan->id), unit);
         if (r < 0)
                 return fault_set(fault, SHIM_STEP_PLAN, r, "name of the task");
+        title_set(plan_string(s->plan, s->plan->namespace), plan_string(s->plan, s->plan->id));
         r = stdio_take(&su->stdio, &request->stdio, p, 2, plan_identifier(s->plan), unit);
         return r < 0 ? fault_set(fault, SHIM_STEP_STDIO, r, "standard streams") : 0;
 }

@@ -19,7 +19,7 @@ struct launcher {
 int launcher_main(int listener, int manager);
 
 /* binary.c */
-int binary_protect(char *argv[]);
+int binary_protect(void);
 int binary_again(int listener, int manager);
 
 /* warm.c */

@@ -12,6 +12,7 @@
 
 #include "shared/log.h"
 #include "shim/launcher.h"
+#include "shim/title.h"
 
 #define LISTEN_FDS_START 3
 
@@ -37,7 +38,8 @@ int main(int argc, char *argv[]) {
                 return usage();
 
         log_open("davit-launcher", LOG_INFO);
-        r = binary_protect(argv);
+        title_init(argc, argv);
+        r = binary_protect();
         if (r < 0) {
                 (void)log_error_errno(r, "Cannot run from a sealed copy");
                 return EXIT_FAILURE;
@@ -47,7 +49,7 @@ int main(int argc, char *argv[]) {
                         listener = atoi(argv[i] + 11);
                 else if (strncmp(argv[i], "--manager=", 10) == 0)
                         manager = atoi(argv[i] + 10);
-                else
+                else if (strncmp(argv[i], TITLE_ROOM, strlen(TITLE_ROOM)) != 0)
                         return usage();
         }
         if (listener < 0)

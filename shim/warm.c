@@ -18,11 +18,13 @@
 #include "shared/syscalls.h"
 #include "shim/launcher.h"
 #include "shim/shim.h"
+#include "shim/title.h"
 
 _noreturn_ static void warm_child(int control) {
         sigset_t mask;
         int fd;
 
+        title_set(NULL, NULL);
         if (dup2(control, 3) < 0 || fcntl(3, F_SETFD, FD_CLOEXEC) < 0 || close_range(4, ~0U, 0) < 0)
                 _exit(EXIT_FAILURE);
         (void)sigemptyset(&mask);

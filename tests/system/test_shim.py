@@ -882,8 +882,15 @@ class Pieces(ShimTest):
                 for fd in m.fds:
                     os.close(fd)
         self.assertEqual(davit.main_pid("davit-launcher.service"), pid)
-        self.assertIn(b"--manager=", open(f"/proc/{pid}/cmdline", "rb").read())
+        self.assertRegex(open(f"/proc/{pid}/cmdline", "rb").read(), rb"--manager=[0-9]")
         self.output("true")
+
+    def test_shows_whose_shim_it_is(self):
+        task = self.task()
+        self.started(task.run(self.patch("sleep 1000")))
+        line = open(f"/proc/{task.pid}/cmdline", "rb").read()
+        self.assertTrue(line.startswith(b"davit-shim default/"), line)
+        self.assertEqual(line.rstrip(b"\0").count(b"\0"), 0)
 
     def test_launcher_restart_harms_no_task(self):
         task = self.task()
