@@ -35,7 +35,7 @@ static int copy_open(int from_dir, const char *name, struct stat *ret) {
 
 static int copy_file(int from_dir, int to_dir, const char *name) {
         _cleanup_close_ int from = -1, to = -1;
-        struct stat st;
+        struct stat st = { 0 };
         ssize_t n;
 
         from = copy_open(from_dir, name, &st);

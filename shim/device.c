@@ -23,7 +23,7 @@ static int device_fault(struct setup *s, const char *path, int error) {
         return fault_set(s->fault, SHIM_STEP_DEVICE, error, "device %s", path);
 }
 
-/* In a user namespace: the host's node, bound over an empty file. */
+/* Where no node can be made: the host's, bound over an empty file. */
 static int device_bind(int parent, const char *name, const struct plan_device *d, const char *path) {
         _cleanup_close_ int node = -1, target = -1;
         struct stat st;
@@ -94,6 +94,10 @@ static int device_make(struct setup *s, const struct plan_device *d, struct dire
                 r = device_bind(parent, name, d, path);
         else
                 r = device_make_node(parent, name, d);
+        /* On cgroup v1 systemd replaces a scope's device rules by denying everything first, and does so for all scopes
+         * of a slice when one of them gets a new controller: mknod may be refused for a moment. */
+        if (r == -EPERM && d->type != S_IFIFO && !(s->plan->clone_flags & CLONE_NEWUSER))
+                r = device_bind(parent, name, d, path);
         return r < 0 ? device_fault(s, path, r) : 0;
 }
 
