@@ -11,10 +11,12 @@ from peers import IMAGE, Tool
 DROP_IN = "/etc/davit/davit.conf.d/99-bench.conf"
 UNIT = "davitd.service"
 
-# How davitd is set for each kind of arrival. Cold is the plain start: no scope parked, no keep-warm window.
+# How davitd is set for each kind of arrival. Kept and cold are both named containers with no scope parked, far apart: kept
+# with the keep-warm window that davitd has by default, cold without it.
 MODES = {
     "warm": {"WarmShims": 2, "ParkedScopes": 0, "KeepWarmUSec": 1000000},
     "pooled": {"WarmShims": 2, "ParkedScopes": 2, "KeepWarmUSec": 1000000},
+    "kept": {"WarmShims": 2, "ParkedScopes": 0, "KeepWarmUSec": 1000000},
     "cold": {"WarmShims": 2, "ParkedScopes": 0, "KeepWarmUSec": 0},
 }
 
@@ -63,7 +65,7 @@ class Davit(Tool):
             return False
 
     def run_command(self):
-        name = ["--name", "bench-%n"] if self.mode == "cold" else []
+        name = ["--name", "bench-%n"] if self.mode in ("kept", "cold") else []
         return ["davitctl", "run", "--rm", *name, IMAGE, "true"]
 
     def start_command(self):

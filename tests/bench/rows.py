@@ -24,13 +24,13 @@ def _sample(timer, tool, command, batch, gap_usec, runs, note):
 def run_rows(timer, davit, peers, rounds, batch, note):
     """`run --rm true` of every tool, round after round; {arrival: {tool: Runs}}.
 
-    warm is back to back, pooled and cold are SPACED_USEC apart; a peer has one row for each spacing.
+    warm is back to back, pooled, kept and cold are SPACED_USEC apart; a peer has one row for each spacing.
     """
     table = {arrival: {} for arrival in ("back to back", "spaced")}
     for i in range(rounds):
         note(f"run, round {i + 1} of {rounds}")
         _run_block(timer, table["back to back"], davit, ["warm"], _turn(peers, i), batch, BACK_TO_BACK, note)
-        _run_block(timer, table["spaced"], davit, ["pooled", "cold"], _turn(peers, i), batch, SPACED_USEC, note)
+        _run_block(timer, table["spaced"], davit, ["pooled", "kept", "cold"], _turn(peers, i), batch, SPACED_USEC, note)
     return table
 
 
