@@ -3,7 +3,7 @@
 /*
  * davitctl inspect and image inspect: all properties of containers, with those of their tasks under "Task", and of
  * images, as a JSON array. The properties are the interface's own, so davitctl needs to know none of them.
- * The array is complete JSON also where one of the names does not exist.
+ * The array is complete JSON also where one of the names does not exist; where none does, nothing is printed.
  */
 
 #include "ctl/bus.h"
@@ -28,6 +28,13 @@ static int no_option(_unused_ int key, _unused_ const char *arg, _unused_ void *
         return 0;
 }
 
+/* Begins an object in the array, with the array before the first one. */
+static void open_object(Json *j) {
+        if (j->depth == 0)
+                json_open(j, '[');
+        json_open(j, '{');
+}
+
 /* Asks for all properties of an interface of an object. 0 or an exit status. */
 static int inspect_send(Ctl *ctl, Call *call, const char *path, const char *interface) {
         return call_simple(ctl, call, path, DBUS_PROPERTIES, "GetAll", "s", interface);
@@ -42,7 +49,7 @@ static int print_properties(Ctl *ctl, Json *j, Call *call) {
 static int print_container(Ctl *ctl, Json *j, Call *container, Call *task, Call *process) {
         int r;
 
-        json_open(j, '{');
+        open_object(j);
         r = print_properties(ctl, j, container);
         if (r == 0 && !call_error(task) && !call_error(process)) {
                 json_key(j, "Task");
@@ -108,7 +115,7 @@ static int try_image(Ctl *ctl, Json *j, const char *name) {
                 return r;
         if (call_error(&image))
                 return call_report(ctl, &image, name);
-        json_open(j, '{');
+        open_object(j);
         r = print_properties(ctl, j, &image);
         json_close(j, '}');
         return r;
@@ -140,14 +147,15 @@ static int inspect_all(Ctl *ctl, int argc, char **argv, bool containers, bool im
         int r, status = 0;
         Json j = {};
 
-        json_open(&j, '[');
         for (int i = 0; i < argc; i++) {
                 r = inspect_one(ctl, &j, argv[i], containers, images);
                 if (r != 0)
                         status = r;
         }
-        json_close(&j, ']');
-        json_end(&j);
+        if (j.depth > 0) {
+                json_close(&j, ']');
+                json_end(&j);
+        }
         return status;
 }
 

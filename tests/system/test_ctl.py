@@ -341,6 +341,9 @@ class Verbs(CtlCase):
         self.assertEqual(davit.unit_show(shown[0]["Task"]["Scope"], "ActiveState")["ActiveState"], "active")
         self.assertEqual(shown[0]["Task"]["Status"], "running")
         self.assertEqual(json.loads(self.ctl("inspect", id, "no-such", status=1))[0]["Id"], id)
+        self.assertEqual(json.loads(self.ctl("inspect", "no-such", id, status=1))[0]["Id"], id)
+        self.refused("inspect", "no-such", contains="no-such")
+        self.refused("image", "inspect", "no-such", contains="no-such")
 
     def test_restart(self):
         id = self.sleeper()
