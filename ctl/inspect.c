@@ -101,7 +101,8 @@ static int try_image(Ctl *ctl, Json *j, const char *name) {
                 r = call_wait(ctl, &get);
         if (r != 0)
                 return r;
-        if (call_failed(&get, "NotFound"))
+        /* the beginning of a container's id need not be a valid name */
+        if (call_failed(&get, "NotFound") || call_failed(&get, "InvalidArgument"))
                 return -1;
         if (call_error(&get))
                 return call_report(ctl, &get, name);

@@ -209,9 +209,9 @@ int method_get_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 r = manager_namespace(userdata, ns_name, false, &ns, error);
         if (r < 0)
                 return r;
-        image = g_hash_table_lookup(ns->images, name);
-        if (!image)
-                return error_not_found(error, "There is no image \"%s\" in namespace \"%s\".", name, ns->name);
+        r = image_lookup(ns, name, &image, error);
+        if (r < 0)
+                return r;
         return sd_bus_reply_method_return(m, "o", image->path);
 }
 

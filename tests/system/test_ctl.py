@@ -409,6 +409,16 @@ class Images(CtlCase):
         self.refused("image", "rm", name, contains=name)
         self.refused("run", "--rm", name, status=125, contains=name)
 
+    def test_name_without_a_tag(self):
+        name = davit.unique("ctl")
+        self.addCleanup(davit.ctl, "image", "rm", name + ":latest")
+        self.assertEqual(self.ctl("image", "import", "--name", name, davit.busybox_archive(), timeout=120), name + ":latest")
+        self.assertEqual(self.ctl("run", "--rm", name, "echo", "hello"), "hello")
+        self.assertEqual(json.loads(self.ctl("image", "inspect", name))[0]["Name"], name + ":latest")
+        self.assertEqual(json.loads(self.ctl("inspect", name))[0]["Name"], name + ":latest")
+        self.assertEqual(self.ctl("image", "rm", "--sync", name, timeout=120), name)
+        self.refused("image", "rm", name, contains=name)
+
     def test_import_from_stdin(self):
         name = davit.unique("ctl") + ":1"
         self.addCleanup(davit.ctl, "image", "rm", name)
