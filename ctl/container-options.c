@@ -12,6 +12,9 @@
 #include <fcntl.h>
 
 #include "ctl/text.h"
+#include "shared/fd.h"
+
+#define SPEC_MAX ((size_t)4 << 20)
 
 /* Options that keep a string. Returns where it goes, NULL for the others. */
 static const char **string_option(ContainerOptions *o, int key) {
@@ -128,6 +131,27 @@ int container_option(int key, const char *arg, void *userdata) {
         return list_option(o, key, arg);
 }
 
+/* A copy of stdin, which may be a pipe, in memory; the manager reads plain files only. Negative errno. */
+static int spec_from_stdin(void) {
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r;
+
+        r = fd_read_bounded(STDIN_FILENO, SPEC_MAX, &text, &size);
+        return r < 0 ? r : memfd_sealed("spec", text, size);
+}
+
+static int open_spec(ContainerOptions *o) {
+        if (streq(o->spec, "-")) {
+                o->spec_fd = spec_from_stdin();
+        } else {
+                o->spec_fd = open(o->spec, O_RDONLY | O_CLOEXEC);
+                if (o->spec_fd < 0)
+                        o->spec_fd = -errno;
+        }
+        return o->spec_fd < 0 ? ctl_error(o->ctl, _("cannot open '%s': %s"), o->spec, strerror(-o->spec_fd)) : 0;
+}
+
 /** container_options_check() - what only shows when all options are known; argc counts what follows. 0 or an exit
  * status. */
 int container_options_check(ContainerOptions *o, int argc) {
@@ -136,10 +160,10 @@ int container_options_check(ContainerOptions *o, int argc) {
         if (!o->rootfs && !o->spec && argc < 1)
                 return ctl_error(o->ctl, _("name an image; see 'davitctl image ls' for those there are"));
         if (o->spec) {
-                o->spec_fd = streq(o->spec, "-") ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
-                                                 : open(o->spec, O_RDONLY | O_CLOEXEC);
-                if (o->spec_fd < 0)
-                        return ctl_error(o->ctl, _("cannot open '%s': %s"), o->spec, strerror(errno));
+                int r = open_spec(o);
+
+                if (r != 0)
+                        return r;
         }
         if (o->log && !streq(o->log, "journal") && !streq(o->log, "null") && strncmp(o->log, "file:/", 6) != 0)
                 return ctl_error(o->ctl, _("--log takes journal, null or file:/PATH, not '%s'"), o->log);

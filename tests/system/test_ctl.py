@@ -161,6 +161,8 @@ class Run(CtlCase):
         with open(path, "w", encoding="utf-8") as f:
             json.dump(spec, f)
         self.assertEqual(self.ctl("run", "--rm", "--spec", path), "from a file")
+        self.assertEqual(self.ctl("run", "--rm", "--spec", "-", input=json.dumps(spec)), "from a file")
+        self.refused("run", "--rm", "--spec", "-", status=125, input=" " * (5 << 20))
 
     def test_signals_are_passed_on(self):
         ready = "trap 'echo got; exit 9' TERM; echo ready; while :; do sleep 0.1; done"
