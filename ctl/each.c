@@ -75,6 +75,8 @@ static int target_done(Ctl *ctl, const Each *each, Target *target) {
                 return 0;
         if (error_no_object(call_error(&target->call)) && !each->absent_ok)
                 return ctl_error(ctl, _("container '%s' is not running"), target->id);
+        if (each->refused && call_failed(&target->call, "FailedPrecondition"))
+                return ctl_error(ctl, _("container '%s' %s"), target->id, _(each->refused));
         if (call_error(&target->call) && !error_no_object(call_error(&target->call)))
                 return call_report(ctl, &target->call, target->id);
         if (each->answered)

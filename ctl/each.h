@@ -14,6 +14,7 @@ typedef struct Each {
         bool absent_ok;                  /* a container without a task is as wanted already */
         bool ask_again;                  /* where the manager was restarted before it answered */
         bool missing_ok;                 /* no such container is as wanted already */
+        const char *refused;             /* what to say where its state forbids it, after its id; NULL: as told */
         void *userdata;
 } Each;
 

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 
 #include "ctl/bus.h"
 #include "ctl/progress.h"
@@ -58,11 +59,18 @@ static int on_option(int key, const char *arg, void *userdata) {
         }
 }
 
+/* Whether something may be read from stdin: no terminal, and no device such as /dev/null. */
+static bool stdin_is_archive(void) {
+        struct stat st;
+
+        return fstat(STDIN_FILENO, &st) >= 0 && !S_ISCHR(st.st_mode);
+}
+
 static int open_archive(Import *import) {
         bool from_stdin = !import->input || streq(import->input, "-");
 
-        if (from_stdin && isatty(STDIN_FILENO))
-                return ctl_error(import->ctl, _("name the archive; a terminal is none"));
+        if (from_stdin && !stdin_is_archive())
+                return ctl_error(import->ctl, _("name an archive, or - for standard input"));
         import->fd = from_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
                                 : open(import->input, O_RDONLY | O_CLOEXEC | O_NOCTTY);
         if (import->fd < 0)
@@ -162,6 +170,15 @@ static int print_result(Ctl *ctl, Message *m) {
         return r < 0 ? bus_protocol_error(ctl, r) : 0;
 }
 
+/* Says why the job failed, and on which file: there may be many on the command line of a script. */
+static int report_job(Import *import) {
+        const BusError *error = call_error(&import->wait);
+
+        if (strncmp(error->name, BUS_ERROR, strlen(BUS_ERROR)) == 0 && error->message && *error->message)
+                return ctl_error(import->ctl, "%s: %s", import->input ?: "-", error->message);
+        return call_report(import->ctl, &import->wait, import->input);
+}
+
 static int import_archive(Import *import) {
         const char *job;
         int r;
@@ -184,7 +201,7 @@ static int import_archive(Import *import) {
         if (call_error(&import->wait) && import->cancelled)
                 return ctl_error(import->ctl, _("the import was cancelled, nothing of it is left")), 130;
         if (call_error(&import->wait))
-                return call_report(import->ctl, &import->wait, import->input);
+                return report_job(import);
         return print_result(import->ctl, import->wait.reply);
 }
 

@@ -37,5 +37,7 @@ int verb_rm(Ctl *ctl, int argc, char **argv) {
 
         r = options_parse(ctl, "rm", &argc, &argv, on_option, &force);
         each.missing_ok = force;
+        if (!force)
+                each.refused = N_("has not ended; stop it first, or use -f");
         return r == 0 ? each_call(ctl, &each, argc, argv) : r;
 }

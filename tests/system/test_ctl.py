@@ -311,6 +311,7 @@ class Verbs(CtlCase):
 
     def test_one_failure_does_not_stop_the_others(self):
         id = self.sleeper()
+        self.refused("rm", id, contains="use -f")
         self.assertEqual(self.ctl("rm", "-f", "--namespace", "default", id), id)
         id = self.sleeper()
         self.assertEqual(self.ctl("kill", "no-such", id, status=1), id)
@@ -433,7 +434,8 @@ class Images(CtlCase):
         with open(path, "wb") as f:
             f.write(os.urandom(100000))
         self.addCleanup(os.unlink, path)
-        self.refused("image", "import", "--name", "bad:1", path)
+        self.refused("image", "import", "--name", "bad:1", path, contains=path)
+        self.refused("image", "import", contains="standard input")
         self.refused("image", "import", "/does/not/exist", contains="/does/not/exist")
         self.refused("image", "import", "--format", "floppy", path, contains="floppy")
 
