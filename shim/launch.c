@@ -170,10 +170,18 @@ static int launch_clone(struct shim *s, struct setup *su, struct fault *fault) {
         return 0;
 }
 
+/* A process that has gone before it was told has failed on its own; its report is behind the broken socket, and
+ * process_poll() reads it. */
+static int launch_tell(struct shim *s, uint32_t word) {
+        int r;
+
+        r = packet_send(s->init.sock, &word, sizeof(word), NULL, 0, NULL, 0, NULL, 0);
+        return r == -EPIPE || r == -ECONNRESET ? 0 : r;
+}
+
 /* With a user namespace: its maps, then the mounts that are mapped by it. */
 static int launch_map(struct shim *s, struct setup *su, struct fault *fault) {
         const struct plan_mount *m = plan_array(su->plan, su->plan->mounts);
-        const uint32_t mapped = SETUP_MAPPED;
         _cleanup_close_ int userns = -1;
         char path[40];
         int r;
@@ -194,7 +202,7 @@ static int launch_map(struct shim *s, struct setup *su, struct fault *fault) {
                 if (r < 0)
                         return r;
         }
-        r = packet_send(s->init.sock, &mapped, sizeof(mapped), NULL, 0, NULL, 0, NULL, 0);
+        r = launch_tell(s, SETUP_MAPPED);
         return r < 0 ? fault_set(fault, SHIM_STEP_ID_MAP, r, "user namespace") : 0;
 }
 
@@ -261,9 +269,7 @@ static int launch_take(struct shim *s, struct packet *p, const struct shim_launc
 }
 
 static int launch_go(struct shim *s) {
-        uint32_t word = s->start ? SETUP_SCOPED_START : SETUP_SCOPED;
-
-        return packet_send(s->init.sock, &word, sizeof(word), NULL, 0, NULL, 0, NULL, 0);
+        return launch_tell(s, s->start ? SETUP_SCOPED_START : SETUP_SCOPED);
 }
 
 /** shim_launch() - make the container's first process as far as it goes without the scope */
@@ -338,11 +344,8 @@ void shim_scope(struct shim *s, const char *unit, size_t unit_size, uint32_t ser
                 if (r < 0)
                         (void)fault_set(&fault, SHIM_STEP_CGROUP, r, "cgroup of the container");
         }
-        if (r >= 0) {
+        if (r >= 0)
                 r = launch_go(s);
-                if (r == -EPIPE || r == -ECONNRESET)
-                        r = 0; /* it has failed on its own, and its report is on the way */
-        }
         if (r < 0) {
                 (void)fault_set(&fault, SHIM_STEP_CGROUP, r, "container's first process");
                 shim_failed(s, &s->init, &fault);
@@ -351,7 +354,6 @@ void shim_scope(struct shim *s, const char *unit, size_t unit_size, uint32_t ser
 
 /** shim_start() - let the created container execute its program */
 void shim_start(struct shim *s, uint32_t serial) {
-        const uint32_t start = SETUP_START;
         int r;
 
         if (s->init.state != PROCESS_CREATED) {
@@ -360,8 +362,8 @@ void shim_start(struct shim *s, uint32_t serial) {
         }
         s->init.serial = serial;
         s->init.state = PROCESS_MAKING;
-        r = packet_send(s->init.sock, &start, sizeof(start), NULL, 0, NULL, 0, NULL, 0);
-        if (r < 0 && r != -EPIPE && r != -ECONNRESET) {
+        r = launch_tell(s, SETUP_START);
+        if (r < 0) {
                 struct fault fault = FAULT_NULL;
 
                 (void)fault_set(&fault, SHIM_STEP_NAMESPACE, r, "container's first process");

@@ -47,12 +47,15 @@ static uint64_t mount_resolve(const struct plan *plan, const struct plan_mount *
 
 static int mount_option(int fs, char *option) {
         char *value = strchr(option, '=');
+        int r = 0;
 
         if (value)
-                *value++ = '\0';
-        if (fsconfig(fs, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, option, value, 0) < 0)
-                return -errno;
-        return 0;
+                *value = '\0';
+        if (fsconfig(fs, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, option, value ? value + 1 : NULL, 0) < 0)
+                r = -errno;
+        if (value)
+                *value = '='; /* a fault shows it as it was given */
+        return r;
 }
 
 static int mount_options(struct setup *s, const struct plan_mount *m, int fs) {
@@ -81,8 +84,11 @@ static int mount_options(struct setup *s, const struct plan_mount *m, int fs) {
                 if (!*option)
                         continue;
                 r = mount_option(fs, option);
-                if (r < 0)
-                        return mount_fault(s, m, r, option);
+                if (r < 0) {
+                        _cleanup_free_ char *what = NULL;
+
+                        return mount_fault(s, m, r, asprintf(&what, "option %s", option) < 0 ? option : what);
+                }
         }
         return 0;
 }

@@ -131,6 +131,11 @@ class Run(CtlCase):
         self.assertIn("noexec", lines[0])
         self.assertEqual(lines[1:], ["written", "refused"])
 
+    def test_unknown_option_of_a_tmpfs(self):
+        for _ in range(5):
+            self.refused("run", "--rm", "--tmpfs", "/a:foo=bar", ROOTFS, "true", status=125,
+                         contains="mount tmpfs at /a: option foo=bar: Invalid argument")
+
     def test_capabilities(self):
         script = "grep CapEff /proc/self/status | cut -f2"
         none = self.ctl("run", "--rm", "--cap-drop", "ALL", ROOTFS, "sh", "-c", script)

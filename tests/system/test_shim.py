@@ -137,6 +137,25 @@ class Life(ShimTest):
         self.assertEqual(task.exited(), (6, "exited"))
         self.assertGreater(m.pid, 0)
 
+    def test_failure_in_a_parked_shim_is_said(self):
+        """The first process may be gone before the shim has told it of its scope: what it said last still counts."""
+        patch = {**self.patch("true"), "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/a", "type": "tmpfs", "source": "tmpfs", "options": ["foo=bar"]}]}
+        for _ in range(10):
+            task = self.task()
+            directory = os.open(task.directory, os.O_RDONLY | os.O_DIRECTORY)
+            task.control.send(shim.PARK, fds=[directory])
+            os.close(directory)
+            shim.start_scope(task.unit, task.pid)
+            task.control.send(shim.SCOPE, text=task.unit.encode())
+            self.assertEqual(task.control.recv().error, 0)
+            task.launch(patch)
+            m = task.control.recv()
+            self.assertEqual((m.type, -m.error, shim.STEPS[m.step]), (shim.FAILED, 22, "mount"), m)
+            self.assertEqual(m.text, "mount tmpfs at /a: option foo=bar: Invalid argument")
+            self.assertTrue(task.gone(), "the shim is still there")
+
     def test_wrong_scope_is_refused(self):
         task = self.task()
         task.launch(self.patch("true"))
