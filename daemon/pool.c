@@ -126,7 +126,9 @@ static void on_scope(int r, const sd_bus_error *error _unused_, void *userdata) 
 }
 
 static int start_scope(Entry *e, uint32_t pid) {
-        g_autofree char *description = g_strdup_printf("Davit container %s/%s", DAVIT_DEFAULT_NAMESPACE, e->id);
+        /* It stays when a container takes the scope: to change it is work for systemd in every start. */
+        g_autofree char *description =
+                g_strdup_printf("Davit spare shim or container %s/%s", DAVIT_DEFAULT_NAMESPACE, e->id);
         Manager *m = e->pool->manager;
         char slice[NAME_UNIT_MAX];
         ScopeRequest q = {
