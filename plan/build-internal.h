@@ -40,6 +40,7 @@ gboolean build_id_maps(Build *b, JsonObject *object, const char *path, const cha
 gboolean build_devices_policy(Build *b, JsonObject *resources, GError **error);
 gboolean build_block_io(Build *b, JsonObject *resources, GError **error);
 gboolean build_unified(Build *b, JsonObject *resources, GError **error);
+gboolean build_memory_minimum(const char *field, guint64 limit, GError **error);
 gboolean build_cpu_list(Build *b, const char *field, const char *text, const char *property, GError **error);
 gboolean build_refuse_given(JsonObject *object, const char *path, const char *const *names, GError **error);
 void build_property(Build *b, const char *name, GVariant *value, const char *controller, const char *field);

@@ -15,9 +15,21 @@
 #define CPU_PERIOD_DEFAULT 100000U
 #define CPUS_MAX 8192U
 
+/* The shim and the process that makes the container are in the same unit. */
+#define MEMORY_MIN (UINT64_C(4) << 20)
+
 /* -1 is "no limit" */
 static guint64 limit_value(gint64 v) {
         return v < 0 ? G_MAXUINT64 : (guint64)v;
+}
+
+/** build_memory_minimum() - Refuses a limit in which no container could be made. */
+gboolean build_memory_minimum(const char *field, guint64 limit, GError **error) {
+        if (limit >= MEMORY_MIN)
+                return TRUE;
+        return plan_fail(error, PLAN_ERROR_INVALID,
+                         "%s: %" G_GUINT64_FORMAT " bytes are too few: the minimum is %" G_GUINT64_FORMAT " (4 MiB)",
+                         field, limit, MEMORY_MIN);
 }
 
 /* OCI's swap is memory and swap together, systemd's is swap alone. */
@@ -68,6 +80,8 @@ static gboolean build_memory(Build *b, JsonObject *resources, GError **error) {
                 return FALSE;
         if (!field_int(memory, "linux.resources.memory.", "limit", -1, G_MAXINT64, &limit, error) ||
             !field_int(memory, "linux.resources.memory.", "reservation", -1, G_MAXINT64, &reservation, error))
+                return FALSE;
+        if (limit > 0 && !build_memory_minimum("linux.resources.memory.limit", (guint64)limit, error))
                 return FALSE;
         if (limit != 0)
                 build_property(b, "MemoryMax", g_variant_new_uint64(limit_value(limit)), "memory",

@@ -28,7 +28,7 @@ static const char *const rich =
         "'devices':[{'path':'/dev/x','type':'c','major':1,'minor':2,'fileMode':3,'uid':4,'gid':5}],"
         "'maskedPaths':['/a'],'readonlyPaths':['/b'],'rootfsPropagation':'private','sysctl':{'kernel.msgmax':'1'},"
         "'cgroupsPath':'','intelRdt':{},'personality':null,"
-        "'resources':{'memory':{'limit':1,'reservation':1,'swap':2,'kernel':0,'disableOOMKiller':false},"
+        "'resources':{'memory':{'limit':5000000,'reservation':1,'swap':5000001,'kernel':0,'disableOOMKiller':false},"
         "'cpu':{'shares':2,'quota':1000,'period':1000,'cpus':'0','mems':'0','idle':0,'burst':0},'pids':{'limit':1},"
         "'blockIO':{'weight':10,'leafWeight':0,'weightDevice':[{'major':1,'minor':2,'weight':10}],"
         "'throttleReadBpsDevice':[{'major':1,'minor':2,'rate':3}]},"
