@@ -19,6 +19,7 @@ typedef struct Mount {
         const char *destination, *source, *type;
         MountOptions options;
         struct plan_mount *m;
+        guint index;
         char field[48]; /* "mounts[3]." */
 } Mount;
 
@@ -26,6 +27,18 @@ static void mount_clear(Mount *mount) {
         mount_options_clear(&mount->options);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Mount, mount_clear)
+
+/* What an option says is better found by where it mounts than by its number: the first mounts are the template's. */
+static G_GNUC_PRINTF(4, 5) gboolean
+        option_fail(const Mount *mount, GError **error, PlanError code, const char *format, ...) {
+        g_autofree char *text = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        text = g_strdup_vprintf(format, ap);
+        va_end(ap);
+        return plan_fail(error, code, "mounts[%u] (%s): %s", mount->index, mount->destination ?: "", text);
+}
 
 static gboolean set_kind(Mount *mount, GError **error) {
         const MountOptions *o = &mount->options;
@@ -43,9 +56,9 @@ static gboolean set_kind(Mount *mount, GError **error) {
         else
                 mount->m->kind = PLAN_MOUNT_FS;
         if (mount->m->kind != PLAN_MOUNT_BIND && o->optional)
-                return plan_fail(error, PLAN_ERROR_INVALID, "%soptions: \"nofail\" is for bind mounts", mount->field);
+                return option_fail(mount, error, PLAN_ERROR_INVALID, "\"nofail\" is for bind mounts");
         if (o->copy_up && (mount->m->kind != PLAN_MOUNT_FS || !g_str_equal(type, "tmpfs")))
-                return plan_fail(error, PLAN_ERROR_INVALID, "%soptions: \"tmpcopyup\" is for type tmpfs", mount->field);
+                return option_fail(mount, error, PLAN_ERROR_INVALID, "\"tmpcopyup\" is for type tmpfs");
         return TRUE;
 }
 
@@ -64,14 +77,13 @@ static gboolean set_data(Build *b, Mount *mount, GError **error) {
         if (options->len == 0)
                 return TRUE;
         if (mount->m->kind != PLAN_MOUNT_FS)
-                return plan_fail(error, PLAN_ERROR_NOT_SUPPORTED, "%soptions: unknown option \"%s\"", mount->field,
-                                 (const char *)options->pdata[0]);
+                return option_fail(mount, error, PLAN_ERROR_NOT_SUPPORTED, "unknown option \"%s\"",
+                                   (const char *)options->pdata[0]);
         for (guint i = 0; i < options->len; i++) {
                 const char *option = options->pdata[i];
 
                 if (strchr(option, ','))
-                        return plan_fail(error, PLAN_ERROR_NOT_SUPPORTED, "%soptions: \"%s\" has a comma in it",
-                                         mount->field, option);
+                        return option_fail(mount, error, PLAN_ERROR_NOT_SUPPORTED, "\"%s\" has a comma in it", option);
                 if (g_str_equal(option, "newinstance")) /* every devpts mount is one nowadays */
                         continue;
                 g_string_append_printf(data, "%s%s", data->len ? "," : "", option);
@@ -96,8 +108,7 @@ static gboolean set_id_maps(Build *b, Mount *mount, JsonObject *object, GError *
                 return plan_fail(error, PLAN_ERROR_NOT_SUPPORTED, "%suidMappings: only bind mounts can be id-mapped",
                                  mount->field);
         if (m->uid_map.n == 0 && !((b->plan.clone_flags | b->joined) & CLONE_NEWUSER))
-                return plan_fail(error, PLAN_ERROR_INVALID, "%soptions: \"idmap\" needs mappings or a user namespace",
-                                 mount->field);
+                return option_fail(mount, error, PLAN_ERROR_INVALID, "\"idmap\" needs mappings or a user namespace");
         m->flags |= PLAN_MOUNT_IDMAP | (mount->options.idmap_recursive ? PLAN_MOUNT_IDMAP_RECURSIVE : 0);
         return TRUE;
 }
@@ -136,6 +147,7 @@ static gboolean build_mount(Build *b, JsonObject *object, guint i, GArray *mount
         MountOptions *o = &mount.options;
 
         mount.m = &m;
+        mount.index = i;
         g_snprintf(mount.field, sizeof(mount.field), "mounts[%u].", i);
         if (!field_string(object, mount.field, "destination", &mount.destination, error) ||
             !field_string(object, mount.field, "source", &mount.source, error) ||
