@@ -23,7 +23,8 @@ void title_init(int argc, char *argv[]) {
         title_size = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) + 1 - argv[0]);
 }
 
-/** title_set() - show the process as the shim of @ns/@id, or as a warm one where @ns is NULL; cut to the room there is */
+/** title_set() - show the process as the shim of @ns/@id, or as a warm one where @ns is NULL; cut to the room there is
+ */
 void title_set(const char *ns, const char *id) {
         int n;
 
