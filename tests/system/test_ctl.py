@@ -131,6 +131,16 @@ class Run(CtlCase):
         self.assertIn("noexec", lines[0])
         self.assertEqual(lines[1:], ["written", "refused"])
 
+    def test_too_little_memory(self):
+        self.refused("run", "--rm", "--memory", "1k", ROOTFS, "true", status=125,
+                     contains="linux.resources.memory.limit: 1024 bytes are too few: the minimum is 4194304")
+        self.assertEqual(self.ctl("run", "--rm", "--memory", "4m", ROOTFS, "echo", "enough"), "enough")
+
+    def test_unknown_option_names_the_place(self):
+        patch = json.dumps({"mounts": [{"destination": "/data", "type": "bind", "source": "/tmp", "options": ["zz"]}]})
+        self.refused("run", "--rm", "--spec-patch", patch, ROOTFS, "true", status=125,
+                     contains='(/data): unknown option "zz"')
+
     def test_unknown_option_of_a_tmpfs(self):
         for _ in range(5):
             self.refused("run", "--rm", "--tmpfs", "/a:foo=bar", ROOTFS, "true", status=125,

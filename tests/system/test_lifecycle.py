@@ -377,6 +377,18 @@ class Limits(davit.TestCase):
         self.assertEqual(shown, {"MemoryMax": str(64 << 20), "TasksMax": "32", "CPUQuotaPerSecUSec": "500ms",
                                  "Delegate": "yes", "Slice": "davit-default.slice"})
 
+    def test_a_spare_scope_says_what_it_is(self):
+        """The scope of a shim that waits for a container, and that of a container with a name of its own."""
+        def described():
+            shown = (davit.unit_show(s, "Description")["Description"] for s in davit._parked(davit._scopes()))
+            return [d for d in shown if d.startswith("Davit spare shim or container default/")]
+
+        davit.wait_until(described, what="a spare scope")
+        id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("named"))
+        self.addCleanup(davit.remove_container, id)
+        shown = davit.unit_show(davit.get(task, "Task.Scope"), "Description")
+        self.assertEqual(shown["Description"], f"Davit container default/{id}")
+
     def test_limits_are_enforced(self):
         text, _ = davit.output_of(["sh", "-c", "i=0; while [ $i -lt 60 ]; do sleep 1 & i=$((i+1)); done 2>&1; echo started $i"],
                                   TasksMax=16)
