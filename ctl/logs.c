@@ -2,13 +2,14 @@
 
 /*
  * davitctl logs: what a container wrote to the journal since it was created. The journal is journalctl's to show: this
- * finds out which container is meant, since when it exists, and becomes journalctl. Output that went to descriptors or
- * to a file is not in the journal.
+ * finds out which container is meant, since when it exists, and becomes journalctl, or follows by means of follow.c.
+ * Output that went to descriptors or to a file is not in the journal.
  */
 
 #include <inttypes.h>
 
 #include "ctl/bus.h"
+#include "ctl/follow.h"
 #include "ctl/text.h"
 #include "ctl/verbs.h"
 #include "shared/name.h"
@@ -83,10 +84,8 @@ static bool arguments(const Logs *logs, const char *id, uint64_t created, Strv *
         ok = strv_add(argv, "journalctl") && strv_add(argv, "--no-pager") && strv_add(argv, "--quiet") &&
              strv_add(argv, "--output");
         ok = ok && strv_add(argv, logs->ctl->json ? "json" : logs->timestamps ? "short-iso-precise" : "cat");
-        if (logs->follow)
-                ok = ok && strv_add(argv, "--follow");
-        if (logs->lines || logs->follow)
-                ok = ok && strv_take(argv, text_printf("--lines=%s", logs->lines ?: "all"));
+        if (logs->lines && !logs->follow)
+                ok = ok && strv_take(argv, text_printf("--lines=%s", logs->lines));
         ok = ok && strv_take(argv, logs->since ? text_printf("--since=%s", logs->since)
                                                : text_printf("--since=@%" PRIu64 ".%06" PRIu64, created / USEC_PER_SEC,
                                                              created % USEC_PER_SEC));
@@ -115,6 +114,8 @@ int verb_logs(Ctl *ctl, int argc, char **argv) {
                 return r;
         if (!arguments(&logs, id, created, &command))
                 return ctl_oom(ctl);
+        if (logs.follow)
+                return logs_follow(ctl, id, &command, logs.lines ?: "all");
         (void)fflush(stdout);
         (void)execvp(command.v[0], command.v);
         return ctl_error(ctl, _("cannot run journalctl: %s"), strerror(errno));

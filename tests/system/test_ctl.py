@@ -215,6 +215,28 @@ class Run(CtlCase):
         self.assertEqual(sorted(self.ctl("logs", id).splitlines()), sorted([text, f"{text} err", "last"]))
         self.assertEqual(len(self.ctl("logs", "-n", "1", id).splitlines()), 1)
 
+    def test_logs_follow_to_the_end(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, ROOTFS, "sh", "-c",
+                 "trap 'seq 1000; exit' USR1; echo one; while :; do sleep 0.1; done")
+        child = spawn("logs", "-f", id)
+        self.assertEqual(child.stdout.readline(), "one\n")
+        self.ctl("kill", "-s", "USR1", id)
+        out, err = child.communicate(timeout=davit.TIMEOUT)
+        self.assertEqual((child.returncode, err), (0, ""))
+        self.assertEqual(out.split(), [str(i) for i in range(1, 1001)])
+
+    def test_logs_follow_is_interrupted(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, ROOTFS, "sh", "-c", "echo one; sleep 1000")
+        child = spawn("logs", "-f", id)
+        self.assertEqual(child.stdout.readline(), "one\n")
+        child.send_signal(signal.SIGINT)
+        self.assertEqual(child.communicate(timeout=davit.TIMEOUT), ("", ""))
+        self.assertEqual(child.returncode, 128 + signal.SIGINT)
+
     def test_log_to_a_file(self):
         id = davit.unique("ctl")
         path = f"{davit.FIXTURES}/{id}.log"
