@@ -76,7 +76,8 @@ static bool add_process(Table *table, uint32_t pid, const char *exec) {
 }
 
 static int print_table(Ctl *ctl, Message *m) {
-        _cleanup_table_ Table table = { .n_columns = 4, .cut = 3, .coloured = TABLE_COLUMNS_MAX, .right = { true } };
+        _cleanup_table_ Table table = { .n_columns = 4, .cut = 3, .coloured = TABLE_COLUMNS_MAX,
+                                   .right = { true, true } };
         const char *exec;
         uint32_t pid;
         bool ok;

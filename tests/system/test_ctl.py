@@ -364,6 +364,12 @@ class Verbs(CtlCase):
         id = self.sleeper()
         self.refused("kill", "-s", "NO_SUCH", id, contains="NO_SUCH")
 
+    def test_numbers_end_where_their_headings_do(self):
+        heading, process = self.ctl("top", self.sleeper()).splitlines()[:2]
+        pid, uid = process.split()[:2]
+        self.assertEqual(heading.index("PID") + 3, process.index(pid) + len(pid))
+        self.assertEqual(heading.index("UID") + 3, process.index(f" {uid} ") + 1 + len(uid))
+
     def test_pause(self):
         id = self.sleeper()
         self.assertEqual(self.ctl("pause", id), id)
