@@ -10,6 +10,7 @@
 #include "ctl/follow.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -17,6 +18,8 @@
 #include <sys/wait.h>
 
 #include "ctl/bus.h"
+#include "ctl/text.h"
+#include "shared/fd.h"
 
 typedef struct Follow {
         Ctl *ctl;
@@ -63,6 +66,43 @@ static bool copy_command(const Follow *f, Strv *argv) {
         return true;
 }
 
+/* Puts the cursor file on the n-th line from the end, or the first where there are fewer, and reads it: --lines with
+ * --since means the first lines to some versions, unless asked for in reverse. 0 or an exit status. */
+static int go_back(Follow *f, uint64_t n, char **ret) {
+        _cleanup_close_ int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        _cleanup_strv_ Strv argv = {};
+        pid_t pid;
+        int r;
+
+        (void)unlink(strchr(f->cursor, '/'));
+        if (!copy_command(f, &argv) || !strv_add(&argv, "--reverse") || !strv_add(&argv, f->cursor) ||
+            !strv_take(&argv, text_printf("--lines=%" PRIu64, n)))
+                return ctl_oom(f->ctl);
+        pid = spawn(argv.v, null);
+        if (pid < 0)
+                return ctl_error(f->ctl, _("cannot run journalctl: %s"), strerror(-pid));
+        r = reap(pid);
+        if (r == 0 && file_read_at(AT_FDCWD, strchr(f->cursor, '/'), 65536, ret, NULL) < 0)
+                *ret = NULL; /* there is no line yet */
+        return r;
+}
+
+/* Lets the first run show the last lines: what follows the line before them, where there is one. */
+static int begin_at_tail(Follow *f) {
+        _cleanup_free_ char *first = NULL, *before = NULL;
+        uint64_t n;
+        int r;
+
+        if (!parse_unsigned(f->lines, UINT32_MAX, &n))
+                return 0;
+        r = n > 0 ? go_back(f, n, &first) : 0;
+        if (r == 0)
+                r = go_back(f, n + 1, &before);
+        if (r == 0 && first && before && streq(first, before))
+                (void)unlink(strchr(f->cursor, '/'));
+        return r;
+}
+
 /* Shows what has come since the last time. 0 or an exit status. */
 static int show(Follow *f) {
         _cleanup_strv_ Strv argv = {};
@@ -70,13 +110,12 @@ static int show(Follow *f) {
         int r;
 
         if (!copy_command(f, &argv) || !strv_add(&argv, f->cursor) ||
-            !strv_take(&argv, text_printf("--lines=%s", f->lines)))
+            !strv_add(&argv, "--lines=all"))
                 return ctl_oom(f->ctl);
         pid = spawn(argv.v, -1);
         if (pid < 0)
                 return ctl_error(f->ctl, _("cannot run journalctl: %s"), strerror(-pid));
         r = reap(pid);
-        f->lines = "all";
         return r == EXIT_NOT_FOUND ? ctl_error(f->ctl, _("cannot run journalctl: %s"), strerror(ENOENT)) : r;
 }
 
@@ -176,6 +215,8 @@ static int follow(Follow *f, const char *id) {
         r = catch_signals(f);
         if (r == 0)
                 r = send_wait(f, id);
+        if (r == 0)
+                r = begin_at_tail(f);
         if (r == 0)
                 r = show(f);
         if (r == 0)
