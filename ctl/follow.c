@@ -213,12 +213,14 @@ static int follow(Follow *f, const char *id) {
         int r;
 
         r = catch_signals(f);
-        if (r == 0)
+        if (r == 0 && id)
                 r = send_wait(f, id);
         if (r == 0)
                 r = begin_at_tail(f);
         if (r == 0)
                 r = show(f);
+        if (!id)
+                return r;
         if (r == 0)
                 r = watch(f);
         if (r == 0)
@@ -232,6 +234,7 @@ static int follow(Follow *f, const char *id) {
 
 /**
  * logs_follow() - shows a container's journal until the container has ended
+ * @id: the container's, or NULL: only what there is now
  * @command: journalctl with what selects the lines
  * @lines: how many to begin with, or "all"
  *

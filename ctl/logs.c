@@ -84,8 +84,6 @@ static bool arguments(const Logs *logs, const char *id, uint64_t created, Strv *
         ok = strv_add(argv, "journalctl") && strv_add(argv, "--no-pager") && strv_add(argv, "--quiet") &&
              strv_add(argv, "--output");
         ok = ok && strv_add(argv, logs->ctl->json ? "json" : logs->timestamps ? "short-iso-precise" : "cat");
-        if (logs->lines && !logs->follow)
-                ok = ok && strv_take(argv, text_printf("--lines=%s", logs->lines));
         ok = ok && strv_take(argv, logs->since ? text_printf("--since=%s", logs->since)
                                                : text_printf("--since=@%" PRIu64 ".%06" PRIu64, created / USEC_PER_SEC,
                                                              created % USEC_PER_SEC));
@@ -114,8 +112,8 @@ int verb_logs(Ctl *ctl, int argc, char **argv) {
                 return r;
         if (!arguments(&logs, id, created, &command))
                 return ctl_oom(ctl);
-        if (logs.follow)
-                return logs_follow(ctl, id, &command, logs.lines ?: "all");
+        if (logs.follow || logs.lines)
+                return logs_follow(ctl, logs.follow ? id : NULL, &command, logs.lines ?: "all");
         (void)fflush(stdout);
         (void)execvp(command.v[0], command.v);
         return ctl_error(ctl, _("cannot run journalctl: %s"), strerror(errno));

@@ -227,6 +227,7 @@ class Run(CtlCase):
         self.assertEqual((child.returncode, err), (0, ""))
         self.assertEqual(out.split(), [str(i) for i in range(1, 1001)])
         self.assertEqual(self.ctl("logs", "-f", "-n", "2", id), "999\n1000")
+        self.assertEqual(self.ctl("logs", "-n", "2", id), "999\n1000")
         self.assertEqual(len(self.ctl("logs", "-f", "-n", "2000", id).split()), 1001)
 
     def test_logs_follow_is_interrupted(self):
