@@ -284,7 +284,8 @@ class Lists(ImageTest):
 
     def test_lookup(self):
         self.bring(self.archive("db:latest"))
-        self.assertError("NotFound", self.image, "db", contains="db")
+        self.assertEqual(self.image("db"), self.image("db:latest"))
+        self.assertError("NotFound", self.image, "db2", contains="db2")
         self.assertError("NotFound", self.image, "db:1", contains="db:1")
         self.assertError("NotFound", davit.manager, "GetImage", "(ss)", davit.unique("none"), "db:latest")
         self.assertIn(self.image("db:latest"), davit.managed_objects())
