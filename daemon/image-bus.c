@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "daemon/bus.h"
+#include "daemon/collect.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
 #include "daemon/image-store.h"
@@ -161,7 +162,7 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (r < 0)
                 return r;
 
-        r = image_removal_begin(manager->image_store, ns_name, name, options.synchronous ? m : NULL);
+        r = collect_removed(manager->collector, ns_name, name, options.synchronous ? m : NULL);
         if (r < 0 || options.synchronous)
                 return r < 0 ? r : 1;
         return sd_bus_reply_method_return(m, NULL);

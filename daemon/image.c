@@ -6,7 +6,7 @@
  * The store holds the content; davitd holds which name means which content, one record file a name, so that starting a
  * container needs no store worker. A record is written after the store has committed what it names, and removed before
  * the store is asked to drop it, with a note of the removal in between (kind "removals"): whatever a crash leaves is
- * either a whole image or content that the next start frees. Nothing here talks to a worker: that is image-store.c.
+ * either a whole image or content that the next start frees. Nothing here talks to a worker: that is image-store.c and collect.c.
  */
 
 #include <errno.h>
@@ -16,7 +16,7 @@
 #include "daemon/bus.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
-#include "daemon/image-store.h"
+#include "daemon/collect.h"
 #include "daemon/image.h"
 #include "daemon/record.h"
 #include "shared/image-name.h"

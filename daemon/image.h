@@ -31,4 +31,4 @@ const char *image_user(const Image *image); /* id of a container that was made f
 
 /* changes, each durable when it returns */
 int image_put(Namespace *ns, ImageRecord *record, Image **ret); /* takes the record */
-int image_remove(Image *image, sd_bus_error *error); /* frees the image; its space goes by image_removal_begin() */
+int image_remove(Image *image, sd_bus_error *error); /* frees the image; its space goes by collect_removed() */

@@ -13,6 +13,7 @@
 
 #include "daemon/auth.h"
 #include "daemon/bus.h"
+#include "daemon/collect.h"
 #include "daemon/container.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
@@ -67,6 +68,7 @@ int manager_new(Manager **ret) {
         m->graveyard = g_ptr_array_new();
         jobs_init(m);
         (void)image_store_new(m, &m->image_store);
+        (void)collector_new(m, &m->collector);
         r = sd_event_default(&m->event);
         if (r >= 0)
                 r = sd_event_add_defer(m->event, &m->scheduled, on_scheduled, m);
@@ -98,6 +100,7 @@ Manager *manager_free(Manager *m) {
         dig(m);
         (void)recovery_free(m->recovery);
         (void)pool_free(m->pool);
+        (void)collector_free(m->collector);
         (void)image_store_free(m->image_store);
         hang_up(m);
         g_hash_table_remove_all(m->namespaces); /* whoever waits in there looks names up again: in an empty table */

@@ -12,6 +12,7 @@
 #include "daemon/config.h"
 
 typedef struct Auth Auth;
+typedef struct Collector Collector;
 typedef struct ImageStore ImageStore;
 typedef struct KeepWarm KeepWarm;
 typedef struct Launcher Launcher;
@@ -34,6 +35,7 @@ struct Manager {
         uint32_t n_containers, n_tasks;
         uint32_t n_launches; /* starts under way */
         Auth *auth;
+        Collector *collector;
         ImageStore *image_store;
         KeepWarm *keep_warm;
         Launcher *launcher;

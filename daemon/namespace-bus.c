@@ -9,7 +9,7 @@
 
 #include "daemon/bus.h"
 #include "daemon/error.h"
-#include "daemon/image-store.h"
+#include "daemon/collect.h"
 #include "daemon/namespace.h"
 #include "shared/name.h"
 
@@ -23,7 +23,7 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 return error_precondition(
                         error, "Namespace \"%s\" is not empty; delete its containers, images and snapshots first.",
                         ns->name);
-        if (image_removals_pending(ns->manager, ns->name))
+        if (collect_pending(ns->manager, ns->name))
                 return error_precondition(
                         error, "The space of images of namespace \"%s\" is still being freed; try again.", ns->name);
         r = namespace_delete(ns);

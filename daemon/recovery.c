@@ -18,7 +18,7 @@
 
 #include "daemon/container.h"
 #include "daemon/exec.h"
-#include "daemon/image-store.h"
+#include "daemon/collect.h"
 #include "daemon/image.h"
 #include "daemon/pool.h"
 #include "daemon/record.h"
@@ -96,7 +96,7 @@ int recovery_load(Manager *m) {
         if (r < 0)
                 return log_error_errno(r, "Cannot read the records");
         (void)snapshots_sweep(m, n_broken);
-        image_store_start(m->image_store, n_broken);
+        collector_start(m->collector, n_broken);
         return manager_namespace(m, "", true, &ns, NULL);
 }
 

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "daemon/collect.h"
 #include "daemon/error.h"
 #include "daemon/image-store.h"
 #include "daemon/record.h"
@@ -51,10 +52,12 @@ static void set_up(Fixture *f, const void *data _unused_) {
         g_assert_cmpint(sd_event_new(&f->m.event), >=, 0);
         jobs_init(&f->m);
         g_assert_cmpint(image_store_new(&f->m, &f->m.image_store), ==, 0);
+        g_assert_cmpint(collector_new(&f->m, &f->m.collector), ==, 0);
         g_assert_cmpint(manager_namespace(&f->m, "", true, &f->ns, NULL), ==, 0);
 }
 
 static void tear_down(Fixture *f, const void *data _unused_) {
+        f->m.collector = collector_free(f->m.collector);
         f->m.image_store = image_store_free(f->m.image_store);
         jobs_done(&f->m);
         g_hash_table_unref(f->m.namespaces);
@@ -131,7 +134,7 @@ static void delete (Fixture *f, const char *name) {
 
         g_assert_cmpint(image_lookup(f->ns, name, &image, NULL), ==, 0);
         g_assert_cmpint(image_remove(image, NULL), ==, 0);
-        g_assert_cmpint(image_removal_begin(f->m.image_store, "default", name, NULL), ==, 0);
+        g_assert_cmpint(collect_removed(f->m.collector, "default", name, NULL), ==, 0);
 }
 
 static bool noted(Fixture *f, const char *name) {
@@ -254,7 +257,7 @@ static void test_removal(Fixture *f, const void *data _unused_) {
         JsonArray *live;
         int fd;
 
-        image_store_start(f->m.image_store, 0);
+        collector_start(f->m.collector, 0);
         import(f, "a:1", HEX_A);
         import(f, "b:1", HEX_B);
         delete (f, "a:1");
@@ -271,16 +274,18 @@ static void test_removal(Fixture *f, const void *data _unused_) {
 
 /* A removal that fails is taken up by the next manager. */
 static void test_removal_fails(Fixture *f, const void *data _unused_) {
-        image_store_start(f->m.image_store, 0);
+        collector_start(f->m.collector, 0);
         import(f, "a:1", HEX_A);
         delete (f, "a:1");
         answer(f, worker(f, NULL), STORE_ERROR, "{\"error\":\"ResourceExhausted\",\"message\":\"disk\"}");
         g_assert_true(noted(f, "a:1"));
 
+        f->m.collector = collector_free(f->m.collector);
         f->m.image_store = image_store_free(f->m.image_store);
         g_assert_cmpint(image_store_new(&f->m, &f->m.image_store), ==, 0);
+        g_assert_cmpint(collector_new(&f->m, &f->m.collector), ==, 0);
         g_assert_cmpint(worker(f, NULL), ==, -1);
-        image_store_start(f->m.image_store, 0);
+        collector_start(f->m.collector, 0);
         answer(f, worker(f, NULL), STORE_DONE, "{}");
         g_assert_false(noted(f, "a:1"));
 }
@@ -290,7 +295,7 @@ static void test_removal_and_imports(Fixture *f, const void *data _unused_) {
         Job *first, *second;
         int fd, removal;
 
-        image_store_start(f->m.image_store, 0);
+        collector_start(f->m.collector, 0);
         import(f, "a:1", HEX_A);
         first = begin(f, "c:1");
         fd = worker(f, NULL);
@@ -313,7 +318,7 @@ static void test_removal_overtaken(Fixture *f, const void *data _unused_) {
         Image *image;
         int fd;
 
-        image_store_start(f->m.image_store, 0);
+        collector_start(f->m.collector, 0);
         import(f, "a:1", HEX_A);
         (void)begin(f, "a:1");
         fd = worker(f, NULL);
@@ -326,7 +331,7 @@ static void test_removal_overtaken(Fixture *f, const void *data _unused_) {
 
 /* While a record cannot be read nothing is freed. */
 static void test_broken_records(Fixture *f, const void *data _unused_) {
-        image_store_start(f->m.image_store, 1);
+        collector_start(f->m.collector, 1);
         import(f, "a:1", HEX_A);
         delete (f, "a:1");
         g_assert_cmpint(worker(f, NULL), ==, -1);
@@ -340,6 +345,7 @@ static void test_shutdown(Fixture *f, const void *data _unused_) {
 
         (void)begin(f, "a:1");
         fd = worker(f, NULL);
+        f->m.collector = collector_free(f->m.collector);
         f->m.image_store = image_store_free(f->m.image_store);
         g_assert_cmpint(recv(fd, &byte, 1, 0), ==, 0);
         (void)safe_close(fd);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "daemon/collect.h"
 #include "daemon/error.h"
 #include "daemon/image-store.h"
 #include "daemon/image.h"
@@ -57,9 +58,11 @@ static void set_up(Fixture *f, const void *data _unused_) {
         f->ns.name = g_strdup("default");
         tables_init(f);
         g_assert_cmpint(image_store_new(&f->m, &f->m.image_store), ==, 0);
+        g_assert_cmpint(collector_new(&f->m, &f->m.collector), ==, 0);
 }
 
 static void tear_down(Fixture *f, const void *data _unused_) {
+        f->m.collector = collector_free(f->m.collector);
         f->m.image_store = image_store_free(f->m.image_store);
         tables_done(f);
         g_hash_table_unref(f->m.namespaces);
@@ -194,7 +197,7 @@ static void test_live_chains(Fixture *f, const void *data _unused_) {
         g_assert_cmpint(snapshot_prepare(&f->ns, "none", NULL, false, &s, NULL), ==, 0);
         g_assert_cmpint(image_put(&f->ns, record_new("a", HEX_B), &image), ==, 0);
         g_assert_cmpint(image_put(&f->ns, record_new("again", HEX_B), NULL), ==, 0);
-        live = image_store_live_chains(f->m.image_store);
+        live = collector_live_chains(f->m.collector);
         g_assert_cmpuint(json_array_get_length(live), ==, 2); /* the snapshot still needs the old one */
 }
 
