@@ -3,8 +3,9 @@
  * Configuration: key files, later ones win.
  *
  * /usr/lib/davit/davit.conf.d/?*.conf, /etc/davit/davit.conf, /etc/davit/davit.conf.d/?*.conf, in this order and sorted
- * within a directory. All keys stand in [Manager]. A key nobody knows or a value out of range is a warning with file
- * and key, and the default holds: a mistake in a drop-in never keeps the manager from starting.
+ * within a directory. One table says which keys there are, in which section, of which type. A key nobody knows or a
+ * value out of range is a warning with file and key, and what held before holds: a mistake in a drop-in never keeps the
+ * manager from starting. A Config owns its lists; words point into the table.
  */
 
 #include <errno.h>
@@ -17,24 +18,50 @@
 #include "shared/log.h"
 #include "shared/macros.h"
 
-#define GROUP "Manager"
+typedef enum KeyType {
+        KEY_U32,
+        KEY_U64,
+        KEY_WORD, /* const char *, one of Key.words */
+        KEY_LIST, /* char **, separated by spaces; an empty value empties it */
+} KeyType;
 
-static const struct Key {
-        const char *name;
+typedef struct Key {
+        const char *section, *name;
+        KeyType type;
         size_t offset;
-        bool wide; /* uint64_t, otherwise uint32_t */
         uint64_t min, max;
-} keys[] = {
-        { "WarmShims", offsetof(Config, warm_shims), false, 1, 64 },
-        { "ParkedScopes", offsetof(Config, parked_scopes), false, 0, 16 },
-        { "KeepWarmUSec", offsetof(Config, keep_warm_usec), true, 0, 60 * USEC_PER_SEC },
-        { "KeepWarmIntervalUSec", offsetof(Config, keep_warm_interval_usec), true, 1000, USEC_PER_SEC },
-        { "StopTimeoutUSec", offsetof(Config, stop_timeout_usec), true, 0, 86400 * USEC_PER_SEC },
-        { "StartTimeoutUSec", offsetof(Config, start_timeout_usec), true, 100000, 3600 * USEC_PER_SEC },
+        const char *const *words;
+} Key;
+
+static const char *const rootfs_words[] = { "auto", "erofs", "erofs-file", "erofs-loop", "checkout", NULL };
+
+#define AT(x) offsetof(Config, x)
+#define TERA (UINT64_C(1) << 40)
+
+static const Key keys[] = {
+        { "Manager", "WarmShims", KEY_U32, AT(warm_shims), 1, 64, NULL },
+        { "Manager", "ParkedScopes", KEY_U32, AT(parked_scopes), 0, 16, NULL },
+        { "Manager", "KeepWarmUSec", KEY_U64, AT(keep_warm_usec), 0, 60 * USEC_PER_SEC, NULL },
+        { "Manager", "KeepWarmIntervalUSec", KEY_U64, AT(keep_warm_interval_usec), 1000, USEC_PER_SEC, NULL },
+        { "Manager", "StopTimeoutUSec", KEY_U64, AT(stop_timeout_usec), 0, 86400 * USEC_PER_SEC, NULL },
+        { "Manager", "StartTimeoutUSec", KEY_U64, AT(start_timeout_usec), 100000, 3600 * USEC_PER_SEC, NULL },
+        { "Images", "ShortNameRegistries", KEY_LIST, AT(short_name_registries), 0, 64, NULL },
+        { "Store", "RootFilesystem", KEY_WORD, AT(root_filesystem), 0, 0, rootfs_words },
+        { "Limits", "Bytes", KEY_U64, AT(limits[LIMIT_BYTES]), 1, 1024 * TERA, NULL },
+        { "Limits", "Ratio", KEY_U64, AT(limits[LIMIT_RATIO]), 1, UINT32_MAX, NULL },
+        { "Limits", "RatioFloor", KEY_U64, AT(limits[LIMIT_RATIO_FLOOR]), 1, 1024 * TERA, NULL },
+        { "Limits", "Entries", KEY_U64, AT(limits[LIMIT_ENTRIES]), 1, 100000000, NULL },
+        { "Limits", "Path", KEY_U64, AT(limits[LIMIT_PATH]), 1, 4095, NULL },
+        { "Limits", "Depth", KEY_U64, AT(limits[LIMIT_DEPTH]), 1, 1024, NULL },
+        { "Limits", "Xattrs", KEY_U64, AT(limits[LIMIT_XATTRS]), 1, 1 << 20, NULL },
+        { "Limits", "Layers", KEY_U64, AT(limits[LIMIT_LAYERS]), 1, 512, NULL },
+        { "Limits", "Images", KEY_U64, AT(limits[LIMIT_IMAGES]), 1, 256, NULL },
 };
 
-/** config_set_defaults() - what holds without any file */
+/** config_set_defaults() - what holds without any file; the limits are those of davit-store */
 void config_set_defaults(Config *c) {
+        static const char *const registries[] = { "docker.io/library", "localhost", NULL };
+
         *c = (Config){
                 .warm_shims = 2,
                 .parked_scopes = 1,
@@ -42,35 +69,124 @@ void config_set_defaults(Config *c) {
                 .keep_warm_interval_usec = 4000,
                 .stop_timeout_usec = 10 * USEC_PER_SEC,
                 .start_timeout_usec = 30 * USEC_PER_SEC,
+                .short_name_registries = g_strdupv((char **)registries),
+                .root_filesystem = rootfs_words[0],
+                .limits = {
+                        [LIMIT_BYTES] = UINT64_C(64) << 30,
+                        [LIMIT_RATIO] = 250,
+                        [LIMIT_RATIO_FLOOR] = UINT64_C(512) << 20,
+                        [LIMIT_ENTRIES] = 500000,
+                        [LIMIT_PATH] = 4095,
+                        [LIMIT_DEPTH] = 256,
+                        [LIMIT_XATTRS] = 128 << 10,
+                        [LIMIT_LAYERS] = 256,
+                        [LIMIT_IMAGES] = 64,
+                },
         };
 }
 
-static void set_key(Config *c, GKeyFile *file, const char *path, const char *name) {
+/** config_done() - frees what a configuration owns */
+void config_done(Config *c) {
+        g_strfreev(g_steal_pointer(&c->short_name_registries));
+}
+
+/** config_limit_name() - the name of a limit in requests to the store and on the bus, such as "ratio_floor" */
+const char *config_limit_name(ConfigLimit limit) {
+        static const char *const names[_LIMIT_MAX] = {
+                [LIMIT_BYTES] = "bytes",     [LIMIT_RATIO] = "ratio", [LIMIT_RATIO_FLOOR] = "ratio_floor",
+                [LIMIT_ENTRIES] = "entries", [LIMIT_PATH] = "path",   [LIMIT_DEPTH] = "depth",
+                [LIMIT_XATTRS] = "xattrs",   [LIMIT_LAYERS] = "layers", [LIMIT_IMAGES] = "images",
+        };
+
+        return names[limit];
+}
+
+/** config_limit_max() - the largest value of a limit; the least is 1 */
+uint64_t config_limit_max(ConfigLimit limit) {
+        size_t offset = offsetof(Config, limits) + (size_t)limit * sizeof(uint64_t);
+
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (keys[i].offset == offset)
+                        return keys[i].max;
+        return 0;
+}
+
+static void set_number(Config *c, const Key *key, GKeyFile *file, const char *path) {
+        void *p = (char *)c + key->offset;
         g_autoptr(GError) error = NULL;
         uint64_t value;
 
-        for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
-                if (!streq(keys[i].name, name))
-                        continue;
-                value = g_key_file_get_uint64(file, GROUP, name, &error);
-                if (error || value < keys[i].min || value > keys[i].max) {
-                        log_warning("%s: %s= takes a whole number from %" PRIu64 " to %" PRIu64 ", the default stays",
-                                    path, name, keys[i].min, keys[i].max);
+        value = g_key_file_get_uint64(file, key->section, key->name, &error);
+        if (error || value < key->min || value > key->max)
+                log_warning("%s: %s= takes a whole number from %" PRIu64 " to %" PRIu64 ", the default stays", path,
+                            key->name, key->min, key->max);
+        else if (key->type == KEY_U64)
+                *(uint64_t *)p = value;
+        else
+                *(uint32_t *)p = (uint32_t)value;
+}
+
+static void set_word(Config *c, const Key *key, const char *value, const char *path) {
+        g_autofree char *all = NULL;
+
+        for (const char *const *w = key->words; *w; w++)
+                if (streq(*w, value)) {
+                        *(const char **)((char *)c + key->offset) = *w;
                         return;
                 }
-                if (keys[i].wide)
-                        *(uint64_t *)((char *)c + keys[i].offset) = value;
+        all = g_strjoinv(", ", (char **)key->words);
+        log_warning("%s: %s= is one of %s, the default stays", path, key->name, all);
+}
+
+static void set_list(Config *c, const Key *key, const char *value, const char *path) {
+        char ***p = (char ***)((char *)c + key->offset);
+        g_auto(GStrv) parts = g_strsplit_set(value, " \t,", -1);
+        GPtrArray *list = g_ptr_array_new();
+
+        for (char **s = parts; *s; s++)
+                if (**s && list->len < key->max)
+                        g_ptr_array_add(list, g_strdup(*s));
+                else if (**s)
+                        log_warning("%s: %s= takes at most %" PRIu64 " words, the rest is ignored", path, key->name,
+                                    key->max);
+        g_ptr_array_add(list, NULL);
+        g_strfreev(*p);
+        *p = (char **)g_ptr_array_free(list, FALSE);
+}
+
+static void set_key(Config *c, GKeyFile *file, const char *path, const char *section, const char *name) {
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
+                g_autofree char *value = NULL;
+
+                if (!streq(keys[i].section, section) || !streq(keys[i].name, name))
+                        continue;
+                if (keys[i].type == KEY_U32 || keys[i].type == KEY_U64) {
+                        set_number(c, &keys[i], file, path);
+                        return;
+                }
+                value = g_key_file_get_string(file, section, name, NULL);
+                if (!value)
+                        log_warning("%s: %s= holds what is no text, the default stays", path, name);
+                else if (keys[i].type == KEY_WORD)
+                        set_word(c, &keys[i], value, path);
                 else
-                        *(uint32_t *)((char *)c + keys[i].offset) = (uint32_t)value;
+                        set_list(c, &keys[i], value, path);
                 return;
         }
-        log_warning("%s: nobody knows %s= in [%s], it is ignored", path, name, GROUP);
+        log_warning("%s: nobody knows %s= in [%s], it is ignored", path, name, section);
+}
+
+static bool section_known(const char *section) {
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++)
+                if (streq(keys[i].section, section))
+                        return true;
+        return false;
 }
 
 static int load_file(Config *c, const char *path) {
         g_autoptr(GKeyFile) file = g_key_file_new();
         g_autoptr(GError) error = NULL;
-        g_auto(GStrv) groups = NULL, names = NULL;
+        g_auto(GStrv) groups = NULL;
 
         if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, &error)) {
                 if (g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT))
@@ -79,12 +195,15 @@ static int load_file(Config *c, const char *path) {
                 return -EINVAL;
         }
         groups = g_key_file_get_groups(file, NULL);
-        for (char **g = groups; *g; g++)
-                if (!streq(*g, GROUP))
+        for (char **g = groups; *g; g++) {
+                g_auto(GStrv) names = g_key_file_get_keys(file, *g, NULL, NULL);
+
+                if (!section_known(*g))
                         log_warning("%s: nobody knows section [%s], it is ignored", path, *g);
-        names = g_key_file_get_keys(file, GROUP, NULL, NULL);
-        for (char **n = names; n && *n; n++)
-                set_key(c, file, path, *n);
+                else
+                        for (char **n = names; n && *n; n++)
+                                set_key(c, file, path, *g, *n);
+        }
         return 0;
 }
 

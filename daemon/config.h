@@ -6,6 +6,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What an archive may ask of the store; each has a default, a key in [Limits] and a name in requests. */
+typedef enum ConfigLimit {
+        LIMIT_BYTES,
+        LIMIT_RATIO,
+        LIMIT_RATIO_FLOOR,
+        LIMIT_ENTRIES,
+        LIMIT_PATH,
+        LIMIT_DEPTH,
+        LIMIT_XATTRS,
+        LIMIT_LAYERS,
+        LIMIT_IMAGES,
+        _LIMIT_MAX,
+} ConfigLimit;
+
 typedef struct Config {
         uint32_t warm_shims;              /* [Manager] WarmShims= */
         uint32_t parked_scopes;           /* [Manager] ParkedScopes= */
@@ -14,8 +28,14 @@ typedef struct Config {
         uint64_t stop_timeout_usec;       /* [Manager] StopTimeoutUSec= */
         uint64_t start_timeout_usec;      /* [Manager] StartTimeoutUSec= */
         uint64_t exit_idle_usec;          /* reserved for bus activation; 0: never */
+        char **short_name_registries;     /* [Images] ShortNameRegistries= */
+        const char *root_filesystem;      /* [Store] RootFilesystem=, one of its words */
+        uint64_t limits[_LIMIT_MAX];      /* [Limits] */
 } Config;
 
 void config_set_defaults(Config *c);
+void config_done(Config *c);
 int config_load(Config *c, const char *const *files); /* later files win; unknown keys are warned about */
+const char *config_limit_name(ConfigLimit limit);
+uint64_t config_limit_max(ConfigLimit limit);
 char **config_files(void);                            /* the usual files and drop-ins, in order */

@@ -120,6 +120,7 @@ Manager *manager_free(Manager *m) {
         sd_event_unref(m->event);
         (void)safe_close(m->state_fd);
         (void)safe_close(m->runtime_fd);
+        config_done(&m->config);
         g_free(m);
         return NULL;
 }

@@ -140,9 +140,46 @@ static void test_config(void) {
         g_assert_cmpuint(c.warm_shims, ==, 5); /* out of range in the later file: what was there stays */
         g_assert_cmpuint(c.keep_warm_usec, ==, 0);
         g_assert_cmpuint(c.stop_timeout_usec, ==, defaults.stop_timeout_usec);
+        config_done(&c);
         config_set_defaults(&c);
         g_assert_cmpint(config_load(&c, broken), <, 0);
         g_assert_cmpuint(c.warm_shims, ==, 5); /* a broken file does not keep the next one from being read */
+        config_done(&c);
+        config_done(&defaults);
+        g_assert_cmpint(tree_remove_at(AT_FDCWD, dir), ==, 0);
+}
+
+/* Sections, lists and words; a value that is not one leaves what an earlier file said. */
+static void test_config_sections(void) {
+        g_autofree char *dir = g_dir_make_tmp("davit-config-XXXXXX", NULL);
+        g_autofree char *one = write_file(dir, "1.conf",
+                                          "[Limits]\nBytes=5\nLayers=513\nImages=0\n[Images]\n"
+                                          "ShortNameRegistries=a.example/x,  b.example\n[Store]\nRootFilesystem=checkout\n");
+        g_autofree char *two = write_file(dir, "2.conf",
+                                          "[Store]\nRootFilesystem=floppy\nBytes=6\n[Images]\nShortNameRegistries=\n");
+        const char *const first[] = { one, NULL }, *const second[] = { two, NULL };
+        Config c;
+
+        config_set_defaults(&c);
+        g_assert_cmpstr(c.root_filesystem, ==, "auto");
+        g_assert_cmpstr(c.short_name_registries[0], ==, "docker.io/library");
+        g_assert_cmpint(config_load(&c, first), ==, 0);
+        g_assert_cmpuint(c.limits[LIMIT_BYTES], ==, 5);
+        g_assert_cmpuint(c.limits[LIMIT_LAYERS], ==, 256);
+        g_assert_cmpuint(c.limits[LIMIT_IMAGES], ==, 64);
+        g_assert_cmpstr(c.root_filesystem, ==, "checkout");
+        g_assert_cmpstr(c.short_name_registries[0], ==, "a.example/x");
+        g_assert_cmpstr(c.short_name_registries[1], ==, "b.example");
+        g_assert_null(c.short_name_registries[2]);
+        g_assert_cmpint(config_load(&c, second), ==, 0);
+        g_assert_cmpstr(c.root_filesystem, ==, "checkout");
+        g_assert_null(c.short_name_registries[0]);
+        g_assert_cmpuint(c.limits[LIMIT_BYTES], ==, 5);
+        for (ConfigLimit l = 0; l < _LIMIT_MAX; l++) {
+                g_assert_cmpuint(c.limits[l], <=, config_limit_max(l));
+                g_assert_cmpuint(strlen(config_limit_name(l)), >, 0);
+        }
+        config_done(&c);
         g_assert_cmpint(tree_remove_at(AT_FDCWD, dir), ==, 0);
 }
 
@@ -187,6 +224,7 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/container/again", test_container_again);
         g_test_add_func("/options/auto-remove", test_auto_remove);
         g_test_add_func("/config/files", test_config);
+        g_test_add_func("/config/sections", test_config_sections);
         g_test_add_func("/limits/hybrid", test_limits);
         return g_test_run();
 }
