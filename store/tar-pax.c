@@ -260,7 +260,7 @@ gboolean tar_pax_parse(TarPax *pax, const guint8 *data, gsize size, const StoreL
                         return store_fail(error, STORE_FAIL_INVALID, "An extended header is malformed");
                 key = g_strndup(record + i, (gsize)(equals - record) - i);
                 equals++;
-                if (length - 1 > (gsize)(equals - record) || g_str_has_prefix(key, "SCHILY.xattr."))
+                if (length - 1 > (gsize)(equals - record) || strstr(key, ".xattr."))
                         if (!pax_record(pax, key, equals, length - 1 - (gsize)(equals - record), limits, error))
                                 return FALSE;
                 at += length;
