@@ -28,12 +28,17 @@
 #include "daemon/pool.h"
 #include "daemon/recovery.h"
 #include "daemon/snapshot-bus.h"
+#include "daemon/store-job.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
 #include "shared/fd.h"
 #include "shared/log.h"
 #include "shared/name.h"
+
+/* Workers at a time; the socket of the store takes twice as many connections. */
+#define STORE_JOBS_MAX 6U
+#define STORE_READS_MAX 4U
 
 typedef struct Grave {
         void *object;
@@ -68,6 +73,8 @@ int manager_new(Manager **ret) {
         m->graveyard = g_ptr_array_new();
         jobs_init(m);
         (void)image_store_new(m, &m->image_store);
+        (void)store_jobs_new(m, STORE_JOBS_MAX, &m->store_jobs);
+        (void)store_jobs_new(m, STORE_READS_MAX, &m->store_reads);
         (void)collector_new(m, &m->collector);
         r = sd_event_default(&m->event);
         if (r >= 0)
@@ -102,6 +109,8 @@ Manager *manager_free(Manager *m) {
         (void)pool_free(m->pool);
         (void)collector_free(m->collector);
         (void)image_store_free(m->image_store);
+        (void)store_jobs_free(m->store_jobs);
+        (void)store_jobs_free(m->store_reads);
         hang_up(m);
         g_hash_table_remove_all(m->namespaces); /* whoever waits in there looks names up again: in an empty table */
         g_ptr_array_unref(m->teardowns);

@@ -21,6 +21,7 @@ typedef struct Manager Manager;
 typedef struct Namespace Namespace;
 typedef struct Pool Pool;
 typedef struct Recovery Recovery;
+typedef struct StoreJobs StoreJobs;
 typedef struct Units Units;
 
 struct Manager {
@@ -42,6 +43,8 @@ struct Manager {
         Limits *limits;
         Pool *pool;
         Recovery *recovery;
+        StoreJobs *store_jobs;  /* what changes the store, or takes long */
+        StoreJobs *store_reads; /* what a caller reads at its own pace */
         Units *units;
         GPtrArray *teardowns;       /* Teardown, owned */
         sd_event_source *scheduled; /* objects on their way out, freed between two turns of the loop */

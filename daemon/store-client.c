@@ -405,13 +405,15 @@ void store_set_socket(const char *path) {
         socket_path = path;
 }
 
-/** store_op_start() - store_op_start_on() over a new connection to the store's socket */
-int store_op_start(sd_event *event, JsonObject *request, const int *fds, size_t n_fds, const StoreHandlers *handlers,
-                   void *userdata, StoreOp **ret, sd_bus_error *error) {
+/** store_op_start_at() - store_op_start_on() over a new connection to a socket of the store; NULL: the usual one */
+int store_op_start_at(sd_event *event, const char *path, JsonObject *request, const int *fds, size_t n_fds,
+                      const StoreHandlers *handlers, void *userdata, StoreOp **ret, sd_bus_error *error) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         int sock;
 
-        if (g_strlcpy(address.sun_path, socket_path, sizeof(address.sun_path)) >= sizeof(address.sun_path))
+        if (!path)
+                path = socket_path;
+        if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >= sizeof(address.sun_path))
                 return error_internal(error, "The path of the store's socket is too long.");
         sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (sock < 0)
@@ -422,9 +424,15 @@ int store_op_start(sd_event *event, JsonObject *request, const int *fds, size_t 
                 (void)safe_close(sock);
                 return error_unavailable(
                         error, "The store does not answer at %s (%s); see systemctl status davit-store.socket.",
-                        socket_path, strerror(saved));
+                        path, strerror(saved));
         }
         return store_op_start_on(event, sock, request, fds, n_fds, handlers, userdata, ret, error);
+}
+
+/** store_op_start() - store_op_start_at() the store's usual socket */
+int store_op_start(sd_event *event, JsonObject *request, const int *fds, size_t n_fds, const StoreHandlers *handlers,
+                   void *userdata, StoreOp **ret, sd_bus_error *error) {
+        return store_op_start_at(event, NULL, request, fds, n_fds, handlers, userdata, ret, error);
 }
 
 static int on_patience_over(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {

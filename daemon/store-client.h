@@ -25,6 +25,8 @@ typedef struct StoreHandlers {
 
 int store_op_start(sd_event *event, JsonObject *request, const int *fds, size_t n_fds, const StoreHandlers *handlers,
                    void *userdata, StoreOp **ret, sd_bus_error *error);
+int store_op_start_at(sd_event *event, const char *path, JsonObject *request, const int *fds, size_t n_fds,
+                      const StoreHandlers *handlers, void *userdata, StoreOp **ret, sd_bus_error *error);
 int store_op_start_on(sd_event *event, int sock, JsonObject *request, const int *fds, size_t n_fds,
                       const StoreHandlers *handlers, void *userdata, StoreOp **ret, sd_bus_error *error);
 void store_set_socket(const char *path);
