@@ -165,11 +165,8 @@ static gssize split_data(SplitStream *s, void *buffer, gsize size, GError **erro
         gssize n;
 
         size = MIN(size, s->data_left);
-        if (!s->open) {
-                memset(buffer, 0, size);
-                s->data_left -= size;
-                return (gssize)size;
-        }
+        if (!s->open) /* only to be skipped: where a header should be, the record is not what it was */
+                return split_damaged(error), -1;
         if (s->fd < 0) {
                 gsize table_size;
                 const guint8 *table = g_bytes_get_data(s->table, &table_size);
@@ -216,9 +213,12 @@ gboolean split_stream_skip(void *stream, guint64 n, GError **error) {
         guint8 buffer[4096];
 
         while (n > 0) {
+                int r = split_advance(s, error);
                 gssize got;
 
-                if (s->raw_left == 0 && s->data_left > 0) {
+                if (r <= 0)
+                        return r < 0 ? FALSE : split_damaged(error);
+                if (s->raw_left == 0) {
                         guint64 part = MIN(n, s->data_left);
 
                         s->data_left -= part;
@@ -274,8 +274,8 @@ static void header_free(Stream *stream) {
 
 /** split_stream_new() - the layer's tar as it was
  *
- * @open is called for one object at a time and its descriptor closed; without @open file data reads as zeros, which is
- * enough to read the headers again. The record is referenced.
+ * @open is called for one object at a time and its descriptor closed; without @open file data can only be skipped
+ * (split_stream_skip()), which is enough to read the headers again. The record is referenced.
  */
 Stream *split_stream_new(StoreJob *job, const Split *split, SplitOpen open, void *userdata) {
         SplitStream *s = g_new0(SplitStream, 1);

@@ -337,6 +337,8 @@ static gboolean reader_entry(TarReader *r, const guint8 *h, TarPax *pax, char **
                 e->type = TAR_FILE;
         else if (e->type == 'D')
                 e->type = TAR_DIRECTORY;
+        if (e->path[0] == '\0')
+                return store_fail(error, STORE_FAIL_INVALID, "An entry of the archive has no name");
         if (strlen(e->path) > r->limits->path || strlen(e->link) > r->limits->path)
                 return store_fail(error, STORE_FAIL_EXHAUSTED, "A path is longer than %" G_GUINT64_FORMAT " bytes",
                                   r->limits->path);
@@ -391,7 +393,7 @@ static int reader_end(TarReader *r, GError **error) {
 static gboolean reader_leave(TarReader *r, GError **error) {
         guint8 buffer[TAR_BLOCK * 8];
 
-        if (r->skip && !r->raw && r->left + r->padding > sizeof(buffer)) {
+        if (r->skip && !r->raw) {
                 if (!r->skip(r->skip_data, r->left + r->padding, error))
                         return FALSE;
                 r->left = r->padding = 0;
