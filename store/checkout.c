@@ -150,14 +150,6 @@ static gboolean make_directory(Checkout *c, int parent_fd, const char *name, con
         return inode_apply(fd, n->inode, error);
 }
 
-/* Inodes are shared with the layers' trees; here only the chain's own links count. */
-static void count_links(const Node *n, gboolean reset) {
-        n->inode->links = reset ? 0 : n->inode->links + 1;
-        n->inode->place = NULL;
-        for (const Node *child = n->child; child; child = child->next)
-                count_links(child, reset);
-}
-
 /** checkout_tree() - build the chain's directory as @name in @dir_fd, which must not exist
  *
  * What a failure leaves is the caller's to remove.
@@ -169,8 +161,7 @@ gboolean checkout_tree(StoreJob *job, Objects *objects, Tree *chain, int dir_fd,
         c.used = g_hash_table_new(checksum_hash, checksum_equal);
         c.places = g_ptr_array_new_with_free_func(g_free);
         c.path = g_string_new(NULL);
-        count_links(tree_root(chain), TRUE);
-        count_links(tree_root(chain), FALSE);
+        tree_count_links(chain);
         ok = make_directory(&c, dir_fd, name, tree_root(chain), error);
         g_hash_table_unref(c.used);
         g_ptr_array_unref(c.places);

@@ -228,6 +228,23 @@ void tree_sort(Node *n) {
         *at = NULL;
 }
 
+static void count_links(const Node *n, gboolean reset) {
+        n->inode->links = reset ? 0 : n->inode->links + 1;
+        n->inode->number = 0;
+        n->inode->place = NULL;
+        for (const Node *child = n->child; child; child = child->next)
+                count_links(child, reset);
+}
+
+/** tree_count_links() - make the inodes' links those of this tree alone, and forget their places
+ *
+ * A chain's tree shares its inodes with the trees of layers, whose links count as well until now.
+ */
+void tree_count_links(Tree *t) {
+        count_links(t->root, TRUE);
+        count_links(t->root, FALSE);
+}
+
 /** tree_path() - the path of @n without a leading slash, for messages and for walking up; free with g_free() */
 char *tree_path(const Node *n) {
         g_autofree char *above = NULL;

@@ -34,7 +34,10 @@ struct Inode {
         guint64 size;
         char *target;      /* symbolic links, foreign hard links */
         GVariant *xattrs;  /* a(ayay) or NULL */
-        const char *place; /* checkout.c: the first path of an inode that is a copy */
+        union {
+                const char *place; /* checkout.c: the first path of an inode that is a copy */
+                guint64 number;    /* erofs.c: of the inode in the image */
+        };
         guint8 checksum[DIGEST_SIZE];
 };
 
@@ -68,6 +71,7 @@ Node *tree_add(Tree *t, Node *parent, const char *name, gsize size, Inode *inode
 void tree_remove(Tree *t, Node *n);
 void tree_clear(Tree *t, Node *n); /* its children */
 void tree_sort(Node *n);           /* children by name bytes, all the way down */
+void tree_count_links(Tree *t);    /* of this tree alone */
 char *tree_path(const Node *n);
 
 static inline gboolean inode_is_dir(const Inode *i) {
