@@ -37,6 +37,7 @@ struct Manager {
         uint32_t n_launches; /* starts under way */
         Auth *auth;
         Collector *collector;
+        GSList *holds; /* RootHold */
         ImageStore *image_store;
         KeepWarm *keep_warm;
         Launcher *launcher;
