@@ -3,9 +3,9 @@
 /*
  * Collection: what nothing needs any more leaves the store.
  *
- * A worker is told every chain that is still used and drops the rest. Until imports are safe against that by
- * themselves, none runs beside one: a collection waits until no import runs, and imports that come while it runs wait
- * for it. What is due is noted on disk before, and is taken up by the next manager.
+ * A worker is told, when it asks, every chain and content that a record names, and drops the rest. Until imports are
+ * safe against that by themselves, none runs beside one: a collection waits until no import runs, and imports that come
+ * while it runs wait for it. What is due is noted on disk before, and is taken up by the next manager.
  *
  * Nothing is collected while a record cannot be read, since what that record uses is not known.
  */
@@ -202,12 +202,50 @@ static void removal_done(StoreOp *op _unused_, JsonObject *result _unused_, cons
         Collector *c = r->collector;
 
         r->op = NULL; /* frees itself */
-        removal_end(r, error && !sd_bus_error_has_name(error, error_kind_bus_name(ERROR_NOT_FOUND)) ? error : NULL);
+        removal_end(r, error);
         pump(c);
 }
 
+static void add_contents(Namespace *ns, GHashTable *live) {
+        GHashTableIter iter;
+        void *value;
+
+        g_hash_table_iter_init(&iter, ns->images);
+        while (g_hash_table_iter_next(&iter, NULL, &value)) {
+                const ImageRecord *record = ((Image *)value)->record;
+
+                g_hash_table_add(live, record->digest);
+                g_hash_table_add(live, record->config_digest);
+        }
+}
+
+static JsonArray *live_contents(Collector *c) {
+        g_autoptr(GHashTable) live = g_hash_table_new(g_str_hash, g_str_equal);
+        JsonArray *array = json_array_new();
+        GHashTableIter iter;
+        void *value;
+
+        g_hash_table_iter_init(&iter, c->m->namespaces);
+        while (g_hash_table_iter_next(&iter, NULL, &value))
+                add_contents(value, live);
+        g_hash_table_iter_init(&iter, live);
+        while (g_hash_table_iter_next(&iter, &value, NULL))
+                json_array_add_string_element(array, value);
+        return array;
+}
+
+/* The worker has seen what running imports rely on: now what the records say. */
+static JsonObject *removal_roots(StoreOp *op _unused_, void *userdata) {
+        Removal *r = userdata;
+        JsonObject *roots = json_object_new();
+
+        json_object_set_array_member(roots, "chains", collector_live_chains(r->collector));
+        json_object_set_array_member(roots, "contents", live_contents(r->collector));
+        return roots;
+}
+
 static void removal_start(Removal *r) {
-        static const StoreHandlers handlers = { NULL, removal_done };
+        static const StoreHandlers handlers = { NULL, removal_done, removal_roots };
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         g_autoptr(JsonObject) request = json_object_new();
         int q;
@@ -223,10 +261,7 @@ static void removal_start(Removal *r) {
                 return;
         }
 
-        json_object_set_string_member(request, "operation", "remove");
-        json_object_set_string_member(request, "namespace", r->ns);
-        json_object_set_string_member(request, "name", r->name);
-        json_object_set_array_member(request, "live_chains", collector_live_chains(r->collector));
+        json_object_set_string_member(request, "operation", "collect");
         q = store_op_start(r->collector->m->event, request, NULL, 0, &handlers, r, &r->op, &error);
         if (q < 0)
                 removal_end(r, &error);

@@ -209,11 +209,10 @@ static int import_start(Import *i, sd_bus_error *error) {
         return 0;
 }
 
-static JsonObject *import_request(const char *ns, const ImportOptions *options) {
+static JsonObject *import_request(const ImportOptions *options) {
         JsonObject *o = json_object_new();
 
         json_object_set_string_member(o, "operation", "import");
-        json_object_set_string_member(o, "namespace", ns);
         json_object_set_string_member(o, "format", options->format);
         if (options->name)
                 json_object_set_string_member(o, "name", options->name);
@@ -237,7 +236,7 @@ int image_import_begin(ImageStore *s, const char *ns, int archive, const ImportO
         i->store = s;
         i->ns = g_strdup(ns);
         i->name = g_strdup(options->name);
-        i->request = import_request(ns, options);
+        i->request = import_request(options);
         i->archive = fcntl(archive, F_DUPFD_CLOEXEC, 3);
         if (i->archive < 0)
                 r = error_set_errno(error, -errno, "Cannot keep the archive's descriptor");

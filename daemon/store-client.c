@@ -124,7 +124,6 @@ static void op_end(StoreOp *op, JsonObject *result, const sd_bus_error *error) {
         op->ended = true;
         op->io = sd_event_source_disable_unref(op->io);
         op->timer = sd_event_source_disable_unref(op->timer);
-        op->sock = safe_close(op->sock);
         op->handlers.done(op, result, error, op->userdata);
         (void)store_op_free(op);
 }
@@ -153,6 +152,42 @@ static void op_fail_gone(StoreOp *op) {
                 op_fail(op, ERROR_UNAVAILABLE,
                         "The store worker ended before it answered; see systemctl status davit-store.socket and "
                         "journalctl -u 'davit-store@*', then try again.");
+}
+
+static int send_packet(int sock, uint16_t type, const char *text, size_t text_size, const int *fds, size_t n_fds) {
+        struct store_message head = {
+                .version = STORE_PROTOCOL_VERSION,
+                .type = type,
+                .n_fds = (uint16_t)n_fds,
+                .text_size = (uint32_t)text_size,
+        };
+
+        return packet_send(sock, &head, sizeof(head), NULL, 0, text, text_size, fds, n_fds);
+}
+
+/* A text that does not fit a packet travels as the last descriptor. */
+static int send_object(int sock, uint16_t type, JsonObject *object, const int *fds, size_t n_fds) {
+        g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
+        g_autofree char *text = NULL;
+        _cleanup_close_ int memory = -1;
+        int all[SHIM_FDS_MAX];
+        size_t size;
+
+        json_node_set_object(node, object);
+        text = json_to_string(node, FALSE);
+        size = strlen(text);
+        if (size <= STORE_TEXT_MAX)
+                return send_packet(sock, type, text, size, fds, n_fds);
+        if (size > STORE_RESULT_MAX || n_fds + 1 > ELEMENTSOF(all))
+                return -E2BIG;
+
+        memory = memfd_sealed("davit-store-request", text, size);
+        if (memory < 0)
+                return memory;
+        if (n_fds > 0)
+                memcpy(all, fds, n_fds * sizeof(int));
+        all[n_fds] = memory;
+        return send_packet(sock, type, NULL, 0, all, n_fds + 1);
 }
 
 /* Keeps what a stranger may have written printable and short. */
@@ -224,12 +259,27 @@ static void handle_progress(StoreOp *op, const StorePacket *p) {
                 op->handlers.progress(op, &progress, op->userdata);
 }
 
+/* The worker waits for nothing else: the socket has room for one packet. */
+static void handle_ready(StoreOp *op) {
+        g_autoptr(JsonObject) roots = op->handlers.ready(op, op->userdata);
+        int r = send_object(op->sock, STORE_ROOTS, roots, NULL, 0);
+
+        if (r < 0) {
+                (void)log_warning_errno(r, "Cannot tell a store worker what is in use");
+                op_fail(op, ERROR_UNAVAILABLE, "The store worker could not be told what is in use.");
+        }
+}
+
 static void handle_packet(StoreOp *op, const StorePacket *p) {
         g_autoptr(JsonObject) o = NULL;
 
         op->heard = true;
         if (p->head.type == STORE_PROGRESS) {
                 handle_progress(op, p);
+                return;
+        }
+        if (p->head.type == STORE_READY && p->rest_size == 0 && op->handlers.ready) {
+                handle_ready(op);
                 return;
         }
         if (p->head.type != STORE_DONE && p->head.type != STORE_ERROR) {
@@ -334,41 +384,6 @@ static int on_io(sd_event_source *source _unused_, int fd, uint32_t revents _unu
         return 0;
 }
 
-static int send_packet(int sock, uint16_t type, const char *text, size_t text_size, const int *fds, size_t n_fds) {
-        struct store_message head = {
-                .version = STORE_PROTOCOL_VERSION,
-                .type = type,
-                .n_fds = (uint16_t)n_fds,
-                .text_size = (uint32_t)text_size,
-        };
-
-        return packet_send(sock, &head, sizeof(head), NULL, 0, text, text_size, fds, n_fds);
-}
-
-static int send_request(int sock, JsonObject *request, const int *fds, size_t n_fds) {
-        g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
-        g_autofree char *text = NULL;
-        _cleanup_close_ int memory = -1;
-        int all[SHIM_FDS_MAX];
-        size_t size;
-
-        json_node_set_object(node, request);
-        text = json_to_string(node, FALSE);
-        size = strlen(text);
-        if (size <= STORE_TEXT_MAX)
-                return send_packet(sock, STORE_REQUEST, text, size, fds, n_fds);
-        if (size > STORE_RESULT_MAX || n_fds + 1 > ELEMENTSOF(all))
-                return -E2BIG;
-
-        memory = memfd_sealed("davit-store-request", text, size);
-        if (memory < 0)
-                return memory;
-        if (n_fds > 0)
-                memcpy(all, fds, n_fds * sizeof(int));
-        all[n_fds] = memory;
-        return send_packet(sock, STORE_REQUEST, NULL, 0, all, n_fds + 1);
-}
-
 /**
  * store_op_start_on() - begins an operation on a connected socket
  * @sock: SOCK_SEQPACKET; taken over in any case
@@ -386,7 +401,7 @@ int store_op_start_on(sd_event *event, int sock, JsonObject *request, const int 
         op->userdata = userdata;
         r = fd_set_nonblock(sock, true);
         if (r >= 0)
-                r = send_request(sock, request, fds, n_fds);
+                r = send_object(sock, STORE_REQUEST, request, fds, n_fds);
         if (r >= 0)
                 r = sd_event_add_io(event, &op->io, sock, EPOLLIN, on_io, op);
         if (r < 0) {

@@ -14,13 +14,16 @@
 typedef struct StoreOp StoreOp;
 
 typedef void (*store_progress_handler_t)(StoreOp *op, const struct store_progress *progress, void *userdata);
+/* The worker wants to know what has to stay: a JSON object, which is taken over. */
+typedef JsonObject *(*store_ready_handler_t)(StoreOp *op, void *userdata);
 /* Called once: with the result (borrowed), or with NULL and an error of the family. The operation is freed when it
- * returns. */
+ * returns, and only then the connection is closed: what the worker has published is safe from collection until then. */
 typedef void (*store_done_handler_t)(StoreOp *op, JsonObject *result, const sd_bus_error *error, void *userdata);
 
 typedef struct StoreHandlers {
         store_progress_handler_t progress; /* may be NULL */
         store_done_handler_t done;
+        store_ready_handler_t ready; /* may be NULL: the operation asks for no roots */
 } StoreHandlers;
 
 int store_op_start(sd_event *event, JsonObject *request, const int *fds, size_t n_fds, const StoreHandlers *handlers,

@@ -7,7 +7,12 @@
  * systemd starts one davit-store@.service for each connection to /run/davit/store, so a worker that
  * dies takes one operation with it. The manager sends STORE_REQUEST; the worker answers with any number of
  * STORE_PROGRESS and ends with exactly one STORE_DONE or STORE_ERROR, then exits. STORE_CANCEL, or the
- * manager's end being closed, makes it stop and leave nothing behind.
+ * manager's end being closed, makes it stop and leave nothing behind. Descriptors of a request come in the order the
+ * operation says.
+ *
+ * What an operation publishes (import, rootfs) is safe from collection until the manager closes the connection, which
+ * it does after its records of it are written; until then the worker waits. A collection sends STORE_READY once it has
+ * seen what running operations rely on; the manager answers with STORE_ROOTS, all that its records name at that moment.
  *
  * A packet is a struct store_message and a text. Requests and results are JSON objects in that text
  * (UTF-8, at most STORE_TEXT_MAX bytes; a larger one, request or result, comes as one sealed memfd instead: text_size
@@ -16,11 +21,14 @@
  * limits of each member (daemon/image-record.c).
  *
  * Operations ("operation" member of the request):
- *   import   {"namespace","name"?,"format":"auto|oci|docker|rootfs","size":N,"platform"?,"limits":{...}}; fds: archive
- *            (regular file, pipe, stream socket, or a directory that holds an OCI layout). "size" is there when it is
- * known, "platform" is "os/arch[/variant]". Result: {"images":[IMAGE...]} remove
- * {"namespace","name","live_chains":[...]}: drops the refs, then what nothing uses any more. Result: {"freed":BYTES}
- *   verify   {"namespace","name"}: image's objects are all present and right. Result: {}
+ *   import   {"name"?,"format":"auto|oci|docker|rootfs","size":N,"platform"?,"limits":{...}}; fds: archive (regular
+ *            file, pipe, stream socket, or a directory that holds an OCI layout). "size" is there when it is known,
+ *            "platform" is "os/arch[/variant]". Result: {"images":[IMAGE...]}
+ *   collect  {"dry_run"?}: frees what no root needs. STORE_ROOTS: {"chains":[chain id],"contents":[digest]}.
+ *            Result: {"freed":BYTES,"objects":N,"chains":[dropped],"contents":[dropped]}
+ *   check    {"repair"?,"chains":[chain id],"contents":[digest]}: reads everything back; the lists are what has to be
+ *            there. Result: {"objects":N,"bytes":N,"damaged":[{"kind":"object|ref|layer|chain|erofs|checkout|content",
+ *            "id","path"?,"why","chains":[...],"contents":[...],"repaired":bool}]}
  *   rootfs   {"chain_id"}: makes the chain's checkout if it is missing. Result: {"rootfs":ROOTFS}
  *
  * IMAGE: {"name","digest","config_digest","media_type","platform":{"os","architecture","variant"?},"size","created",
@@ -46,6 +54,8 @@ enum store_message_type {
         STORE_PROGRESS,    /* worker -> manager, struct store_progress follows the header */
         STORE_DONE,        /* worker -> manager, text: result */
         STORE_ERROR,       /* worker -> manager, text: {"error":"NotFound|InvalidArgument|...","message":"..."} */
+        STORE_READY,       /* worker -> manager: collection holds the repository, the roots are wanted */
+        STORE_ROOTS,       /* manager -> worker, text: the roots, a JSON object */
 };
 
 struct store_message {

@@ -18,16 +18,18 @@
 #include <unistd.h>
 
 #include "shared/macros.h"
-#include "shared/name.h"
 #include "store/error.h"
 #include "store/request.h"
 
 typedef struct {
-        char *ns;
         char *name;
         char *format;
         char *platform;
         char **limits;
+        char **keep;
+        gboolean keep_none;
+        gboolean dry_run;
+        gboolean repair;
 } CommandOptions;
 
 static void add(JsonBuilder *b, const char *member, const char *value) {
@@ -53,34 +55,61 @@ static gboolean add_limits(JsonBuilder *b, char **limits, GError **error) {
         return TRUE;
 }
 
+static void add_boolean(JsonBuilder *b, const char *member, gboolean value) {
+        json_builder_set_member_name(b, member);
+        json_builder_add_boolean_value(b, value);
+}
+
+static void add_list(JsonBuilder *b, const char *member, char **list) {
+        json_builder_set_member_name(b, member);
+        json_builder_begin_array(b);
+        for (; list && *list; list++)
+                json_builder_add_string_value(b, *list);
+        json_builder_end_array(b);
+}
+
+static char *finish(JsonBuilder *b) {
+        g_autoptr(JsonNode) root = NULL;
+
+        json_builder_end_object(b);
+        root = json_builder_get_root(b);
+        return json_to_string(root, FALSE);
+}
+
 static char *build_request(const CommandOptions *o, const char *operation, char **rest, GError **error) {
         g_autoptr(JsonBuilder) b = json_builder_new();
-        g_autoptr(JsonNode) root = NULL;
 
         json_builder_begin_object(b);
         add(b, "operation", operation);
         if (strcmp(operation, "rootfs") == 0)
                 add(b, "chain_id", rest[0]);
-        else {
-                add(b, "namespace", o->ns ? o->ns : DAVIT_DEFAULT_NAMESPACE);
-                add(b, "name", o->name);
-        }
         if (strcmp(operation, "import") == 0) {
+                add(b, "name", o->name);
                 add(b, "format", o->format ? o->format : "auto");
                 add(b, "platform", o->platform);
                 if (!add_limits(b, o->limits, error))
                         return NULL;
         }
-        if (strcmp(operation, "remove") == 0) {
-                json_builder_set_member_name(b, "live_chains");
-                json_builder_begin_array(b);
-                for (; *rest; rest++)
-                        json_builder_add_string_value(b, *rest);
-                json_builder_end_array(b);
+        if (strcmp(operation, "collect") == 0)
+                add_boolean(b, "dry_run", o->dry_run);
+        if (strcmp(operation, "check") == 0)
+                add_boolean(b, "repair", o->repair);
+        return finish(b);
+}
+
+/* An id that is to be kept may be a chain's or a content's: there is only one of it. */
+static char *build_roots(void *userdata, GError **error) {
+        const CommandOptions *o = userdata;
+        g_autoptr(JsonBuilder) b = json_builder_new();
+
+        if (!o->keep && !o->keep_none) {
+                store_fail(error, STORE_FAIL_INVALID, "collect needs --keep=ID for all that has to stay, or --keep-none");
+                return NULL;
         }
-        json_builder_end_object(b);
-        root = json_builder_get_root(b);
-        return json_to_string(root, FALSE);
+        json_builder_begin_object(b);
+        add_list(b, "chains", o->keep);
+        add_list(b, "contents", o->keep);
+        return finish(b);
 }
 
 static gpointer signal_thread(gpointer data) {
@@ -95,21 +124,33 @@ static gpointer signal_thread(gpointer data) {
         return NULL;
 }
 
-static int run(const char *directory, const CommandOptions *o, const char *operation, char **rest, GError **error) {
-        g_autofree char *request = build_request(o, operation, rest, error), *result = NULL;
-        _cleanup_close_ int fd = -1;
+static int open_input(char **rest, GError **error) {
+        int fd;
+
+        if (!rest[0])
+                return store_fail(error, STORE_FAIL_INVALID, "import needs FILE, or - for standard input"), -1;
+        fd = strcmp(rest[0], "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+                                       : open(rest[0], O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                store_fail_errno(error, errno, "Cannot open '%s'", rest[0]);
+        return fd;
+}
+
+static int run(const char *directory, CommandOptions *o, const char *operation, char **rest, GError **error) {
         static StoreJob job; /* the signal thread outlives this call */
+        g_auto(Request) request = { .directory = directory, .job = &job, .roots = build_roots, .userdata = o };
+        g_autofree char *text = build_request(o, operation, rest, error), *result = NULL;
+        _cleanup_close_ int fd = -1;
         sigset_t signals;
 
-        if (!request)
+        if (!text)
                 return 1;
         if (strcmp(operation, "import") == 0) {
-                if (!rest[0])
-                        return store_fail(error, STORE_FAIL_INVALID, "import needs FILE, or - for standard input"), 1;
-                fd = strcmp(rest[0], "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
-                                               : open(rest[0], O_RDONLY | O_CLOEXEC);
+                fd = open_input(rest, error);
                 if (fd < 0)
-                        return store_fail_errno(error, errno, "Cannot open '%s'", rest[0]), 1;
+                        return 1;
+                request.fds = &fd;
+                request.n_fds = 1;
         }
         if (!store_job_init(&job, error))
                 return 1;
@@ -118,7 +159,7 @@ static int run(const char *directory, const CommandOptions *o, const char *opera
         (void)sigaddset(&signals, SIGINT);
         (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
         g_thread_unref(g_thread_new("signals", signal_thread, &job));
-        result = request_run(directory, &job, request, strlen(request), fd, error);
+        result = request_run(&request, text, strlen(text), error);
         if (result)
                 (void)puts(result);
         return result ? 0 : 1;
@@ -128,11 +169,14 @@ static int run(const char *directory, const CommandOptions *o, const char *opera
 int command_run(const char *directory, int argc, char **argv) {
         CommandOptions o = { NULL };
         const GOptionEntry entries[] = {
-                { "namespace", 0, 0, G_OPTION_ARG_STRING, &o.ns, "Namespace of the image", "NAME" },
                 { "name", 0, 0, G_OPTION_ARG_STRING, &o.name, "Name of the image", "NAME" },
                 { "format", 0, 0, G_OPTION_ARG_STRING, &o.format, "auto, oci, docker or rootfs", "FORMAT" },
                 { "platform", 0, 0, G_OPTION_ARG_STRING, &o.platform, "os/architecture[/variant]", "PLATFORM" },
                 { "limit", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.limits, "Limit of an import", "NAME=NUMBER" },
+                { "keep", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.keep, "Chain or content that has to stay", "ID" },
+                { "keep-none", 0, 0, G_OPTION_ARG_NONE, &o.keep_none, "Nothing has to stay", NULL },
+                { "dry-run", 0, 0, G_OPTION_ARG_NONE, &o.dry_run, "Only say what would be freed", NULL },
+                { "repair", 0, 0, G_OPTION_ARG_NONE, &o.repair, "Put right what can be", NULL },
                 { NULL },
         };
         g_autoptr(GOptionContext) context = g_option_context_new("COMMAND [ARGUMENT...]");
@@ -144,10 +188,10 @@ int command_run(const char *directory, int argc, char **argv) {
                 r = run(directory, &o, argv[1], argv + 2, &error);
         if (error)
                 (void)fprintf(stderr, "davit-store: %s: %s\n", store_fail_word(error), error->message);
-        g_free(o.ns);
         g_free(o.name);
         g_free(o.format);
         g_free(o.platform);
         g_strfreev(o.limits);
+        g_strfreev(o.keep);
         return r;
 }

@@ -19,7 +19,6 @@
 
 #include "shared/image-name.h"
 #include "shared/macros.h"
-#include "shared/name.h"
 #include "store/error.h"
 #include "store/publish.h"
 #include "store/tar.h"
@@ -265,21 +264,19 @@ static gboolean import_all(Import *m, JsonArray *ret, GError **error) {
         if (m->job->bytes_total == 0 && m->spool_fd < 0)
                 count_layers(m);
         m->objects = objects_new(m->job, m->store->objects_fd, m->ingest->stage_fd);
-        unpack = unpack_new(m->job, m->store, m->objects, m->archive, m->spool_fd < 0);
+        unpack = unpack_new(m->job, m->store, m->ingest, m->objects, m->archive, m->spool_fd < 0);
         if (m->archive ? !unpack_images(unpack, m->images, error)
                        : !(import_rootfs(m, unpack, error) && choose_names(m, error))) {
                 (void)objects_settle(m->objects, NULL);
                 return FALSE;
         }
-        return publish_images(m->job, m->store, m->ingest, m->objects, unpack, m->options->ns, m->images, ret, error);
+        return publish_images(m->job, m->store, m->ingest, m->objects, unpack, m->images, ret, error);
 }
 
 static gboolean check_options(const ImportOptions *o, GError **error) {
         static const char *const formats[] = { "auto", "oci", "docker", "rootfs", NULL };
         g_autofree char *name = NULL;
 
-        if (!o->ns || !name_namespace_valid(o->ns))
-                return store_fail(error, STORE_FAIL_INVALID, "The namespace's name is not valid");
         if (o->name && image_name_normalise(o->name, &name) < 0)
                 return store_fail(error, STORE_FAIL_INVALID, "The image's name is not valid");
         if (!g_strv_contains(formats, o->format))
@@ -296,8 +293,11 @@ static void end_progress(StoreJob *job) {
         __atomic_store_n(&job->bytes_in, all, __ATOMIC_RELAXED);
 }
 
-/** store_import() - import what @options->fd holds: {"images":[...]} */
-JsonNode *store_import(Store *s, StoreJob *job, const ImportOptions *options, GError **error) {
+/** store_import() - import what @options->fd holds: {"images":[...]}
+ *
+ * With a result comes *@held, to be ended once somebody else keeps the images.
+ */
+JsonNode *store_import(Store *s, StoreJob *job, const ImportOptions *options, Ingest **held, GError **error) {
         Import m = { .options = options, .job = job, .store = s, .spool_fd = -1 };
         g_autoptr(JsonArray) images = json_array_new();
         JsonNode *result = NULL;
@@ -306,7 +306,7 @@ JsonNode *store_import(Store *s, StoreJob *job, const ImportOptions *options, GE
         if (!check_options(options, error))
                 return NULL;
         m.images = g_ptr_array_new_with_free_func((GDestroyNotify)image_free);
-        m.ingest = ingest_begin(s, FALSE, &failure);
+        m.ingest = ingest_begin(s, &failure);
         if (m.ingest && import_all(&m, images, &failure)) {
                 JsonObject *o = json_object_new();
 
@@ -320,6 +320,8 @@ JsonNode *store_import(Store *s, StoreJob *job, const ImportOptions *options, GE
         g_clear_pointer(&m.archive, archive_free);
         g_clear_pointer(&m.rootfs, stream_free);
         m.spool_fd = safe_close(m.spool_fd);
+        if (result)
+                *held = g_steal_pointer(&m.ingest);
         g_clear_pointer(&m.ingest, ingest_end);
         g_ptr_array_unref(m.images);
         if (failure)

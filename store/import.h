@@ -12,7 +12,6 @@
 typedef struct ImportOptions ImportOptions;
 
 struct ImportOptions {
-        const char *ns;
         const char *name;     /* NULL: as the archive says */
         const char *format;   /* auto, oci, docker, rootfs */
         const char *platform; /* NULL: linux and this machine's */
@@ -20,8 +19,6 @@ struct ImportOptions {
         int fd;
 };
 
-JsonNode *store_import(Store *s, StoreJob *job, const ImportOptions *options, GError **error);
-JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, GError **error);
-JsonNode *store_remove(Store *s, StoreJob *job, const char *ns, const char *name, const char *const *live_chains,
-                       GError **error);
-JsonNode *store_verify(Store *s, StoreJob *job, const char *ns, const char *name, GError **error);
+/* *held keeps what was published from collection until ingest_end(); it is set when there is a result. */
+JsonNode *store_import(Store *s, StoreJob *job, const ImportOptions *options, Ingest **held, GError **error);
+JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, Ingest **held, GError **error);

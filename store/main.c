@@ -29,11 +29,11 @@ static int usage(FILE *to) {
                           "\n"
                           "Without a command: serve the connection on standard input or the first passed descriptor.\n"
                           "\n"
-                          "  import [--namespace=NS] [--name=NAME] [--format=auto|oci|docker|rootfs]\n"
-                          "         [--platform=OS/ARCH] [--limit=NAME=NUMBER] FILE|DIRECTORY|-\n"
+                          "  import [--name=NAME] [--format=auto|oci|docker|rootfs] [--platform=OS/ARCH]\n"
+                          "         [--limit=NAME=NUMBER] FILE|DIRECTORY|-\n"
                           "  rootfs CHAIN-ID\n"
-                          "  verify --name=NAME [--namespace=NS]\n"
-                          "  remove --name=NAME [--namespace=NS] [LIVE-CHAIN-ID...]\n");
+                          "  check [--repair]\n"
+                          "  collect [--dry-run] --keep=ID...|--keep-none\n");
         return to == stdout ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

@@ -98,8 +98,15 @@ static gboolean stage_subdirectory(Objects *o, guint8 first, GError **error) {
         return TRUE;
 }
 
-static gboolean object_exists(Objects *o, const char *name) {
-        return faccessat(o->objects_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+/*
+ * Whether the object is there already, in the repository or staged. One of the repository is linked into the staging
+ * directory, so that it is still there to be published should a collection take the repository's own link. One that
+ * has all the links a file may have is written again.
+ */
+static gboolean object_take(Objects *o, const char *name) {
+        if (linkat(o->objects_fd, name, o->stage_fd, name, 0) == 0)
+                return TRUE;
+        return errno == EEXIST;
 }
 
 static gboolean xattr_failed(int number, const char *name, GError **error) {
@@ -207,10 +214,10 @@ static gboolean put_now(Objects *o, Digest *d, PoolItem *item, GError **error) {
         digest_update(d, item->data, item->size);
         digest_final(d, i->checksum);
         object_name(i->checksum, ".file", name);
-        if (object_exists(o, name))
-                return TRUE;
         if (!stage_subdirectory(o, i->checksum[0], error))
                 return FALSE;
+        if (object_take(o, name))
+                return TRUE;
         if (S_ISLNK(i->mode))
                 return stage_symlink(o, name, i, error);
         return stage_file(o, name, i, item->data, item->size, error);
@@ -314,9 +321,9 @@ gboolean objects_put_bytes(Objects *o, const char *suffix, const void *data, gsi
 
         digest_bytes(data, size, ret);
         object_name(ret, suffix, name);
-        if (object_exists(o, name))
-                return TRUE;
-        return stage_subdirectory(o, ret[0], error) && stage_file(o, name, &plain, data, size, error);
+        if (!stage_subdirectory(o, ret[0], error))
+                return FALSE;
+        return object_take(o, name) || stage_file(o, name, &plain, data, size, error);
 }
 
 /** objects_put_variant() - the same for a variant, whose floating reference is taken */
@@ -355,11 +362,13 @@ static gboolean big_finish(BigFile *b, GError **error) {
 
         digest_final(&b->digest, b->inode->checksum);
         object_name(b->inode->checksum, ".file", name);
-        if (object_exists(o, name)) {
+        if (!stage_subdirectory(o, b->inode->checksum[0], error))
+                return FALSE;
+        if (object_take(o, name)) {
                 (void)unlinkat(o->stage_fd, b->name, 0);
                 return TRUE;
         }
-        if (!inode_apply(b->fd, b->inode, error) || !stage_subdirectory(o, b->inode->checksum[0], error))
+        if (!inode_apply(b->fd, b->inode, error))
                 return FALSE;
         if (renameat2(o->stage_fd, b->name, o->stage_fd, name, RENAME_NOREPLACE) < 0 && errno != EEXIST)
                 return store_fail_errno(error, errno, "Cannot write an object");

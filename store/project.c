@@ -67,17 +67,19 @@ gboolean project_tree(Objects *o, Tree *t, Root *ret, GError **error) {
         return project_directory(o, tree_root(t), ret, error);
 }
 
-/** project_commit() - write a commit object; @metadata is a floating a{sv} */
+/** project_commit() - write a commit object; @metadata is a floating a{sv}
+ *
+ * It has no time of its own: the same tree and metadata give the same commit, whoever makes it and when.
+ */
 gboolean project_commit(Objects *o, const Root *root, const char *subject, GVariant *metadata, char ret[DIGEST_HEX],
                         GError **error) {
-        guint64 now = (guint64)(g_get_real_time() / G_USEC_PER_SEC);
         GVariant *nothing = g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, "", 0, 1);
         GVariant *related = g_variant_new_array(G_VARIANT_TYPE("(say)"), NULL, 0);
         guint8 checksum[DIGEST_SIZE];
 
         if (!objects_put_variant(o, ".commit",
                                  g_variant_new("(@a{sv}@ay@a(say)sst@ay@ay)", metadata, nothing, related, subject, "",
-                                               GUINT64_TO_BE(now), checksum_variant(root->tree),
+                                               (guint64)0, checksum_variant(root->tree),
                                                checksum_variant(root->meta)),
                                  checksum, error))
                 return FALSE;

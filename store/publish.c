@@ -7,8 +7,8 @@
  * their places; the refs are set in one transaction of libostree, which syncs before it writes them. So a crash at any
  * moment leaves either no ref or a whole image, and what lies about without a ref is garbage for the next collection.
  * Commits: davit/layer (the tree as in the archive, whiteouts included), davit/tarsplit (record, and objects the
- * layer's tree cannot hold), davit/chain (the merged tree), davit/content (manifest and configuration), davit/image (no
- * files; the record and what it needs as metadata).
+ * layer's tree cannot hold), davit/chain (the merged tree), davit/content (manifest and configuration). Names of images
+ * are the manager's: until it has written them down, the working directory pins what was published.
  */
 
 #include "store/publish.h"
@@ -30,7 +30,6 @@ typedef struct {
         Ingest *ingest;
         Objects *objects;
         Unpack *unpack;
-        const char *ns;
         GHashTable *refs;   /* ref -> commit */
         GPtrArray *pending; /* Pending */
         GPtrArray *trees;   /* chain trees, kept while their inodes are in use */
@@ -160,6 +159,17 @@ static GVariant *layer_list(const Image *image) {
         return g_variant_builder_end(&b);
 }
 
+/* Collection takes neither the chain nor its root file system from here on, be they there already or not yet. */
+static gboolean pin_chain(Publish *p, const char *ref, GError **error) {
+        gboolean ok;
+
+        if (!store_lock(p->store, FALSE, error))
+                return FALSE;
+        ok = ingest_pin(p->ingest, ref, error);
+        store_unlock(p->store, FALSE);
+        return ok;
+}
+
 /** publish_checkout() - build a chain's directory in the working directory, unless the store has it */
 gboolean publish_checkout(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Tree *chain,
                           const guint8 chain_id[DIGEST_SIZE], GError **error) {
@@ -205,7 +215,7 @@ static gboolean publish_chain(Publish *p, Image *image, Tree **ret, GError **err
         ref = store_ref(REF_CHAIN, image->chain_id);
         g_variant_builder_init(&b, G_VARIANT_TYPE("a{sv}"));
         g_variant_builder_add(&b, "{sv}", "davit.layers", layer_list(image));
-        return project_tree(p->objects, chain, &root, error) &&
+        return pin_chain(p, ref, error) && project_tree(p->objects, chain, &root, error) &&
                commit(p, &root, ref, "chain", g_variant_builder_end(&b), error) &&
                publish_checkout(p->job, p->store, p->ingest, p->objects, chain, image->chain_id, error);
 }
@@ -215,29 +225,11 @@ static gboolean publish_name(Publish *p, const Image *image, const char *name, T
         const Inode *top = tree_root(chain)->inode;
         JsonNode *rootfs = rootfs_record(p->store->directory, image->chain_id, top->uid, top->gid, top->mode);
         JsonNode *record = image_record(image, name, rootfs, error);
-        g_autofree char *text = NULL, *ref = NULL, *key = store_image_ref(p->ns, name);
-        g_autoptr(Tree) empty = tree_new();
-        char chain_hex[DIGEST_HEX], manifest[DIGEST_HEX], config[DIGEST_HEX];
-        const char *contents[] = { manifest, config };
-        GVariantBuilder b;
-        Root root;
 
         if (!record)
                 return FALSE;
-        text = record_text(record);
         json_array_add_element(ret, record);
-        digest_hex(image->chain_id, chain_hex);
-        digest_hex(image->manifest_digest, manifest);
-        digest_hex(image->config_digest, config);
-        g_variant_builder_init(&b, G_VARIANT_TYPE("a{sv}"));
-        g_variant_builder_add(&b, "{sv}", "davit.namespace", g_variant_new_string(p->ns));
-        g_variant_builder_add(&b, "{sv}", "davit.name", g_variant_new_string(name));
-        g_variant_builder_add(&b, "{sv}", "davit.chain", g_variant_new_string(chain_hex));
-        g_variant_builder_add(&b, "{sv}", "davit.layers", layer_list(image));
-        g_variant_builder_add(&b, "{sv}", "davit.contents", g_variant_new_strv(contents, G_N_ELEMENTS(contents)));
-        g_variant_builder_add(&b, "{sv}", "davit.record", g_variant_new_string(text));
-        return project_tree(p->objects, empty, &root, error) &&
-               commit(p, &root, key, "image", g_variant_builder_end(&b), error);
+        return TRUE;
 }
 
 static gboolean publish_image(Publish *p, Image *image, JsonArray *ret, GError **error) {
@@ -270,23 +262,38 @@ static gboolean publish_build(Publish *p, GPtrArray *images, JsonArray *ret, GEr
         return commit_pending(p, error);
 }
 
-static gboolean publish_move(Publish *p, GError **error) {
+static gboolean publish_locked(Publish *p, GError **error) {
         GHashTableIter iter;
-        gpointer chain_id;
+        gpointer key;
 
-        if (!store_sync(p->store, error) || !store_job_check(p->job, error) || !objects_promote(p->objects, error))
+        if (!objects_promote(p->objects, error))
                 return FALSE;
         g_hash_table_iter_init(&iter, p->chains);
-        while (g_hash_table_iter_next(&iter, &chain_id, NULL))
-                if (!publish_move_checkout(p->store, p->ingest, chain_id, error))
+        while (g_hash_table_iter_next(&iter, &key, NULL))
+                if (!publish_move_checkout(p->store, p->ingest, key, error))
+                        return FALSE;
+        g_hash_table_iter_init(&iter, p->refs);
+        while (g_hash_table_iter_next(&iter, &key, NULL))
+                if (!ingest_pin(p->ingest, key, error))
                         return FALSE;
         return store_set_refs(p->store, p->refs, error);
 }
 
+/* The long part, writing everything to the disk, needs no lock. */
+static gboolean publish_move(Publish *p, GError **error) {
+        gboolean ok;
+
+        if (!store_sync(p->store, error) || !store_job_check(p->job, error) || !store_lock(p->store, FALSE, error))
+                return FALSE;
+        ok = publish_locked(p, error);
+        store_unlock(p->store, FALSE);
+        return ok;
+}
+
 /** publish_images() - make verified images part of the store, durably; adds their records to @ret */
-gboolean publish_images(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Unpack *unpack, const char *ns,
+gboolean publish_images(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Unpack *unpack,
                         GPtrArray *images, JsonArray *ret, GError **error) {
-        Publish p = { .job = job, .store = store, .ingest = ingest, .objects = objects, .unpack = unpack, .ns = ns };
+        Publish p = { .job = job, .store = store, .ingest = ingest, .objects = objects, .unpack = unpack };
         gboolean ok;
 
         p.refs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);

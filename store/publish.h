@@ -9,7 +9,7 @@
 #include "store/repo.h"
 #include "store/unpack.h"
 
-gboolean publish_images(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Unpack *unpack, const char *ns,
+gboolean publish_images(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Unpack *unpack,
                         GPtrArray *images, JsonArray *ret, GError **error);
 gboolean publish_checkout(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Tree *chain,
                           const guint8 chain_id[DIGEST_SIZE], GError **error);

@@ -12,7 +12,6 @@
 
 #include "store/repo.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -106,83 +105,21 @@ void store_close(Store *s) {
         g_free(s);
 }
 
-/* Removes the working directories of operations that died; the gate is held, so none is just being made. */
-static void ingest_sweep(Store *s) {
-        int fd = openat(s->ingest_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-        for (struct dirent *e; dir && (e = readdir(dir));) {
-                _cleanup_close_ int sub = -1;
-
-                if (e->d_name[0] == '.')
-                        continue;
-                sub = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-                if (sub >= 0 && flock(sub, LOCK_EX | LOCK_NB) == 0)
-                        (void)tree_remove_at(fd, e->d_name);
-        }
-        if (dir)
-                (void)closedir(dir);
-}
-
-static gboolean ingest_make(Ingest *i, GError **error) {
-        Store *s = i->store;
-
-        g_snprintf(i->name, sizeof(i->name), "%08x", g_random_int());
-        if (mkdirat(s->ingest_fd, i->name, 0700) < 0)
-                return store_fail_errno(error, errno, "Cannot make a working directory");
-        i->fd = openat(s->ingest_fd, i->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (i->fd < 0 || flock(i->fd, LOCK_EX | LOCK_NB) < 0)
-                return store_fail_errno(error, errno, "Cannot lock a working directory");
-        i->stage_fd = open_directory(i->fd, "objects", 0755);
-        return i->stage_fd >= 0 ? TRUE : store_fail_errno(error, errno, "Cannot make a staging directory");
-}
-
-static gboolean ingest_enter(Ingest *i, GError **error) {
-        Store *s = i->store;
+/** store_lock() - take the repository's lock, through the gate; waiting does not poll */
+gboolean store_lock(Store *s, gboolean exclusive, GError **error) {
         gboolean ok;
 
         if (flock(s->lock_fd, LOCK_EX) < 0)
                 return store_fail_errno(error, errno, "Cannot lock '%s'", s->directory);
-        ok = ostree_repo_lock_push(s->repo, i->lock, NULL, error);
-        i->locked = ok;
-        if (ok) {
-                ingest_sweep(s);
-                ok = ingest_make(i, error);
-        }
+        ok = ostree_repo_lock_push(s->repo, exclusive ? OSTREE_REPO_LOCK_EXCLUSIVE : OSTREE_REPO_LOCK_SHARED, NULL,
+                                   error);
         (void)flock(s->lock_fd, LOCK_UN);
         return ok;
 }
 
-/** ingest_begin() - a working directory for one operation
- *
- * It holds the repository's lock, shared or @exclusive, until ingest_end(). Waiting for it does not poll.
- */
-Ingest *ingest_begin(Store *s, gboolean exclusive, GError **error) {
-        g_autoptr(Ingest) i = g_new(Ingest, 1);
-
-        *i = (Ingest){ .store = s, .fd = -1, .stage_fd = -1 };
-        i->lock = exclusive ? OSTREE_REPO_LOCK_EXCLUSIVE : OSTREE_REPO_LOCK_SHARED;
-        return ingest_enter(i, error) ? g_steal_pointer(&i) : NULL;
-}
-
-/** ingest_end() - remove the working directory and what was not moved out of it */
-void ingest_end(Ingest *i) {
-        i->stage_fd = safe_close(i->stage_fd);
-        if (i->name[0])
-                (void)tree_remove_at(i->store->ingest_fd, i->name);
-        i->fd = safe_close(i->fd);
-        if (i->locked)
-                (void)ostree_repo_lock_pop(i->store->repo, i->lock, NULL, NULL);
-        g_free(i);
-}
-
-/** ingest_spool() - an unnamed file in the working directory, for input that has to be read more than once */
-int ingest_spool(Ingest *i, GError **error) {
-        int fd = openat(i->fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-
-        if (fd < 0)
-                store_fail_errno(error, errno, "Cannot make a temporary file");
-        return fd;
+void store_unlock(Store *s, gboolean exclusive) {
+        (void)ostree_repo_lock_pop(s->repo, exclusive ? OSTREE_REPO_LOCK_EXCLUSIVE : OSTREE_REPO_LOCK_SHARED, NULL,
+                                   NULL);
 }
 
 /** store_ref() - prefix and 64 digits */
@@ -191,15 +128,6 @@ char *store_ref(const char *prefix, const guint8 digest[DIGEST_SIZE]) {
 
         digest_hex(digest, hex);
         return g_strconcat(prefix, hex, NULL);
-}
-
-/** store_image_ref() - an image's ref; its name, which may hold any character, is hashed */
-char *store_image_ref(const char *ns, const char *name) {
-        g_autofree char *prefix = g_strconcat(REF_IMAGE, ns, "/", NULL);
-        guint8 digest[DIGEST_SIZE];
-
-        digest_bytes(name, strlen(name), digest);
-        return store_ref(prefix, digest);
 }
 
 /** store_resolve() - the commit a ref names; *ret is NULL when there is no such ref */
@@ -243,6 +171,29 @@ GBytes *store_commit_file(Store *s, const char *commit, const char *name, gsize 
                 return NULL;
         }
         return g_byte_array_free_to_bytes(g_steal_pointer(&out));
+}
+
+static char **metadata_strings(GVariant *metadata, const char *key, GError **error) {
+        char **list = NULL;
+
+        if (!g_variant_lookup(metadata, key, "^as", &list))
+                store_fail(error, STORE_FAIL_INTERNAL, "A commit of the store has no '%s'", key);
+        return list;
+}
+
+/** store_chain_layers() - the diff ids (digits alone) of a chain, lowest first; without the chain STORE_FAIL_NOT_FOUND */
+char **store_chain_layers(Store *s, const char *hex, GError **error) {
+        g_autofree char *ref = g_strconcat(REF_CHAIN, hex, NULL), *commit = NULL;
+        g_autoptr(GVariant) metadata = NULL;
+
+        if (!store_resolve(s, ref, &commit, error))
+                return NULL;
+        if (!commit) {
+                store_fail(error, STORE_FAIL_NOT_FOUND, "Chain sha256:%s is not in the store", hex);
+                return NULL;
+        }
+        metadata = store_commit_metadata(s, commit, error);
+        return metadata ? metadata_strings(metadata, "davit.layers", error) : NULL;
 }
 
 /** store_load_split() - the tar-split record of a layer; a layer that is not there is STORE_FAIL_NOT_FOUND */

@@ -4,8 +4,9 @@
  * One connection of the manager's: a request, its progress, its result.
  *
  * The main thread carries the request out; a watcher thread meanwhile reports progress, at most ten times a second, and
- * cancels the job when the manager says so, goes away, or systemd sends SIGTERM. Only one of the two writes to the
- * socket at a time: the watcher is joined before the result is sent.
+ * cancels the job when the manager says so, goes away, or systemd sends SIGTERM. It alone reads the socket, and hands
+ * over the roots that a collection waits for; packets are whole whoever of the two sends them. When an operation has
+ * published something, the connection is kept until the manager closes it.
  */
 
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -27,7 +29,7 @@
 #include "store/request.h"
 
 #define PROGRESS_MSEC 100
-#define FDS_MAX 4
+#define FDS_MAX 16
 
 typedef struct {
         int sock;
@@ -35,9 +37,12 @@ typedef struct {
         int done_fd;
         StoreJob job;
         struct store_progress last;
+        GMutex lock;
+        GCond changed;
+        char *roots; /* under lock: what the manager answered to STORE_READY */
 } Server;
 
-/* What arrived: header, text (in memory of its own), the archive. */
+/* What arrived: header, text (in memory of its own), descriptors. */
 typedef struct {
         struct store_message head;
         char *text;
@@ -49,6 +54,7 @@ typedef struct {
 static void received_clear(Received *r) {
         for (gsize i = 0; i < r->n_fds; i++)
                 r->fds[i] = safe_close(r->fds[i]);
+        r->n_fds = 0;
         g_clear_pointer(&r->text, g_free);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Received, received_clear)
@@ -139,12 +145,70 @@ static void send_progress(Server *s) {
         (void)packet_send(s->sock, &head, sizeof(head), &now, sizeof(now), NULL, 0, NULL, 0);
 }
 
+/* A text too large for a packet comes as the last descriptor. */
+static gboolean received_text(Received *r, GError **error) {
+        const void *data;
+        gsize size;
+        int n;
+
+        if (r->text_size > 0)
+                return TRUE;
+        if (r->n_fds == 0)
+                return store_fail(error, STORE_FAIL_INVALID, "A message without a text");
+        n = memfd_map_sealed(r->fds[r->n_fds - 1], STORE_RESULT_MAX, &data, &size);
+        if (n < 0)
+                return store_fail_errno(error, -n, "Cannot read a message");
+        g_free(r->text);
+        r->text = g_strndup(data, size);
+        r->text_size = size;
+        (void)munmap((void *)data, size);
+        r->n_fds--;
+        r->fds[r->n_fds] = safe_close(r->fds[r->n_fds]);
+        return TRUE;
+}
+
 /* TRUE: the job is to be cancelled */
 static gboolean watch_socket(Server *s) {
         g_auto(Received) r = { .n_fds = 0 };
         int n = receive(s->sock, &r, MSG_DONTWAIT);
 
-        return n != -EAGAIN && (n <= 0 || r.head.type == STORE_CANCEL);
+        if (n == -EAGAIN)
+                return FALSE;
+        if (n <= 0 || r.head.type != STORE_ROOTS || !received_text(&r, NULL))
+                return n <= 0 || r.head.type == STORE_CANCEL || r.head.type == STORE_ROOTS;
+        g_mutex_lock(&s->lock);
+        g_free(s->roots);
+        s->roots = g_steal_pointer(&r.text);
+        g_cond_broadcast(&s->changed);
+        g_mutex_unlock(&s->lock);
+        return FALSE;
+}
+
+static void cancel(Server *s) {
+        g_mutex_lock(&s->lock);
+        store_job_cancel(&s->job);
+        g_cond_broadcast(&s->changed);
+        g_mutex_unlock(&s->lock);
+}
+
+/* Asks the manager for its roots; the watcher brings the answer, or cancels when there will be none. */
+static char *ask_roots(void *userdata, GError **error) {
+        Server *s = userdata;
+        int r = send_message(s->sock, STORE_READY, NULL, 0, NULL, 0, -1);
+        char *roots;
+
+        if (r < 0) {
+                store_fail_errno(error, -r, "Cannot ask what is in use");
+                return NULL;
+        }
+        g_mutex_lock(&s->lock);
+        while (!s->roots && store_job_check(&s->job, NULL))
+                g_cond_wait(&s->changed, &s->lock);
+        roots = g_steal_pointer(&s->roots);
+        g_mutex_unlock(&s->lock);
+        if (!roots)
+                (void)store_job_check(&s->job, error);
+        return roots;
 }
 
 static gpointer watcher(gpointer data) {
@@ -161,11 +225,11 @@ static gpointer watcher(gpointer data) {
                 if (fds[0].revents)
                         return NULL;
                 if (fds[1].revents) {
-                        store_job_cancel(&s->job);
+                        cancel(s);
                         fds[1].fd = -1;
                 }
                 if (fds[2].revents && watch_socket(s)) {
-                        store_job_cancel(&s->job);
+                        cancel(s);
                         fds[2].fd = -1;
                 }
                 send_progress(s);
@@ -202,37 +266,23 @@ static int send_result(Server *s, const char *text) {
         return send_message(s->sock, STORE_DONE, NULL, 0, NULL, 0, fd);
 }
 
-/* A request too large for a packet comes as the last descriptor. */
-static gboolean request_text(Received *r, GError **error) {
-        const void *data;
-        gsize size;
-        int n;
-
-        if (r->head.type != STORE_REQUEST)
-                return store_fail(error, STORE_FAIL_INVALID, "The first message is not a request");
-        if (r->text_size > 0)
-                return TRUE;
-        if (r->n_fds == 0)
-                return store_fail(error, STORE_FAIL_INVALID, "The request is empty");
-        n = memfd_map_sealed(r->fds[r->n_fds - 1], STORE_RESULT_MAX, &data, &size);
-        if (n < 0)
-                return store_fail_errno(error, -n, "Cannot read the request");
-        g_free(r->text);
-        r->text = g_strndup(data, size);
-        r->text_size = size;
-        r->n_fds--;
-        r->fds[r->n_fds] = safe_close(r->fds[r->n_fds]);
-        return TRUE;
-}
-
-static char *serve(Server *s, const char *directory, Received *r, GError **error) {
+static char *serve(Server *s, Request *request, Received *r, GError **error) {
         g_autoptr(GThread) thread = NULL;
         char *result;
 
-        if (!request_text(r, error))
+        if (r->head.type != STORE_REQUEST) {
+                store_fail(error, STORE_FAIL_INVALID, "The first message is not a request");
                 return NULL;
+        }
+        if (!received_text(r, error))
+                return NULL;
+        request->job = &s->job;
+        request->fds = r->fds;
+        request->n_fds = r->n_fds;
+        request->roots = ask_roots;
+        request->userdata = s;
         thread = g_thread_new("watcher", watcher, s);
-        result = request_run(directory, &s->job, r->text, r->text_size, r->n_fds > 0 ? r->fds[0] : -1, error);
+        result = request_run(request, r->text, r->text_size, error);
         (void)eventfd_write(s->done_fd, 1);
         (void)g_thread_join(g_steal_pointer(&thread));
         send_progress(s);
@@ -244,12 +294,46 @@ static char *serve(Server *s, const char *directory, Received *r, GError **error
         return result;
 }
 
+/* Until the manager has written down what was published, and closes; or is gone, or systemd wants us to end. */
+static void wait_closed(Server *s) {
+        struct pollfd fds[] = {
+                { .fd = s->signal_fd, .events = POLLIN },
+                { .fd = s->sock, .events = POLLIN },
+        };
+
+        for (;;) {
+                g_auto(Received) r = { .n_fds = 0 };
+                int n;
+
+                if (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
+                        return;
+                if (fds[0].revents)
+                        return;
+                n = receive(s->sock, &r, MSG_DONTWAIT);
+                if (n <= 0 && n != -EAGAIN)
+                        return;
+        }
+}
+
+static int answer(Server *s, const char *directory, Received *r) {
+        g_auto(Request) request = { .directory = directory };
+        g_autoptr(GError) error = NULL;
+        g_autofree char *result = NULL;
+        int n;
+
+        if (store_job_init(&s->job, &error))
+                result = serve(s, &request, r, &error);
+        received_clear(r); /* a pipe's writer sees that it was read */
+        n = result ? send_result(s, result) : send_error(s, error);
+        if (n >= 0 && request.held)
+                wait_closed(s);
+        return n;
+}
+
 /** server_run() - serve one connection; 0 when a result or an error has been delivered, else a negative errno */
 int server_run(int sock, const char *directory) {
         Server s = { .sock = sock, .signal_fd = -1, .done_fd = -1, .job.cancel_fd = -1 };
         g_auto(Received) r = { .n_fds = 0 };
-        g_autoptr(GError) error = NULL;
-        g_autofree char *result = NULL;
         sigset_t signals;
         int n;
 
@@ -268,9 +352,12 @@ int server_run(int sock, const char *directory) {
         n = fd_set_nonblock(sock, true);
         if (s.signal_fd < 0 || s.done_fd < 0 || n < 0)
                 return n < 0 ? n : -errno;
-        if (store_job_init(&s.job, &error))
-                result = serve(&s, directory, &r, &error);
-        n = result ? send_result(&s, result) : send_error(&s, error);
+        g_mutex_init(&s.lock);
+        g_cond_init(&s.changed);
+        n = answer(&s, directory, &r);
+        g_free(s.roots);
+        g_cond_clear(&s.changed);
+        g_mutex_clear(&s.lock);
         store_job_done(&s.job);
         s.signal_fd = safe_close(s.signal_fd);
         s.done_fd = safe_close(s.done_fd);

@@ -6,7 +6,7 @@
  * Layers do not depend on each other, so two are read at a time, each by a thread that parses its tar and one before it
  * that inflates and hashes. A layer is in order only if its blob has the digest and size the manifest says and its
  * content the diff id the configuration says; both are compared here, before anything is promoted. A layer the store
- * has is not unpacked again: its tree comes from its record, and only its blob's digest is looked at.
+ * has is pinned and not unpacked again: its tree comes from its record, and only its blob's digest is looked at.
  */
 
 #include "store/unpack.h"
@@ -21,6 +21,7 @@
 struct Unpack {
         StoreJob *job;
         Store *store;
+        Ingest *ingest;
         Objects *objects;
         Archive *archive;
         guint64 *counter;   /* NULL: reading layers is not counted */
@@ -56,11 +57,12 @@ gboolean digest_equal_func(const void *a, const void *b) {
  *
  * @count: reading layers is progress; otherwise the input has been counted as it was spooled.
  */
-Unpack *unpack_new(StoreJob *job, Store *store, Objects *objects, Archive *archive, gboolean count) {
+Unpack *unpack_new(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Archive *archive, gboolean count) {
         Unpack *u = g_new0(Unpack, 1);
 
         u->job = job;
         u->store = store;
+        u->ingest = ingest;
         u->objects = objects;
         u->archive = archive;
         u->counter = count ? &job->bytes_in : NULL;
@@ -223,14 +225,32 @@ static Unpacked *add_result(Unpack *u, const guint8 diff_id[DIGEST_SIZE]) {
         return r;
 }
 
-static gboolean has_layer(Store *s, const guint8 diff_id[DIGEST_SIZE], gboolean *ret, GError **error) {
+static gboolean pin_layer(Unpack *u, const guint8 diff_id[DIGEST_SIZE], gboolean *ret, GError **error) {
         g_autofree char *split = store_ref(REF_SPLIT, diff_id), *layer = store_ref(REF_LAYER, diff_id);
         g_autofree char *a = NULL, *b = NULL;
 
-        if (!store_resolve(s, split, &a, error) || !store_resolve(s, layer, &b, error))
+        if (!store_resolve(u->store, split, &a, error) || !store_resolve(u->store, layer, &b, error))
                 return FALSE;
         *ret = a && b;
-        return TRUE;
+        return !*ret || ingest_pin(u->ingest, layer, error);
+}
+
+/* Which layers the store has; from here on it keeps them for us. */
+static gboolean pin_layers(Unpack *u, GError **error) {
+        GHashTableIter iter;
+        gpointer value;
+        gboolean ok = TRUE;
+
+        if (!store_lock(u->store, FALSE, error))
+                return FALSE;
+        g_hash_table_iter_init(&iter, u->layers);
+        while (ok && g_hash_table_iter_next(&iter, NULL, &value)) {
+                Unpacked *r = value;
+
+                ok = pin_layer(u, r->diff_id, &r->existing, error);
+        }
+        store_unlock(u->store, FALSE);
+        return ok;
 }
 
 static gboolean add_task(Unpack *u, ImageLayer *l, guint number, GError **error) {
@@ -259,7 +279,7 @@ static gboolean add_task(Unpack *u, ImageLayer *l, guint number, GError **error)
         if (unpack_find(u, l->diff_id))
                 return TRUE;
         t->result = add_result(u, l->diff_id);
-        return has_layer(u->store, l->diff_id, &t->result->existing, error);
+        return TRUE;
 }
 
 /** unpack_images() - read all layers of all images; afterwards their digests and trees are there */
@@ -273,6 +293,8 @@ gboolean unpack_images(Unpack *u, GPtrArray *images, GError **error) {
                         if (!add_task(u, image->layers->pdata[l], l + 1, error))
                                 return FALSE;
         }
+        if (!pin_layers(u, error))
+                return FALSE;
         pool = g_thread_pool_new(task_run, NULL, PARALLEL_MAX, FALSE, error);
         if (!pool)
                 return FALSE;

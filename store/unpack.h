@@ -20,7 +20,7 @@ struct Unpacked {
         gboolean existing; /* the store has it already */
 };
 
-Unpack *unpack_new(StoreJob *job, Store *store, Objects *objects, Archive *archive, gboolean count);
+Unpack *unpack_new(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Archive *archive, gboolean count);
 void unpack_free(Unpack *u);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Unpack, unpack_free)
 

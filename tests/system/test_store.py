@@ -24,7 +24,7 @@ import images
 
 WORKER = os.environ.get("DAVIT_STORE", "/usr/libexec/davit/davit-store")
 SOCKET = "/run/davit/store"
-REQUEST, CANCEL, PROGRESS, DONE, ERROR = range(1, 6)
+REQUEST, CANCEL, PROGRESS, DONE, ERROR, READY, ROOTS = range(1, 8)
 HEAD = struct.Struct("=IHHII")
 entry, layer, digest = images.entry, images.layer, images.digest
 
@@ -128,8 +128,14 @@ class StoreTest(unittest.TestCase):
     def assertNothingLeft(self):  # pylint: disable=invalid-name
         self.assertEqual(self.left(), [])
 
-    def assertWhole(self, name="t"):  # pylint: disable=invalid-name
-        self.assertEqual(self.run_worker("verify", f"--name={name}"), {})
+    def assertWhole(self):  # pylint: disable=invalid-name
+        self.assertEqual(self.run_worker("check")["damaged"], [])
+
+    def collect(self, *keep, **options):
+        """Frees all but these image records and ids."""
+        ids = [i for k in keep for i in ([k] if isinstance(k, str) else [k["chain_id"], k["digest"], k["config_digest"]])]
+        argv = [f"--keep={i}" for i in ids] or ["--keep-none"]
+        return self.run_worker("collect", *argv, *(f"--{o.replace('_', '-')}" for o in options))
 
 
 def snapshot(top):
@@ -170,7 +176,7 @@ class Forms(StoreTest):
                 image = self.bring(path, name=None)[0]
                 self.assertEqual(image["name"], "image:latest")
                 self.check(image)
-        self.assertWhole("image:latest")
+        self.assertWhole()
 
     def test_oci_directory(self):
         for name, data in images.oci_files([self.BASE, self.TOP]):
@@ -480,7 +486,7 @@ class Damage(StoreTest):
         os.mkdir(self.path("empty"))
         self.assertFails("InvalidArgument", self.path("empty"))
 
-    def test_verify_sees_a_flipped_bit(self):
+    def test_check_sees_a_flipped_bit(self):
         self.tree(self.LAYER)
         self.assertWhole()
         for where, _, files in os.walk(self.dir + "/repo/objects"):
@@ -490,9 +496,7 @@ class Damage(StoreTest):
                         byte = f.read(1)
                         f.seek(0)
                         f.write(bytes([byte[0] ^ 1]))
-        with self.assertRaises(Failed) as caught:
-            self.run_worker("verify", "--name=t")
-        self.assertIn("damaged", caught.exception.message)
+        self.assertIn("object", [d["kind"] for d in self.run_worker("check")["damaged"]])
 
 
 class Documents(StoreTest):
@@ -587,19 +591,18 @@ class Limits(StoreTest):
 class Life(StoreTest):
     def test_remove_leaves_nothing(self):
         base, top = layer([entry("a", b"1"), entry("big", b"b" * 600000)]), layer([entry("b", b"2")])
-        self.layers(base, name="one")
+        one = self.layers(base, name="one")
         two = self.layers(base, top, name="two")
-        self.assertGreaterEqual(self.run_worker("remove", "--name=two", two["chain_id"])["freed"], 0)
+        got = self.collect(one, two["chain_id"])
+        self.assertEqual((got["chains"], sorted(got["contents"])), ([], sorted([two["digest"], two["config_digest"]])))
         self.assertTrue(os.path.exists(two["rootfs"]["path"]), "a chain in use has been removed")
         self.layers(base, top, name="two")
-        self.run_worker("remove", "--name=two")
+        self.assertEqual(self.collect(one)["chains"], [two["chain_id"]])
         self.assertFalse(os.path.exists(two["rootfs"]["path"]))
-        self.assertWhole("one")
-        self.assertGreater(self.run_worker("remove", "--name=one")["freed"], 600000)
+        self.assertWhole()
+        self.assertGreater(self.collect()["freed"], 600000)
         self.assertNothingLeft()
-        with self.assertRaises(Failed) as caught:
-            self.run_worker("remove", "--name=one")
-        self.assertEqual(caught.exception.word, "NotFound")
+        self.assertEqual(self.collect(), {"freed": 0, "objects": 0, "chains": [], "contents": []})
 
     def test_again_is_the_same(self):
         data = layer([entry("a", b"1"), entry("d"), entry("d/b", b"2")])
@@ -630,10 +633,8 @@ class Life(StoreTest):
         for t in threads:
             t.join()
         self.assertEqual(failures, [])
-        for i in range(9):
-            self.assertWhole(f"n{i}")
-        for i in range(9):
-            self.run_worker("remove", f"--name=n{i}")
+        self.assertWhole()
+        self.collect()
         self.assertNothingLeft()
 
     def test_killed(self):
@@ -646,8 +647,7 @@ class Life(StoreTest):
         self.bring(data)
         self.assertWhole()
         self.assertEqual(os.listdir(self.dir + "/ingest"), [])
-        self.run_worker("remove", "--name=t")
-        self.run_worker("remove", "--name=other")
+        self.collect()
         self.assertNothingLeft()
 
     def test_killed_while_the_repository_is_made(self):
@@ -731,20 +731,22 @@ class Protocol(StoreTest):
         path = images.oci_archive(self.path("a.tar"), [layer([entry(f"f{i}", os.urandom(50000)) for i in range(300)])])
         c = self.connect()
         with open(path, "rb") as f:
-            c.request([f.fileno()], operation="import", namespace="default", name="n", format="auto", limits={})
+            c.request([f.fileno()], operation="import", name="n", format="auto", limits={})
             kind, body, progress = c.result()
         self.assertEqual(kind, DONE, body)
         self.assertEqual(body["images"][0]["name"], "n:latest")
         for row in progress:
             self.assertLessEqual(row[0], row[1])
             self.assertEqual(row[3], 1)
+        c.sock.shutdown(socket.SHUT_WR)
         self.assertEqual(c.receive(), (None, None))
 
     def test_refusals(self):
-        for members, word in (({}, "NotFound"), ({"operation": "import", "namespace": "default"}, "InvalidArgument"),
-                              ({"operation": "import", "namespace": "../x"}, "InvalidArgument"),
-                              ({"operation": "verify", "namespace": "default", "name": "no"}, "NotFound"),
-                              ({"operation": "remove", "namespace": "default", "name": "no", "extra": 1}, "InvalidArgument"),
+        for members, word in (({}, "NotFound"), ({"operation": "import"}, "InvalidArgument"),
+                              ({"operation": "import", "namespace": "x"}, "InvalidArgument"),
+                              ({"operation": "collect", "dry_run": 1}, "InvalidArgument"),
+                              ({"operation": "check", "extra": 1}, "InvalidArgument"),
+                              ({"operation": "check", "chains": ["x"]}, "InvalidArgument"),
                               ({"operation": "rootfs", "chain_id": "../.."}, "InvalidArgument")):
             with self.subTest(members):
                 c = self.connect()
@@ -757,11 +759,10 @@ class Protocol(StoreTest):
         path = images.oci_archive(self.path("a.tar"), [layer([entry("f", b"")])], settings={"Labels": labels})
         c = self.connect()
         with open(path, "rb") as f:
-            c.request([f.fileno()], operation="import", namespace="default", name="n")
+            c.request([f.fileno()], operation="import", name="n")
             kind, body, _ = c.result()
         self.assertEqual((kind, body["images"][0]["config"]["Labels"]), (DONE, labels))
-        text = json.dumps({"operation": "remove", "namespace": "default", "name": "n",
-                           "live_chains": [digest(b"%d" % i) for i in range(2000)]}).encode()
+        text = json.dumps({"operation": "check", "chains": [], "contents": [body["images"][0]["digest"]] * 2000}).encode()
         memory = os.memfd_create("request", os.MFD_ALLOW_SEALING)
         os.write(memory, text)
         ctypes.CDLL(None).fcntl(memory, 1033, 15)
@@ -776,7 +777,7 @@ class Protocol(StoreTest):
         read, write = os.pipe()
         data = layer([entry("f", os.urandom(300000)), entry("g", b"")])
         threading.Thread(target=os.write, args=(write, data[:250000]), daemon=True).start()
-        c.request([read], operation="import", namespace="default", name="n", format="rootfs")
+        c.request([read], operation="import", name="n", format="rootfs")
         os.close(read)
         while c.receive()[0] != PROGRESS:
             pass
@@ -811,18 +812,17 @@ class Protocol(StoreTest):
         data = block(data) + pax((b"SCHILY.xattr.security.capability", capability)) + header(b"ping") + END
         c = self.connect(real=True)
         with open(self.path("rootfs.tar", data), "rb") as f:
-            c.request([f.fileno()], operation="import", namespace="default", name="sandbox-test", format="rootfs")
+            c.request([f.fileno()], operation="import", name="sandbox-test", format="rootfs")
             kind, body, _ = c.result()
         self.assertEqual(kind, DONE, body)
         got = snapshot(body["images"][0]["rootfs"]["path"])
         self.assertEqual(got[b"su"][1:4], [0o6755, 1, 2])
         self.assertEqual(got[b"null"][4], os.makedev(1, 3))
         self.assertEqual(got[b"ping"][5], {"security.capability": capability})
-        for operation in ("verify", "remove"):
-            c = self.connect(real=True)
-            c.request(operation=operation, namespace="default", name="sandbox-test")
-            kind, body, _ = c.result()
-            self.assertEqual(kind, DONE, body)
+        c = self.connect(real=True)
+        c.request(operation="check")
+        kind, body, _ = c.result()
+        self.assertEqual((kind, body.get("damaged")), (DONE, []), body)
 
 
 def socket_close(c):

@@ -157,7 +157,7 @@ static void test_import(Fixture *f, const void *data _unused_) {
         g_assert_cmpstr(job->subject, ==, "a:1");
         fd = worker(f, &request);
         g_assert_cmpstr(json_object_get_string_member(request, "operation"), ==, "import");
-        g_assert_cmpstr(json_object_get_string_member(request, "namespace"), ==, "default");
+        g_assert_false(json_object_has_member(request, "namespace"));
         g_assert_cmpstr(json_object_get_string_member(request, "name"), ==, "a:1");
         g_assert_cmpint(json_object_get_int_member(request, "size"), ==, 3);
         g_assert_cmpint(image_lookup(f->ns, "a:1", &image, NULL), ==, -ENOENT); /* not before the worker is done */
@@ -251,9 +251,26 @@ static void test_cancel(Fixture *f, const void *data _unused_) {
         g_assert_cmpint(job->state, ==, JOB_CANCELLED);
 }
 
-/* The request names every chain that is used, and the note goes with the answer. */
+/* The worker holds the repository and wants to know what has to stay. */
+static JsonObject *ask_roots(Fixture *f, int fd) {
+        const struct store_message head = { .version = STORE_PROTOCOL_VERSION, .type = STORE_READY };
+        g_autofree struct packet *p = g_new0(struct packet, 1);
+        const struct store_message *got = (const void *)p->data;
+        JsonObject *roots;
+
+        g_assert_cmpint(packet_send(fd, &head, sizeof(head), NULL, 0, NULL, 0, NULL, 0), ==, 0);
+        while (sd_event_run(f->m.event, 0) > 0)
+                ;
+        g_assert_cmpint(packet_recv(fd, p), ==, 1);
+        g_assert_cmpuint(got->type, ==, STORE_ROOTS);
+        g_assert_cmpint(store_text_parse((const char *)p->data + sizeof(*got), p->size - sizeof(*got), &roots), ==, 0);
+        packet_done(p);
+        return roots;
+}
+
+/* The answer names every chain that is used, and the note goes with the result. */
 static void test_removal(Fixture *f, const void *data _unused_) {
-        g_autoptr(JsonObject) request = NULL;
+        g_autoptr(JsonObject) request = NULL, roots = NULL;
         JsonArray *live;
         int fd;
 
@@ -263,11 +280,12 @@ static void test_removal(Fixture *f, const void *data _unused_) {
         delete (f, "a:1");
         g_assert_true(noted(f, "a:1"));
         fd = worker(f, &request);
-        g_assert_cmpstr(json_object_get_string_member(request, "operation"), ==, "remove");
-        g_assert_cmpstr(json_object_get_string_member(request, "name"), ==, "a:1");
-        live = json_object_get_array_member(request, "live_chains");
+        g_assert_cmpstr(json_object_get_string_member(request, "operation"), ==, "collect");
+        roots = ask_roots(f, fd);
+        live = json_object_get_array_member(roots, "chains");
         g_assert_cmpuint(json_array_get_length(live), ==, 1);
         g_assert_cmpstr(json_array_get_string_element(live, 0), ==, "sha256:" HEX_B);
+        g_assert_cmpuint(json_array_get_length(json_object_get_array_member(roots, "contents")), ==, 1);
         answer(f, fd, STORE_DONE, "{\"freed\":1}");
         g_assert_false(noted(f, "a:1"));
 }

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Collection: what no root needs leaves the store.
+ *
+ * The repository is held exclusively, then the pins of running operations are read, and only then the manager is asked
+ * for its roots: whatever was published before is in the one or the other, and nothing can be published meanwhile. Refs
+ * go first and durably, then the objects and directories that nothing leads to any more, so a crash leaves garbage
+ * that the next collection finds, never a ref to something missing. Where metadata of what has to stay is damaged
+ * nothing is swept, since nobody can say what it leads to. Directories are removed after the lock is given back.
+ */
+
+#include "store/collect.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shared/fd.h"
+#include "shared/macros.h"
+#include "store/error.h"
+#include "store/mark.h"
+#include "store/request.h"
+#include "store/sweep.h"
+
+typedef struct {
+        Store *store;
+        StoreJob *job;
+        Ingest *ingest;
+        Sweep sweep;
+        GHashTable *refs; /* all there are: ref -> commit */
+        GHashTable *live; /* refs that stay */
+        Roots roots;
+        JsonArray *chains, *contents; /* that were dropped */
+} Collect;
+
+void roots_init(Roots *r) {
+        r->chains = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        r->contents = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+}
+
+void roots_clear(Roots *r) {
+        g_clear_pointer(&r->chains, g_hash_table_unref);
+        g_clear_pointer(&r->contents, g_hash_table_unref);
+}
+
+static void keep(Collect *c, const char *prefix, const char *hex) {
+        g_hash_table_add(c->live, g_strconcat(prefix, hex, NULL));
+}
+
+static void keep_layer(Collect *c, const char *hex) {
+        keep(c, REF_LAYER, hex);
+        keep(c, REF_SPLIT, hex);
+}
+
+/* A chain with its layers; one that is not there needs nothing. */
+static gboolean keep_chain(Collect *c, const char *hex, GError **error) {
+        g_autofree char *ref = g_strconcat(REF_CHAIN, hex, NULL);
+        g_auto(GStrv) layers = NULL;
+
+        keep(c, REF_CHAIN, hex);
+        keep(c, REF_EROFS, hex);
+        if (!g_hash_table_contains(c->refs, ref))
+                return TRUE;
+        layers = store_chain_layers(c->store, hex, error);
+        for (char **l = layers; l && *l; l++)
+                keep_layer(c, *l);
+        return layers != NULL;
+}
+
+static gboolean keep_pin(Collect *c, const char *ref, GError **error) {
+        const char *hex = strrchr(ref, '/');
+
+        g_hash_table_add(c->live, g_strdup(ref));
+        if (g_str_has_prefix(ref, REF_CHAIN) || g_str_has_prefix(ref, REF_EROFS))
+                return keep_chain(c, hex + 1, error);
+        if (g_str_has_prefix(ref, REF_LAYER) || g_str_has_prefix(ref, REF_SPLIT))
+                keep_layer(c, hex + 1);
+        return TRUE;
+}
+
+/* What stays: the pins first, the manager's word after them. */
+static gboolean find_live(Collect *c, roots_func_t ask, void *userdata, GError **error) {
+        g_autoptr(GHashTable) pins = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        GHashTableIter iter;
+        gpointer key;
+
+        if (!store_pins(c->store, pins, error) || !ask(userdata, &c->roots, error) ||
+            !ostree_repo_list_refs_ext(c->store->repo, NULL, &c->refs, OSTREE_REPO_LIST_REFS_EXT_NONE, NULL, error))
+                return FALSE;
+        g_hash_table_iter_init(&iter, pins);
+        while (g_hash_table_iter_next(&iter, &key, NULL))
+                if (!keep_pin(c, key, error))
+                        return FALSE;
+        g_hash_table_iter_init(&iter, c->roots.chains);
+        while (g_hash_table_iter_next(&iter, &key, NULL))
+                if (!keep_chain(c, key, error))
+                        return FALSE;
+        g_hash_table_iter_init(&iter, c->roots.contents);
+        while (g_hash_table_iter_next(&iter, &key, NULL))
+                keep(c, REF_CONTENT, key);
+        return TRUE;
+}
+
+static gboolean mark_live(Collect *c, Mark *mark, GError **error) {
+        GHashTableIter iter;
+        gpointer ref, commit;
+
+        g_hash_table_iter_init(&iter, c->refs);
+        while (g_hash_table_iter_next(&iter, &ref, &commit)) {
+                guint8 checksum[DIGEST_SIZE];
+
+                if (g_str_has_prefix(ref, "davit/") && !g_hash_table_contains(c->live, ref))
+                        continue;
+                if (!digest_parse_hex(commit, checksum) || !mark_commit(mark, checksum, error)) {
+                        g_prefix_error(error, "Nothing is freed while %s cannot be read (davitctl system check): ",
+                                       (const char *)ref);
+                        return FALSE;
+                }
+        }
+        return TRUE;
+}
+
+static void note_dropped(JsonArray *to, const char *ref) {
+        g_autofree char *id = g_strconcat("sha256:", strrchr(ref, '/') + 1, NULL);
+
+        json_array_add_string_element(to, id);
+}
+
+/* The directories that refs were taken from are synced: what the refs led to goes next. */
+static gboolean sync_refs(Store *s, GError **error) {
+        static const char *const names[] = { REF_LAYER, REF_SPLIT, REF_CHAIN, REF_EROFS, REF_CONTENT };
+
+        for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+                g_autofree char *path = g_strconcat("repo/refs/heads/", names[i], NULL);
+                _cleanup_close_ int fd = openat(s->dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+                if (fd >= 0 ? fsync(fd) < 0 : errno != ENOENT)
+                        return store_fail_errno(error, errno, "Cannot sync the refs");
+        }
+        return TRUE;
+}
+
+static gboolean drop_refs(Collect *c, GError **error) {
+        GHashTableIter iter;
+        gpointer ref;
+
+        g_hash_table_iter_init(&iter, c->refs);
+        while (g_hash_table_iter_next(&iter, &ref, NULL)) {
+                if (!g_str_has_prefix(ref, "davit/") || g_hash_table_contains(c->live, ref))
+                        continue;
+                if (!c->sweep.dry_run &&
+                    !ostree_repo_set_ref_immediate(c->store->repo, NULL, ref, NULL, NULL, error))
+                        return FALSE;
+                if (g_str_has_prefix(ref, REF_CHAIN))
+                        note_dropped(c->chains, ref);
+                else if (g_str_has_prefix(ref, REF_CONTENT))
+                        note_dropped(c->contents, ref);
+        }
+        return c->sweep.dry_run || sync_refs(c->store, error);
+}
+
+/* Root file systems of chains that are gone: moved away, so that they are removed without the lock. */
+static gboolean drop_forms(Collect *c, int parent_fd, const char *name, GError **error) {
+        _cleanup_close_ int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        gboolean ok = TRUE;
+        DIR *dir = NULL;
+
+        if (fd < 0 && errno == ENOENT)
+                return TRUE;
+        if (fd < 0 || dir_stream(fd, &dir) < 0)
+                return store_fail_errno(error, errno, "Cannot read '%s' of the store", name);
+        for (struct dirent *e; ok && (e = readdir(dir));) {
+                g_autofree char *ref = g_strconcat(REF_CHAIN, e->d_name, NULL), *to = NULL;
+
+                if (e->d_name[0] == '.' || g_hash_table_contains(c->live, ref))
+                        continue;
+                to = g_strconcat(name, "-", e->d_name, NULL);
+                if (c->sweep.dry_run)
+                        ok = sweep_tree(&c->sweep, fd, e->d_name, error);
+                else if (renameat(fd, e->d_name, c->ingest->fd, to) < 0)
+                        ok = store_fail_errno(error, errno, "Cannot move '%s' away", e->d_name);
+        }
+        (void)closedir(dir);
+        return ok;
+}
+
+/* Staging directories of transactions that died; none runs now. */
+static gboolean drop_staging(Collect *c, GError **error) {
+        _cleanup_close_ int fd = openat(c->store->dir_fd, "repo/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        gboolean ok = TRUE;
+        DIR *dir = NULL;
+
+        if (fd < 0 || dir_stream(fd, &dir) < 0)
+                return store_fail_errno(error, errno, "Cannot read the repository's staging directories");
+        for (struct dirent *e; ok && (e = readdir(dir));)
+                if (e->d_name[0] != '.' && !streq(e->d_name, "cache"))
+                        ok = sweep_tree(&c->sweep, fd, e->d_name, error);
+        (void)closedir(dir);
+        return ok;
+}
+
+static gboolean collect_locked(Collect *c, roots_func_t ask, void *userdata, GError **error) {
+        g_autoptr(Mark) mark = mark_new(c->store->objects_fd);
+
+        return find_live(c, ask, userdata, error) && mark_live(c, mark, error) && store_job_check(c->job, error) &&
+               drop_refs(c, error) && drop_forms(c, c->store->dir_fd, "checkouts", error) &&
+               drop_forms(c, c->store->dir_fd, "erofs", error) && drop_staging(c, error) &&
+               sweep_objects(&c->sweep, c->job, c->store->objects_fd, mark, error);
+}
+
+/* What was moved away. */
+static gboolean remove_moved(Collect *c, GError **error) {
+        gboolean ok = TRUE;
+        DIR *dir = NULL;
+        int r = dir_stream(c->ingest->fd, &dir);
+
+        if (r < 0)
+                return store_fail_errno(error, -r, "Cannot read a working directory");
+        for (struct dirent *e; ok && (e = readdir(dir));)
+                if (g_str_has_prefix(e->d_name, "checkouts-") || g_str_has_prefix(e->d_name, "erofs-"))
+                        ok = sweep_tree(&c->sweep, c->ingest->fd, e->d_name, error);
+        (void)closedir(dir);
+        return ok;
+}
+
+static gboolean collect(Collect *c, roots_func_t ask, void *userdata, GError **error) {
+        gboolean ok;
+
+        c->ingest = ingest_begin(c->store, error);
+        if (!c->ingest || !store_lock(c->store, TRUE, error))
+                return FALSE;
+        ok = collect_locked(c, ask, userdata, error);
+        store_unlock(c->store, TRUE);
+        return ok && (c->sweep.dry_run || remove_moved(c, error));
+}
+
+/** store_collect() - free what neither @ask names nor a running operation has pinned
+ *
+ * @dry_run: find out what would be freed, and free nothing.
+ */
+JsonNode *store_collect(Store *s, StoreJob *job, gboolean dry_run, roots_func_t ask, void *userdata, GError **error) {
+        Collect c = { .store = s, .job = job, .sweep.dry_run = dry_run };
+        JsonNode *result = NULL;
+        JsonObject *o;
+
+        roots_init(&c.roots);
+        c.live = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        c.chains = json_array_new();
+        c.contents = json_array_new();
+        if (collect(&c, ask, userdata, error)) {
+                o = json_object_new();
+                json_object_set_int_member(o, "freed", (gint64)c.sweep.freed);
+                json_object_set_int_member(o, "objects", (gint64)c.sweep.objects);
+                json_object_set_array_member(o, "chains", json_array_ref(c.chains));
+                json_object_set_array_member(o, "contents", json_array_ref(c.contents));
+                result = request_object(o);
+        }
+        json_array_unref(c.chains);
+        json_array_unref(c.contents);
+        g_clear_pointer(&c.refs, g_hash_table_unref);
+        g_clear_pointer(&c.ingest, ingest_end);
+        g_hash_table_unref(c.live);
+        roots_clear(&c.roots);
+        sweep_clear(&c.sweep);
+        return result;
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * A chain's root file system, made again from what the store keeps of its layers.
+ *
+ * The chain and its layers are pinned while that goes on. Nothing of an image's archive is needed: layers' trees come
+ * from their records, files from the objects.
+ */
+
+#include <string.h>
+
+#include "store/chain.h"
+#include "store/error.h"
+#include "store/import.h"
+#include "store/layer.h"
+#include "store/publish.h"
+#include "store/request.h"
+
+typedef struct {
+        Store *store;
+        StoreJob *job;
+        Ingest *ingest;
+        Objects *objects;
+        GPtrArray *layers;
+        Tree *chain;
+} Rebuild;
+
+static gboolean rebuild_chain(Rebuild *r, const char *hex, GError **error) {
+        g_auto(GStrv) layers = store_chain_layers(r->store, hex, error);
+
+        if (!layers)
+                return FALSE;
+        for (char **l = layers; *l; l++) {
+                g_auto(Split) split = { NULL };
+                guint8 diff_id[DIGEST_SIZE];
+                Layer *layer;
+
+                if (!digest_parse_hex(*l, diff_id))
+                        return store_fail(error, STORE_FAIL_INTERNAL, "Chain %s names a layer that is not a digest",
+                                          hex);
+                if (!store_load_split(r->store, diff_id, &split, error))
+                        return FALSE;
+                layer = layer_replay(r->job, &split, error);
+                if (!layer)
+                        return FALSE;
+                g_ptr_array_add(r->layers, layer);
+                if (!chain_apply(r->chain, layer->tree, error))
+                        return FALSE;
+        }
+        tree_sort(tree_root(r->chain));
+        return TRUE;
+}
+
+static gboolean pin_chain(Rebuild *r, const guint8 chain_id[DIGEST_SIZE], GError **error) {
+        g_autofree char *ref = store_ref(REF_CHAIN, chain_id);
+        gboolean ok;
+
+        if (!store_lock(r->store, FALSE, error))
+                return FALSE;
+        ok = ingest_pin(r->ingest, ref, error);
+        store_unlock(r->store, FALSE);
+        return ok;
+}
+
+static gboolean rebuild(Rebuild *r, const guint8 chain_id[DIGEST_SIZE], JsonNode **ret, GError **error) {
+        char hex[DIGEST_HEX];
+        const Inode *top;
+
+        digest_hex(chain_id, hex);
+        r->ingest = ingest_begin(r->store, error);
+        if (!r->ingest || !pin_chain(r, chain_id, error) || !rebuild_chain(r, hex, error))
+                return FALSE;
+        r->objects = objects_new(r->job, r->store->objects_fd, r->ingest->stage_fd);
+        if (!publish_checkout(r->job, r->store, r->ingest, r->objects, r->chain, chain_id, error) ||
+            !store_sync(r->store, error) || !publish_move_checkout(r->store, r->ingest, chain_id, error) ||
+            !store_sync(r->store, error))
+                return FALSE;
+        top = tree_root(r->chain)->inode;
+        *ret = rootfs_record(r->store->directory, chain_id, top->uid, top->gid, top->mode);
+        return TRUE;
+}
+
+/** store_rootfs() - make a chain's checkout if it is missing: {"rootfs":ROOTFS} */
+JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, Ingest **held, GError **error) {
+        Rebuild r = { .store = s, .job = job };
+        guint8 digest[DIGEST_SIZE];
+        JsonNode *rootfs = NULL;
+        JsonObject *o;
+        gboolean ok;
+
+        if (!digest_parse(chain_id, digest, error))
+                return NULL;
+        r.layers = g_ptr_array_new_with_free_func((GDestroyNotify)layer_free);
+        r.chain = tree_new();
+        ok = rebuild(&r, digest, &rootfs, error);
+        g_clear_pointer(&r.objects, objects_free);
+        if (ok)
+                *held = g_steal_pointer(&r.ingest);
+        g_clear_pointer(&r.ingest, ingest_end);
+        tree_free(r.chain);
+        g_ptr_array_unref(r.layers);
+        if (!ok)
+                return NULL;
+        o = json_object_new();
+        json_object_set_member(o, "rootfs", rootfs);
+        return request_object(o);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What the operations that bring something into the store read from their requests: import and rootfs.
+ *
+ * Each keeps its working directory in the request, so that what it has published is not collected before the manager
+ * has written it down.
+ */
+
+#include "store/error.h"
+#include "store/import.h"
+#include "store/json.h"
+#include "store/request.h"
+
+static gboolean read_limits(Request *r, GError **error) {
+        g_autoptr(GList) names = NULL;
+        JsonObject *limits;
+
+        if (!json_object(r->members, "limits", REQUEST_WHAT, &limits, error))
+                return FALSE;
+        names = limits ? json_object_get_members(limits) : NULL;
+        for (GList *l = names; l; l = l->next) {
+                guint64 value;
+
+                if (!json_size(limits, l->data, "limits", &value, error) ||
+                    !store_limits_set(&r->job->limits, l->data, value, error))
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+/** request_import() - {"images":[...]} */
+JsonNode *request_import(Request *r, GError **error) {
+        static const char *const known[] = { "name", "format", "size", "platform", "limits", NULL };
+        ImportOptions options = { .fd = -1 };
+
+        if (!request_members(r, known, error) ||
+            !json_string(r->members, "name", REQUEST_WHAT, &options.name, error) ||
+            !json_string(r->members, "format", REQUEST_WHAT, &options.format, error) ||
+            !json_string(r->members, "platform", REQUEST_WHAT, &options.platform, error) ||
+            !json_size(r->members, "size", REQUEST_WHAT, &options.size, error) || !read_limits(r, error))
+                return NULL;
+        if (!options.format)
+                options.format = "auto";
+        if (options.name && options.name[0] == '\0')
+                options.name = NULL;
+        if (options.platform && options.platform[0] == '\0')
+                options.platform = NULL;
+        if (r->n_fds != 1) {
+                store_fail(error, STORE_FAIL_INVALID, "The request came without an archive");
+                return NULL;
+        }
+        options.fd = r->fds[0];
+        return request_store(r, error) ? store_import(r->store, r->job, &options, &r->held, error) : NULL;
+}
+
+/** request_rootfs() - {"rootfs":ROOTFS} */
+JsonNode *request_rootfs(Request *r, GError **error) {
+        static const char *const known[] = { "chain_id", NULL };
+        const char *chain_id;
+
+        if (!request_members(r, known, error) ||
+            !json_string(r->members, "chain_id", REQUEST_WHAT, &chain_id, error))
+                return NULL;
+        return request_store(r, error) ? store_rootfs(r->store, r->job, chain_id, &r->held, error) : NULL;
+}
