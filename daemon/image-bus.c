@@ -83,6 +83,7 @@ static const struct {
         { "ConfigDigest", offsetof(ImageRecord, config_digest) },
         { "ChainId", offsetof(ImageRecord, chain_id) },
         { "Platform", offsetof(ImageRecord, platform) },
+        { "Index", offsetof(ImageRecord, index) },
 };
 
 static int get_string(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
@@ -132,28 +133,109 @@ static int get_config(sd_bus *bus _unused_, const char *path _unused_, const cha
         return sd_bus_message_append(reply, "s", text);
 }
 
+static int get_pinned(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                      const char *property _unused_, sd_bus_message *reply, void *userdata,
+                      sd_bus_error *error _unused_) {
+        return sd_bus_message_append(reply, "b", ((const Image *)userdata)->record->pinned);
+}
+
+static int get_history(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                       const char *property _unused_, sd_bus_message *reply, void *userdata,
+                       sd_bus_error *error _unused_) {
+        GArray *history = ((const Image *)userdata)->record->history;
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'a', "(tsssb)");
+        for (guint i = 0; i < history->len && r >= 0; i++) {
+                const ImageHistory *h = &g_array_index(history, ImageHistory, i);
+
+                r = sd_bus_message_append(reply, "(tsssb)", h->created, h->created_by, h->author, h->comment,
+                                          h->empty_layer);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static void append_platform(const ImageRecord *one, void *userdata) {
+        g_ptr_array_add(userdata, one->platform);
+}
+
+static int get_platforms(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                         const char *property _unused_, sd_bus_message *reply, void *userdata,
+                         sd_bus_error *error _unused_) {
+        g_autoptr(GPtrArray) platforms = g_ptr_array_new();
+
+        image_record_foreach_platform(((const Image *)userdata)->record, append_platform, platforms);
+        g_ptr_array_add(platforms, NULL);
+        return sd_bus_message_append_strv(reply, (char **)platforms->pdata);
+}
+
+/* ---- Image.Tag, Rename, SetPinned ---- */
+
+static int method_tag(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *name;
+        Image *image;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r >= 0)
+                r = image_tag(userdata, name, &image, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, "o", image->path);
+}
+
+static int refuse_used(const Image *image, sd_bus_error *error) {
+        const char *user = image_user(image);
+
+        return user ? error_precondition(error, "Image \"%s\" is used by container \"%s\"; delete that first.",
+                                         image->record->name, user)
+                    : 0;
+}
+
+static int method_rename(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *name;
+        Image *image;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r >= 0)
+                r = refuse_used(userdata, error);
+        if (r >= 0)
+                r = image_rename(userdata, name, &image, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, "o", image->path);
+}
+
+static int method_set_pinned(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        int pinned, r;
+
+        r = sd_bus_message_read(m, "b", &pinned);
+        if (r >= 0)
+                r = image_set_pinned(userdata, pinned, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
+}
+
 /* ---- Image.Delete ---- */
 
 typedef struct DeleteOptions {
-        int synchronous;
+        int force, synchronous;
 } DeleteOptions;
 
 static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        static const BusOption table[] = { { "Synchronous", "b", offsetof(DeleteOptions, synchronous), 1, NULL } };
+        static const BusOption table[] = {
+                { "Force", "b", offsetof(DeleteOptions, force), 1, NULL },
+                { "Synchronous", "b", offsetof(DeleteOptions, synchronous), 1, NULL },
+        };
         g_autofree char *ns_name = NULL, *name = NULL;
         DeleteOptions options = { 0 };
         Image *image = userdata;
-        const char *user;
         Manager *manager;
         int r;
 
         r = bus_options_read(m, table, ELEMENTSOF(table), 1, &options, error);
+        if (r >= 0)
+                r = refuse_used(image, error);
         if (r < 0)
                 return r;
-        user = image_user(image);
-        if (user)
-                return error_precondition(error, "Image \"%s\" is used by container \"%s\"; delete that first.",
-                                          image->record->name, user);
+        if (image->record->pinned && !options.force)
+                return error_precondition(error, "Image \"%s\" is pinned; unpin it, or use Force.", image->record->name);
 
         manager = image->ns->manager;
         ns_name = g_strdup(image->ns->name);
@@ -172,16 +254,26 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_delete,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Tag", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", image), method_tag,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Rename", SD_BUS_ARGS("s", name), SD_BUS_RESULT("o", image), method_rename,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetPinned", SD_BUS_ARGS("b", pinned), SD_BUS_NO_RESULT, method_set_pinned,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Namespace", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Name", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Digest", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("ConfigDigest", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("ChainId", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Platform", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Index", "s", get_string, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Platforms", "as", get_platforms, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Size", "t", get_number, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("CreatedAt", "t", get_number, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("ImportedAt", "t", get_number, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Layers", "a(sst)", get_layers, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("History", "a(tsssb)", get_history, 0, SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION),
+        SD_BUS_PROPERTY("Pinned", "b", get_pinned, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Config", "s", get_config, 0, SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION),
         SD_BUS_VTABLE_END,
 };
@@ -440,6 +532,14 @@ void image_bus_removed(Image *image) {
 void image_bus_changed(Image *image) {
         if (image->ns->manager->bus)
                 complain(image, sd_bus_emit_properties_changed(image->ns->manager->bus, image->path, IMAGE_INTERFACE,
-                                                               "Digest", "ConfigDigest", "ChainId", "Platform", "Size",
-                                                               "CreatedAt", "ImportedAt", "Layers", "Config", NULL));
+                                                               "Digest", "ConfigDigest", "ChainId", "Platform", "Index",
+                                                               "Platforms", "Size", "CreatedAt", "ImportedAt", "Layers",
+                                                               "History", "Config", NULL));
+}
+
+/** image_bus_pinned() - the image is pinned, or not any more */
+void image_bus_pinned(Image *image) {
+        if (image->ns->manager->bus)
+                complain(image, sd_bus_emit_properties_changed(image->ns->manager->bus, image->path, IMAGE_INTERFACE,
+                                                               "Pinned", NULL));
 }

@@ -18,3 +18,4 @@ int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error);
 void image_bus_added(Image *image);
 void image_bus_removed(Image *image);
 void image_bus_changed(Image *image);
+void image_bus_pinned(Image *image);

@@ -5,8 +5,9 @@
  *
  * The worker has read an archive written by strangers and may have been taken over by it, so nothing it returns is
  * believed: every member has a type, a limit and a form, the chain id is computed again from the diff ids, the path of
- * the root file system can only be the one that belongs to the chain id, and the configuration is built anew from the
- * members that are known. The same check reads davitd's own record files. An ImageRecord that exists has passed it.
+ * a root file system can only be one that belongs to the chain id (and is not kept: it follows from that), and the
+ * configuration is built anew from the members that are known. The same check reads davitd's own record files; members
+ * that came later than a record are what an image without them has. An ImageRecord that exists has passed it.
  *
  * Nothing here reads a file or logs; what was wrong is returned as a phrase that names the member.
  */
@@ -24,6 +25,7 @@
 #define PLATFORM_MAX 32U
 #define SIZE_MAX_BYTES (UINT64_C(1) << 50)
 #define CREATED_MAX (UINT64_C(1) << 53) /* the year 2255 */
+#define HISTORY_TEXT_MAX (64U * 1024U)
 #define DIGEST_HEX_AT strlen("sha256:")
 
 static void layer_clear(void *p) {
@@ -31,6 +33,18 @@ static void layer_clear(void *p) {
 
         g_free(layer->diff_id);
         g_free(layer->digest);
+}
+
+static void history_clear(void *p) {
+        ImageHistory *h = p;
+
+        g_free(h->created_by);
+        g_free(h->author);
+        g_free(h->comment);
+}
+
+static void record_free(void *p) {
+        (void)image_record_free(p);
 }
 
 /** image_record_free() - frees a record; NULL is fine */
@@ -47,9 +61,10 @@ ImageRecord *image_record_free(ImageRecord *record) {
         g_free(record->variant);
         g_free(record->platform);
         g_free(record->chain_id);
-        g_free(record->rootfs_form);
-        g_free(record->rootfs_path);
+        g_free(record->index);
         g_clear_pointer(&record->layers, g_array_unref);
+        g_clear_pointer(&record->history, g_array_unref);
+        g_clear_pointer(&record->platforms, g_ptr_array_unref);
         g_clear_pointer(&record->config, json_object_unref);
         g_free(record);
         return NULL;
@@ -248,23 +263,108 @@ static int parse_root(JsonObject *rootfs, ImageRecord *record, char **why) {
         return 0;
 }
 
+/* What the worker says about where it has put things may be missing, but must not differ from what follows from the
+ * chain id. */
+static int check_place(JsonObject *rootfs, const char *chain_id, char **why) {
+        static const struct {
+                const char *form, *directory;
+        } forms[] = {
+                { "", NULL },
+                { "erofs", DAVIT_STATE_DIR "/erofs/" },
+                { "checkout", DAVIT_STATE_DIR "/checkouts/" },
+        };
+        g_autofree char *form = NULL, *path = NULL;
+        int r;
+
+        r = get_string(rootfs, "form", false, &form, why);
+        if (r >= 0)
+                r = get_string(rootfs, "path", false, &path, why);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < ELEMENTSOF(forms); i++) {
+                g_autofree char *expected = NULL;
+
+                if (!streq(form, forms[i].form))
+                        continue;
+                expected = g_strconcat(forms[i].directory ?: "", forms[i].directory ? chain_id + DIGEST_HEX_AT : "", NULL);
+                return !*path || streq(path, expected) ? 0 : refuse(why, "rootfs", "has a path that is not that of the chain");
+        }
+        return refuse(why, "rootfs", "has a form that is not known");
+}
+
 static int parse_rootfs(JsonObject *o, ImageRecord *record, char **why) {
-        g_autofree char *expected = g_strconcat(DAVIT_STATE_DIR "/checkouts/", record->chain_id + DIGEST_HEX_AT, NULL);
         JsonObject *rootfs;
         int r;
 
         r = get_object(o, "rootfs", &rootfs, why);
         if (r >= 0)
-                r = get_string(rootfs, "form", true, &record->rootfs_form, why);
-        if (r >= 0)
-                r = get_string(rootfs, "path", true, &record->rootfs_path, why);
+                r = check_place(rootfs, record->chain_id, why);
+        return r < 0 ? r : parse_root(rootfs, record, why);
+}
+
+static int get_bool(JsonObject *o, const char *key, bool *ret, char **why) {
+        JsonNode *node = json_object_get_member(o, key);
+
+        *ret = false;
+        if (!node)
+                return 0;
+        if (!JSON_NODE_HOLDS_VALUE(node) || json_node_get_value_type(node) != G_TYPE_BOOLEAN)
+                return refuse(why, key, "is not a boolean");
+        *ret = json_node_get_boolean(node);
+        return 0;
+}
+
+/* The elements of an array that may be missing; NULL when it is. */
+static int get_array(JsonObject *o, const char *key, guint max, JsonArray **ret, char **why) {
+        JsonNode *node = json_object_get_member(o, key);
+
+        *ret = NULL;
+        if (!node)
+                return 0;
+        if (!JSON_NODE_HOLDS_ARRAY(node))
+                return refuse(why, key, "is not an array");
+        *ret = json_node_get_array(node);
+        if (json_array_get_length(*ret) > max)
+                return refuse(why, key, "is too long");
+        for (guint i = 0; i < json_array_get_length(*ret); i++)
+                if (!JSON_NODE_HOLDS_OBJECT(json_array_get_element(*ret, i)))
+                        return refuse(why, key, "holds something that is not an object");
+        return 0;
+}
+
+static int get_text(JsonObject *o, const char *key, char **ret, char **why) {
+        int r;
+
+        r = get_string(o, key, false, ret, why);
         if (r < 0)
                 return r;
-        if (!streq(record->rootfs_form, "checkout"))
-                return refuse(why, "rootfs", "has a form that is not known");
-        if (!streq(record->rootfs_path, expected))
-                return refuse(why, "rootfs", "has a path that is not that of the chain");
-        return parse_root(rootfs, record, why);
+        return strlen(*ret) <= HISTORY_TEXT_MAX ? 0 : refuse(why, key, "is too long");
+}
+
+static int parse_history(JsonObject *o, ImageRecord *record, char **why) {
+        JsonArray *array;
+        int r;
+
+        record->history = g_array_new(FALSE, TRUE, sizeof(ImageHistory));
+        g_array_set_clear_func(record->history, history_clear);
+        r = get_array(o, "history", IMAGE_HISTORY_MAX, &array, why);
+        for (guint i = 0; array && i < json_array_get_length(array) && r >= 0; i++) {
+                JsonObject *step = json_array_get_object_element(array, i);
+                ImageHistory *h;
+
+                g_array_set_size(record->history, i + 1);
+                h = &g_array_index(record->history, ImageHistory, i);
+                r = get_number(step, "created", false, CREATED_MAX, &h->created, why);
+                if (r >= 0)
+                        r = get_text(step, "created_by", &h->created_by, why);
+                if (r >= 0)
+                        r = get_text(step, "author", &h->author, why);
+                if (r >= 0)
+                        r = get_text(step, "comment", &h->comment, why);
+                if (r >= 0)
+                        r = get_bool(step, "empty_layer", &h->empty_layer, why);
+        }
+        return r;
 }
 
 static int parse_config(JsonObject *o, ImageRecord *record, char **why) {
@@ -277,6 +377,47 @@ static int parse_config(JsonObject *o, ImageRecord *record, char **why) {
         return image_config_check(config, &record->config, why) < 0 ? -EINVAL : 0;
 }
 
+/* What an image of one platform has, with or without a name of its own. */
+static int parse_one(JsonObject *o, ImageRecord *record, char **why) {
+        static int (*const parts[])(JsonObject * o, ImageRecord * record, char **why) = {
+                parse_platform, parse_layers, parse_chain, parse_rootfs, parse_config, parse_history,
+        };
+        int r;
+
+        r = get_digest(o, "digest", &record->digest, why);
+        if (r >= 0)
+                r = get_digest(o, "config_digest", &record->config_digest, why);
+        if (r >= 0)
+                r = get_word(o, "media_type", true, MEDIA_TYPE_MAX, "./+-", &record->media_type, why);
+        if (r >= 0)
+                r = get_number(o, "size", true, SIZE_MAX_BYTES, &record->size, why);
+        if (r >= 0)
+                r = get_number(o, "created", false, CREATED_MAX, &record->created, why);
+        for (size_t i = 0; i < ELEMENTSOF(parts) && r >= 0; i++)
+                r = parts[i](o, record, why);
+        return r;
+}
+
+/* The index, and what it holds beside this image. */
+static int parse_index(JsonObject *o, ImageRecord *record, char **why) {
+        JsonArray *array;
+        int r;
+
+        record->platforms = g_ptr_array_new_with_free_func(record_free);
+        r = get_string(o, "index", false, &record->index, why);
+        if (r >= 0 && *record->index && !digest_valid(record->index))
+                r = refuse(why, "index", "is not a digest");
+        if (r >= 0)
+                r = get_array(o, "platforms", IMAGE_PLATFORMS_MAX, &array, why);
+        for (guint i = 0; r >= 0 && array && i < json_array_get_length(array); i++) {
+                ImageRecord *one = g_new0(ImageRecord, 1);
+
+                g_ptr_array_add(record->platforms, one);
+                r = parse_one(json_array_get_object_element(array, i), one, why);
+        }
+        return r;
+}
+
 /**
  * image_record_parse() - checks one IMAGE of shared/store-protocol.h, or a record file's object
  * @ret_why: what is wrong, to be freed; may be NULL
@@ -285,34 +426,23 @@ static int parse_config(JsonObject *o, ImageRecord *record, char **why) {
  * configuration), or -EBADMSG where only the worker can be.
  */
 int image_record_parse(JsonObject *o, ImageRecord **ret, char **ret_why) {
-        static int (*const parts[])(JsonObject * o, ImageRecord * record, char **why) = {
-                parse_name, parse_platform, parse_layers, parse_chain, parse_rootfs, parse_config,
-        };
         g_autoptr(ImageRecord) record = g_new0(ImageRecord, 1);
         int r;
 
-        r = get_digest(o, "digest", &record->digest, ret_why);
+        r = parse_one(o, record, ret_why);
         if (r >= 0)
-                r = get_digest(o, "config_digest", &record->config_digest, ret_why);
+                r = parse_name(o, record, ret_why);
         if (r >= 0)
-                r = get_word(o, "media_type", true, MEDIA_TYPE_MAX, "./+-", &record->media_type, ret_why);
-        if (r >= 0)
-                r = get_number(o, "size", true, SIZE_MAX_BYTES, &record->size, ret_why);
-        if (r >= 0)
-                r = get_number(o, "created", false, CREATED_MAX, &record->created, ret_why);
+                r = parse_index(o, record, ret_why);
         if (r >= 0)
                 r = get_number(o, "imported", false, CREATED_MAX, &record->imported, ret_why);
-        for (size_t i = 0; i < ELEMENTSOF(parts) && r >= 0; i++)
-                r = parts[i](o, record, ret_why);
+        if (r >= 0)
+                r = get_bool(o, "pinned", &record->pinned, ret_why);
         if (r < 0)
                 return r;
 
         *ret = g_steal_pointer(&record);
         return 0;
-}
-
-static void record_free(void *p) {
-        (void)image_record_free(p);
 }
 
 /** image_records_parse() - checks the result of an import, {"images":[IMAGE...]}: at least one, no name twice */
@@ -340,56 +470,11 @@ int image_records_parse(JsonObject *result, GPtrArray **ret, char **ret_why) {
                 r = image_record_parse(json_node_get_object(element), &record, ret_why);
                 if (r < 0)
                         return r;
+                record->pinned = false; /* not the worker's to say */
                 if (!g_hash_table_add(names, record->name))
                         return refuse(ret_why, "images", "holds a name twice");
                 g_ptr_array_add(records, g_steal_pointer(&record));
         }
         *ret = g_steal_pointer(&records);
         return 0;
-}
-
-static JsonArray *layers_to_json(GArray *layers) {
-        JsonArray *array = json_array_new();
-
-        for (guint i = 0; i < layers->len; i++) {
-                const ImageLayer *layer = &g_array_index(layers, ImageLayer, i);
-                JsonObject *o = json_object_new();
-
-                json_object_set_string_member(o, "diff_id", layer->diff_id);
-                json_object_set_string_member(o, "digest", layer->digest);
-                json_object_set_int_member(o, "size", (gint64)layer->size);
-                json_array_add_object_element(array, o);
-        }
-        return array;
-}
-
-/** image_record_to_json() - the object image_record_parse() reads; a new reference, the configuration is shared */
-JsonObject *image_record_to_json(const ImageRecord *record) {
-        JsonObject *o = json_object_new(), *platform = json_object_new(), *rootfs = json_object_new(),
-                   *root = json_object_new();
-
-        json_object_set_string_member(platform, "os", record->os);
-        json_object_set_string_member(platform, "architecture", record->architecture);
-        if (*record->variant)
-                json_object_set_string_member(platform, "variant", record->variant);
-        json_object_set_int_member(root, "uid", record->root_uid);
-        json_object_set_int_member(root, "gid", record->root_gid);
-        json_object_set_int_member(root, "mode", record->root_mode);
-        json_object_set_string_member(rootfs, "form", record->rootfs_form);
-        json_object_set_string_member(rootfs, "path", record->rootfs_path);
-        json_object_set_object_member(rootfs, "root", root);
-
-        json_object_set_string_member(o, "name", record->name);
-        json_object_set_string_member(o, "digest", record->digest);
-        json_object_set_string_member(o, "config_digest", record->config_digest);
-        json_object_set_string_member(o, "media_type", record->media_type);
-        json_object_set_object_member(o, "platform", platform);
-        json_object_set_int_member(o, "size", (gint64)record->size);
-        json_object_set_int_member(o, "created", (gint64)record->created);
-        json_object_set_int_member(o, "imported", (gint64)record->imported);
-        json_object_set_array_member(o, "layers", layers_to_json(record->layers));
-        json_object_set_string_member(o, "chain_id", record->chain_id);
-        json_object_set_object_member(o, "rootfs", rootfs);
-        json_object_set_object_member(o, "config", json_object_ref(record->config));
-        return o;
 }

@@ -5,12 +5,15 @@
 
 #include <glib.h>
 #include <json-glib/json-glib.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #define IMAGE_LAYERS_MAX 512U
 #define IMAGE_RESULT_MAX 256U /* images of one archive */
+#define IMAGE_HISTORY_MAX 1024U
+#define IMAGE_PLATFORMS_MAX 64U
 
 typedef struct ImageLayer {
         char *diff_id;
@@ -18,8 +21,17 @@ typedef struct ImageLayer {
         uint64_t size;
 } ImageLayer;
 
+/* One step of an image's making, oldest first. */
+typedef struct ImageHistory {
+        uint64_t created; /* as ImageRecord.created */
+        char *created_by;
+        char *author;
+        char *comment;
+        bool empty_layer;
+} ImageHistory;
+
 typedef struct ImageRecord {
-        char *name; /* normalised */
+        char *name; /* normalised; NULL in ImageRecord.platforms */
         char *digest;
         char *config_digest;
         char *media_type;
@@ -32,17 +44,22 @@ typedef struct ImageRecord {
         uint64_t imported; /* the same, davitd's own */
         GArray *layers;    /* ImageLayer, lowest first */
         char *chain_id;
-        char *rootfs_form; /* "checkout" */
-        char *rootfs_path; /* absolute */
-        uid_t root_uid;    /* of the root directory, for an upper that stands in its place */
+        uid_t root_uid; /* of the root directory, for an upper that stands in its place */
         gid_t root_gid;
-        mode_t root_mode;   /* permission bits */
-        JsonObject *config; /* only members that are known, each checked */
+        mode_t root_mode;     /* permission bits */
+        JsonObject *config;   /* only members that are known, each checked */
+        GArray *history;      /* ImageHistory */
+        char *index;          /* digest of the index whose images are all here; "" when there is none */
+        GPtrArray *platforms; /* ImageRecord of each further platform of that index */
+        bool pinned;          /* davitd's own */
 } ImageRecord;
 
 int image_record_parse(JsonObject *o, ImageRecord **ret, char **ret_why);
 int image_records_parse(JsonObject *result, GPtrArray **ret, char **ret_why);
 JsonObject *image_record_to_json(const ImageRecord *record);
+ImageRecord *image_record_copy(const ImageRecord *record, const char *name);
+void image_record_foreach_platform(const ImageRecord *record, void (*visit)(const ImageRecord *one, void *userdata),
+                                   void *userdata);
 ImageRecord *image_record_free(ImageRecord *record);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ImageRecord, image_record_free)

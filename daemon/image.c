@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Images of a namespace: the table, the records on disk, and names looked up for containers.
+ * Images of a namespace: the table, and the records on disk, which names are given, changed and taken away in.
  *
  * The store holds the content; davitd holds which name means which content, one record file a name, so that starting a
  * container needs no store worker. A record is written after the store has committed what it names, and removed before
@@ -19,7 +19,6 @@
 #include "daemon/collect.h"
 #include "daemon/image.h"
 #include "daemon/record.h"
-#include "shared/image-name.h"
 #include "shared/log.h"
 #include "shared/macros.h"
 #include "shared/process.h"
@@ -89,28 +88,6 @@ int images_load(Namespace *ns) {
         return record_foreach(ns->manager->state_fd, ns->name, KIND, load_one, ns);
 }
 
-/**
- * image_lookup() - the image a user means
- * @name: exactly the name of one, or without the ":latest"
- */
-int image_lookup(Namespace *ns, const char *name, Image **ret, sd_bus_error *error) {
-        _cleanup_free_ char *whole = NULL;
-        Image *image;
-
-        image = g_hash_table_lookup(ns->images, name);
-        if (!image) {
-                if (image_name_normalise(name, &whole) < 0)
-                        return error_invalid(error, "\"%s\" is not a valid image name.", name);
-                image = g_hash_table_lookup(ns->images, whole);
-        }
-        if (!image)
-                return error_not_found(error, "There is no image \"%s\" in namespace \"%s\"; import it first.", whole,
-                                       ns->name);
-
-        *ret = image;
-        return 0;
-}
-
 /** image_stop_signal() - the signal the image wants to be stopped by, such as "SIGQUIT"; NULL when it names none */
 const char *image_stop_signal(const Image *image) {
         const char *s;
@@ -118,26 +95,27 @@ const char *image_stop_signal(const Image *image) {
         return record_get_string(image->record->config, "StopSignal", &s) >= 0 ? s : NULL;
 }
 
-/**
- * image_put() - makes a name mean what @record says, durably
- * @record: taken in any case
- * @ret: the object, new or changed; may be NULL
- */
-int image_put(Namespace *ns, ImageRecord *record, Image **ret) {
-        g_autoptr(JsonObject) o = NULL;
-        Image *image;
+static int write_record(Namespace *ns, const ImageRecord *record) {
+        g_autoptr(JsonObject) o = image_record_to_json(record);
         int r;
 
-        record->imported = now_usec(CLOCK_REALTIME);
-        o = image_record_to_json(record);
         r = record_write(ns->manager->state_fd, ns->name, KIND, record->name, o, true);
-        if (r < 0) {
+        if (r < 0)
                 (void)log_warning_errno(r, "Cannot write the record of image %s", record->name);
+        return r;
+}
+
+/* Durable, then seen; takes the record in any case. */
+static int put(Namespace *ns, ImageRecord *record, Image **ret) {
+        Image *image = g_hash_table_lookup(ns->images, record->name);
+        int r;
+
+        r = write_record(ns, record);
+        if (r < 0) {
                 (void)image_record_free(record);
                 return r;
         }
 
-        image = g_hash_table_lookup(ns->images, record->name);
         if (image) {
                 image_set_record(image, record);
                 image_bus_changed(image);
@@ -147,6 +125,108 @@ int image_put(Namespace *ns, ImageRecord *record, Image **ret) {
         }
         if (ret)
                 *ret = image;
+        return 0;
+}
+
+/**
+ * image_put() - makes a name mean what @record says, durably
+ * @record: taken in any case
+ * @ret: the object, new or changed; may be NULL
+ *
+ * A name that is pinned stays pinned, whatever it means now.
+ */
+int image_put(Namespace *ns, ImageRecord *record, Image **ret) {
+        Image *image = g_hash_table_lookup(ns->images, record->name);
+
+        record->imported = now_usec(CLOCK_REALTIME);
+        record->pinned = image && image->record->pinned;
+        return put(ns, record, ret);
+}
+
+/* A record like the image's for another name, which may carry the right digest only. */
+static int named_copy(Image *image, const char *name, ImageRecord **ret, sd_bus_error *error) {
+        const char *at = strchr(name, '@');
+
+        if (at && !streq(at + 1, image->record->digest) && !streq(at + 1, image->record->index))
+                return error_invalid(error, "\"%s\" carries a digest that is not that of image \"%s\".", name,
+                                     image->record->name);
+        *ret = image_record_copy(image->record, name);
+        if (!*ret)
+                return error_invalid(error, "\"%s\" is not a valid image name.", name);
+        (*ret)->imported = image->record->imported;
+        return 0;
+}
+
+/**
+ * image_tag() - one more name for what an image means
+ * @name: one that is there already gets the new meaning, unless it is pinned to another one
+ */
+int image_tag(Image *image, const char *name, Image **ret, sd_bus_error *error) {
+        ImageRecord *record;
+        Image *other;
+        int r;
+
+        r = named_copy(image, name, &record, error);
+        if (r < 0)
+                return r;
+        other = g_hash_table_lookup(image->ns->images, record->name);
+        if (other && other->record->pinned && !streq(other->record->digest, record->digest)) {
+                r = error_precondition(error, "Image \"%s\" is pinned; unpin it first.", record->name);
+                (void)image_record_free(record);
+                return r;
+        }
+        if (other && streq(other->record->digest, record->digest)) {
+                (void)image_record_free(record);
+                *ret = other;
+                return 0;
+        }
+        r = put(image->ns, record, ret);
+        return r < 0 ? error_set_errno(error, r, "The record of image \"%s\" cannot be written", name) : 0;
+}
+
+/**
+ * image_rename() - another name instead of the image's own; a crash in between leaves both
+ * @ret: the object of the new name; on success @image is freed
+ */
+int image_rename(Image *image, const char *name, Image **ret, sd_bus_error *error) {
+        Namespace *ns = image->ns;
+        ImageRecord *record;
+        int r;
+
+        r = named_copy(image, name, &record, error);
+        if (r < 0)
+                return r;
+        if (g_hash_table_contains(ns->images, record->name)) {
+                r = error_exists(error, "There is an image \"%s\" in namespace \"%s\" already.", record->name, ns->name);
+                (void)image_record_free(record);
+                return r;
+        }
+        record->pinned = image->record->pinned;
+        r = put(ns, record, ret);
+        if (r < 0)
+                return error_set_errno(error, r, "The record of image \"%s\" cannot be written", name);
+        r = record_remove(ns->manager->state_fd, ns->name, KIND, image->record->name, true);
+        if (r < 0)
+                return error_set_errno(error, r, "The record of image \"%s\" cannot be removed, both names are there",
+                                       image->record->name);
+        image_bus_removed(image);
+        g_hash_table_remove(ns->images, image->record->name);
+        return 0;
+}
+
+/** image_set_pinned() - whether the image is kept from deletion and from pruning, durably */
+int image_set_pinned(Image *image, bool pinned, sd_bus_error *error) {
+        int r;
+
+        if (image->record->pinned == pinned)
+                return 0;
+        image->record->pinned = pinned;
+        r = write_record(image->ns, image->record);
+        if (r < 0) {
+                image->record->pinned = !pinned;
+                return error_set_errno(error, r, "The record of image \"%s\" cannot be written", image->record->name);
+        }
+        image_bus_pinned(image);
         return 0;
 }
 

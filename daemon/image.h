@@ -23,7 +23,7 @@ void images_init(Namespace *ns);
 void images_done(Namespace *ns);
 int images_load(Namespace *ns); /* reads the records; returns how many are broken, each is reported and skipped */
 
-/* for containers: the exact name, then with ":latest"; -ENOENT with a sentence */
+/* image-resolve.c, for everybody who is given a name: -ENOENT, -EINVAL where it could be several */
 int image_lookup(Namespace *ns, const char *name, Image **ret, sd_bus_error *error);
 const char *image_stop_signal(const Image *image); /* NULL when the image names none */
 
@@ -31,4 +31,7 @@ const char *image_user(const Image *image); /* id of a container that was made f
 
 /* changes, each durable when it returns */
 int image_put(Namespace *ns, ImageRecord *record, Image **ret); /* takes the record */
+int image_tag(Image *image, const char *name, Image **ret, sd_bus_error *error);
+int image_rename(Image *image, const char *name, Image **ret, sd_bus_error *error); /* frees the image */
+int image_set_pinned(Image *image, bool pinned, sd_bus_error *error);
 int image_remove(Image *image, sd_bus_error *error); /* frees the image; its space goes by collect_removed() */

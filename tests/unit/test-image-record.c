@@ -32,7 +32,14 @@ static const char good[] =
         "\"config\":{\"Entrypoint\":[\"/bin/sh\",\"-c\"],\"Cmd\":null,\"Env\":[\"PATH=/"
         "bin\",\"EMPTY=\"],\"WorkingDir\":\"/srv\","
         "\"User\":\"www:www\",\"StopSignal\":\"SIGQUIT\",\"Labels\":{\"a\":\"b\"},\"Volumes\":[\"/v\"],"
-        "\"ExposedPorts\":[\"80/tcp\"],\"Hidden\":[1]}}";
+        "\"ExposedPorts\":[\"80/tcp\"],\"Hidden\":[1]},"
+        "\"history\":[{\"created\":5,\"created_by\":\"ADD x\",\"author\":\"me\",\"comment\":\"c\"},"
+        "{\"created_by\":\"CMD\",\"empty_layer\":true}],"
+        "\"index\":\"sha256:" HEX_AB "\",\"platforms\":[{\"digest\":\"sha256:" HEX_AB "\",\"config_digest\":"
+        "\"sha256:" HEX_AB "\",\"media_type\":\"c/d\",\"platform\":{\"os\":\"linux\",\"architecture\":\"riscv64\"},"
+        "\"size\":9,\"layers\":[{\"diff_id\":\"sha256:" HEX_A "\",\"digest\":\"sha256:" HEX_B "\",\"size\":100}],"
+        "\"chain_id\":\"sha256:" HEX_A "\",\"rootfs\":{\"form\":\"erofs\",\"path\":\"" DAVIT_STATE_DIR
+        "/erofs/" HEX_A "\"},\"config\":{}}]}";
 
 static int parse(const char *text, ImageRecord **ret, char **why) {
         g_autoptr(JsonObject) o = NULL;
@@ -51,7 +58,6 @@ static void check_good(const ImageRecord *r) {
         g_assert_cmpuint(r->layers->len, ==, 2);
         g_assert_cmpuint(g_array_index(r->layers, ImageLayer, 1).size, ==, 23);
         g_assert_cmpstr(r->chain_id, ==, "sha256:" HEX_AB);
-        g_assert_cmpstr(r->rootfs_path, ==, DAVIT_STATE_DIR "/checkouts/" HEX_AB);
         g_assert_cmpuint(r->root_uid, ==, 7);
         g_assert_cmpuint(r->root_gid, ==, 8);
         g_assert_cmpuint(r->root_mode, ==, 0750);
@@ -59,10 +65,18 @@ static void check_good(const ImageRecord *r) {
         g_assert_cmpuint(json_array_get_length(json_object_get_array_member(r->config, "Entrypoint")), ==, 2);
         g_assert_false(json_object_has_member(r->config, "Cmd"));
         g_assert_false(json_object_has_member(r->config, "Hidden"));
+        g_assert_cmpuint(r->history->len, ==, 2);
+        g_assert_cmpuint(g_array_index(r->history, ImageHistory, 0).created, ==, 5);
+        g_assert_cmpstr(g_array_index(r->history, ImageHistory, 0).author, ==, "me");
+        g_assert_true(g_array_index(r->history, ImageHistory, 1).empty_layer);
+        g_assert_cmpstr(g_array_index(r->history, ImageHistory, 1).comment, ==, "");
+        g_assert_cmpstr(r->index, ==, "sha256:" HEX_AB);
+        g_assert_cmpuint(r->platforms->len, ==, 1);
+        g_assert_cmpstr(((ImageRecord *)g_ptr_array_index(r->platforms, 0))->platform, ==, "linux/riscv64");
 }
 
 static void test_good(void) {
-        g_autoptr(ImageRecord) record = NULL, again = NULL;
+        g_autoptr(ImageRecord) record = NULL, again = NULL, copy = NULL;
         g_autoptr(JsonObject) o = NULL;
         g_autofree char *why = NULL;
 
@@ -71,10 +85,19 @@ static void test_good(void) {
         check_good(record);
 
         record->imported = 42;
+        record->pinned = true;
         o = image_record_to_json(record);
         g_assert_cmpint(image_record_parse(o, &again, &why), ==, 0);
         check_good(again);
         g_assert_cmpuint(again->imported, ==, 42);
+        g_assert_true(again->pinned);
+
+        copy = image_record_copy(again, "other");
+        g_assert_cmpstr(copy->name, ==, "other:latest");
+        g_assert_cmpuint(copy->history->len, ==, 2);
+        g_assert_cmpuint(copy->platforms->len, ==, 1);
+        g_assert_false(copy->pinned);
+        g_assert_null(image_record_copy(again, "../x"));
 }
 
 /* The image's own members may be missing. */
@@ -94,6 +117,10 @@ static void test_small(void) {
         g_assert_cmpstr(record->platform, ==, "linux/amd64");
         g_assert_cmpuint(record->root_mode, ==, 0755);
         g_assert_cmpuint(record->created, ==, 0);
+        g_assert_cmpuint(record->history->len, ==, 0);
+        g_assert_cmpstr(record->index, ==, "");
+        g_assert_cmpuint(record->platforms->len, ==, 0);
+        g_assert_false(record->pinned);
 }
 
 /* In "good", the first occurrence of "from" becomes "to"; the phrase that comes back begins with "member". */
@@ -139,6 +166,16 @@ static const struct {
         { "\"uid\":7,", "", "uid" },
         { "\"mode\":488", "\"mode\":4096", "mode" },
         { "\"config\":{", "\"config\":5,\"c\":{", "config" },
+        { "\"history\":[", "\"history\":{},\"h\":[", "history" },
+        { "\"history\":[", "\"history\":[5,", "history" },
+        { "\"created\":5", "\"created\":\"5\"", "created" },
+        { "\"ADD x\"", "7", "created_by" },
+        { "\"empty_layer\":true", "\"empty_layer\":1", "empty_layer" },
+        { "\"index\":\"sha256:", "\"index\":\"md5:", "index" },
+        { "\"platforms\":[", "\"platforms\":[[],", "platforms" },
+        { "\"c/d\"", "\"c d\"", "media_type" },
+        { "/erofs/" HEX_A, "/checkouts/" HEX_A, "rootfs" },
+        { "\"erofs\"", "\"checkout\"", "rootfs" },
         { "[\"/bin/sh\"", "[5", "config.Entrypoint" },
         { "\"Cmd\":null", "\"Cmd\":\"sh\"", "config.Cmd" },
         { "\"PATH=/bin\"", "\"PATH\"", "config.Env" },

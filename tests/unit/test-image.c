@@ -130,6 +130,53 @@ static void test_put_and_lookup(Fixture *f, const void *data _unused_) {
         g_assert_cmpstr(error.name, ==, DAVIT_BUS_ERROR "InvalidArgument");
 }
 
+/* Names are given, changed and taken, and a restart finds them so. */
+static void test_tag_and_rename(Fixture *f, const void *data _unused_) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Image *a, *b, *c;
+
+        g_assert_cmpint(image_put(&f->ns, record_new("a:1", HEX_A), &a), ==, 0);
+        g_assert_cmpint(image_tag(a, "b", &b, NULL), ==, 0);
+        g_assert_cmpstr(b->record->name, ==, "b:latest");
+        g_assert_cmpstr(b->record->digest, ==, a->record->digest);
+        g_assert_cmpint(image_tag(a, "b:latest", &c, NULL), ==, 0);
+        g_assert_true(b == c);
+        g_assert_cmpint(image_tag(a, "../b", &c, &error), ==, -EINVAL);
+        g_assert_cmpint(image_tag(a, "x@sha256:" HEX_B, &c, NULL), ==, -EINVAL);
+        g_assert_cmpint(image_tag(a, "x@sha256:" HEX_A, &c, NULL), ==, 0);
+        g_assert_cmpint(image_rename(b, "a:1", &c, NULL), ==, -EEXIST);
+        g_assert_cmpint(image_rename(b, "c:2", &c, NULL), ==, 0);
+        for (int i = 0; i < 2; i++) {
+                g_assert_cmpuint(g_hash_table_size(f->ns.images), ==, 3);
+                g_assert_null(g_hash_table_lookup(f->ns.images, "b:latest"));
+                g_assert_nonnull(g_hash_table_lookup(f->ns.images, "c:2"));
+                g_assert_cmpint(reload(f), ==, 0);
+        }
+}
+
+/* A pin survives restart, re-import and renaming, and is not copied. */
+static void test_pin(Fixture *f, const void *data _unused_) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Image *a, *b, *c;
+
+        g_assert_cmpint(image_put(&f->ns, record_new("a:1", HEX_A), &a), ==, 0);
+        g_assert_cmpint(image_set_pinned(a, true, NULL), ==, 0);
+        g_assert_cmpint(image_tag(a, "b:1", &b, NULL), ==, 0);
+        g_assert_false(b->record->pinned);
+        g_assert_cmpint(image_put(&f->ns, record_new("a:1", HEX_B), &a), ==, 0);
+        g_assert_true(a->record->pinned);
+        g_assert_cmpint(image_tag(b, "a:1", &c, &error), ==, -EBUSY);
+        g_assert_cmpstr(error.name, ==, DAVIT_BUS_ERROR "FailedPrecondition");
+        g_assert_cmpint(image_rename(a, "d:1", &c, NULL), ==, 0);
+        g_assert_true(c->record->pinned);
+        g_assert_cmpint(reload(f), ==, 0);
+        c = g_hash_table_lookup(f->ns.images, "d:1");
+        g_assert_true(c->record->pinned);
+        g_assert_cmpint(image_set_pinned(c, false, NULL), ==, 0);
+        g_assert_cmpint(reload(f), ==, 0);
+        g_assert_false(((Image *)g_hash_table_lookup(f->ns.images, "d:1"))->record->pinned);
+}
+
 /* The same name again changes the object that is there. */
 static void test_replace(Fixture *f, const void *data _unused_) {
         Image *a, *b;
@@ -310,6 +357,8 @@ static void test_broken_snapshot_records(Fixture *f, const void *data _unused_) 
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         ADD("/image/put-and-lookup", NULL, test_put_and_lookup);
+        ADD("/image/tag-and-rename", NULL, test_tag_and_rename);
+        ADD("/image/pin", NULL, test_pin);
         ADD("/image/replace", NULL, test_replace);
         ADD("/image/remove", NULL, test_remove);
         ADD("/image/broken-records", NULL, test_broken_records);
