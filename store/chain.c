@@ -55,18 +55,6 @@ static void apply_directory(Tree *chain, Node *to, Tree *layer, Node *from, GPtr
         }
 }
 
-static Node *chain_find(Tree *chain, const char *path) {
-        Node *at = tree_root(chain);
-
-        while (at && *path) {
-                gsize size = strcspn(path, "/");
-
-                at = tree_lookup(chain, at, path, size);
-                path += size + (path[size] == '/');
-        }
-        return at;
-}
-
 /* Hard links to what lower layers have; a link to a link is resolved when its turn comes round again. */
 static gboolean apply_foreign(Tree *chain, GPtrArray *foreign, GError **error) {
         guint left = foreign->len;
@@ -80,7 +68,7 @@ static gboolean apply_foreign(Tree *chain, GPtrArray *foreign, GError **error) {
 
                         if (!n)
                                 continue;
-                        target = chain_find(chain, n->inode->target);
+                        target = tree_find(chain, n->inode->target);
                         if (target && (target->inode->flags & INODE_FOREIGN)) {
                                 left++;
                                 continue;

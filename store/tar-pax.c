@@ -268,6 +268,11 @@ gboolean tar_pax_parse(TarPax *pax, const guint8 *data, gsize size, const StoreL
         return TRUE;
 }
 
+/** tar_xattr_kept() - whether the store keeps attribute @name of an entry of @type */
+gboolean tar_xattr_kept(const char *name, char type) {
+        return pax_xattr_wanted(name) && pax_xattr_fits(name, type);
+}
+
 /** tar_pax_xattrs() - the attributes of an entry of @type as a(ayay), sorted by name as ostree wants them; NULL: none
  */
 GVariant *tar_pax_xattrs(const TarPax *pax, char type) {

@@ -63,3 +63,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TarReader, tar_reader_free)
 int tar_reader_next(TarReader *r, const TarEntry **ret, GError **error);
 gssize tar_reader_data(TarReader *r, void *buffer, gsize size, GError **error);
 gboolean tar_reader_marked(const TarReader *r); /* the end mark was there */
+
+gboolean tar_xattr_kept(const char *name, char type);

@@ -144,6 +144,25 @@ Node *tree_lookup(Tree *t, Node *parent, const char *name, gsize size) {
         return NULL;
 }
 
+/** tree_find() - the node at @path, whose components are names and nothing else, from the root; or NULL */
+Node *tree_find(Tree *t, const char *path) {
+        Node *at = t->root;
+
+        while (at && *path) {
+                gsize size = strcspn(path, "/");
+
+                at = tree_lookup(t, at, path, size);
+                path += size + (path[size] == '/');
+        }
+        return at;
+}
+
+/** tree_graft() - give @at, which has no children, those of @from in another tree, whose inodes are then shared */
+void tree_graft(Tree *t, Node *at, const Node *from) {
+        for (const Node *c = from->child; c; c = c->next)
+                tree_graft(t, tree_add(t, at, c->name, c->size, c->inode), c);
+}
+
 /** tree_add() - add a child that is not there yet; @size is at most STORE_NAME_MAX */
 Node *tree_add(Tree *t, Node *parent, const char *name, gsize size, Inode *inode) {
         Node *n = node_new(t, parent, name, size, inode);

@@ -18,6 +18,8 @@ enum {
         INODE_IMPLICIT = 1 << 1, /* a directory no entry describes */
         INODE_FOREIGN = 1 << 2,  /* hard link to "target", a path of a lower layer */
         INODE_REACHED = 1 << 3,  /* project.c: the layer's commit holds it */
+        INODE_LOOSE = 1 << 4,    /* upper.c: content is a file's of an upper directory */
+        INODE_BORROWED = 1 << 5, /* upper.c: checksum is that of an object with this content, but other attributes */
 };
 
 /* What hard links share. */
@@ -67,6 +69,8 @@ void tree_own_xattrs(Tree *t, Inode *i, GVariant *xattrs);
 
 Node *tree_lookup(Tree *t, Node *parent, const char *name, gsize size);
 void tree_replace(Tree *t, Node *n, Inode *inode);
+Node *tree_find(Tree *t, const char *path);
+void tree_graft(Tree *t, Node *at, const Node *from);
 Node *tree_add(Tree *t, Node *parent, const char *name, gsize size, Inode *inode);
 void tree_remove(Tree *t, Node *n);
 void tree_clear(Tree *t, Node *n); /* its children */
