@@ -5,7 +5,9 @@
  * The protocol between manager and store worker: SOCK_SEQPACKET, one operation a connection.
  *
  * systemd starts one davit-store@.service for each connection to /run/davit/store, so a worker that
- * dies takes one operation with it. The manager sends STORE_REQUEST; the worker answers with any number of
+ * dies takes one operation with it. A second socket, /run/davit/store-snapshot, takes the operations that read overlay
+ * uppers and no others: its davit-store-snapshot@.service may see the attributes overlayfs keeps there, and reads
+ * no archives but the records of layers. The manager sends STORE_REQUEST; the worker answers with any number of
  * STORE_PROGRESS and ends with exactly one STORE_DONE or STORE_ERROR, then exits. STORE_CANCEL, or the
  * manager's end being closed, makes it stop and leave nothing behind. Descriptors of a request come in the order the
  * operation says.
@@ -29,6 +31,7 @@
  *   check    {"repair"?,"chains":[chain id],"contents":[digest]}: reads everything back; the lists are what has to be
  *            there. Result: {"objects":N,"bytes":N,"damaged":[{"kind":"object|ref|layer|chain|erofs|checkout|content",
  *            "id","path"?,"why","chains":[...],"contents":[...],"repaired":bool}]}
+ *   usage    {}; fds: upper directories. Result: {"usage":[{"bytes","inodes"}]}, in their order   [snapshot socket]
  *   rootfs   {"chain_id"}: makes the chain's checkout if it is missing. Result: {"rootfs":ROOTFS}
  *
  * IMAGE: {"name","digest","config_digest","media_type","platform":{"os","architecture","variant"?},"size","created",

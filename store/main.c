@@ -27,7 +27,8 @@
 static int usage(FILE *to) {
         (void)fprintf(to, "davit-store [--directory=DIR] [COMMAND]\n"
                           "\n"
-                          "Without a command: serve the connection on standard input or the first passed descriptor.\n"
+                          "Without a command: serve the connection on standard input or the first passed descriptor; with\n"
+                          "--snapshots only operations that read overlay uppers.\n"
                           "\n"
                           "  import [--name=NAME] [--format=auto|oci|docker|rootfs] [--platform=OS/ARCH]\n"
                           "         [--limit=NAME=NUMBER] FILE|DIRECTORY|-\n"
@@ -43,14 +44,14 @@ static gboolean is_socket(int fd) {
         return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
-static int serve(const char *directory) {
+static int serve(const char *directory, RequestOrigin origin) {
         const char *listen = getenv("LISTEN_FDS");
         int sock = listen && strcmp(listen, "1") == 0 ? 3 : STDIN_FILENO;
         int r;
 
         if (!is_socket(sock))
                 return usage(stderr);
-        r = server_run(sock, directory);
+        r = server_run(sock, directory, origin);
         if (r < 0)
                 log_error_errno(r, "Connection ended without a result");
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -95,6 +96,8 @@ int main(int argc, char **argv) {
                 return EXIT_SUCCESS;
         }
         if (argc == 1)
-                return serve(directory);
+                return serve(directory, REQUEST_STORE);
+        if (argc == 2 && streq(argv[1], "--snapshots"))
+                return serve(directory, REQUEST_SNAPSHOTS);
         return command_run(directory, argc, argv);
 }

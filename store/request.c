@@ -4,8 +4,9 @@
  * Requests: JSON in, JSON out.
  *
  * The manager's socket and the command line meet here, so that both take the same path; what each operation reads from
- * a request stands in request-*.c. A member that is not known is refused by name. The job is the caller's, who may
- * cancel it from another thread.
+ * a request stands in request-*.c. A member that is not known is refused by name. Reading overlay uppers takes a
+ * capability that nothing which reads strangers' archives shall have, so each operation is taken from its own socket
+ * only. The job is the caller's, who may cancel it from another thread.
  */
 
 #include "store/request.h"
@@ -19,11 +20,11 @@
 static const struct {
         const char *name;
         JsonNode *(*run)(Request *r, GError **error);
+        RequestOrigin origin;
 } operations[] = {
-        { "import", request_import },
-        { "rootfs", request_rootfs },
-        { "collect", request_collect },
-        { "check", request_check },
+        { "import", request_import, REQUEST_STORE },   { "rootfs", request_rootfs, REQUEST_STORE },
+        { "collect", request_collect, REQUEST_STORE }, { "check", request_check, REQUEST_STORE },
+        { "usage", request_usage, REQUEST_SNAPSHOTS },
 };
 
 /** request_members() - refuse members that are not among the NULL-terminated @known */
@@ -89,6 +90,10 @@ char *request_run(Request *r, const char *text, gsize size, GError **error) {
 
                 if (strcmp(operations[i].name, operation) != 0)
                         continue;
+                if (r->origin != REQUEST_COMMAND && r->origin != operations[i].origin) {
+                        store_fail(error, STORE_FAIL_INVALID, "Operation '%s' belongs to the other socket", operation);
+                        return NULL;
+                }
                 result = operations[i].run(r, error);
                 return result ? record_text(result) : NULL;
         }

@@ -11,11 +11,19 @@
 
 typedef struct Request Request;
 
+/* Where a request came from: each socket has its own operations, a person at the command line has all. */
+typedef enum {
+        REQUEST_COMMAND,
+        REQUEST_STORE,
+        REQUEST_SNAPSHOTS,
+} RequestOrigin;
+
 /* Asks the other end what has to stay (STORE_READY, STORE_ROOTS): the text of a JSON object, NULL with error. */
 typedef char *(*request_roots_t)(void *userdata, GError **error);
 
 struct Request {
         const char *directory;
+        RequestOrigin origin;
         StoreJob *job;
         const int *fds; /* the caller's, in the order of the operation */
         gsize n_fds;
@@ -46,6 +54,7 @@ JsonNode *request_import(Request *r, GError **error);
 JsonNode *request_rootfs(Request *r, GError **error);
 JsonNode *request_collect(Request *r, GError **error);
 JsonNode *request_check(Request *r, GError **error);
+JsonNode *request_usage(Request *r, GError **error);
 
-int server_run(int sock, const char *directory);
+int server_run(int sock, const char *directory, RequestOrigin origin);
 int command_run(const char *directory, int argc, char **argv);

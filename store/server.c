@@ -315,8 +315,8 @@ static void wait_closed(Server *s) {
         }
 }
 
-static int answer(Server *s, const char *directory, Received *r) {
-        g_auto(Request) request = { .directory = directory };
+static int answer(Server *s, const char *directory, RequestOrigin origin, Received *r) {
+        g_auto(Request) request = { .directory = directory, .origin = origin };
         g_autoptr(GError) error = NULL;
         g_autofree char *result = NULL;
         int n;
@@ -331,7 +331,7 @@ static int answer(Server *s, const char *directory, Received *r) {
 }
 
 /** server_run() - serve one connection; 0 when a result or an error has been delivered, else a negative errno */
-int server_run(int sock, const char *directory) {
+int server_run(int sock, const char *directory, RequestOrigin origin) {
         Server s = { .sock = sock, .signal_fd = -1, .done_fd = -1, .job.cancel_fd = -1 };
         g_auto(Received) r = { .n_fds = 0 };
         sigset_t signals;
@@ -354,7 +354,7 @@ int server_run(int sock, const char *directory) {
                 return n < 0 ? n : -errno;
         g_mutex_init(&s.lock);
         g_cond_init(&s.changed);
-        n = answer(&s, directory, &r);
+        n = answer(&s, directory, origin, &r);
         g_free(s.roots);
         g_cond_clear(&s.changed);
         g_mutex_clear(&s.lock);

@@ -10,8 +10,8 @@ import os
 from measure import call
 
 DAVIT_ROOT = "/var/lib/davit"
-DAVIT_UNITS = ("davitd.service", "davit-store.socket", "davit-store@*.service", "davit-launcher.socket",
-               "davit-launcher.service")
+DAVIT_UNITS = ("davitd.service", "davit-store.socket", "davit-store@*.service", "davit-store-snapshot.socket",
+               "davit-store-snapshot@*.service", "davit-launcher.socket", "davit-launcher.service")
 
 
 class LoopFs:

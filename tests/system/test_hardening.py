@@ -105,8 +105,10 @@ class Units(davit.TestCase):
 
     def test_store_worker_is_confined(self):
         # systemd-analyze does not load instances of a template that do not run, so the file itself is asked about.
-        out = davit.run("systemd-analyze", "security", "--no-pager", "--offline=yes", "davit-store@1.service", check=False).stdout
-        self.assertLessEqual(float(re.search(r"exposure level for \S+: ([\d.]+)", out).group(1)), 3.0)
+        for unit, most in (("davit-store@1.service", 3.0), ("davit-store-snapshot@1.service", 3.0)):
+            with self.subTest(unit):
+                out = davit.run("systemd-analyze", "security", "--no-pager", "--offline=yes", unit, check=False).stdout
+                self.assertLessEqual(float(re.search(r"exposure level for \S+: ([\d.]+)", out).group(1)), most)
 
     def test_launcher_restricts_nothing(self):
         """What the launcher lacks, every container would lack."""
@@ -126,7 +128,7 @@ class Units(davit.TestCase):
 
     def test_units_are_well_formed(self):
         for unit in ("davitd.service", "davit-launcher.service", "davit-launcher.socket", "davit-store.socket",
-                     "davit-store@1.service"):
+                     "davit-store@1.service", "davit-store-snapshot.socket", "davit-store-snapshot@1.service"):
             with self.subTest(unit):
                 done = davit.run("systemd-analyze", "verify", "--man=no", unit, check=False)
                 ours = [line for line in done.stderr.splitlines() if "davit" in line]
