@@ -55,12 +55,10 @@ int option_strv(Message *m, const char *key, char *const *value) {
         return r < 0 ? r : close_entry(m);
 }
 
-/** option_labels() - "KEY=VALUE" strings, "KEY" alone has an empty value, as "a{ss}". */
-int option_labels(Message *m, const char *key, const Strv *labels) {
-        int r = open_entry(m, key, "a{ss}");
+/** append_labels() - "KEY=VALUE" strings, "KEY" alone has an empty value, as "a{ss}". */
+int append_labels(Message *m, const Strv *labels) {
+        int r = message_open(m, 'a', "{ss}");
 
-        if (r >= 0)
-                r = message_open(m, 'a', "{ss}");
         for (size_t i = 0; i < labels->n && r >= 0; i++) {
                 const char *equals = strchr(labels->v[i], '=');
                 _cleanup_free_ char *name = NULL;
@@ -68,7 +66,14 @@ int option_labels(Message *m, const char *key, const Strv *labels) {
                 name = equals ? strndup(labels->v[i], (size_t)(equals - labels->v[i])) : strdup(labels->v[i]);
                 r = name ? message_append(m, "{ss}", name, equals ? equals + 1 : "") : -ENOMEM;
         }
+        return r < 0 ? r : message_close(m);
+}
+
+/** option_labels() - the same as an entry. */
+int option_labels(Message *m, const char *key, const Strv *labels) {
+        int r = open_entry(m, key, "a{ss}");
+
         if (r >= 0)
-                r = message_close(m);
+                r = append_labels(m, labels);
         return r < 0 ? r : close_entry(m);
 }

@@ -145,6 +145,15 @@ int call_wait(Ctl *ctl, Call *call) {
         return 0;
 }
 
+/** call_finish() - waits for the answer and prints the error where it is one. 0 or an exit status. */
+int call_finish(Ctl *ctl, Call *call, const char *subject) {
+        int r = call_wait(ctl, call);
+
+        if (r != 0)
+                return r;
+        return call_error(call) ? call_report(ctl, call, subject) : 0;
+}
+
 /** call_error() - the error an answered call ended with, or NULL. */
 const BusError *call_error(const Call *call) {
         return call->reply && call->reply->type == DBUS_ERROR_REPLY ? &call->reply->error : NULL;

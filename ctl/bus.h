@@ -14,6 +14,9 @@
 #define BUS_TASK "org.davit.Davit1.Task"
 #define BUS_PROCESS "org.davit.Davit1.Process"
 #define BUS_IMAGE "org.davit.Davit1.Image"
+#define BUS_SNAPSHOT "org.davit.Davit1.Snapshot"
+#define BUS_CONTENT "org.davit.Davit1.Content"
+#define BUS_LEASE "org.davit.Davit1.Lease"
 #define BUS_JOB "org.davit.Davit1.Job"
 #define BUS_NAMESPACE "org.davit.Davit1.Namespace"
 #define BUS_ERROR "org.davit.Davit1.Error."
@@ -35,6 +38,7 @@ int call_send(Ctl *ctl, Call *call, Message *message);
 int call_simple(Ctl *ctl, Call *call, const char *path, const char *interface, const char *member, const char *types,
                 ...);
 int call_wait(Ctl *ctl, Call *call);
+int call_finish(Ctl *ctl, Call *call, const char *subject);
 const BusError *call_error(const Call *call);
 bool call_failed(const Call *call, const char *error);
 void call_clear(Call *call);
@@ -60,6 +64,15 @@ int option_fd(Message *m, const char *key, int fd);
 int option_size(Message *m, const char *key, unsigned columns, unsigned rows);
 int option_strv(Message *m, const char *key, char *const *value);
 int option_labels(Message *m, const char *key, const Strv *labels);
+int append_labels(Message *m, const Strv *labels);
+
+/* objects the manager finds for us */
+int object_ask(Ctl *ctl, Call *get, const char *member, const char *name);
+int object_answer(Ctl *ctl, Call *get, const char *name, const char **ret_path);
+int object_get(Ctl *ctl, Call *get, const char *member, const char *name, const char **ret_path);
+int object_each(Ctl *ctl, int argc, char **argv, int (*one)(Ctl *ctl, const char *name, void *userdata),
+                void *userdata);
+int property_get(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name);
 
 /* object paths */
 char *path_encode(const char *prefix, const char *segment);

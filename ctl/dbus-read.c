@@ -208,6 +208,13 @@ int message_exit(Message *m) {
         return 1;
 }
 
+/** message_rewind() - reads the body once more, from its beginning */
+void message_rewind(Message *m) {
+        m->position = m->body;
+        m->depth = 0;
+        m->frames[0].next = 0;
+}
+
 /** message_peek() - the kind of what comes next: a basic type, 'a', 'r', 'e' or 'v'; 0 at the end */
 char message_peek(const Message *m) {
         const Frame *f = &m->frames[m->depth];

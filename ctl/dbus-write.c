@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "ctl/dbus.h"
+#include "ctl/text.h"
 
 /** dbus_align_of() - the alignment of values of a type */
 size_t dbus_align_of(char type) {
@@ -126,37 +127,13 @@ static int put_types(Message *m, const char *types, size_t n) {
         return 0;
 }
 
-/* The length of a valid UTF-8 sequence, 0 where it is none. */
-static size_t utf8_length(const unsigned char *s) {
-        static const struct {
-                unsigned char mask, lead;
-                uint32_t min;
-        } forms[] = { { 0x80, 0x00, 0 }, { 0xe0, 0xc0, 0x80 }, { 0xf0, 0xe0, 0x800 }, { 0xf8, 0xf0, 0x10000 } };
-
-        for (size_t n = 0; n < ELEMENTSOF(forms); n++) {
-                uint32_t c = s[0] & (unsigned char)~forms[n].mask;
-
-                if ((s[0] & forms[n].mask) != forms[n].lead)
-                        continue;
-                for (size_t i = 1; i <= n; i++) {
-                        if ((s[i] & 0xc0) != 0x80)
-                                return 0;
-                        c = c << 6 | (s[i] & 0x3f);
-                }
-                return c < forms[n].min || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n + 1;
-        }
-        return 0;
-}
-
 static int put_string(Message *m, const char *s) {
         uint32_t n;
 
-        for (const unsigned char *u = (const unsigned char *)s; *u;) {
-                size_t length = utf8_length(u);
-
+        for (size_t i = 0, length; s[i]; i += length) {
+                length = text_utf8_length(s + i);
                 if (length == 0)
                         return fail(m, -EINVAL);
-                u += length;
         }
         n = (uint32_t)strlen(s);
         if (put(m, &n, sizeof(n), 4) < 0)

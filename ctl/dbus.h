@@ -69,6 +69,7 @@ int message_read_basic(Message *m, char type, void *ret);
 int message_read_strv(Message *m, char ***ret);
 int message_enter(Message *m, char type, const char *contents);
 int message_exit(Message *m);
+void message_rewind(Message *m);
 int message_skip(Message *m, const char *types);
 char message_peek(const Message *m);
 bool message_peek_map(const Message *m);

@@ -24,10 +24,6 @@ static int on_option(_unused_ int key, const char *arg, void *userdata) {
         return 0;
 }
 
-static int no_option(_unused_ int key, _unused_ const char *arg, _unused_ void *userdata) {
-        return 0;
-}
-
 /* Begins an object in the array, with the array before the first one. */
 static void open_object(Json *j) {
         if (j->depth == 0)
@@ -96,26 +92,19 @@ static int try_image(Ctl *ctl, Json *j, const char *name) {
         const char *path;
         int r;
 
-        r = call_simple(ctl, &get, BUS_PATH, BUS_MANAGER, "GetImage", "ss", ctl->ns, name);
-        if (r == 0)
-                r = call_wait(ctl, &get);
+        r = object_ask(ctl, &get, "GetImage", name);
         if (r != 0)
                 return r;
         /* the beginning of a container's id need not be a valid name */
         if (call_failed(&get, "NotFound") || call_failed(&get, "InvalidArgument"))
                 return -1;
-        if (call_error(&get))
-                return call_report(ctl, &get, name);
-        r = message_read(get.reply, "o", &path);
-        if (r < 0)
-                return bus_protocol_error(ctl, r);
-        r = inspect_send(ctl, &image, path, BUS_IMAGE);
+        r = object_answer(ctl, &get, name, &path);
         if (r == 0)
-                r = call_wait(ctl, &image);
+                r = inspect_send(ctl, &image, path, BUS_IMAGE);
+        if (r == 0)
+                r = call_finish(ctl, &image, name);
         if (r != 0)
                 return r;
-        if (call_error(&image))
-                return call_report(ctl, &image, name);
         open_object(j);
         r = print_properties(ctl, j, &image);
         json_close(j, '}');
@@ -180,6 +169,6 @@ int verb_inspect(Ctl *ctl, int argc, char **argv) {
 int verb_image_inspect(Ctl *ctl, int argc, char **argv) {
         int r;
 
-        r = options_parse(ctl, "image inspect", &argc, &argv, no_option, NULL);
+        r = options_parse(ctl, "image inspect", &argc, &argv, NULL, NULL);
         return r == 0 ? inspect_all(ctl, argc, argv, false, true) : r;
 }

@@ -11,6 +11,8 @@
 
 #include <inttypes.h>
 
+#include "ctl/text.h"
+
 static void line(const Json *j) {
         putchar('\n');
         for (unsigned i = 0; i < j->depth; i++)
@@ -55,8 +57,11 @@ static void put_string(const char *s) {
                         printf("\\%c", c);
                 else if (c < 0x20 || c == 0x7f)
                         printf("\\u%04x", c);
-                else
-                        putchar(c);
+                else if (text_utf8_length(s) > 0) {
+                        (void)fwrite(s, 1, text_utf8_length(s), stdout);
+                        s += text_utf8_length(s) - 1;
+                } else
+                        printf("\\udc%02x", c); /* a byte of a path, as Python has it */
         }
         putchar('"');
 }

@@ -15,20 +15,8 @@ const Option namespace_create_options[] = {
         {},
 };
 
-static int no_option(_unused_ int key, _unused_ const char *arg, _unused_ void *userdata) {
-        return 0;
-}
-
 static int on_option(_unused_ int key, const char *arg, void *userdata) {
         return strv_add(userdata, arg) ? 0 : EXIT_FAILURE;
-}
-
-static int finish(Ctl *ctl, Call *call, const char *subject) {
-        int r = call_wait(ctl, call);
-
-        if (r != 0)
-                return r;
-        return call_error(call) ? call_report(ctl, call, subject) : 0;
 }
 
 static int print_namespaces(Ctl *ctl, Message *m) {
@@ -75,26 +63,12 @@ int verb_namespace_ls(Ctl *ctl, int argc, char **argv) {
         _cleanup_call_ Call call = {};
         int r;
 
-        r = options_parse(ctl, "namespace ls", &argc, &argv, no_option, NULL);
+        r = options_parse(ctl, "namespace ls", &argc, &argv, NULL, NULL);
         if (r == 0)
                 r = call_simple(ctl, &call, BUS_PATH, BUS_MANAGER, "ListNamespaces", NULL);
         if (r == 0)
-                r = finish(ctl, &call, NULL);
+                r = call_finish(ctl, &call, NULL);
         return r == 0 ? print_namespaces(ctl, call.reply) : r;
-}
-
-static int append_labels(Message *m, const Strv *labels) {
-        int r;
-
-        r = message_open(m, 'a', "{ss}");
-        for (size_t i = 0; i < labels->n && r >= 0; i++) {
-                char *equals = strchr(labels->v[i], '=');
-
-                if (equals)
-                        *equals = '\0';
-                r = message_append(m, "{ss}", labels->v[i], equals ? equals + 1 : "");
-        }
-        return r < 0 ? r : message_close(m);
 }
 
 /** verb_namespace_create() - see above. */
@@ -116,7 +90,7 @@ int verb_namespace_create(Ctl *ctl, int argc, char **argv) {
                 return bus_protocol_error(ctl, r);
         r = call_send(ctl, &call, m);
         if (r == 0)
-                r = finish(ctl, &call, argv[0]);
+                r = call_finish(ctl, &call, argv[0]);
         if (r == 0)
                 printf("%s\n", argv[0]);
         return r;
@@ -146,7 +120,7 @@ static int remove_namespace(Ctl *ctl, const char *name) {
 int verb_namespace_rm(Ctl *ctl, int argc, char **argv) {
         int r, status = 0;
 
-        r = options_parse(ctl, "namespace rm", &argc, &argv, no_option, NULL);
+        r = options_parse(ctl, "namespace rm", &argc, &argv, NULL, NULL);
         if (r != 0)
                 return r;
         for (int i = 0; i < argc; i++) {

@@ -125,7 +125,8 @@ static int check_count(Ctl *ctl, const Verb *verb, int n) {
 /**
  * options_parse() - parses a verb's options.
  * @argc, @argv: argv[0] is the verb; on success they are what remains after the options.
- * @handler: called with each option of the verb; what it returns but 0 ends the parsing and is the exit status.
+ * @handler: called with each option of the verb, NULL where it has none; what it returns but 0 ends the parsing and is
+ * the exit status.
  *
  * Returns 0, or the exit status after an error has been printed.
  */
@@ -142,7 +143,7 @@ int options_parse(Ctl *ctl, const char *name, int *argc, char ***argv, OptionHan
                         return option_wrong(ctl, verb, c, *argv);
                 r = common_option(ctl, verb, c);
                 if (r < 0)
-                        r = handler(c, optarg, userdata);
+                        r = handler ? handler(c, optarg, userdata) : 0;
                 if (r != 0)
                         return r;
         }

@@ -9,15 +9,11 @@
 #include "ctl/each.h"
 #include "ctl/verbs.h"
 
-static int no_option(_unused_ int key, _unused_ const char *arg, _unused_ void *userdata) {
-        return 0;
-}
-
 static int freeze(Ctl *ctl, const char *verb, const char *member, int argc, char **argv) {
         Each each = { .kind = "task", .interface = BUS_TASK, .member = member };
         int r;
 
-        r = options_parse(ctl, verb, &argc, &argv, no_option, NULL);
+        r = options_parse(ctl, verb, &argc, &argv, NULL, NULL);
         return r == 0 ? each_call(ctl, &each, argc, argv) : r;
 }
 

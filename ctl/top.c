@@ -17,10 +17,6 @@
 
 #define COMMAND_SIZE 4096U
 
-static int no_option(_unused_ int key, _unused_ const char *arg, _unused_ void *userdata) {
-        return 0;
-}
-
 static ssize_t read_proc(uint32_t pid, const char *name, char *buffer, size_t size) {
         _cleanup_free_ char *path = text_printf("/proc/%u/%s", pid, name);
         _cleanup_close_ int fd = -1;
@@ -76,8 +72,9 @@ static bool add_process(Table *table, uint32_t pid, const char *exec) {
 }
 
 static int print_table(Ctl *ctl, Message *m) {
-        _cleanup_table_ Table table = { .n_columns = 4, .cut = 3, .coloured = TABLE_COLUMNS_MAX,
-                                   .right = { true, true } };
+        _cleanup_table_ Table table = {
+                .n_columns = 4, .cut = 3, .coloured = TABLE_COLUMNS_MAX, .right = { true, true }
+        };
         const char *exec;
         uint32_t pid;
         bool ok;
@@ -133,6 +130,6 @@ int verb_top(Ctl *ctl, int argc, char **argv) {
         Each each = { .kind = "task", .interface = BUS_TASK, .member = "ListProcesses", .answered = answered };
         int r;
 
-        r = options_parse(ctl, "top", &argc, &argv, no_option, NULL);
+        r = options_parse(ctl, "top", &argc, &argv, NULL, NULL);
         return r == 0 ? each_call(ctl, &each, argc, argv) : r;
 }

@@ -10,10 +10,6 @@
 #include "ctl/json.h"
 #include "ctl/verbs.h"
 
-static int no_option(_unused_ int key, _unused_ const char *arg, _unused_ void *userdata) {
-        return 0;
-}
-
 static void print(const Ctl *ctl, const char *manager) {
         Json j = {};
 
@@ -36,7 +32,7 @@ int verb_version(Ctl *ctl, int argc, char **argv) {
         const char *manager;
         int r;
 
-        r = options_parse(ctl, "version", &argc, &argv, no_option, NULL);
+        r = options_parse(ctl, "version", &argc, &argv, NULL, NULL);
         if (r == 0)
                 r = call_simple(ctl, &call, BUS_PATH, DBUS_PROPERTIES, "Get", "ss", BUS_MANAGER, "Version");
         if (r == 0)

@@ -9,10 +9,6 @@
 #include "ctl/each.h"
 #include "ctl/verbs.h"
 
-static int no_option(_unused_ int key, _unused_ const char *arg, _unused_ void *userdata) {
-        return 0;
-}
-
 static int answered(Ctl *ctl, const char *id, Call *call, _unused_ void *userdata) {
         uint32_t status;
         int r;
@@ -35,6 +31,6 @@ int verb_wait(Ctl *ctl, int argc, char **argv) {
         };
         int r;
 
-        r = options_parse(ctl, "wait", &argc, &argv, no_option, NULL);
+        r = options_parse(ctl, "wait", &argc, &argv, NULL, NULL);
         return r == 0 ? each_call(ctl, &each, argc, argv) : r;
 }

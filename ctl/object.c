@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * From names to the manager's objects, one round trip each: it alone knows which of its images "debian" means. What is
+ * wrong is printed here, and a verb that takes several names goes on with the others.
+ */
+
+#include "ctl/bus.h"
+
+/** object_ask() - asks for the object of a name and waits for the answer, which may be an error. 0 or an exit status.
+ */
+int object_ask(Ctl *ctl, Call *get, const char *member, const char *name) {
+        int r;
+
+        r = call_simple(ctl, get, BUS_PATH, BUS_MANAGER, member, "ss", ctl->ns, name);
+        return r == 0 ? call_wait(ctl, get) : r;
+}
+
+/** object_answer() - what object_ask() was answered. @ret_path: in the answer. 0, or an exit status after an error has
+ * been printed. */
+int object_answer(Ctl *ctl, Call *get, const char *name, const char **ret_path) {
+        int r;
+
+        if (call_error(get))
+                return call_report(ctl, get, name);
+        r = message_read(get->reply, "o", ret_path);
+        return r <= 0 ? bus_protocol_error(ctl, r < 0 ? r : -EBADMSG) : 0;
+}
+
+/**
+ * object_get() - the object of a name.
+ * @member: GetImage, GetSnapshot, GetContent or GetLease.
+ * @ret_path: in the answer, so it lives as long as @get.
+ *
+ * Returns 0, or an exit status after an error has been printed.
+ */
+int object_get(Ctl *ctl, Call *get, const char *member, const char *name, const char **ret_path) {
+        int r = object_ask(ctl, get, member, name);
+
+        return r == 0 ? object_answer(ctl, get, name, ret_path) : r;
+}
+
+/** object_each() - does something with every name; 0, or the exit status of the last failure. */
+int object_each(Ctl *ctl, int argc, char **argv, int (*one)(Ctl *ctl, const char *name, void *userdata),
+                void *userdata) {
+        int r, status = 0;
+
+        for (int i = 0; i < argc; i++) {
+                r = one(ctl, argv[i], userdata);
+                if (r != 0)
+                        status = r;
+        }
+        return status;
+}
+
+/** property_get() - asks for one property; the answer holds a variant. 0 or an exit status. */
+int property_get(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name) {
+        int r;
+
+        r = call_simple(ctl, call, path, DBUS_PROPERTIES, "Get", "ss", interface, name);
+        return r == 0 ? call_finish(ctl, call, NULL) : r;
+}
