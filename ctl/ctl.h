@@ -78,30 +78,3 @@ bool strv_take(Strv *strv, char *s);
 void strv_clear(Strv *strv);
 #define _cleanup_strv_ _cleanup_(strv_clear)
 char *text_printf(const char *format, ...) _printf_(1, 2);
-
-/* verbs, each in the file of its name */
-int verb_attach(Ctl *ctl, int argc, char **argv);
-int verb_create(Ctl *ctl, int argc, char **argv);
-int verb_exec(Ctl *ctl, int argc, char **argv);
-int verb_help(Ctl *ctl, int argc, char **argv);
-int verb_image_import(Ctl *ctl, int argc, char **argv);
-int verb_image_inspect(Ctl *ctl, int argc, char **argv);
-int verb_image_ls(Ctl *ctl, int argc, char **argv);
-int verb_image_rm(Ctl *ctl, int argc, char **argv);
-int verb_inspect(Ctl *ctl, int argc, char **argv);
-int verb_kill(Ctl *ctl, int argc, char **argv);
-int verb_logs(Ctl *ctl, int argc, char **argv);
-int verb_namespace_create(Ctl *ctl, int argc, char **argv);
-int verb_namespace_ls(Ctl *ctl, int argc, char **argv);
-int verb_namespace_rm(Ctl *ctl, int argc, char **argv);
-int verb_pause(Ctl *ctl, int argc, char **argv);
-int verb_ps(Ctl *ctl, int argc, char **argv);
-int verb_restart(Ctl *ctl, int argc, char **argv);
-int verb_rm(Ctl *ctl, int argc, char **argv);
-int verb_run(Ctl *ctl, int argc, char **argv);
-int verb_start(Ctl *ctl, int argc, char **argv);
-int verb_stop(Ctl *ctl, int argc, char **argv);
-int verb_top(Ctl *ctl, int argc, char **argv);
-int verb_unpause(Ctl *ctl, int argc, char **argv);
-int verb_version(Ctl *ctl, int argc, char **argv);
-int verb_wait(Ctl *ctl, int argc, char **argv);

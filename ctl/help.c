@@ -15,15 +15,19 @@ typedef struct Alias {
 /* What users of other container tools type. */
 static const Alias aliases[] = {
         { "images", "image ls" },
+        { "df", "system df" },
+        { "history", "image history" },
         { "import", "image import" },
         { "list", "ps" },
-        { "load", "image import" },
+        { "load", "image load" },
         { "ls", "ps" },
         { "remove", "rm" },
         { "resume", "unpause" },
         { "rmi", "image rm" },
+        { "save", "image save" },
+        { "tag", "image tag" },
+        { "untag", "image untag" },
         { "image list", "image ls" },
-        { "image load", "image import" },
         { "image remove", "image rm" },
         { "image delete", "image rm" },
         { "namespace", "namespace ls" },
@@ -31,7 +35,17 @@ static const Alias aliases[] = {
         { "namespace remove", "namespace rm" },
         { "container list", "ps" },
         { "container ls", "ps" },
+        { "container", "ps" },
+        { "content", "content ls" },
+        { "content list", "content ls" },
+        { "content remove", "content rm" },
         { "image", "image ls" },
+        { "lease", "lease ls" },
+        { "lease list", "lease ls" },
+        { "prune", "system prune" },
+        { "snapshot", "snapshot ls" },
+        { "snapshot list", "snapshot ls" },
+        { "snapshot remove", "snapshot rm" },
 };
 
 static const char *alias_resolve(const char *name) {
@@ -43,7 +57,13 @@ static const char *alias_resolve(const char *name) {
 
 /** verb_is_group() - whether a word is the first of verbs that have two. */
 bool verb_is_group(const char *word) {
-        return streq(word, "image") || streq(word, "namespace") || streq(word, "container");
+        static const char *const groups[] = { "container", "content",  "image", "lease",
+                                              "namespace", "snapshot", "system" };
+
+        for (size_t i = 0; i < ELEMENTSOF(groups); i++)
+                if (streq(groups[i], word))
+                        return true;
+        return false;
 }
 
 /** verb_take() - finds the verb at argv[0], which may be two words, and moves argv to its last word; NULL: there is

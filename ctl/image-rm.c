@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl image rm: removes names of images. What only they needed is freed by the store, before the answer with
- * --sync, else some time later. An image a container uses stays, with an error.
- * Names are whole: nothing is looked up by its beginning where something would be lost.
+ * davitctl image rm and untag: remove names of images. What only they needed is freed by the store, before the answer
+ * with --sync, else some time later. An image a container uses and a pinned one stay, with an error; untag takes a name
+ * only where it is not the last to a container.
+ * Nothing is looked up by its beginning where something would be lost but by the manager's own rules.
  */
 
 #include "ctl/bus.h"
@@ -12,59 +13,71 @@
 enum { OPTION_SYNC = OPTION_FREE };
 
 const Option image_rm_options[] = {
+        { 'f', "force", NULL, N_("Pinned ones, too") },
         { OPTION_SYNC, "sync", NULL, N_("Wait until the space is free") },
         {},
 };
 
-static int on_option(_unused_ int key, _unused_ const char *arg, void *userdata) {
-        *(bool *)userdata = true;
+typedef struct Remove {
+        bool force, sync;
+} Remove;
+
+static int on_option(int key, _unused_ const char *arg, void *userdata) {
+        Remove *remove = userdata;
+
+        if (key == 'f')
+                remove->force = true;
+        else
+                remove->sync = true;
         return 0;
 }
 
-static int send_delete(Ctl *ctl, Call *call, const char *path, bool sync) {
-        if (sync)
-                return call_simple(ctl, call, path, BUS_IMAGE, "Delete", "a{sv}", 1, "Synchronous", "b", 1);
-        return call_simple(ctl, call, path, BUS_IMAGE, "Delete", "a{sv}", 0);
+static int send_delete(Ctl *ctl, Call *call, const char *path, const Remove *remove) {
+        _cleanup_message_ Message *m = NULL;
+        int r;
+
+        r = call_new(ctl, path, BUS_IMAGE, "Delete", &m);
+        if (r != 0)
+                return r;
+        r = message_open(m, 'a', "{sv}");
+        if (r >= 0 && remove->force)
+                r = option_bool(m, "Force", true);
+        if (r >= 0 && remove->sync)
+                r = option_bool(m, "Synchronous", true);
+        if (r >= 0)
+                r = message_close(m);
+        return r < 0 ? bus_protocol_error(ctl, r) : call_send(ctl, call, m);
 }
 
-static int remove_image(Ctl *ctl, const char *name, bool sync) {
+static int remove_image(Ctl *ctl, const char *name, void *userdata) {
         _cleanup_call_ Call get = {}, delete = {};
         const char *path;
         int r;
 
-        r = call_simple(ctl, &get, BUS_PATH, BUS_MANAGER, "GetImage", "ss", ctl->ns, name);
+        r = object_get(ctl, &get, "GetImage", name, &path);
         if (r == 0)
-                r = call_wait(ctl, &get);
-        if (r != 0)
-                return r;
-        if (call_error(&get))
-                return call_report(ctl, &get, name);
-        r = message_read(get.reply, "o", &path);
-        if (r < 0)
-                return bus_protocol_error(ctl, r);
-        r = send_delete(ctl, &delete, path, sync);
+                r = send_delete(ctl, &delete, path, userdata);
         if (r == 0)
-                r = call_wait(ctl, &delete);
-        if (r != 0)
-                return r;
-        if (call_error(&delete))
-                return call_report(ctl, &delete, name);
-        printf("%s\n", name);
-        return 0;
+                r = call_finish(ctl, &delete, name);
+        if (r == 0)
+                printf("%s\n", name);
+        return r;
 }
 
 /** verb_image_rm() - see above. */
 int verb_image_rm(Ctl *ctl, int argc, char **argv) {
-        bool sync = false;
-        int r, status = 0;
+        Remove remove = {};
+        int r;
 
-        r = options_parse(ctl, "image rm", &argc, &argv, on_option, &sync);
-        if (r != 0)
-                return r;
-        for (int i = 0; i < argc; i++) {
-                r = remove_image(ctl, argv[i], sync);
-                if (r != 0)
-                        status = r;
-        }
-        return status;
+        r = options_parse(ctl, "image rm", &argc, &argv, on_option, &remove);
+        return r == 0 ? object_each(ctl, argc, argv, remove_image, &remove) : r;
+}
+
+/** verb_image_untag() - see above. */
+int verb_image_untag(Ctl *ctl, int argc, char **argv) {
+        Remove remove = {};
+        int r;
+
+        r = options_parse(ctl, "image untag", &argc, &argv, NULL, NULL);
+        return r == 0 ? object_each(ctl, argc, argv, remove_image, &remove) : r;
 }

@@ -1,60 +1,48 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The progress of a job as one line on stderr, where that is a terminal: bytes, layers and, where the whole is known, a
- * bar. The line is drawn when the manager tells of a change and taken away at the end. Nothing is drawn where nobody
- * looks, and nothing polls.
+ * The progress of a job as one line on stderr, where that is a terminal: a bar, bytes, layers, rate and time left. The
+ * line is drawn when the manager tells of a change; at the end one that says what was done stands in its place. Nothing
+ * is drawn where nobody looks, and nothing polls.
  */
 
 #include "ctl/progress.h"
 
 #include <sys/ioctl.h>
+#include <time.h>
 
-#include "ctl/text.h"
+static uint64_t now_usec(void) {
+        struct timespec now;
 
-#define BAR_MAX 40U
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
+}
 
-/** progress_begin() - decides whether there is anybody to see it. */
+/** progress_begin() - decides whether there is anybody to see it. The work begins now. */
 void progress_begin(Progress *p, bool quiet) {
         struct winsize size;
 
         p->shown = !quiet && isatty(STDERR_FILENO) && ioctl(STDERR_FILENO, TIOCGWINSZ, &size) >= 0;
         p->columns = p->shown && size.ws_col > 0 ? size.ws_col : 80;
+        rate_begin(&p->rate, p->shown ? now_usec() : 0);
 }
 
-static void draw_bar(const Progress *p, uint64_t done, uint64_t total) {
-        unsigned width = p->columns > 60 ? BAR_MAX : p->columns > 40 ? 15 : 0;
-        unsigned full = (unsigned)((double)done / (double)total * width);
+/** progress_step() - draws how far the work has come. */
+void progress_step(Progress *p, const Amount *amount) {
+        _cleanup_free_ char *line = NULL;
 
-        if (width == 0)
+        if (!p->shown)
                 return;
-        (void)fputs("[", stderr);
-        for (unsigned i = 0; i < width; i++)
-                (void)fputc(i < full ? '#' : ' ', stderr);
-        (void)fputs("] ", stderr);
-}
-
-static void draw(Progress *p, uint64_t done, uint64_t total, uint32_t layers, uint32_t all_layers) {
-        char a[TEXT_SIZE_MAX], b[TEXT_SIZE_MAX];
-
-        (void)fputs("\r\033[K", stderr);
-        if (total > 0) {
-                if (done > total)
-                        done = total;
-                draw_bar(p, done, total);
-                (void)fprintf(stderr, _("%s of %s"), text_size(done, a), text_size(total, b));
-        } else
-                (void)fputs(text_size(done, a), stderr);
-        if (all_layers > 0)
-                (void)fprintf(stderr, _(", layer %u of %u"), layers < all_layers ? layers + 1 : layers, all_layers);
+        rate_step(&p->rate, now_usec(), amount->done);
+        line = rate_line(&p->rate, amount, p->columns);
+        (void)fprintf(stderr, "\r\033[K%s", line ?: "");
         (void)fflush(stderr);
         p->drawn = true;
 }
 
 /** progress_signal() - takes a PropertiesChanged signal of any job; those of others are left. */
 void progress_signal(Progress *p, Message *m) {
-        uint64_t done, total;
-        uint32_t layers, all_layers;
+        Amount amount;
         const char *key;
         int r;
 
@@ -66,9 +54,10 @@ void progress_signal(Progress *p, Message *m) {
         while (r >= 0 && message_enter(m, 'e', "sv") > 0) {
                 r = message_read(m, "s", &key);
                 if (r >= 0 && streq(key, "Progress")) {
-                        r = message_read(m, "v", "(ttuu)", &done, &total, &layers, &all_layers);
+                        r = message_read(m, "v", "(ttuu)", &amount.done, &amount.total, &amount.layers,
+                                         &amount.all_layers);
                         if (r >= 0)
-                                draw(p, done, total, layers, all_layers);
+                                progress_step(p, &amount);
                 } else if (r >= 0)
                         r = message_skip(m, "v");
                 if (r >= 0)
@@ -76,9 +65,16 @@ void progress_signal(Progress *p, Message *m) {
         }
 }
 
-/** progress_end() - takes the line away. */
-void progress_end(Progress *p) {
-        if (p->drawn)
-                (void)fputs("\r\033[K", stderr);
+/** progress_end() - takes the line away; where the work is done, says in its place what was done. */
+void progress_end(Progress *p, bool whole) {
+        _cleanup_free_ char *line = NULL;
+
+        if (!p->drawn)
+                return;
+        (void)fputs("\r\033[K", stderr);
+        if (whole && p->rate.done > 0)
+                line = rate_summary(&p->rate, now_usec());
+        if (line)
+                (void)fprintf(stderr, "%s\n", line);
         p->drawn = false;
 }

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * davitctl why-kept: what keeps something in the store. The answer names images, snapshots, containers, leases and
+ * labels; nothing is an answer, too, and means that the next collection takes it. Nothing is changed by asking.
+ */
+
+#include "ctl/listing.h"
+#include "ctl/verbs.h"
+
+const Option why_kept_options[] = {
+        LISTING_QUIET(N_("Print names only")),
+        {},
+};
+
+static const char *const members[] = { "Type", "Namespace", "Id", NULL };
+
+static int print_reasons(Listing *ls, Message *m, const char *id) {
+        static const char *const headings[] = { N_("KEPT BY"), N_("TYPE"), N_("NAMESPACE"), NULL };
+        const char *type, *ns, *name;
+        int r;
+
+        if (!listing_headings(ls, headings, 0))
+                return ctl_oom(ls->ctl);
+        r = message_enter(m, 'a', "(sss)");
+        while (r >= 0 && (r = message_read(m, "(sss)", &type, &ns, &name)) > 0) {
+                char *cells[] = { strdup(name), strdup(type), strdup(*ns ? ns : "-") };
+
+                if (ls->quiet)
+                        printf("%s\n", name);
+                if (!table_row(&ls->table, TABLE_PLAIN, cells))
+                        return ctl_oom(ls->ctl);
+        }
+        if (r < 0)
+                return bus_protocol_error(ls->ctl, r);
+        if (ls->table.n_rows == 1) {
+                ctl_note(_("nothing keeps %s: the next collection takes it"), id);
+                return 0;
+        }
+        listing_print(ls);
+        return 0;
+}
+
+/** verb_why_kept() - see above. */
+int verb_why_kept(Ctl *ctl, int argc, char **argv) {
+        _cleanup_listing_ Listing ls = { .ctl = ctl };
+        _cleanup_call_ Call call = {};
+        int r;
+
+        r = options_parse(ctl, "why-kept", &argc, &argv, listing_option, &ls);
+        if (r == 0)
+                r = call_simple(ctl, &call, BUS_PATH, BUS_MANAGER, "WhyKept", "sss", ctl->ns, argv[0], argv[1]);
+        if (r == 0)
+                r = call_finish(ctl, &call, argv[1]);
+        if (r != 0)
+                return r;
+        return ctl->json ? json_records(ctl, call.reply, members) : print_reasons(&ls, call.reply, argv[1]);
+}
