@@ -35,6 +35,7 @@ struct LauncherRequest {
         Launcher *launcher;
         launcher_shim_handler_t shim_handler;
         launcher_done_handler_t done_handler;
+        launcher_mount_handler_t mount_handler;
         void *userdata;
         uint32_t serial;
         char *chain_id;
@@ -48,6 +49,7 @@ struct Launcher {
         uint64_t backoff;
         uint32_t serial;
         uint32_t owed;       /* shims asked for and not yet here */
+        uint32_t features;   /* bit n: chains of form n can be mounted; 0: not known yet */
         GQueue warm;         /* WarmShim* */
         GQueue waiting;      /* LauncherRequest*, for a shim */
         GHashTable *pending; /* serial -> LauncherRequest, for an answer */
@@ -88,12 +90,16 @@ static void complete_shim(LauncherRequest *q, WarmShim *s, int error) {
         request_free(q);
 }
 
-static void complete_done(LauncherRequest *q, int error, const char *message) {
+static void complete_done(LauncherRequest *q, int error, const char *message, int fd) {
         if (q->chain_id && error == 0)
                 g_hash_table_replace(q->launcher->chains, g_strdup(q->chain_id),
                                      g_memdup2(&q->source, sizeof(q->source)));
         if (q->done_handler)
                 q->done_handler(error, message, q->userdata);
+        if (q->mount_handler)
+                q->mount_handler(fd, error, message, q->userdata);
+        else
+                (void)safe_close(fd);
         request_free(q);
 }
 
@@ -109,7 +115,7 @@ static void fail_all(Launcher *l) {
                 if (!g_hash_table_iter_next(&iter, NULL, &value))
                         return;
                 g_hash_table_iter_remove(&iter);
-                complete_done(value, -ECONNRESET, "the launcher has gone");
+                complete_done(value, -ECONNRESET, "the launcher has gone", -1);
         }
 }
 
@@ -169,13 +175,17 @@ static int handle_packet(Launcher *l, struct packet *p) {
                         return -EBADMSG;
                 take_shim(l, p, body);
                 return 0;
+        case LAUNCHER_FEATURES:
+                l->features = ((const struct launcher_features *)body)->forms;
+                return 0;
         case LAUNCHER_CHAIN_DONE:
+        case LAUNCHER_MOUNT_DONE:
         case LAUNCHER_REMOVE_DONE:
                 q = g_hash_table_lookup(l->pending, GUINT_TO_POINTER(h->serial));
                 if (q) {
                         g_autofree char *message = g_strndup(text, size);
                         g_hash_table_remove(l->pending, GUINT_TO_POINTER(h->serial));
-                        complete_done(q, ((const struct shim_result *)body)->error, message);
+                        complete_done(q, ((const struct shim_result *)body)->error, message, packet_take_fd(p, 0));
                 }
                 return 0;
         default:
@@ -352,10 +362,14 @@ static bool read_source(const char *path, ChainSource *ret) {
         return true;
 }
 
+/** launcher_features() - the forms of chains the kernel mounts, bit n for form n; 0: the launcher has not told yet */
+uint32_t launcher_features(const Launcher *l) {
+        return l->features;
+}
+
 /** launcher_chain() - see launcher.h; error and message of the handler are the launcher's */
-int launcher_chain(Launcher *l, const char *chain_id, const char *source, launcher_done_handler_t handler,
-                   void *userdata, LauncherRequest **ret_request) {
-        struct launcher_chain body = { .form = LAUNCHER_CHAIN_CHECKOUT };
+int launcher_chain(Launcher *l, const char *chain_id, const char *source, const struct launcher_chain *form,
+                   launcher_done_handler_t handler, void *userdata, LauncherRequest **ret_request) {
         LauncherRequest *q = g_new0(LauncherRequest, 1);
         g_autoptr(GString) text = g_string_new(chain_id);
         int r;
@@ -367,7 +381,41 @@ int launcher_chain(Launcher *l, const char *chain_id, const char *source, launch
         q->chain_id = g_strdup(chain_id);
         if (!read_source(source, &q->source))
                 q->source = (ChainSource){ 0 }; /* the launcher says why it cannot be mounted */
-        r = send_request(l, LAUNCHER_CHAIN, &body, text->str, text->len, q);
+        r = send_request(l, LAUNCHER_CHAIN, form, text->str, text->len, q);
+        if (r >= 0)
+                *ret_request = q;
+        return r;
+}
+
+static void append_paths(GByteArray *text, const char *const *paths, uint32_t *ret_n) {
+        for (*ret_n = 0; paths && paths[*ret_n]; ++*ret_n)
+                g_byte_array_append(text, (const guint8 *)paths[*ret_n], (guint)strlen(paths[*ret_n]) + 1);
+}
+
+/** launcher_mount() - has layers mounted without attaching that anywhere; the handler takes the descriptor
+ *
+ * A chain among them has been mounted by launcher_chain(). @upper and @work are NULL for a view.
+ */
+int launcher_mount(Launcher *l, const char *const *lowers, const char *const *data, const char *upper, const char *work,
+                   launcher_mount_handler_t handler, void *userdata, LauncherRequest **ret_request) {
+        const char *both[] = { upper, work, NULL };
+        g_autoptr(GByteArray) text = g_byte_array_new();
+        LauncherRequest *q = g_new0(LauncherRequest, 1);
+        struct launcher_mount body = { 0 };
+        uint32_t n;
+        int r;
+
+        append_paths(text, lowers, &body.n_lowers);
+        append_paths(text, data, &body.n_data);
+        append_paths(text, both, &n);
+        body.writable = n > 0;
+        q->mount_handler = handler;
+        q->userdata = userdata;
+        r = text->len > SHIM_TEXT_MAX ? -E2BIG : 0;
+        if (r < 0)
+                request_free(q);
+        else
+                r = send_request(l, LAUNCHER_MOUNT, &body, (const char *)text->data, text->len, q);
         if (r >= 0)
                 *ret_request = q;
         return r;

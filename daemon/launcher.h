@@ -4,6 +4,7 @@
 /* Client of the launcher: warm shims, chain mounts, removals. Never blocks; reconnects when the launcher has gone. */
 
 #include "daemon/manager.h"
+#include "shared/shim-protocol.h"
 
 typedef struct WarmShim {
         int socket; /* control socket */
@@ -17,6 +18,7 @@ typedef struct WarmShim {
 typedef struct LauncherRequest LauncherRequest;
 typedef void (*launcher_shim_handler_t)(WarmShim *shim, int error, void *userdata); /* takes the shim's descriptors */
 typedef void (*launcher_done_handler_t)(int error, const char *message, void *userdata);
+typedef void (*launcher_mount_handler_t)(int mount, int error, const char *message, void *userdata); /* takes mount */
 
 int launcher_new(Manager *m, Launcher **ret);
 Launcher *launcher_free(Launcher *l);
@@ -26,9 +28,13 @@ int launcher_take(Launcher *l, WarmShim *ret, launcher_shim_handler_t handler, v
                   LauncherRequest **ret_request);
 void launcher_refill(Launcher *l); /* asks for what was taken, once the caller has sent what is urgent */
 
-/* Mounts a chain's checkout read-only at /run/davit/chains/<chain id>; source is an absolute path. */
-int launcher_chain(Launcher *l, const char *chain_id, const char *source, launcher_done_handler_t handler,
-                   void *userdata, LauncherRequest **ret_request);
+/* Mounts a chain's checkout or image read-only at /run/davit/chains/<chain id>; source is an absolute path. */
+int launcher_chain(Launcher *l, const char *chain_id, const char *source, const struct launcher_chain *form,
+                   launcher_done_handler_t handler, void *userdata, LauncherRequest **ret_request);
+uint32_t launcher_features(const Launcher *l);
+/* Mounts layers, topmost first, and hands out the mount, attached nowhere. Lists end with NULL. */
+int launcher_mount(Launcher *l, const char *const *lowers, const char *const *data, const char *upper, const char *work,
+                   launcher_mount_handler_t handler, void *userdata, LauncherRequest **ret_request);
 int launcher_drop_chain(Launcher *l, const char *chain_id);
 bool launcher_has_chain(Launcher *l, const char *chain_id,
                         const char *source); /* mounted in this launcher's life: no need to wait */

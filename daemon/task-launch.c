@@ -377,6 +377,7 @@ static void on_earlier_gone(void *userdata) {
 }
 
 static void launch_next(Launch *l) {
+        const struct launcher_chain form = { .form = LAUNCHER_CHAIN_CHECKOUT };
         Launcher *launcher = l->manager->launcher;
         Task *t = l->task;
         int r;
@@ -384,7 +385,7 @@ static void launch_next(Launch *l) {
         if (teardown_wait(l->manager, t->ns->name, t->id, on_earlier_gone, l))
                 return;
         if (l->chain_id && !launcher_has_chain(launcher, l->chain_id, l->chain_source))
-                r = launcher_chain(launcher, l->chain_id, l->chain_source, on_chain, l, &l->request);
+                r = launcher_chain(launcher, l->chain_id, l->chain_source, &form, on_chain, l, &l->request);
         else
                 r = take_shim(l);
         if (r < 0)

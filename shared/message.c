@@ -141,9 +141,14 @@ size_t shim_body_size(uint16_t type) {
                 return sizeof(struct launcher_hello);
         case LAUNCHER_CHAIN:
                 return sizeof(struct launcher_chain);
+        case LAUNCHER_MOUNT:
+                return sizeof(struct launcher_mount);
         case LAUNCHER_SHIM:
                 return sizeof(struct launcher_shim);
+        case LAUNCHER_FEATURES:
+                return sizeof(struct launcher_features);
         case LAUNCHER_CHAIN_DONE:
+        case LAUNCHER_MOUNT_DONE:
         case LAUNCHER_REMOVE_DONE:
         case SHIM_REPLY:
                 return sizeof(struct shim_result);

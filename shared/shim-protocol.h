@@ -38,6 +38,13 @@ enum shim_message_type {
         LAUNCHER_SHIM,        /* struct launcher_shim. fds: control socket, pidfd. A warm shim the manager now owns. */
         LAUNCHER_CHAIN_DONE,  /* struct shim_result; text: error */
         LAUNCHER_REMOVE_DONE, /* struct shim_result; text: error */
+        LAUNCHER_FEATURES,    /* struct launcher_features. Sent once a connection, some time after LAUNCHER_HELLO. */
+        LAUNCHER_MOUNT_DONE,  /* struct shim_result; text: error. fd, on success: the mount, attached nowhere */
+
+        /* manager -> launcher */
+        /* struct launcher_mount; text: paths, a NUL after each: lowers, topmost first, data-only layers, then, where it
+         * can be written, upper and work. Answered by LAUNCHER_MOUNT_DONE. */
+        LAUNCHER_MOUNT,
 
         /* manager -> shim */
         /* no body. fds: task directory. Waits for SHIM_LAUNCH inside its scope (pool): on SHIM_SCOPE it moves to
@@ -101,11 +108,30 @@ struct launcher_hello {
 };
 
 enum launcher_chain_form {
-        LAUNCHER_CHAIN_CHECKOUT = 1, /* read-only bind of a directory */
+        LAUNCHER_CHAIN_CHECKOUT = 1,   /* read-only bind of a directory */
+        LAUNCHER_CHAIN_EROFS_FILE = 2, /* an image mounted as a file */
+        LAUNCHER_CHAIN_EROFS_LOOP = 3, /* an image behind a loop device */
+};
+
+enum launcher_chain_flag {
+        LAUNCHER_CHAIN_FALL_BACK = 1U << 0, /* a file that cannot be mounted gets a loop device */
 };
 
 struct launcher_chain {
         uint32_t form;
+        uint32_t flags;
+};
+
+/* What this kernel mounts here, found out by doing it. */
+struct launcher_features {
+        uint32_t forms; /* bit n: enum launcher_chain_form n */
+        uint32_t pad;
+};
+
+struct launcher_mount {
+        uint32_t n_lowers;
+        uint32_t n_data;
+        uint32_t writable; /* 1: with upper and work */
         uint32_t pad;
 };
 

@@ -43,12 +43,20 @@ static int push_warm(struct launcher *l) {
         return r;
 }
 
+/* Shims first: somebody may be waiting for one. */
 static void hello(struct launcher *l, const struct launcher_hello *h) {
         uint32_t n = h->warm > LAUNCHER_WARM_MAX ? LAUNCHER_WARM_MAX : h->warm;
+        struct launcher_features features = { .forms = 0 };
 
         for (; n > 0; n--)
                 if (push_warm(l) < 0)
                         break;
+        if (l->told)
+                return;
+        if (l->features == 0)
+                l->features = features_find();
+        features.forms = l->features;
+        l->told = shim_send(l->manager, LAUNCHER_FEATURES, 0, &features, NULL, NULL, 0) >= 0;
 }
 
 static void chain(struct launcher *l, const struct launcher_chain *c, const char *text, size_t size, uint32_t serial) {
@@ -56,17 +64,28 @@ static void chain(struct launcher *l, const struct launcher_chain *c, const char
         struct shim_result result = { .error = -EINVAL };
         const char *separator = memchr(text, '\0', size);
 
-        if (c->form != LAUNCHER_CHAIN_CHECKOUT)
-                result.error = -EOPNOTSUPP;
-        else if (copy && separator) {
+        if (copy && separator) {
                 both = strndup(separator + 1, size - (size_t)(separator + 1 - text));
                 if (!both)
                         result.error = -ENOMEM;
                 else
-                        result.error = *both ? chain_mount(copy, both) : chain_unmount(copy);
+                        result.error = *both ? chain_mount(l, c, copy, both) : chain_unmount(l, copy);
         }
         (void)shim_send(l->manager, LAUNCHER_CHAIN_DONE, serial, &result,
                         result.error < 0 ? strerror(-result.error) : NULL, NULL, 0);
+}
+
+static void snapshot(struct launcher *l, const struct launcher_mount *m, const char *text, size_t size,
+                     uint32_t serial) {
+        struct shim_result result = { .error = 0 };
+        struct fault fault = FAULT_NULL;
+        int fd;
+
+        fd = snapshot_mount(m, text, size, &fault);
+        if (fd < 0)
+                result.error = fd;
+        (void)shim_send(l->manager, LAUNCHER_MOUNT_DONE, serial, &result, fd < 0 ? fault.text : NULL, &fd, fd >= 0);
+        safe_close(fd);
 }
 
 static void removal(struct launcher *l, const char *text, size_t size, uint32_t serial) {
@@ -107,6 +126,9 @@ static void handle_manager(struct launcher *l) {
         case LAUNCHER_CHAIN:
                 chain(l, body, text, text_size, m->serial);
                 break;
+        case LAUNCHER_MOUNT:
+                snapshot(l, body, text, text_size, m->serial);
+                break;
         case LAUNCHER_REMOVE:
                 removal(l, text, text_size, m->serial);
                 break;
@@ -131,6 +153,7 @@ static void handle_listener(struct launcher *l) {
         }
         drop_manager(l);
         l->manager = fd;
+        l->told = false;
 }
 
 static int signals_prepare(void) {

@@ -3,15 +3,23 @@
 
 /* The launcher: keeps nothing but a socket, and forks shims. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "shared/name.h"
+#include "shared/shim-protocol.h"
+#include "shim/fault.h"
 
 struct launcher {
         int listener;
         int manager;
         int signal_fd;
         unsigned n_forks;
+        bool told;         /* the manager knows the features */
+        uint32_t features; /* 0: not looked at yet */
+        struct chain *chains;
         struct removal *removals;
 };
 
@@ -26,8 +34,18 @@ int binary_again(int listener, int manager);
 int warm_fork(struct launcher *l, pid_t *ret_pid, int *ret_pidfd, int *ret_control);
 
 /* chain.c */
-int chain_mount(const char *id, const char *source);
-int chain_unmount(const char *id);
+int chain_mount(struct launcher *l, const struct launcher_chain *how, const char *id, const char *source);
+int chain_unmount(struct launcher *l, const char *id);
+
+/* erofs.c */
+int erofs_open(int file, enum launcher_chain_form form);
+
+/* feature.c */
+#define CHAINS_DIR DAVIT_RUNTIME_DIR "/chains"
+uint32_t features_find(void);
+
+/* snapshot.c */
+int snapshot_mount(const struct launcher_mount *m, const char *text, size_t size, struct fault *fault);
 
 /* removal.c */
 struct removal;

@@ -18,6 +18,7 @@
 #include "shared/macros.h"
 #include "shared/plan-check.h"
 #include "shared/syscalls.h"
+#include "shim/overlay.h"
 #include "shim/path.h"
 #include "shim/setup.h"
 
@@ -31,6 +32,51 @@ static int rootfs_directory(const char *path, uint64_t attr_set, struct fault *f
         if (mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
                 return fault_set(fault, SHIM_STEP_ROOTFS, errno, "root file system %s", path);
         return take_fd(&fd);
+}
+
+static uint32_t mapped_root(const struct plan *plan, struct plan_list list) {
+        const struct plan_id_map *m = plan_array(plan, list);
+
+        for (uint32_t i = 0; i < list.n; i++)
+                if (m[i].container_id == 0)
+                        return m[i].host_id;
+        return 0;
+}
+
+static void add_paths(const struct plan *plan, struct plan_list list, const char **paths) {
+        const plan_str *strings = plan_array(plan, list);
+
+        for (uint32_t i = 0; i < list.n; i++)
+                paths[i] = plan_string(plan, strings[i]);
+}
+
+static int rootfs_overlay(const struct plan *plan, struct fault *fault) {
+        const struct plan_rootfs *r = &plan->rootfs;
+        struct overlay_owner owner = { .userns = -1 };
+        _cleanup_free_ const char **paths = calloc((size_t)r->lowers.n + r->data.n, sizeof(char *));
+        struct overlay_layers layers = { .lowers = paths,
+                                         .n_lowers = r->lowers.n,
+                                         .n_data = r->data.n,
+                                         .upper = plan_string(plan, r->upper),
+                                         .work = plan_string(plan, r->work),
+                                         .is_volatile = plan->flags & PLAN_EPHEMERAL };
+        int fd;
+
+        if (!paths)
+                return fault_set(fault, SHIM_STEP_ROOTFS, ENOMEM, "overlay");
+        add_paths(plan, r->lowers, paths);
+        layers.data = paths + r->lowers.n;
+        add_paths(plan, r->data, paths + r->lowers.n);
+        if (plan->clone_flags & CLONE_NEWUSER) {
+                owner.userns = userns_for_maps(plan, plan->uid_map, plan->gid_map, fault);
+                if (owner.userns < 0)
+                        return owner.userns;
+                owner.uid = mapped_root(plan, plan->uid_map);
+                owner.gid = mapped_root(plan, plan->gid_map);
+        }
+        fd = overlay_make(&layers, &owner, fault);
+        safe_close(owner.userns);
+        return fd;
 }
 
 /** rootfs_open() - make the container's root file system as a detached mount
@@ -49,7 +95,7 @@ int rootfs_open(const struct plan *plan, struct fault *fault) {
 
                 return rootfs_directory(plan_string(plan, lowers[0]), MOUNT_ATTR_RDONLY, fault);
         }
-        return overlay_open(plan, fault);
+        return rootfs_overlay(plan, fault);
 }
 
 /** rootfs_attach() - attach the root file system inside the child's own mount namespace

@@ -8,7 +8,6 @@
 #include "shim/fault.h"
 
 int rootfs_open(const struct plan *plan, struct fault *fault);
-int overlay_open(const struct plan *plan, struct fault *fault);
 int source_open(const struct plan *plan, const struct plan_mount *m, struct fault *fault);
 int source_attributes(const struct plan *plan, const struct plan_mount *m, int fd, int userns_fd, struct fault *fault);
 int userns_for_maps(const struct plan *plan, struct plan_list uid_map, struct plan_list gid_map, struct fault *fault);

@@ -19,7 +19,9 @@ BUILD = os.environ.get("DAVIT_BUILD") or os.path.join(os.path.dirname(__file__),
 LAUNCHER = "/run/davit/launcher"
 HEAD = struct.Struct("=IHHII")
 ID = "64s"
-(LAUNCHER_HELLO, LAUNCHER_CHAIN, LAUNCHER_REMOVE, LAUNCHER_SHIM, LAUNCHER_CHAIN_DONE, LAUNCHER_REMOVE_DONE) = range(1, 7)
+(LAUNCHER_HELLO, LAUNCHER_CHAIN, LAUNCHER_REMOVE, LAUNCHER_SHIM, LAUNCHER_CHAIN_DONE, LAUNCHER_REMOVE_DONE,
+ LAUNCHER_FEATURES, LAUNCHER_MOUNT_DONE, LAUNCHER_MOUNT) = range(1, 10)
+CHECKOUT, EROFS_FILE, EROFS_LOOP = range(1, 4)
 (PARK, LAUNCH, SCOPE, START, EXEC, KILL, STOP, PAUSE, RESUME, RESIZE, CLOSE_STDIN, TERMINAL, PROCESSES, QUERY,
  DISCARD) = range(32, 47)
 (REPLY, CREATED, STARTED, FAILED, EXITED, STATE, OOM) = range(64, 71)
@@ -27,6 +29,8 @@ BODIES = {
     LAUNCHER_SHIM: ("=iIQ", ("pid", "pad", "start_time")),
     LAUNCHER_CHAIN_DONE: ("=iI", ("error", "pad")),
     LAUNCHER_REMOVE_DONE: ("=iI", ("error", "pad")),
+    LAUNCHER_FEATURES: ("=II", ("forms", "pad")),
+    LAUNCHER_MOUNT_DONE: ("=iI", ("error", "pad")),
     REPLY: ("=iI", ("error", "pad")),
     CREATED: ("=iIQ", ("pid", "pad", "start_time")),
     STARTED: ("=iIQ" + ID, ("pid", "pad", "start_time", "exec_id")),
@@ -94,6 +98,41 @@ def seqpacket(path):
 class Launcher(Socket):
     def __init__(self):
         super().__init__(seqpacket(LAUNCHER).sock)
+        self.forms = None
+
+    def recv(self, timeout=10):
+        """The next message but for the one about the kernel, which comes when it comes."""
+        m = super().recv(timeout)
+        if m and m.type == LAUNCHER_FEATURES:
+            self.forms = m.forms
+            m = super().recv(timeout)
+        return m
+
+    def features(self):
+        """What the launcher says the kernel mounts: a set of forms."""
+        if self.forms is None:
+            _, control, pidfd = self.shim()
+            control.close()
+            os.close(pidfd)
+        if self.forms is None:
+            self.forms = Socket.recv(self).forms
+        return {form for form in (CHECKOUT, EROFS_FILE, EROFS_LOOP) if self.forms & 1 << form}
+
+    def chain(self, form, name, source, fall_back=False):
+        """Mounts a chain, or with an empty source takes it away: 0 or a negative errno."""
+        self.send(LAUNCHER_CHAIN, struct.pack("=II", form, fall_back), f"{name}\0{source}".encode())
+        m = self.recv()
+        assert m.type == LAUNCHER_CHAIN_DONE, m
+        return m.error
+
+    def mount(self, lowers, data=(), upper=None, work=None):
+        """A detached mount of these layers, or a negative errno."""
+        paths = [*lowers, *data, *((upper, work) if upper else ())]
+        self.send(LAUNCHER_MOUNT, struct.pack("=IIII", len(lowers), len(data), bool(upper), 0),
+                  b"".join(p.encode() + b"\0" for p in paths))
+        m = self.recv()
+        assert m.type == LAUNCHER_MOUNT_DONE and bool(m.fds) == (m.error == 0), m
+        return m.fds[0] if m.fds else m.error
 
     def shim(self):
         self.send(LAUNCHER_HELLO, struct.pack("=II", 1, 0))
