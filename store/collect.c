@@ -163,8 +163,8 @@ static gboolean drop_refs(Collect *c, GError **error) {
 }
 
 /* Root file systems of chains that are gone: moved away, so that they are removed without the lock. */
-static gboolean drop_forms(Collect *c, int parent_fd, const char *name, GError **error) {
-        _cleanup_close_ int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+static gboolean drop_forms(Collect *c, const char *name, int *ret_fd, GError **error) {
+        int fd = *ret_fd = openat(c->store->dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         gboolean ok = TRUE;
         DIR *dir = NULL;
 
@@ -179,7 +179,7 @@ static gboolean drop_forms(Collect *c, int parent_fd, const char *name, GError *
                         continue;
                 to = g_strconcat(name, "-", e->d_name, NULL);
                 if (c->sweep.dry_run)
-                        ok = sweep_tree(&c->sweep, fd, e->d_name, error);
+                        sweep_add_tree(&c->sweep, fd, e->d_name);
                 else if (renameat(fd, e->d_name, c->ingest->fd, to) < 0)
                         ok = store_fail_errno(error, errno, "Cannot move '%s' away", e->d_name);
         }
@@ -188,42 +188,43 @@ static gboolean drop_forms(Collect *c, int parent_fd, const char *name, GError *
 }
 
 /* Staging directories of transactions that died; none runs now. */
-static gboolean drop_staging(Collect *c, GError **error) {
-        _cleanup_close_ int fd = openat(c->store->dir_fd, "repo/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        gboolean ok = TRUE;
+static gboolean drop_staging(Collect *c, int *ret_fd, GError **error) {
+        int fd = *ret_fd = openat(c->store->dir_fd, "repo/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         DIR *dir = NULL;
 
         if (fd < 0 || dir_stream(fd, &dir) < 0)
                 return store_fail_errno(error, errno, "Cannot read the repository's staging directories");
-        for (struct dirent *e; ok && (e = readdir(dir));)
+        for (struct dirent *e; (e = readdir(dir));)
                 if (e->d_name[0] != '.' && !streq(e->d_name, "cache"))
-                        ok = sweep_tree(&c->sweep, fd, e->d_name, error);
+                        sweep_add_tree(&c->sweep, fd, e->d_name);
         (void)closedir(dir);
-        return ok;
+        return TRUE;
 }
 
 static gboolean collect_locked(Collect *c, roots_func_t ask, void *userdata, GError **error) {
+        _cleanup_close_ int checkouts = -1, erofs = -1, staging = -1;
         g_autoptr(Mark) mark = mark_new(c->store->objects_fd);
 
-        return find_live(c, ask, userdata, error) && mark_live(c, mark, error) && store_job_check(c->job, error) &&
-               drop_refs(c, error) && drop_forms(c, c->store->dir_fd, "checkouts", error) &&
-               drop_forms(c, c->store->dir_fd, "erofs", error) && drop_staging(c, error) &&
-               sweep_objects(&c->sweep, c->job, c->store->objects_fd, mark, error);
+        if (!find_live(c, ask, userdata, error) || !mark_live(c, mark, error) || !store_job_check(c->job, error) ||
+            !drop_refs(c, error) || !drop_forms(c, "checkouts", &checkouts, error) ||
+            !drop_forms(c, "erofs", &erofs, error) || !drop_staging(c, &staging, error))
+                return FALSE;
+        sweep_add_objects(&c->sweep, c->store->objects_fd, mark);
+        return sweep_run(&c->sweep, error);
 }
 
 /* What was moved away. */
 static gboolean remove_moved(Collect *c, GError **error) {
-        gboolean ok = TRUE;
         DIR *dir = NULL;
         int r = dir_stream(c->ingest->fd, &dir);
 
         if (r < 0)
                 return store_fail_errno(error, -r, "Cannot read a working directory");
-        for (struct dirent *e; ok && (e = readdir(dir));)
+        for (struct dirent *e; (e = readdir(dir));)
                 if (g_str_has_prefix(e->d_name, "checkouts-") || g_str_has_prefix(e->d_name, "erofs-"))
-                        ok = sweep_tree(&c->sweep, c->ingest->fd, e->d_name, error);
+                        sweep_add_tree(&c->sweep, c->ingest->fd, e->d_name);
         (void)closedir(dir);
-        return ok;
+        return sweep_run(&c->sweep, error);
 }
 
 static gboolean collect(Collect *c, roots_func_t ask, void *userdata, GError **error) {
@@ -242,11 +243,12 @@ static gboolean collect(Collect *c, roots_func_t ask, void *userdata, GError **e
  * @dry_run: find out what would be freed, and free nothing.
  */
 JsonNode *store_collect(Store *s, StoreJob *job, gboolean dry_run, roots_func_t ask, void *userdata, GError **error) {
-        Collect c = { .store = s, .job = job, .sweep.dry_run = dry_run };
+        Collect c = { .store = s, .job = job };
         JsonNode *result = NULL;
         JsonObject *o;
 
         roots_init(&c.roots);
+        sweep_init(&c.sweep, job, dry_run);
         c.live = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         c.chains = json_array_new();
         c.contents = json_array_new();
