@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Collection: what nothing needs any more leaves the store.
+ * Collection: what no root needs any more leaves the store.
  *
- * A worker is told, when it asks, every chain and content that a record names, and drops the rest. Until imports are
- * safe against that by themselves, none runs beside one: a collection waits until no import runs, and imports that come
- * while it runs wait for it. What is due is noted on disk before, and is taken up by the next manager.
+ * Whoever takes a root away leaves a mark on disk first and asks for a collection then; many asks become one. A worker
+ * locks the store, reads what running operations rely on, and asks for the roots only then; so nothing that was
+ * published and is being recorded is lost, and no import is waited for. The mark goes when a collection has ended that
+ * began after the last ask; a collection that fails is tried again later, and by the next manager.
  *
- * Nothing is collected while a record cannot be read, since what that record uses is not known.
+ * Nothing is collected while a record cannot be read, since what that record needs is not known.
  */
 
 #include <dirent.h>
@@ -17,154 +18,179 @@
 
 #include "daemon/collect.h"
 #include "daemon/error.h"
-#include "daemon/image-store.h"
 #include "daemon/launcher.h"
 #include "daemon/record.h"
-#include "daemon/snapshot.h"
+#include "daemon/roots.h"
 #include "daemon/store-client.h"
+#include "shared/fd.h"
 #include "shared/image-name.h"
 #include "shared/log.h"
 #include "shared/macros.h"
 
 #define CHAINS "chains" /* of the run directory: where the launcher mounts them */
+#define MARK "collection-due"
+#define DELAY_USEC (USEC_PER_SEC / 5) /* what is deleted in one go is collected in one go */
+#define RETRY_USEC (60 * USEC_PER_SEC)
+#define RETRY_MAX_USEC (3600 * USEC_PER_SEC)
 
-typedef struct Removal {
-        Collector *collector;
-        char *ns;
-        char *name;
-        GPtrArray *waiters; /* sd_bus_message */
-        StoreOp *op;
-} Removal;
+typedef struct Waiter {
+        bool dry_run;
+        collect_done_t done;
+        void *userdata;
+} Waiter;
 
 struct Collector {
         Manager *m;
         bool started;
         unsigned n_broken;
-        GQueue waiting_removals;
-        Removal *removal; /* the one that runs */
+        bool marked;       /* the mark is on disk */
+        uint64_t asked;    /* number of the last ask */
+        uint64_t answered; /* number of the last ask that a collection has served */
+        GQueue waiting;    /* Waiter */
+        sd_event_source *timer;
+        uint64_t retry_usec;
+        bool running;
+        bool dry_run;    /* of the one that runs: */
+        uint64_t serves; /* the asks it serves */
+        GQueue served;   /* Waiter */
+        StoreOp *op;
 };
 
 static void pump(Collector *c);
-
-static void message_unref(void *p) {
-        sd_bus_message_unref(p);
-}
-
-static void removal_free(void *p) {
-        Removal *r = p;
-
-        (void)store_op_free(r->op);
-        g_ptr_array_unref(r->waiters);
-        g_free(r->ns);
-        g_free(r->name);
-        g_free(r);
-}
 
 /** collector_new() - nothing runs before collector_start() */
 int collector_new(Manager *m, Collector **ret) {
         Collector *c = g_new0(Collector, 1);
 
         c->m = m;
-        g_queue_init(&c->waiting_removals);
+        c->retry_usec = RETRY_USEC;
+        g_queue_init(&c->waiting);
+        g_queue_init(&c->served);
         *ret = c;
         return 0;
 }
 
-/** collector_free() - gives up what is running: the worker sees the end of its connection */
+/** collector_free() - gives up what is running: the worker sees the end of its connection. Who waits is not told. */
 Collector *collector_free(Collector *c) {
         if (!c)
                 return NULL;
 
-        g_queue_clear_full(&c->waiting_removals, removal_free);
-        g_clear_pointer(&c->removal, removal_free);
+        c->op = store_op_free(c->op);
+        sd_event_source_disable_unref(c->timer);
+        g_queue_clear_full(&c->waiting, g_free);
+        g_queue_clear_full(&c->served, g_free);
         g_free(c);
         return NULL;
 }
 
-/** collector_busy() - whether an import has to wait */
-bool collector_busy(const Collector *c) {
-        return c->removal;
+/* ---- what is due ---- */
+
+/** collect_mark() - notes on disk that a collection is due; costs nothing where one is due already */
+int collect_mark(Manager *m) {
+        Collector *c = m->collector;
+        _cleanup_close_ int fd = -1;
+
+        if (c->marked)
+                return 0;
+        fd = openat(m->state_fd, MARK, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0 || fsync(m->state_fd) < 0)
+                return -errno;
+        c->marked = true;
+        return 0;
 }
 
-static void removal_answer(Removal *r, const sd_bus_error *error) {
-        for (guint i = 0; i < r->waiters->len; i++) {
-                sd_bus_message *call = g_ptr_array_index(r->waiters, i);
-
-                (void)(error ? sd_bus_reply_method_error(call, error) : sd_bus_reply_method_return(call, NULL));
-        }
+static void unmark(Collector *c) {
+        if (unlinkat(c->m->state_fd, MARK, 0) < 0 && errno != ENOENT)
+                (void)log_warning_errno(errno, "Cannot remove the mark of a collection");
+        else
+                c->marked = false;
 }
 
-/** collect_pending() - whether space of a namespace's images is still to be freed: its notes must stay */
-bool collect_pending(Manager *m, const char *ns) {
-        g_autofree char *dir = g_strdup_printf("namespaces/%s/" IMAGE_REMOVALS_KIND, ns);
+static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        Collector *c = userdata;
 
-        /* the last note takes the directory with it */
-        return unlinkat(m->state_fd, dir, AT_REMOVEDIR) < 0 && errno != ENOENT;
+        c->timer = sd_event_source_disable_unref(c->timer);
+        pump(c);
+        return 0;
 }
 
-static void removal_note_remove(Collector *c, const char *ns, const char *name) {
-        (void)record_remove(c->m->state_fd, ns, IMAGE_REMOVALS_KIND, name, false);
-        (void)collect_pending(c->m, ns);
+static void start_later(Collector *c, uint64_t usec) {
+        int r;
+
+        c->timer = sd_event_source_disable_unref(c->timer);
+        r = sd_event_add_time_relative(c->m->event, &c->timer, CLOCK_MONOTONIC, usec, 0, on_timer, c);
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot set the time of a collection");
 }
 
-/** collector_forget() - the name means something again: what is still to be removed under it must stay */
-void collector_forget(Collector *c, const char *ns, const char *name) {
+/** collect_schedule() - something has lost a root: a collection runs soon */
+void collect_schedule(Manager *m) {
+        Collector *c = m->collector;
+        int r;
+
+        r = collect_mark(m);
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot note that a collection is due");
+        c->asked++;
+        if (c->started && !c->running)
+                start_later(c, DELAY_USEC);
+}
+
+/** collect_then() - see collect.h */
+void collect_then(Manager *m, bool dry_run, collect_done_t done, void *userdata) {
+        Collector *c = m->collector;
+        Waiter *w = g_new(Waiter, 1);
+
+        *w = (Waiter){ dry_run, done, userdata };
+        if (!dry_run)
+                c->asked++;
+        g_queue_push_tail(&c->waiting, w);
+        pump(c);
+}
+
+static void forget_in(GQueue *queue, void *userdata) {
         GList *next;
 
-        for (GList *l = c->waiting_removals.head; l; l = next) {
-                Removal *r = l->data;
+        for (GList *l = queue->head; l; l = next) {
+                Waiter *w = l->data;
 
                 next = l->next;
-                if (!streq(r->ns, ns) || !streq(r->name, name))
+                if (w->userdata != userdata)
                         continue;
-                removal_answer(r, NULL);
-                g_queue_delete_link(&c->waiting_removals, l);
-                removal_free(r);
+                g_queue_delete_link(queue, l);
+                g_free(w);
         }
-        removal_note_remove(c, ns, name);
 }
 
-static void add_live_chains(Namespace *ns, GHashTable *live) {
-        GHashTableIter iter;
-        void *value;
-
-        g_hash_table_iter_init(&iter, ns->images);
-        while (g_hash_table_iter_next(&iter, NULL, &value))
-                g_hash_table_add(live, ((Image *)value)->record->chain_id);
-        g_hash_table_iter_init(&iter, ns->snapshots);
-        while (g_hash_table_iter_next(&iter, NULL, &value))
-                if (*((Snapshot *)value)->parent)
-                        g_hash_table_add(live, ((Snapshot *)value)->parent);
+/** collect_forget() - whoever waits with this userdata is not called any more */
+void collect_forget(Manager *m, void *userdata) {
+        forget_in(&m->collector->waiting, userdata);
+        forget_in(&m->collector->served, userdata);
 }
 
-/* Strings are borrowed. */
-static GHashTable *live_chains(Collector *c) {
-        GHashTable *live = g_hash_table_new(g_str_hash, g_str_equal);
-        GHashTableIter iter;
-        void *value;
+static void answer_call(const CollectResult *result _unused_, const sd_bus_error *error, void *userdata) {
+        sd_bus_message *call = userdata;
 
-        g_hash_table_iter_init(&iter, c->m->namespaces);
-        while (g_hash_table_iter_next(&iter, NULL, &value))
-                add_live_chains(value, live);
-        return live;
+        (void)(error ? sd_bus_reply_method_error(call, error) : sd_bus_reply_method_return(call, NULL));
+        sd_bus_message_unref(call);
 }
 
-/** collector_live_chains() - chain ids that an image or a snapshot of any namespace needs; an array, each once */
-JsonArray *collector_live_chains(Collector *c) {
-        g_autoptr(GHashTable) live = live_chains(c);
-        JsonArray *array = json_array_new();
-        GHashTableIter iter;
-        void *value;
+/** collect_wait() - schedules, and answers @call when the space is free. Returns 1, as a method's handler does. */
+int collect_wait(Manager *m, sd_bus_message *call) {
+        int r;
 
-        g_hash_table_iter_init(&iter, live);
-        while (g_hash_table_iter_next(&iter, &value, NULL))
-                json_array_add_string_element(array, value);
-        return array;
+        r = collect_mark(m);
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot note that a collection is due");
+        collect_then(m, false, answer_call, sd_bus_message_ref(call));
+        return 1;
 }
 
-/* Mounts of checkouts that the worker has just removed show nothing any more. */
+/* ---- a collection ---- */
+
+/* Mounts of what the worker has just removed show nothing any more. */
 static void drop_dead_mounts(Collector *c) {
-        g_autoptr(GHashTable) live = live_chains(c);
+        g_autoptr(GHashTable) live = roots_of(c->m, ROOT_CHAIN);
         struct dirent *de;
         DIR *dir;
         int fd;
@@ -183,141 +209,152 @@ static void drop_dead_mounts(Collector *c) {
         (void)closedir(dir);
 }
 
-static void removal_end(Removal *r, const sd_bus_error *error) {
-        Collector *c = r->collector;
+static void finish(Collector *c, const CollectResult *result, const sd_bus_error *error) {
+        GQueue served = c->served;
+        Waiter *w;
 
-        if (!error && c->m->launcher)
-                drop_dead_mounts(c);
-        if (error)
-                log_warning("Space of image %s in namespace %s is not freed: %s", r->name, r->ns, error->message);
-        else
-                removal_note_remove(c, r->ns, r->name);
-        removal_answer(r, error);
-        c->removal = NULL;
-        removal_free(r);
-}
-
-static void removal_done(StoreOp *op _unused_, JsonObject *result _unused_, const sd_bus_error *error, void *userdata) {
-        Removal *r = userdata;
-        Collector *c = r->collector;
-
-        r->op = NULL; /* frees itself */
-        removal_end(r, error);
-        pump(c);
-}
-
-static void add_contents(Namespace *ns, GHashTable *live) {
-        GHashTableIter iter;
-        void *value;
-
-        g_hash_table_iter_init(&iter, ns->images);
-        while (g_hash_table_iter_next(&iter, NULL, &value)) {
-                const ImageRecord *record = ((Image *)value)->record;
-
-                g_hash_table_add(live, record->digest);
-                g_hash_table_add(live, record->config_digest);
+        g_queue_init(&c->served);
+        c->running = false;
+        if (!c->dry_run && !error) {
+                c->answered = c->serves;
+                c->retry_usec = RETRY_USEC;
+                if (c->asked == c->answered)
+                        unmark(c);
+                if (c->m->launcher)
+                        drop_dead_mounts(c);
+        }
+        if (!c->dry_run && error) {
+                log_warning("What is not needed any more cannot be freed, it is tried again: %s", error->message);
+                start_later(c, c->retry_usec);
+                c->retry_usec = MIN(c->retry_usec * 2, RETRY_MAX_USEC);
+        }
+        while ((w = g_queue_pop_head(&served))) {
+                w->done(result, error, w->userdata);
+                g_free(w);
         }
 }
 
-static JsonArray *live_contents(Collector *c) {
-        g_autoptr(GHashTable) live = g_hash_table_new(g_str_hash, g_str_equal);
-        JsonArray *array = json_array_new();
-        GHashTableIter iter;
-        void *value;
+static char **digests_of(JsonObject *o, const char *key) {
+        g_auto(GStrv) v = NULL;
 
-        g_hash_table_iter_init(&iter, c->m->namespaces);
-        while (g_hash_table_iter_next(&iter, NULL, &value))
-                add_contents(value, live);
-        g_hash_table_iter_init(&iter, live);
-        while (g_hash_table_iter_next(&iter, &value, NULL))
-                json_array_add_string_element(array, value);
-        return array;
+        if (record_get_strv(o, key, &v) < 0)
+                return NULL;
+        for (char **p = v; *p; p++)
+                if (!digest_valid(*p))
+                        return NULL;
+        return g_steal_pointer(&v);
 }
 
-/* The worker has seen what running imports rely on: now what the records say. */
-static JsonObject *removal_roots(StoreOp *op _unused_, void *userdata) {
-        Removal *r = userdata;
-        JsonObject *roots = json_object_new();
+static int read_result(JsonObject *o, CollectResult *ret) {
+        int r;
 
-        json_object_set_array_member(roots, "chains", collector_live_chains(r->collector));
-        json_object_set_array_member(roots, "contents", live_contents(r->collector));
-        return roots;
+        r = record_get_u64(o, "freed", &ret->freed);
+        if (r >= 0)
+                r = record_get_u64(o, "objects", &ret->objects);
+        if (r < 0)
+                return r;
+        ret->chains = digests_of(o, "chains");
+        ret->contents = digests_of(o, "contents");
+        return ret->chains && ret->contents ? 0 : -EBADMSG;
 }
 
-static void removal_start(Removal *r) {
-        static const StoreHandlers handlers = { NULL, removal_done, removal_roots };
-        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+static void op_done(StoreOp *op _unused_, JsonObject *o, const sd_bus_error *error, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error failure = SD_BUS_ERROR_NULL;
+        CollectResult result = { 0 };
+        Collector *c = userdata;
+
+        c->op = NULL; /* frees itself */
+        if (!error && read_result(o, &result) < 0) {
+                (void)error_internal(&failure, "The store worker's account of the collection cannot be used.");
+                error = &failure;
+        }
+        finish(c, error ? NULL : &result, error);
+        g_strfreev(result.chains);
+        g_strfreev(result.contents);
+        pump(c);
+}
+
+/* The worker holds the store and has seen what running operations rely on: now what the records say. */
+static JsonObject *op_ready(StoreOp *op _unused_, void *userdata) {
+        Collector *c = userdata;
+
+        c->serves = c->asked;
+        return roots_to_json(c->m);
+}
+
+/* Waiters of the one kind; the others stay in their order. */
+static void take_waiters(Collector *c) {
+        GList *next;
+
+        for (GList *l = c->waiting.head; l; l = next) {
+                Waiter *w = l->data;
+
+                next = l->next;
+                if (w->dry_run != c->dry_run)
+                        continue;
+                g_queue_delete_link(&c->waiting, l);
+                g_queue_push_tail(&c->served, w);
+        }
+}
+
+static int run(Collector *c, sd_bus_error *error) {
+        static const StoreHandlers handlers = { .done = op_done, .ready = op_ready };
         g_autoptr(JsonObject) request = json_object_new();
-        int q;
 
-        r->collector->removal = r;
-        if (r->collector->n_broken > 0) {
-                (void)error_precondition(
-                        &error,
+        if (c->n_broken > 0)
+                return error_precondition(
+                        error,
                         "%u of the records cannot be read, so it is not known what is used; see the journal "
                         "of davitd. The space is freed at its next start after that is put right.",
-                        r->collector->n_broken);
-                removal_end(r, &error);
-                return;
-        }
-
+                        c->n_broken);
         json_object_set_string_member(request, "operation", "collect");
-        q = store_op_start(r->collector->m->event, request, NULL, 0, &handlers, r, &r->op, &error);
-        if (q < 0)
-                removal_end(r, &error);
+        if (c->dry_run)
+                json_object_set_boolean_member(request, "dry_run", true);
+        return store_op_start(c->m->event, request, NULL, 0, &handlers, c, &c->op, error);
 }
 
-/**
- * collect_removed() - has the store free what image_remove() has taken away
- * @call: answered when that is done; NULL: nobody waits
- */
-int collect_removed(Collector *c, const char *ns, const char *name, sd_bus_message *call) {
-        Removal *r = g_new0(Removal, 1);
+/* Starts what may run now: those who wait first, then what is merely due. */
+static void pump(Collector *c) {
+        while (c->started && !c->running && (c->waiting.head || (!c->timer && c->asked != c->answered))) {
+                _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
 
-        r->collector = c;
-        r->ns = g_strdup(ns);
-        r->name = g_strdup(name);
-        r->waiters = g_ptr_array_new_with_free_func(message_unref);
-        if (call)
-                g_ptr_array_add(r->waiters, sd_bus_message_ref(call));
-        g_queue_push_tail(&c->waiting_removals, r);
-        pump(c);
-        return 0;
+                c->running = true;
+                c->dry_run = c->waiting.head && ((Waiter *)c->waiting.head->data)->dry_run;
+                c->serves = c->asked;
+                take_waiters(c);
+                if (!c->dry_run)
+                        c->timer = sd_event_source_disable_unref(c->timer);
+                if (run(c, &error) < 0)
+                        finish(c, NULL, &error);
+        }
 }
 
-static int resume_one(const char *name, JsonObject *o _unused_, void *userdata) {
-        Namespace *ns = userdata;
-
-        return collect_removed(ns->manager->collector, ns->name, name, NULL);
-}
-
-/**
- * collector_start() - once at start, when every namespace is loaded: takes up what earlier managers did not finish
- * @n_broken: records of images and snapshots that cannot be used
- */
-void collector_start(Collector *c, unsigned n_broken) {
+/* Managers before this one kept a note for each image whose space was still to be freed. */
+static bool take_old_notes(Collector *c) {
         GHashTableIter iter;
-        void *value;
+        bool found = false;
+        void *name;
 
-        c->n_broken = n_broken;
         g_hash_table_iter_init(&iter, c->m->namespaces);
-        while (g_hash_table_iter_next(&iter, NULL, &value))
-                (void)record_foreach(c->m->state_fd, ((Namespace *)value)->name, IMAGE_REMOVALS_KIND, resume_one,
-                                     value);
+        while (g_hash_table_iter_next(&iter, &name, NULL)) {
+                g_autofree char *path = g_strdup_printf("namespaces/%s", (const char *)name);
+                _cleanup_close_ int fd = openat(c->m->state_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+                if (fd < 0 || faccessat(fd, "removals", F_OK, AT_SYMLINK_NOFOLLOW) < 0 || collect_mark(c->m) < 0)
+                        continue;
+                (void)tree_remove_at(fd, "removals");
+                found = true;
+        }
+        return found;
+}
+
+/** collector_start() - see collect.h; takes up what an earlier manager has not finished */
+void collector_start(Collector *c, unsigned n_broken) {
+        c->n_broken = n_broken;
+        if (faccessat(c->m->state_fd, MARK, F_OK, AT_SYMLINK_NOFOLLOW) >= 0)
+                c->marked = true;
+        if (take_old_notes(c) || c->marked)
+                c->asked++;
         c->started = true;
         pump(c);
-}
-
-/** collector_pump() - starts what may run now */
-void collector_pump(Collector *c) {
-        while (c->started && !c->removal && !image_store_busy(c->m->image_store) &&
-               !g_queue_is_empty(&c->waiting_removals))
-                removal_start(g_queue_pop_head(&c->waiting_removals));
-}
-
-/* Imports that have waited go first. */
-static void pump(Collector *c) {
-        if (c->m->image_store)
-                image_store_pump(c->m->image_store);
-        collector_pump(c);
 }

@@ -1,24 +1,35 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Collection: what nothing needs any more leaves the store. One at Manager.collector. */
+/* Collection: what no root needs any more leaves the store. One at Manager.collector. */
 
-#include <json-glib/json-glib.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <systemd/sd-bus.h>
 
+#include "daemon/job.h"
 #include "daemon/manager.h"
 
-#define IMAGE_REMOVALS_KIND "removals" /* records of images whose space is still to be freed */
-
+/* life */
 int collector_new(Manager *m, Collector **ret);
 Collector *collector_free(Collector *c);
-/* once, when every namespace is loaded; n_broken: sum of images_load() and snapshots_load() */
+/* once, when every namespace is loaded; n_broken: records that cannot be read, with any nothing is collected */
 void collector_start(Collector *c, unsigned n_broken);
-bool collector_busy(const Collector *c);
-void collector_pump(Collector *c);
-JsonArray *collector_live_chains(Collector *c);
 
-/* call: answered when the space is free; NULL: nobody waits */
-int collect_removed(Collector *c, const char *ns, const char *name, sd_bus_message *call);
-void collector_forget(Collector *c, const char *ns, const char *name);
-bool collect_pending(Manager *m, const char *ns);
+/* for whoever takes a root away: mark before it goes, schedule or wait when it has gone */
+int collect_mark(Manager *m); /* durable: a manager that is killed in between leaves it to the next */
+void collect_schedule(Manager *m);
+int collect_wait(Manager *m, sd_bus_message *call); /* schedule, and answer call when the space is free */
+
+typedef struct CollectResult {
+        uint64_t freed, objects;
+        char **chains, **contents; /* that have gone */
+} CollectResult;
+typedef void (*collect_done_t)(const CollectResult *result, const sd_bus_error *error, void *userdata);
+/* done: called once, when a collection that begins after this has ended, perhaps with an error before this returns; a
+ * dry run changes nothing */
+void collect_then(Manager *m, bool dry_run, collect_done_t done, void *userdata);
+void collect_forget(Manager *m, void *userdata);
+
+/* methods of Manager; userdata is the Manager */
+int method_collect(sd_bus_message *m, void *userdata, sd_bus_error *error);

@@ -223,7 +223,6 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 { "Force", "b", offsetof(DeleteOptions, force), 1, NULL },
                 { "Synchronous", "b", offsetof(DeleteOptions, synchronous), 1, NULL },
         };
-        g_autofree char *ns_name = NULL, *name = NULL;
         DeleteOptions options = { 0 };
         Image *image = userdata;
         Manager *manager;
@@ -235,18 +234,17 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (r < 0)
                 return r;
         if (image->record->pinned && !options.force)
-                return error_precondition(error, "Image \"%s\" is pinned; unpin it, or use Force.", image->record->name);
+                return error_precondition(error, "Image \"%s\" is pinned; unpin it, or use Force.",
+                                          image->record->name);
 
         manager = image->ns->manager;
-        ns_name = g_strdup(image->ns->name);
-        name = g_strdup(image->record->name);
         r = image_remove(image, error);
         if (r < 0)
                 return r;
 
-        r = collect_removed(manager->collector, ns_name, name, options.synchronous ? m : NULL);
-        if (r < 0 || options.synchronous)
-                return r < 0 ? r : 1;
+        if (options.synchronous)
+                return collect_wait(manager, m);
+        collect_schedule(manager);
         return sd_bus_reply_method_return(m, NULL);
 }
 

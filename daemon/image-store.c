@@ -3,9 +3,9 @@
 /*
  * What images ask of the store: imports.
  *
- * An import runs as a job in a worker of its own, a handful at a time; those that come too soon wait here, also for a
- * collection (collect.c), which must not run beside one. A manager that ends closes the connections, which stops the
- * workers. A record is written only after the worker has committed what it names.
+ * An import runs as a job in a worker of its own, a handful at a time; those that come too soon wait here. A manager
+ * that ends closes the connections, which stops the workers. A record is written only after the worker has committed
+ * what it names, and before its connection is closed: until then a collection leaves alone what it has published.
  */
 
 #include <errno.h>
@@ -39,6 +39,8 @@ struct ImageStore {
         GQueue waiting_imports;
         GQueue running_imports;
 };
+
+static void pump(ImageStore *s);
 
 static void import_free(void *p) {
         Import *i = p;
@@ -87,25 +89,6 @@ static GVariant *import_result(GPtrArray *records) {
         return g_variant_dict_end(&dict);
 }
 
-/* A result that is refused: what the worker has committed under names that mean nothing here is garbage. */
-static void import_undo(Import *i, JsonObject *result) {
-        JsonNode *node = json_object_get_member(result, "images");
-        JsonArray *array = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
-        Namespace *ns = g_hash_table_lookup(i->store->m->namespaces, i->ns);
-        guint n = array ? json_array_get_length(array) : 0;
-
-        for (guint k = 0; k < MIN(n, IMAGE_RESULT_MAX); k++) {
-                JsonNode *element = json_array_get_element(array, k);
-                _cleanup_free_ char *whole = NULL;
-                const char *name;
-
-                if (JSON_NODE_HOLDS_OBJECT(element) &&
-                    record_get_string(json_node_get_object(element), "name", &name) >= 0 &&
-                    image_name_normalise(name, &whole) >= 0 && !(ns && g_hash_table_contains(ns->images, whole)))
-                        (void)collect_removed(i->store->m->collector, i->ns, whole, NULL);
-        }
-}
-
 /* The worker has committed; now the records. */
 static int import_accept(Import *i, JsonObject *result, GVariant **ret, sd_bus_error *error) {
         g_autoptr(GPtrArray) records = NULL;
@@ -121,7 +104,7 @@ static int import_accept(Import *i, JsonObject *result, GVariant **ret, sd_bus_e
         }
         if (r < 0) {
                 log_warning("Store worker's result of an import is refused: %s", why);
-                import_undo(i, result);
+                collect_schedule(i->store->m); /* what the worker has published is garbage */
                 return error_set(error, r == -EINVAL ? ERROR_INVALID_ARGUMENT : ERROR_INTERNAL,
                                  "The archive's image cannot be used: %s.", why);
         }
@@ -135,7 +118,6 @@ static int import_accept(Import *i, JsonObject *result, GVariant **ret, sd_bus_e
                 ImageRecord *record = g_ptr_array_index(records, k);
                 int q;
 
-                collector_forget(i->store->m->collector, i->ns, record->name);
                 q = image_put(ns, record, NULL); /* the rest is put all the same: the store holds it */
                 if (q < 0)
                         r = error_set_errno(error, q, "The image was imported, but its record cannot be written");
@@ -162,8 +144,7 @@ static void import_done(StoreOp *op, JsonObject *result, const sd_bus_error *err
 
         g_queue_remove(&s->running_imports, i);
         import_free(i);
-        image_store_pump(s);
-        collector_pump(s->m->collector);
+        pump(s);
 }
 
 static void import_progress(StoreOp *op _unused_, const struct store_progress *p, void *userdata) {
@@ -193,7 +174,7 @@ static void import_cancel(Job *job, void *userdata) {
 }
 
 static bool import_may_start(ImageStore *s) {
-        return !collector_busy(s->m->collector) && s->running_imports.length < IMPORTS_MAX;
+        return s->running_imports.length < IMPORTS_MAX;
 }
 
 static int import_start(Import *i, sd_bus_error *error) {
@@ -254,13 +235,8 @@ int image_import_begin(ImageStore *s, const char *ns, int archive, const ImportO
         return r;
 }
 
-/** image_store_busy() - whether an import runs */
-bool image_store_busy(const ImageStore *s) {
-        return s->running_imports.length > 0;
-}
-
-/** image_store_pump() - starts the imports that may run now */
-void image_store_pump(ImageStore *s) {
+/* Starts the imports that may run now. */
+static void pump(ImageStore *s) {
         Import *i;
 
         while (import_may_start(s) && (i = g_queue_pop_head(&s->waiting_imports))) {

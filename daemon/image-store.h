@@ -8,8 +8,6 @@
 
 int image_store_new(Manager *m, ImageStore **ret);
 ImageStore *image_store_free(ImageStore *s); /* gives up what is running: workers see the end of their connection */
-bool image_store_busy(const ImageStore *s);
-void image_store_pump(ImageStore *s);
 
 typedef struct ImportOptions {
         const char *name;     /* normalised; NULL takes the archive's */

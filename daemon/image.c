@@ -4,9 +4,9 @@
  * Images of a namespace: the table, and the records on disk, which names are given, changed and taken away in.
  *
  * The store holds the content; davitd holds which name means which content, one record file a name, so that starting a
- * container needs no store worker. A record is written after the store has committed what it names, and removed before
- * the store is asked to drop it, with a note of the removal in between (kind "removals"): whatever a crash leaves is
- * either a whole image or content that the next start frees. Nothing here talks to a worker: that is image-store.c and collect.c.
+ * container needs no store worker. A record is written after the store has committed what it names; before one is
+ * removed a collection is marked as due: whatever a crash leaves is either a whole image or content that the next start
+ * frees. Nothing here talks to a worker: that is image-store.c and collect.c.
  */
 
 #include <errno.h>
@@ -14,9 +14,9 @@
 #include <time.h>
 
 #include "daemon/bus.h"
+#include "daemon/collect.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
-#include "daemon/collect.h"
 #include "daemon/image.h"
 #include "daemon/record.h"
 #include "shared/log.h"
@@ -108,9 +108,13 @@ static int write_record(Namespace *ns, const ImageRecord *record) {
 /* Durable, then seen; takes the record in any case. */
 static int put(Namespace *ns, ImageRecord *record, Image **ret) {
         Image *image = g_hash_table_lookup(ns->images, record->name);
-        int r;
+        bool other = image && !streq(image->record->digest, record->digest);
+        int r = 0;
 
-        r = write_record(ns, record);
+        if (other)
+                r = collect_mark(ns->manager); /* what the name meant may be needed no more */
+        if (r >= 0)
+                r = write_record(ns, record);
         if (r < 0) {
                 (void)image_record_free(record);
                 return r;
@@ -123,6 +127,8 @@ static int put(Namespace *ns, ImageRecord *record, Image **ret) {
                 image = image_add(ns, record);
                 image_bus_added(image);
         }
+        if (other)
+                collect_schedule(ns->manager);
         if (ret)
                 *ret = image;
         return 0;
@@ -197,7 +203,8 @@ int image_rename(Image *image, const char *name, Image **ret, sd_bus_error *erro
         if (r < 0)
                 return r;
         if (g_hash_table_contains(ns->images, record->name)) {
-                r = error_exists(error, "There is an image \"%s\" in namespace \"%s\" already.", record->name, ns->name);
+                r = error_exists(error, "There is an image \"%s\" in namespace \"%s\" already.", record->name,
+                                 ns->name);
                 (void)image_record_free(record);
                 return r;
         }
@@ -231,17 +238,16 @@ int image_set_pinned(Image *image, bool pinned, sd_bus_error *error) {
 }
 
 /**
- * image_remove() - takes an image away, durably, and notes that its space is still to be freed
+ * image_remove() - takes an image away, durably, and marks a collection as due; to schedule it is the caller's
  *
  * The caller has made sure that nobody uses it. On success @image is freed.
  */
 int image_remove(Image *image, sd_bus_error *error) {
-        g_autoptr(JsonObject) note = json_object_new();
         Namespace *ns = image->ns;
         const char *name = image->record->name;
         int r;
 
-        r = record_write(ns->manager->state_fd, ns->name, IMAGE_REMOVALS_KIND, name, note, true);
+        r = collect_mark(ns->manager);
         if (r >= 0)
                 r = record_remove(ns->manager->state_fd, ns->name, KIND, name, true);
         if (r < 0)

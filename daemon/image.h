@@ -34,4 +34,4 @@ int image_put(Namespace *ns, ImageRecord *record, Image **ret); /* takes the rec
 int image_tag(Image *image, const char *name, Image **ret, sd_bus_error *error);
 int image_rename(Image *image, const char *name, Image **ret, sd_bus_error *error); /* frees the image */
 int image_set_pinned(Image *image, bool pinned, sd_bus_error *error);
-int image_remove(Image *image, sd_bus_error *error); /* frees the image; its space goes by collect_removed() */
+int image_remove(Image *image, sd_bus_error *error); /* frees the image; its space goes by collect_schedule() */

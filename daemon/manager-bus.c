@@ -10,11 +10,13 @@
 
 #include "daemon/auth.h"
 #include "daemon/bus.h"
+#include "daemon/collect.h"
 #include "daemon/container.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
 #include "daemon/job-bus.h"
 #include "daemon/keep-warm.h"
+#include "daemon/lease.h"
 #include "daemon/limits.h"
 #include "daemon/manager-bus.h"
 #include "daemon/pool.h"
@@ -239,6 +241,10 @@ static const sd_bus_vtable vtable[] = {
         ROW("ListSnapshots", ("s", namespace, "a{sv}", filters), ("a(ssssto)", snapshots), method_list_snapshots),
         ROW("ImportImage", ("s", namespace, "s", name, "h", archive, "a{sv}", options), ("o", job),
             method_import_image),
+        ROW("CreateLease", ("s", namespace, "s", id, "a{sv}", options), ("s", id, "o", lease), method_create_lease),
+        ROW("GetLease", ("s", namespace, "s", id), ("o", lease), method_get_lease),
+        ROW("ListLeases", ("s", namespace, "a{sv}", filters), ("a(sssa{ss}tto)", leases), method_list_leases),
+        ROW("Collect", ("a{sv}", options), ("o", job), method_collect),
         SD_BUS_METHOD_WITH_ARGS("ListJobs", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ussso)", jobs), method_list_jobs,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListNamespaces", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sa{ss}o)", namespaces),

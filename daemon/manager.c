@@ -22,6 +22,7 @@
 #include "daemon/job.h"
 #include "daemon/keep-warm.h"
 #include "daemon/launcher.h"
+#include "daemon/lease.h"
 #include "daemon/limits.h"
 #include "daemon/manager-bus.h"
 #include "daemon/namespace.h"
@@ -206,6 +207,8 @@ int manager_register(Manager *m) {
                 r = image_bus_register(m);
         if (r >= 0)
                 r = snapshot_bus_register(m);
+        if (r >= 0)
+                r = lease_bus_register(m);
         if (r >= 0)
                 r = job_bus_register(m);
         if (r < 0)

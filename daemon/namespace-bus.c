@@ -9,7 +9,6 @@
 
 #include "daemon/bus.h"
 #include "daemon/error.h"
-#include "daemon/collect.h"
 #include "daemon/namespace.h"
 #include "shared/name.h"
 
@@ -21,11 +20,9 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
         if (!namespace_is_empty(ns))
                 return error_precondition(
-                        error, "Namespace \"%s\" is not empty; delete its containers, images and snapshots first.",
+                        error,
+                        "Namespace \"%s\" is not empty; delete its containers, images, snapshots and leases first.",
                         ns->name);
-        if (collect_pending(ns->manager, ns->name))
-                return error_precondition(
-                        error, "The space of images of namespace \"%s\" is still being freed; try again.", ns->name);
         r = namespace_delete(ns);
         if (r < 0)
                 return error_set_errno(error, r, "Namespace \"%s\" cannot be deleted", ns->name);

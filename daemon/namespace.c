@@ -13,6 +13,7 @@
 #include "daemon/bus.h"
 #include "daemon/container.h"
 #include "daemon/image.h"
+#include "daemon/lease.h"
 #include "daemon/namespace.h"
 #include "daemon/record.h"
 #include "daemon/snapshot.h"
@@ -40,6 +41,7 @@ int namespace_new(Manager *m, const char *name, Namespace **ret) {
         ns->tasks = g_hash_table_new(g_str_hash, g_str_equal);
         images_init(ns);
         snapshots_init(ns);
+        leases_init(ns);
         *ret = ns;
         return 0;
 }
@@ -62,6 +64,7 @@ Namespace *namespace_free(Namespace *ns) {
                 return NULL;
         free_values(ns->tasks, task_free_value);
         free_values(ns->containers, container_free_value);
+        leases_done(ns);
         snapshots_done(ns);
         images_done(ns);
         g_hash_table_unref(ns->labels);
@@ -74,7 +77,8 @@ Namespace *namespace_free(Namespace *ns) {
 /** namespace_is_empty() - whether it may be deleted */
 bool namespace_is_empty(const Namespace *ns) {
         return g_hash_table_size(ns->containers) == 0 && g_hash_table_size(ns->tasks) == 0 &&
-               g_hash_table_size(ns->images) == 0 && g_hash_table_size(ns->snapshots) == 0;
+               g_hash_table_size(ns->images) == 0 && g_hash_table_size(ns->snapshots) == 0 &&
+               g_hash_table_size(ns->leases) == 0;
 }
 
 /** namespace_save() - makes directory and labels durable */

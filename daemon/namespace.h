@@ -16,6 +16,7 @@ struct Namespace {
         GHashTable *tasks;      /* id -> Task, owned; the key is the container's id */
         GHashTable *images;     /* name -> Image, owned by image.c */
         GHashTable *snapshots;  /* key -> Snapshot, owned by snapshot.c */
+        GHashTable *leases;     /* id -> Lease, owned by lease.c */
 };
 
 int namespace_new(Manager *m, const char *name, Namespace **ret);

@@ -16,10 +16,11 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "daemon/collect.h"
 #include "daemon/container.h"
 #include "daemon/exec.h"
-#include "daemon/collect.h"
 #include "daemon/image.h"
+#include "daemon/lease.h"
 #include "daemon/pool.h"
 #include "daemon/record.h"
 #include "daemon/recovery.h"
@@ -74,7 +75,8 @@ static int load_root(Manager *m, int root_fd, unsigned *n_broken) {
                 }
                 if (!known) {
                         (void)namespace_load(ns);
-                        *n_broken += (unsigned)images_load(ns) + (unsigned)snapshots_load(ns);
+                        *n_broken +=
+                                (unsigned)images_load(ns) + (unsigned)snapshots_load(ns) + (unsigned)leases_load(ns);
                 }
                 x = (Restore){ ns, root_fd };
                 r = record_foreach(root_fd, ns->name, "containers", on_container, &x);

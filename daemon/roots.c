@@ -3,15 +3,16 @@
 /*
  * What has to stay in the store.
  *
- * Records are the only roots: images, snapshots, containers and what running operations hold name chains and contents,
- * the store knows what those are made of. Nothing is counted, so nothing can be counted wrong: whoever wants to know
- * walks over the tables, and the reason of each root comes along for those who ask why something is kept.
+ * Records are the only roots: images, snapshots, containers, leases and what running operations hold name chains and
+ * contents, the store knows what those are made of. Nothing is counted, so nothing can be counted wrong: whoever wants
+ * to know walks over the tables, and the reason of each root comes along for those who ask why something is kept.
  */
 
 #include <string.h>
 
 #include "daemon/container.h"
 #include "daemon/image.h"
+#include "daemon/lease.h"
 #include "daemon/roots.h"
 #include "daemon/snapshot.h"
 #include "shared/macros.h"
@@ -42,7 +43,18 @@ RootHold *root_hold_free(RootHold *h) {
         return NULL;
 }
 
-/** image_visit_roots() - an image needs its chain, its manifest and its configuration */
+/** image_record_visit_roots() - an image needs its chain, its manifest and its configuration, of every platform */
+void image_record_visit_roots(const ImageRecord *record, const RootReason *why, root_visit_t visit, void *userdata) {
+        visit(ROOT_CHAIN, record->chain_id, why, userdata);
+        visit(ROOT_CONTENT, record->digest, why, userdata);
+        visit(ROOT_CONTENT, record->config_digest, why, userdata);
+        if (record->index && *record->index)
+                visit(ROOT_CONTENT, record->index, why, userdata);
+        for (guint i = 0; record->platforms && i < record->platforms->len; i++)
+                image_record_visit_roots(g_ptr_array_index(record->platforms, i), why, visit, userdata);
+}
+
+/** image_visit_roots() - of all images of a namespace */
 void image_visit_roots(const Namespace *ns, root_visit_t visit, void *userdata) {
         GHashTableIter iter;
         void *value;
@@ -52,9 +64,7 @@ void image_visit_roots(const Namespace *ns, root_visit_t visit, void *userdata) 
                 const ImageRecord *record = ((Image *)value)->record;
                 const RootReason why = { "image", ns->name, record->name };
 
-                visit(ROOT_CHAIN, record->chain_id, &why, userdata);
-                visit(ROOT_CONTENT, record->digest, &why, userdata);
-                visit(ROOT_CONTENT, record->config_digest, &why, userdata);
+                image_record_visit_roots(record, &why, visit, userdata);
         }
 }
 
@@ -99,6 +109,7 @@ void roots_visit(Manager *m, root_visit_t visit, void *userdata) {
                 image_visit_roots(ns, visit, userdata);
                 snapshot_visit_roots(ns, visit, userdata);
                 container_visit_roots(ns, visit, userdata);
+                lease_visit_roots(ns, visit, userdata);
         }
         for (GSList *l = m->holds; l; l = l->next) {
                 const RootHold *h = l->data;

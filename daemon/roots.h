@@ -33,6 +33,9 @@ RootHold *root_hold_new(Manager *m, RootKind kind, const char *target);
 RootHold *root_hold_free(RootHold *h);
 
 /* parts, each in the file of what it is about */
+struct ImageRecord;
+void image_record_visit_roots(const struct ImageRecord *record, const RootReason *why, root_visit_t visit,
+                              void *userdata);
 void image_visit_roots(const Namespace *ns, root_visit_t visit, void *userdata);
 void snapshot_visit_roots(const Namespace *ns, root_visit_t visit, void *userdata);
 void container_visit_roots(const Namespace *ns, root_visit_t visit, void *userdata);

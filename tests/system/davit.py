@@ -40,6 +40,10 @@ OPTION_TYPES = {
     # Lists, ImportImage
     "Id": "as", "Label": "as", "Image": "s", "Status": "as", "Name": "as", "Key": "as", "Kind": "s", "Format": "s",
     "Platform": "s",
+    # Snapshots, leases, collection
+    "View": "b", "Lease": "s", "Parent": "s", "ReadOnly": "b", "Continue": "b", "Compression": "s", "Digest": "s",
+    "ExpireUSec": "t", "BusName": "b", "DryRun": "b", "Repair": "b", "Synchronous": "b", "Snapshot": "s",
+    "Author": "s", "Message": "s", "Changes": "as", "Pause": "b",
 }
 
 

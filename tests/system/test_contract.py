@@ -80,9 +80,14 @@ class Contract(davit.TestCase):
         self.assertTrue(snapshots)
         self.compare(snapshots[0][-1], "Snapshot")
 
+    def test_lease(self):
+        _, lease = davit.manager("CreateLease", "(ssa{sv})", "", "", {})
+        self.addCleanup(davit.call, lease, "Lease.Delete", "(a{sv})", {})
+        self.compare(lease, "Lease")
+
     def test_every_interface_is_compared(self):
         self.assertEqual(set(self.contract), {f"{davit.NAME}.{n}" for n in (
-            "Manager", "Namespace", "Container", "Task", "Process", "Image", "Snapshot", "Job")})
+            "Manager", "Namespace", "Container", "Task", "Process", "Image", "Snapshot", "Lease", "Job")})
 
     def test_object_manager_knows_every_object(self):
         id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("contract"))
@@ -107,7 +112,10 @@ class Contract(davit.TestCase):
                 ("Manager.ListContainers", "(sa{sv})", ("", unknown)),
                 ("Manager.ListTasks", "(sa{sv})", ("", unknown)),
                 ("Manager.ListImages", "(sa{sv})", ("", unknown)),
-                ("Manager.ListSnapshots", "(sa{sv})", ("", unknown))):
+                ("Manager.ListSnapshots", "(sa{sv})", ("", unknown)),
+                ("Manager.ListLeases", "(sa{sv})", ("", unknown)),
+                ("Manager.CreateLease", "(ssa{sv})", ("", "", unknown)),
+                ("Manager.Collect", "(a{sv})", (unknown,))):
             with self.subTest(method):
                 self.assertError("InvalidArgument", davit.call, davit.ROOT, method, signature, *arguments, contains="NoSuchOption")
         for path, method, signature, arguments in (

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The order of imports and removals, against a store that this test plays: it accepts the manager's connections and
+ * The order of imports, against a store that this test plays: it accepts the manager's connections and
  * answers when the test says so.
  */
 
@@ -120,29 +120,6 @@ static Job *begin(Fixture *f, const char *name) {
         return job;
 }
 
-/* A whole import. */
-static void import(Fixture *f, const char *name, const char *hex) {
-        g_autofree char *text = result(name, hex);
-        Job *job = begin(f, name);
-
-        answer(f, worker(f, NULL), STORE_DONE, text);
-        g_assert_cmpint(job->state, ==, JOB_DONE);
-}
-
-static void delete (Fixture *f, const char *name) {
-        Image *image;
-
-        g_assert_cmpint(image_lookup(f->ns, name, &image, NULL), ==, 0);
-        g_assert_cmpint(image_remove(image, NULL), ==, 0);
-        g_assert_cmpint(collect_removed(f->m.collector, "default", name, NULL), ==, 0);
-}
-
-static bool noted(Fixture *f, const char *name) {
-        g_autoptr(JsonObject) note = NULL;
-
-        return record_read(f->m.state_fd, "default", IMAGE_REMOVALS_KIND, name, &note) >= 0;
-}
-
 static void test_import(Fixture *f, const void *data _unused_) {
         g_autoptr(JsonObject) request = NULL;
         g_autofree char *text = result("a:1", HEX_A);
@@ -251,111 +228,6 @@ static void test_cancel(Fixture *f, const void *data _unused_) {
         g_assert_cmpint(job->state, ==, JOB_CANCELLED);
 }
 
-/* The worker holds the repository and wants to know what has to stay. */
-static JsonObject *ask_roots(Fixture *f, int fd) {
-        const struct store_message head = { .version = STORE_PROTOCOL_VERSION, .type = STORE_READY };
-        g_autofree struct packet *p = g_new0(struct packet, 1);
-        const struct store_message *got = (const void *)p->data;
-        JsonObject *roots;
-
-        g_assert_cmpint(packet_send(fd, &head, sizeof(head), NULL, 0, NULL, 0, NULL, 0), ==, 0);
-        while (sd_event_run(f->m.event, 0) > 0)
-                ;
-        g_assert_cmpint(packet_recv(fd, p), ==, 1);
-        g_assert_cmpuint(got->type, ==, STORE_ROOTS);
-        g_assert_cmpint(store_text_parse((const char *)p->data + sizeof(*got), p->size - sizeof(*got), &roots), ==, 0);
-        packet_done(p);
-        return roots;
-}
-
-/* The answer names every chain that is used, and the note goes with the result. */
-static void test_removal(Fixture *f, const void *data _unused_) {
-        g_autoptr(JsonObject) request = NULL, roots = NULL;
-        JsonArray *live;
-        int fd;
-
-        collector_start(f->m.collector, 0);
-        import(f, "a:1", HEX_A);
-        import(f, "b:1", HEX_B);
-        delete (f, "a:1");
-        g_assert_true(noted(f, "a:1"));
-        fd = worker(f, &request);
-        g_assert_cmpstr(json_object_get_string_member(request, "operation"), ==, "collect");
-        roots = ask_roots(f, fd);
-        live = json_object_get_array_member(roots, "chains");
-        g_assert_cmpuint(json_array_get_length(live), ==, 1);
-        g_assert_cmpstr(json_array_get_string_element(live, 0), ==, "sha256:" HEX_B);
-        g_assert_cmpuint(json_array_get_length(json_object_get_array_member(roots, "contents")), ==, 1);
-        answer(f, fd, STORE_DONE, "{\"freed\":1}");
-        g_assert_false(noted(f, "a:1"));
-}
-
-/* A removal that fails is taken up by the next manager. */
-static void test_removal_fails(Fixture *f, const void *data _unused_) {
-        collector_start(f->m.collector, 0);
-        import(f, "a:1", HEX_A);
-        delete (f, "a:1");
-        answer(f, worker(f, NULL), STORE_ERROR, "{\"error\":\"ResourceExhausted\",\"message\":\"disk\"}");
-        g_assert_true(noted(f, "a:1"));
-
-        f->m.collector = collector_free(f->m.collector);
-        f->m.image_store = image_store_free(f->m.image_store);
-        g_assert_cmpint(image_store_new(&f->m, &f->m.image_store), ==, 0);
-        g_assert_cmpint(collector_new(&f->m, &f->m.collector), ==, 0);
-        g_assert_cmpint(worker(f, NULL), ==, -1);
-        collector_start(f->m.collector, 0);
-        answer(f, worker(f, NULL), STORE_DONE, "{}");
-        g_assert_false(noted(f, "a:1"));
-}
-
-static void test_removal_and_imports(Fixture *f, const void *data _unused_) {
-        g_autofree char *a = result("a:1", HEX_A), *c = result("c:1", HEX_B);
-        Job *first, *second;
-        int fd, removal;
-
-        collector_start(f->m.collector, 0);
-        import(f, "a:1", HEX_A);
-        first = begin(f, "c:1");
-        fd = worker(f, NULL);
-        delete (f, "a:1");
-        g_assert_cmpint(worker(f, NULL), ==, -1); /* waits for the import */
-        answer(f, fd, STORE_DONE, c);
-        g_assert_cmpint(first->state, ==, JOB_DONE);
-        removal = worker(f, NULL);
-        g_assert_cmpint(removal, >=, 0);
-        second = begin(f, "a:1");
-        g_assert_cmpint(worker(f, NULL), ==, -1); /* waits for the removal */
-        answer(f, removal, STORE_DONE, "{}");
-        answer(f, worker(f, NULL), STORE_DONE, a);
-        g_assert_cmpint(second->state, ==, JOB_DONE);
-}
-
-/* The name is imported again before its removal has begun: the removal is off. */
-static void test_removal_overtaken(Fixture *f, const void *data _unused_) {
-        g_autofree char *a = result("a:1", HEX_A);
-        Image *image;
-        int fd;
-
-        collector_start(f->m.collector, 0);
-        import(f, "a:1", HEX_A);
-        (void)begin(f, "a:1");
-        fd = worker(f, NULL);
-        delete (f, "a:1");
-        answer(f, fd, STORE_DONE, a);
-        g_assert_cmpint(worker(f, NULL), ==, -1);
-        g_assert_false(noted(f, "a:1"));
-        g_assert_cmpint(image_lookup(f->ns, "a:1", &image, NULL), ==, 0);
-}
-
-/* While a record cannot be read nothing is freed. */
-static void test_broken_records(Fixture *f, const void *data _unused_) {
-        collector_start(f->m.collector, 1);
-        import(f, "a:1", HEX_A);
-        delete (f, "a:1");
-        g_assert_cmpint(worker(f, NULL), ==, -1);
-        g_assert_true(noted(f, "a:1"));
-}
-
 /* The manager ends: every worker sees the end of its connection. */
 static void test_shutdown(Fixture *f, const void *data _unused_) {
         uint8_t byte;
@@ -378,11 +250,6 @@ int main(int argc, char **argv) {
         ADD("/image-store/no-store", test_no_store);
         ADD("/image-store/many-imports", test_many_imports);
         ADD("/image-store/cancel", test_cancel);
-        ADD("/image-store/removal", test_removal);
-        ADD("/image-store/removal-fails", test_removal_fails);
-        ADD("/image-store/removal-and-imports", test_removal_and_imports);
-        ADD("/image-store/removal-overtaken", test_removal_overtaken);
-        ADD("/image-store/broken-records", test_broken_records);
         ADD("/image-store/shutdown", test_shutdown);
         return g_test_run();
 }

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The bus face of leases: org.davit.Davit1.Lease and the Manager's methods about leases.
+ *
+ * Decodes calls, asks lease.c, encodes what it says. A lease that ends with its caller's connection takes the sender of
+ * the call that makes it, never a name somebody says.
+ */
+
+#include <string.h>
+
+#include "daemon/bus.h"
+#include "daemon/collect.h"
+#include "daemon/error.h"
+#include "daemon/image.h"
+#include "daemon/lease.h"
+#include "daemon/objects.h"
+#include "daemon/snapshot.h"
+#include "shared/log.h"
+#include "shared/macros.h"
+#include "shared/name.h"
+
+#define INTERFACE "org.davit.Davit1.Lease"
+#define LEASE_ROOT DAVIT_BUS_PATH "/ns"
+
+static const ObjectTable objects = OBJECT_TABLE("lease", "lease", leases, Lease, path);
+
+/* ---- Manager ---- */
+
+typedef struct CreateOptions {
+        uint64_t expire_usec;
+        int bus_name;
+        GHashTable *labels;
+} CreateOptions;
+
+static int read_labels(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error _unused_) {
+        return bus_read_labels(m, &((CreateOptions *)data)->labels);
+}
+
+/** method_create_lease() - Manager.CreateLease */
+int method_create_lease(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const BusOption table[] = {
+                { "ExpireUSec", "t", offsetof(CreateOptions, expire_usec), 1, NULL },
+                { "BusName", "b", offsetof(CreateOptions, bus_name), 1, NULL },
+                { "Labels", "a{ss}", 0, 1, read_labels },
+        };
+        CreateOptions o = { 0 };
+        const char *ns_name, *id;
+        Lease *lease = NULL;
+        Namespace *ns;
+        int r;
+
+        r = sd_bus_message_read(m, "ss", &ns_name, &id);
+        if (r >= 0)
+                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &o, error);
+        if (r >= 0)
+                r = manager_namespace(userdata, ns_name, true, &ns, error);
+        if (r >= 0) {
+                const LeaseOptions options = { o.bus_name ? sd_bus_message_get_sender(m) : NULL, o.expire_usec,
+                                               o.labels };
+                r = lease_create(ns, id, &options, &lease, error);
+        }
+        if (o.labels)
+                g_hash_table_unref(o.labels);
+        return r < 0 ? r : sd_bus_reply_method_return(m, "so", lease->id, lease->path);
+}
+
+/** method_get_lease() - Manager.GetLease */
+int method_get_lease(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *ns, *id;
+        void *lease;
+        int r;
+
+        r = sd_bus_message_read(m, "ss", &ns, &id);
+        if (r >= 0)
+                r = object_find(userdata, &objects, ns, id, &lease, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, "o", ((Lease *)lease)->path);
+}
+
+typedef struct Filters {
+        char **ids, **labels;
+} Filters;
+
+static int append_lease(sd_bus_message *reply, const Lease *l) {
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'r', "sssa{ss}tto");
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "sss", l->ns->name, l->id, l->owner);
+        if (r >= 0)
+                r = bus_append_labels(reply, l->labels);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "tto", l->created, l->expires, l->path);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int append_leases(sd_bus_message *reply, Namespace *ns, const Filters *filters) {
+        GHashTableIter iter;
+        void *value;
+        int r = 0;
+
+        g_hash_table_iter_init(&iter, ns->leases);
+        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value)) {
+                const Lease *l = value;
+
+                if ((filters->ids && !g_strv_contains((const char *const *)filters->ids, l->id)) ||
+                    !bus_labels_match(l->labels, filters->labels))
+                        continue;
+                r = append_lease(reply, l);
+        }
+        return r;
+}
+
+static int append_namespaces(sd_bus_message *reply, Manager *m, const char *ns_name, const Filters *filters,
+                             sd_bus_error *error) {
+        GHashTableIter iter;
+        Namespace *ns;
+        void *value;
+        int r = 0;
+
+        if (!streq(ns_name, "*")) {
+                r = manager_namespace(m, ns_name, false, &ns, error);
+                return r < 0 ? r : append_leases(reply, ns, filters);
+        }
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value))
+                r = append_leases(reply, value, filters);
+        return r;
+}
+
+/** method_list_leases() - Manager.ListLeases */
+int method_list_leases(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const BusOption table[] = {
+                { "Id", "as", offsetof(Filters, ids), 1, NULL },
+                { "Label", "as", offsetof(Filters, labels), 1, NULL },
+        };
+        _cleanup_bus_message_ sd_bus_message *reply = NULL;
+        Filters filters = { 0 };
+        const char *ns_name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &ns_name);
+        if (r >= 0)
+                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &filters, error);
+        if (r >= 0)
+                r = sd_bus_message_new_method_return(m, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(sssa{ss}tto)");
+        if (r >= 0)
+                r = append_namespaces(reply, userdata, ns_name, &filters, error);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        g_strfreev(filters.ids);
+        g_strfreev(filters.labels);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+/* ---- Lease ---- */
+
+/* Images and snapshots have to be there, and an image is held by its whole name. */
+static int resolve(const Lease *l, const char *type, const char **id, sd_bus_error *error) {
+        Image *image;
+        int r = 0;
+
+        if (streq(type, "image")) {
+                r = image_lookup(l->ns, *id, &image, error);
+                if (r >= 0)
+                        *id = image->record->name;
+        } else if (streq(type, "snapshot") && !snapshot_find(l->ns, *id))
+                r = error_not_found(error, "There is no snapshot \"%s\" in namespace \"%s\".", *id, l->ns->name);
+        return r;
+}
+
+static int method_add(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *type, *id;
+        Lease *l = userdata;
+        int r;
+
+        r = sd_bus_message_read(m, "ss", &type, &id);
+        if (r >= 0)
+                r = resolve(l, type, &id, error);
+        if (r >= 0)
+                r = lease_add(l, type, id, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
+}
+
+static int method_remove(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *type, *id;
+        Lease *l = userdata;
+        Image *image;
+        int r;
+
+        r = sd_bus_message_read(m, "ss", &type, &id);
+        if (r < 0)
+                return r;
+        if (streq(type, "image") && !lease_has(l, type, id) && image_lookup(l->ns, id, &image, NULL) >= 0)
+                id = image->record->name;
+        r = lease_drop(l, type, id, error);
+        if (r < 0)
+                return r;
+        collect_schedule(l->ns->manager);
+        return sd_bus_reply_method_return(m, NULL);
+}
+
+static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        GHashTable *labels;
+        int r;
+
+        r = bus_read_labels(m, &labels);
+        if (r >= 0)
+                r = lease_set_labels(userdata, labels, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
+}
+
+typedef struct DeleteOptions {
+        int synchronous;
+} DeleteOptions;
+
+static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const BusOption table[] = { { "Synchronous", "b", offsetof(DeleteOptions, synchronous), 1, NULL } };
+        DeleteOptions options = { 0 };
+        Lease *l = userdata;
+        Manager *manager = l->ns->manager;
+        int r;
+
+        r = bus_options_read(m, table, ELEMENTSOF(table), 1, &options, error);
+        if (r >= 0)
+                r = lease_remove(l, error);
+        if (r < 0)
+                return r;
+        if (options.synchronous)
+                return collect_wait(manager, m);
+        collect_schedule(manager);
+        return sd_bus_reply_method_return(m, NULL);
+}
+
+#define GETTER(name)                                                                                                   \
+        static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,               \
+                        const char *property _unused_, sd_bus_message *reply, void *userdata,                          \
+                        sd_bus_error *error _unused_)
+
+GETTER(get_namespace) {
+        return sd_bus_message_append(reply, "s", ((Lease *)userdata)->ns->name);
+}
+
+GETTER(get_labels) {
+        return bus_append_labels(reply, ((Lease *)userdata)->labels);
+}
+
+GETTER(get_resources) {
+        const Lease *l = userdata;
+        GHashTableIter iter;
+        void *key;
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'a', "(ss)");
+        g_hash_table_iter_init(&iter, l->resources);
+        while (r >= 0 && g_hash_table_iter_next(&iter, &key, NULL)) {
+                const char *id = strchr(key, '\n');
+                g_autofree char *type = g_strndup(key, (size_t)(id - (char *)key));
+
+                r = sd_bus_message_append(reply, "(ss)", type, id + 1);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+#define CONST SD_BUS_VTABLE_PROPERTY_CONST
+#define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+
+static const sd_bus_vtable vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("Add", SD_BUS_ARGS("s", type, "s", id), SD_BUS_NO_RESULT, method_add,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Remove", SD_BUS_ARGS("s", type, "s", id), SD_BUS_NO_RESULT, method_remove,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetLabels", SD_BUS_ARGS("a{ss}", labels), SD_BUS_NO_RESULT, method_set_labels,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_delete,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_PROPERTY("Namespace", "s", get_namespace, 0, CONST),
+        SD_BUS_PROPERTY("Id", "s", NULL, offsetof(Lease, id), CONST),
+        SD_BUS_PROPERTY("Owner", "s", NULL, offsetof(Lease, owner), CONST),
+        SD_BUS_PROPERTY("Labels", "a{ss}", get_labels, 0, CHANGES),
+        SD_BUS_PROPERTY("CreatedAt", "t", NULL, offsetof(Lease, created), CONST),
+        SD_BUS_PROPERTY("ExpiresAt", "t", NULL, offsetof(Lease, expires), CONST),
+        SD_BUS_PROPERTY("Resources", "a(ss)", get_resources, 0, CHANGES),
+        SD_BUS_VTABLE_END,
+};
+
+static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret,
+                sd_bus_error *error _unused_) {
+        *ret = object_at(userdata, &objects, path);
+        return *ret ? 1 : 0;
+}
+
+static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
+                     sd_bus_error *error _unused_) {
+        *ret = object_paths(userdata, &objects);
+        return 0;
+}
+
+/** lease_bus_register() - once, for all of them */
+int lease_bus_register(Manager *m) {
+        int r;
+
+        r = sd_bus_add_fallback_vtable(m->bus, NULL, LEASE_ROOT, INTERFACE, vtable, find, m);
+        return r < 0 ? r : sd_bus_add_node_enumerator(m->bus, NULL, LEASE_ROOT, enumerate, m);
+}
+
+static void complain(const Lease *l, int r) {
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot announce lease %s", l->id);
+}
+
+void lease_bus_added(Lease *l) {
+        if (l->ns->manager->bus)
+                complain(l, sd_bus_emit_interfaces_added(l->ns->manager->bus, l->path, INTERFACE, NULL));
+}
+
+void lease_bus_removed(Lease *l) {
+        if (l->ns->manager->bus)
+                complain(l, sd_bus_emit_interfaces_removed(l->ns->manager->bus, l->path, INTERFACE, NULL));
+}
+
+/** lease_bus_changed() - announces the new value of a property */
+void lease_bus_changed(Lease *l, const char *property) {
+        if (l->ns->manager->bus)
+                complain(l, sd_bus_emit_properties_changed(l->ns->manager->bus, l->path, INTERFACE, property, NULL));
+}

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Collection as the manager runs it: when, with what roots, and what a failure or a crash leaves."""
+
+import os
+import threading
+
+import davit
+import images
+
+DUE = f"{davit.STATE}/collection-due"
+
+
+class CollectTest(davit.TestCase):
+    def setUp(self):
+        self.ns = davit.unique("collect")
+        self.addCleanup(self.collect)
+
+    def archive(self, name, size=5000):
+        """An image of one layer that nothing else has; its path and chain id."""
+        layer = images.layer([images.entry("etc"), images.entry("etc/" + name.replace(":", "-"), os.urandom(size))])
+        path = images.oci_archive(f"/tmp/{davit.unique(self.ns)}.tar", [layer], name)
+        self.addCleanup(os.unlink, path)
+        return path, images.digest(layer)
+
+    def bring(self, name, **opts):
+        path, chain = self.archive(name)
+        davit.import_image(path, namespace=self.ns, **opts)
+        return davit.manager("GetImage", "(ss)", self.ns, name), chain
+
+    def there(self, chain):
+        return any(os.path.lexists(f"{davit.STATE}/{form}/{chain[7:]}") for form in ("checkouts", "erofs"))
+
+    def delete(self, image, synchronous=True):
+        davit.call(image, "Image.Delete", "(a{sv})", davit.options(Synchronous=synchronous), timeout=60)
+
+    def collect(self, **opts):
+        return davit.call(davit.manager("Collect", "(a{sv})", davit.options(**opts)), "Job.Wait", timeout=60)
+
+    def idle(self):
+        davit.wait_until(lambda: not os.path.exists(DUE), what="the mark to go")
+
+
+class Collect(CollectTest):
+    def test_dry_run(self):
+        """What a dry run says would go is what goes."""
+        image, chain = self.bring("a:1")
+        davit.systemctl("stop", "davit-store.socket")
+        try:
+            self.delete(image, synchronous=False)
+        finally:
+            davit.systemctl("start", "davit-store.socket")
+        plan = self.collect(DryRun=True)
+        self.assertEqual(plan["Chains"], [chain])
+        self.assertEqual(len(plan["Contents"]), 2)
+        self.assertTrue(self.there(chain))
+        done = self.collect()
+        self.assertEqual((done["Chains"], sorted(done["Contents"])), (plan["Chains"], sorted(plan["Contents"])))
+        self.assertFalse(self.there(chain))
+        self.assertGreater(done["Freed"], 5000)
+        again = self.collect()
+        self.assertEqual((again["Chains"], again["Contents"]), ([], []))
+
+    def test_delete_is_collected_soon(self):
+        image, chain = self.bring("a:1")
+        kept, other = self.bring("b:1")
+        self.delete(image, synchronous=False)
+        davit.wait_until(lambda: not self.there(chain), what="the chain to go")
+        self.idle()
+        self.assertTrue(self.there(other))
+        self.delete(kept)
+
+    def test_replaced_meaning(self):
+        """A name that means something else keeps nothing of what it meant."""
+        _, chain = self.bring("a:1")
+        image, other = self.bring("a:1")
+        davit.wait_until(lambda: not self.there(chain), what="the old chain to go")
+        self.assertTrue(self.there(other))
+        self.delete(image)
+
+    def test_many_wait_for_one(self):
+        made = [self.bring(f"a{i}:1") for i in range(5)]
+        threads = [threading.Thread(target=self.delete, args=(image,)) for image, _ in made]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual([self.there(chain) for _, chain in made], [False] * 5)
+        self.idle()
+
+    def test_import_is_not_waited_for(self):
+        """A collection ends while an import runs, and takes nothing from it."""
+        image, chain = self.bring("a:1")
+        path, other = self.archive("b:1", size=3 << 20)
+        with open(path, "rb") as f:
+            data = f.read()
+        reader, writer = os.pipe()
+        job = davit.manager("ImportImage", "(ssha{sv})", self.ns, "", 0, {}, fds=[reader])
+        os.close(reader)
+        os.write(writer, data[:65536])
+        self.delete(image)
+        self.assertFalse(self.there(chain))
+        self.assertEqual(davit.get(job, "Job.State"), "running")
+        with os.fdopen(writer, "wb") as f:
+            f.write(data[65536:])
+        self.assertEqual(davit.call(job, "Job.Wait", timeout=60)["Images"], ["b:1"])
+        self.assertTrue(self.there(other))
+        self.delete(davit.manager("GetImage", "(ss)", self.ns, "b:1"))
+
+    def test_imports_and_collections(self):
+        """Collections all the while never take what an import has just brought."""
+        path, chain = self.archive("same:1")
+        stop = threading.Event()
+        failed = []
+
+        def sweep():
+            while not stop.is_set():
+                try:
+                    self.collect()
+                except davit.DavitError as error:
+                    failed.append(error)
+                    return
+
+        sweeper = threading.Thread(target=sweep)
+        sweeper.start()
+        try:
+            for _ in range(8):
+                davit.import_image(path, namespace=self.ns)
+                self.assertTrue(self.there(chain))
+                self.delete(davit.manager("GetImage", "(ss)", self.ns, "same:1"))
+        finally:
+            stop.set()
+            sweeper.join()
+        self.assertEqual(failed, [])
+
+    def test_cancel_stops_to_wait(self):
+        job = davit.manager("Collect", "(a{sv})", {})
+        try:
+            davit.call(job, "Job.Cancel")
+        except davit.DavitError as error:
+            self.assertEqual(error.name, "FailedPrecondition")  # it was faster
+
+
+class Failure(CollectTest):
+    def test_no_store(self):
+        image, chain = self.bring("a:1")
+        with davit.LeakCheck(timeout=20):
+            davit.systemctl("stop", "davit-store.socket")
+            try:
+                self.assertError("Unavailable", self.collect)
+                self.assertError("Unavailable", self.delete, image)
+                self.assertTrue(os.path.exists(DUE))
+            finally:
+                davit.systemctl("start", "davit-store.socket")
+            self.assertTrue(self.there(chain))
+            davit.restart_davitd()
+            davit.wait_until(lambda: not self.there(chain), what="the chain to go")
+            self.idle()
+
+    def test_manager_killed(self):
+        """Killed between the record's end and the collection's: the next one frees the space."""
+        image, chain = self.bring("a:1")
+        davit.systemctl("stop", "davit-store.socket")
+        try:
+            self.delete(image, synchronous=False)
+            davit.kill_davitd()
+        finally:
+            davit.systemctl("start", "davit-store.socket")
+        davit.kill_davitd()
+        davit.wait_until(lambda: not self.there(chain), what="the chain to go")
+        self.idle()
+
+    def test_unknown_option(self):
+        self.assertError("InvalidArgument", self.collect, contains="Force", Force=True)

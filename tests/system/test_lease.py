@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Leases: what they name stays; they end when they are deleted, in time, or with their caller."""
+
+import os
+import time
+
+import davit
+import images
+from davit import GLib
+
+from gi.repository import Gio
+
+
+class LeaseTest(davit.TestCase):
+    def setUp(self):
+        self.ns = davit.unique("lease")
+        self.layer = images.layer([images.entry("etc"), images.entry("etc/" + self.ns, os.urandom(5000))])
+        self.path = images.oci_archive(f"/tmp/{self.ns}.tar", [self.layer], "app:1")
+        self.addCleanup(os.unlink, self.path)
+        self.chain = images.digest(self.layer)
+
+    def bring(self, **opts):
+        davit.import_image(self.path, namespace=self.ns, **opts)
+        return davit.manager("GetImage", "(ss)", self.ns, "app:1")
+
+    def lease(self, id="", **opts):
+        return davit.manager("CreateLease", "(ssa{sv})", self.ns, id, davit.options(**opts))
+
+    def list(self, **filters):
+        return [row[1] for row in davit.manager("ListLeases", "(sa{sv})", self.ns, davit.options(**filters))]
+
+    def there(self):
+        """Whether the store still has the layers: a checkout or an image file of the chain."""
+        hex = self.chain[7:]
+        return any(os.path.lexists(f"{davit.STATE}/{form}/{hex}") for form in ("checkouts", "erofs"))
+
+    def collect(self):
+        return davit.call(davit.manager("Collect", "(a{sv})", {}), "Job.Wait", timeout=60)
+
+    def delete_image(self, image):
+        davit.call(image, "Image.Delete", "(a{sv})", davit.options(Synchronous=True))
+
+    def end(self, lease, **opts):
+        davit.call(lease, "Lease.Delete", "(a{sv})", davit.options(**opts))
+
+
+class Life(LeaseTest):
+    def test_properties_and_list(self):
+        with davit.Signals("Manager.JobRemoved"):
+            id, path = self.lease("mine", Labels={"a": "b"}, ExpireUSec=3600 * 1000000)
+        self.addCleanup(self.end, path)
+        self.assertEqual(id, "mine")
+        props = davit.get_all(path, "Lease")
+        self.assertEqual((props["Namespace"], props["Id"], props["Owner"], props["Labels"], props["Resources"]),
+                         (self.ns, "mine", "", {"a": "b"}, []))
+        self.assertAlmostEqual(props["ExpiresAt"] - props["CreatedAt"], 3600 * 1000000)
+        self.assertEqual(davit.manager("GetLease", "(ss)", self.ns, "mine"), path)
+        row = davit.manager("ListLeases", "(sa{sv})", self.ns, {})[0]
+        self.assertEqual(row, (self.ns, "mine", "", {"a": "b"}, props["CreatedAt"], props["ExpiresAt"], path))
+        self.assertEqual(self.list(Label=["a=b"]), ["mine"])
+        self.assertEqual(self.list(Label=["a=c"]), [])
+        self.assertEqual(self.list(Id=["other"]), [])
+        self.assertIn(path, davit.managed_objects())
+        davit.call(path, "Lease.SetLabels", "(a{ss})", {"c": "d"})
+        davit.kill_davitd()
+        self.assertEqual(davit.get_all(path, "Lease"), props | {"Labels": {"c": "d"}})
+
+    def test_errors(self):
+        _, path = self.lease("x")
+        self.addCleanup(self.end, path)
+        self.assertError("AlreadyExists", self.lease, "x", contains="x")
+        self.assertError("InvalidArgument", self.lease, "../x")
+        self.assertError("NotFound", davit.manager, "GetLease", "(ss)", self.ns, "y", contains="y")
+        add = lambda *resource: davit.call(path, "Lease.Add", "(ss)", *resource)
+        self.assertError("InvalidArgument", add, "object", "x", contains="object")
+        self.assertError("InvalidArgument", add, "chain", "abc", contains="abc")
+        self.assertError("NotFound", add, "image", "none:1", contains="none:1")
+        self.assertError("NotFound", add, "snapshot", "none", contains="none")
+        self.assertError("NotFound", davit.call, path, "Lease.Remove", "(ss)", "chain", self.chain, contains="chain")
+        self.assertEqual(davit.get(path, "Lease.Resources"), [])
+
+    def test_made_up_ids(self):
+        made = [self.lease() for _ in range(3)]
+        self.assertEqual(sorted(self.list()), sorted(id for id, _ in made))
+        for _, path in made:
+            self.end(path)
+        self.assertEqual(self.list(), [])
+
+    def test_nothing_is_left(self):
+        self.lease()[1]
+        with davit.LeakCheck():
+            _, path = self.lease("gone", BusName=True, ExpireUSec=10 ** 9)
+            davit.call(path, "Lease.Add", "(ss)", "chain", self.chain)
+            self.end(path, Synchronous=True)
+        self.end(davit.manager("GetLease", "(ss)", self.ns, self.list()[0]))
+        self.assertError("FailedPrecondition", self.namespace_with_a_lease)
+
+    def namespace_with_a_lease(self):
+        _, path = self.lease("last")
+        try:
+            davit.call(f"{davit.ROOT}/ns/{self.ns.replace('-', '_2d')}", "Namespace.Delete")
+        finally:
+            self.end(path)
+
+
+class Keeps(LeaseTest):
+    def test_chain(self):
+        """Named by nothing but a lease, over a restart; gone when that has gone."""
+        image = self.bring()
+        _, path = self.lease("keep")
+        davit.call(path, "Lease.Add", "(ss)", "chain", self.chain)
+        self.delete_image(image)
+        self.assertTrue(self.there())
+        davit.kill_davitd()
+        self.collect()
+        self.assertTrue(self.there())
+        self.assertEqual(davit.get(path, "Lease.Resources"), [("chain", self.chain)])
+        davit.call(path, "Lease.Remove", "(ss)", "chain", self.chain)
+        davit.wait_until(lambda: not self.there(), what="the chain to go")
+        self.end(path)
+
+    def test_expiry(self):
+        """Nobody calls; the time is over, and the space is free."""
+        image = self.bring()
+        _, path = self.lease("short", ExpireUSec=1500000)
+        davit.call(path, "Lease.Add", "(ss)", "chain", self.chain)
+        self.delete_image(image)
+        self.assertTrue(self.there())
+        davit.wait_until(lambda: not self.there(), what="the chain to go")
+        self.assertEqual(self.list(), [])
+
+    def test_expiry_while_there_is_no_manager(self):
+        image = self.bring()
+        _, path = self.lease("short", ExpireUSec=1000000)
+        davit.call(path, "Lease.Add", "(ss)", "chain", self.chain)
+        self.delete_image(image)
+        expires = davit.get(path, "Lease.ExpiresAt")
+        davit.systemctl("stop", "davitd.service")
+        davit.wait_until(lambda: time.time() * 1000000 > expires, what="the time to be over")
+        davit.start_davitd()
+        davit.wait_until(lambda: not self.there(), what="the chain to go")
+        self.assertEqual(self.list(), [])
+
+    def connection(self):
+        address = Gio.dbus_address_get_for_bus_sync(Gio.BusType.SYSTEM)
+        flags = Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION
+        return Gio.DBusConnection.new_for_address_sync(address, flags, None, None)
+
+    def bound(self, connection):
+        """A lease that ends with this connection."""
+        return davit.call_on(davit.NAME, davit.ROOT, f"{davit.NAME}.Manager", "CreateLease", "(ssa{sv})",
+                             (self.ns, "bound", {"BusName": GLib.Variant("b", True)}), connection=connection)[1]
+
+    def test_caller_leaves(self):
+        image = self.bring()
+        connection = self.connection()
+        path = self.bound(connection)
+        self.assertEqual(davit.get(path, "Lease.Owner"), connection.get_unique_name())
+        davit.call(path, "Lease.Add", "(ss)", "chain", self.chain)
+        self.delete_image(image)
+        davit.kill_davitd()
+        self.assertEqual(self.list(), ["bound"])
+        self.assertTrue(self.there())
+        connection.close_sync(None)
+        davit.wait_until(lambda: not self.there(), what="the chain to go")
+        self.assertEqual(self.list(), [])
+
+    def test_caller_leaves_while_there_is_no_manager(self):
+        connection = self.connection()
+        self.bound(connection)
+        davit.systemctl("stop", "davitd.service")
+        connection.close_sync(None)
+        davit.start_davitd()
+        davit.wait_until(lambda: self.list() == [], what="the lease to go")
