@@ -19,13 +19,14 @@ import time
 import images
 import report
 from davit_tool import Davit
-from importing import import_rows
+from importing import import_memory, import_rows
 from loopfs import DavitRoot, LoopFs
 from measure import Timer, Unable, call
 from peers import IMAGE, PEERS
 from rows import density_rows, exec_rows, memory_rows, run_rows
+from store_rows import commit_rows, ready_rows
 
-PARTS = ("run", "exec", "memory", "density", "import")
+PARTS = ("run", "exec", "memory", "density", "import", "store")
 
 
 def arguments():
@@ -40,8 +41,8 @@ def arguments():
     parser.add_argument("--rounds", type=int, help="rounds of runs and execs")
     parser.add_argument("--batch", type=int, default=5, help="runs of a tool in a round (default: %(default)s)")
     parser.add_argument("--density", type=int, metavar="N", help="idle containers to start (0: none)")
-    parser.add_argument("--archive", default="/var/cache/davit-quickstart/debian.oci.tar",
-                        help="OCI archive to import (default: the Debian image quickstart made, %(default)s)")
+    parser.add_argument("--images", default="/var/cache/davit-quickstart",
+                        help="where the images of the tests are (tests/boot/image DIR all makes them; default: %(default)s)")
     parser.add_argument("--work", default="/var/lib/davit-bench", help="where it works (default: %(default)s)")
     parser.add_argument("--loop", help="directory for the files of its ext4 file systems (default: a real one in /var/lib)")
     options = parser.parse_args()
@@ -101,14 +102,26 @@ def measure_all(options, timer, tools):
         result["density"] = density_rows(timer, davit, options.density, note)
     if "import" in options.parts:
         result["import"] = import_part(options, davit, ctr)
+        result["pair"] = import_rows(davit, ctr, archives(options, "python", "squash"), options.loop, 1, 3 << 30, note, False)
+        if davit:
+            result["import_rss"] = import_memory(davit, archives(options, "app")[0], options.loop, 2 << 30)
+    if "store" in options.parts and davit:
+        family = dict(zip(("app", "files"), archives(options, "app", "files")))
+        result["ready"] = ready_rows(davit, family, 10 if options.quick else 50, note)
+        result["commit"] = commit_rows(davit, archives(options, "debian")[0], 3 if options.quick else 7, note)
     return result
 
 
+def archives(options, *names):
+    found = [os.path.join(options.images, f"{name}.oci.tar") for name in names]
+    missing = [path for path in found if not os.path.exists(path)]
+    if missing:
+        sys.exit(f"bench: {missing[0]} does not exist; tests/boot/image {options.images} all makes it")
+    return found
+
+
 def import_part(options, davit, ctr):
-    if not os.path.exists(options.archive):
-        note(f"import: {options.archive} does not exist; --archive names another")
-        return {}
-    return import_rows(davit, ctr, options.archive, options.loop, 1 if options.quick else 5, 2 << 30, note)
+    return import_rows(davit, ctr, archives(options, "app"), options.loop, 1 if options.quick else 5, 2 << 30, note)
 
 
 def machine():

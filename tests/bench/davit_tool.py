@@ -100,8 +100,8 @@ class Davit(Tool):
         return int(call(["systemctl", "show", "--value", "-p", "MainPID", UNIT]))
 
     @staticmethod
-    def import_command(archive):
-        return ["davitctl", "image", "import", "--name", "davit-bench/import:latest", archive]
+    def import_command(archive, name):
+        return ["davitctl", "image", "import", "--name", name, archive]
 
 
 class Bus:
@@ -118,6 +118,36 @@ class Bus:
     def call(self, method, arguments):
         return self.bus.call_sync("org.davit.Davit1", "/org/davit/Davit1", "org.davit.Davit1.Manager", method,
                                   arguments, None, self.flags, 60000, None)
+
+    def _on(self, path, interface, member, signature, *arguments):
+        """A method of any object: (reply, descriptors)."""
+        body = self.glib.Variant(signature, arguments) if signature else None
+        try:
+            return self.bus.call_with_unix_fd_list_sync(
+                "org.davit.Davit1", path, f"org.davit.Davit1.{interface}", member, body, None, self.flags, 120000, None,
+                None)
+        except self.glib.Error as e:
+            raise Unable(e.message) from None
+
+    def prepare(self, key, parent):
+        return self._on("/org/davit/Davit1", "Manager", "PrepareSnapshot", "(sssa{sv})", "", key, parent, {})[0].unpack()[0]
+
+    def snapshot(self, key):
+        return self._on("/org/davit/Davit1", "Manager", "GetSnapshot", "(ss)", "", key)[0].unpack()[0]
+
+    def open_mount(self, snapshot):
+        """The descriptor of a snapshot's mounted root."""
+        reply, descriptors = self._on(snapshot, "Snapshot", "OpenMount", "(a{sv})", {})
+        return descriptors.get(reply.unpack()[0])
+
+    def commit(self, snapshot, name):
+        """Commits, waits, and returns the committed snapshot."""
+        options = {"Continue": self.glib.Variant("b", True)}
+        job = self._on(snapshot, "Snapshot", "Commit", "(sa{sv})", name, options)[0].unpack()[0]
+        return self._on(job, "Job", "Wait", None)[0].unpack()[0]["Snapshot"]
+
+    def delete(self, path, interface):
+        self._on(path, interface, "Delete", None)
 
     def list_tasks(self):
         """(number of tasks, milliseconds of the call)."""

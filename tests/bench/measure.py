@@ -139,6 +139,18 @@ def memory(pid):
     return {"rss": fields["Rss"], "pss": fields["Pss"], "private_dirty": fields["Private_Dirty"]}
 
 
+def peak_rss(comm):
+    """The largest resident set in KB that any process of a name has had so far in its life; 0 when there is none."""
+    largest = 0
+    for pid in pids_of(comm):
+        try:
+            with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as f:
+                largest = max([largest] + [int(line.split()[1]) for line in f if line.startswith("VmHWM:")])
+        except OSError:
+            pass
+    return largest
+
+
 def median_memory(pids):
     samples = [memory(pid) for pid in pids]
     return {"n": len(samples), **{key: statistics.median(s[key] for s in samples) for key in samples[0]}}

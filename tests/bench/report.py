@@ -14,7 +14,11 @@ EXEC_LIMIT = 12
 SHIM_PSS_KB, SHIM_PRIVATE_DIRTY_KB = 150, 100
 MANAGER_RSS_KB = 12 * 1024
 DENSITY, LIST_MS = 1000, 20
-IMPORT_LIMIT = 1.5
+IMPORT_LIMIT = 2  # in CPU time and in wall time, of containerd and of umoci
+IMPORT_RSS_KB = 64 * 1024
+PAIR_DISK = 0.6
+READY_MS = 5
+COMMIT_MS = 300
 
 
 def criteria(result):
@@ -25,7 +29,7 @@ def criteria(result):
         found.append(_ratio(f"run --rm true, {row[6:]}: {tool} / davit", rows, tool, row, limit))
     found.append(_ratio("exec true: ctr task exec / davit", result.get("exec", {}).get("back to back", {}), "ctr",
                         "davit", EXEC_LIMIT))
-    found += _memory_criteria(result) + _import_criteria(result)
+    found += _memory_criteria(result) + _import_criteria(result) + _store_criteria(result)
     return found
 
 
@@ -52,17 +56,28 @@ def _memory_criteria(result):
 
 
 def _import_criteria(result):
-    rows = result.get("import", {})
-    own, other = rows.get("davit"), rows.get("ctr")
-    time = disk = None
-    if own and other:
-        time = _median(other, "wall_synced") / _median(own, "wall_synced")
-        disk = _median(own, "disk") / _median(other, "disk")
-    return [
-        _criterion("import: ctr / davit", f">= {IMPORT_LIMIT:g}x", time, "x",
-                   time is not None and time >= IMPORT_LIMIT),
-        _criterion("import disk: davit / ctr", "<= 1x", disk, "x", disk is not None and disk <= 1),
-    ]
+    rows, found = result.get("import", {}), []
+    own = rows.get("davit")
+    for tool in ("ctr", "umoci"):
+        for key, label in (("wall_synced", "wall"), ("cpu", "CPU")):
+            other = rows.get(tool)
+            measured = _median(other, key) / _median(own, key) if own and other else None
+            found.append(_criterion(f"import, 3 layers, {label}: {tool} / davit", f">= {IMPORT_LIMIT:g}x", measured, "x",
+                                    measured is not None and measured >= IMPORT_LIMIT))
+    found.append(_limit("import, peak RSS of the worker", result.get("import_rss"), IMPORT_RSS_KB, "KB"))
+    pair = result.get("pair", {})
+    disk = _median(pair["davit"], "disk") / _median(pair["ctr"], "disk") if pair.get("davit") and pair.get("ctr") else None
+    found.append(_criterion("disk, two images of shared files: davit / ctr", f"<= {PAIR_DISK:g}x", disk, "x",
+                            disk is not None and disk <= PAIR_DISK))
+    return found
+
+
+def _store_criteria(result):
+    found = [_limit(f"root file system of {name} ready", row["median"], READY_MS, "ms")
+             for name, row in result.get("ready", {}).items()]
+    commit = result.get("commit", {})
+    label = f"commit of {commit.get('changed', 0)} files in {commit.get('entries', 0)} entries"
+    return found + [_limit(label, commit.get("median"), COMMIT_MS, "ms")]
 
 
 def _limit(name, measured, limit, unit):
@@ -87,7 +102,8 @@ def print_report(result, out):
             _print_runs(f"{title}, {arrival}", rows, owners[arrival], out)
     _print_memory(result, out)
     _print_density(result.get("density"), out)
-    _print_import(result.get("import"), out)
+    _print_import(result, out)
+    _print_store(result, out)
     _print_criteria(result["criteria"], out)
 
 
@@ -135,15 +151,26 @@ def _print_density(density, out):
         out(f"  stopped: {density['failed']}")
 
 
-def _print_import(rows, out):
-    if not rows:
-        return
-    out("\nimport with root file system, fresh ext4 each time")
-    out(f"  {'':14} {'n':>4} {'wall ms':>9} {'synced':>9} {'CPU ms':>9} {'disk MB':>9}")
-    for name, samples in rows.items():
-        if samples:
-            out(f"  {name:14} {len(samples):4} {_median(samples, 'wall'):9.0f} {_median(samples, 'wall_synced'):9.0f}"
-                f" {_median(samples, 'cpu'):9.0f} {_median(samples, 'disk') / 1e6:9.1f}")
+def _print_import(result, out):
+    for key, title in (("import", "import of three layers with root file system, fresh ext4 each time"),
+                       ("pair", "import of two images that share most files, one after the other")):
+        rows = result.get(key)
+        if not rows:
+            continue
+        out(f"\n{title}")
+        out(f"  {'':14} {'n':>4} {'wall ms':>9} {'synced':>9} {'CPU ms':>9} {'disk MB':>9}")
+        for name, samples in rows.items():
+            if samples:
+                out(f"  {name:14} {len(samples):4} {_median(samples, 'wall'):9.0f} {_median(samples, 'wall_synced'):9.0f}"
+                    f" {_median(samples, 'cpu'):9.0f} {_median(samples, 'disk') / 1e6:9.1f}")
+
+
+def _print_store(result, out):
+    if result.get("ready"):
+        out("\nfrom the call to a mounted root file system, milliseconds")
+        out(f"  {'':14} {'first':>9} {'median':>9} {'max':>9}")
+        for name, row in result["ready"].items():
+            out(f"  {name:14} {row['first']:9.2f} {row['median']:9.2f} {row['max']:9.2f}")
 
 
 def _print_criteria(rows, out):

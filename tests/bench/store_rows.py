@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The rows of the benchmark about snapshots: how soon a root file system stands, what a commit costs."""
+
+import os
+import statistics
+import time
+
+from measure import Unable, call
+
+CHANGED = 500
+
+
+def _timed(function, *arguments):
+    start = time.monotonic_ns()
+    result = function(*arguments)
+    return (time.monotonic_ns() - start) / 1e6, result
+
+
+def ready_rows(davit, archives, rounds, note):
+    """{image: {first, median, p95}} milliseconds from the call to a mounted root file system: snapshot made, chain
+    mounted where it is not yet, overlay in the caller's hand. "first" is of a chain that nobody has mounted before."""
+    rows = {}
+    for name, archive in archives.items():
+        note(f"root file system of {name}, {rounds} times")
+        image = f"davit-bench/ready-{name}:latest"
+        try:
+            call(davit.import_command(archive, image), timeout=600)
+            times = [_ready(davit.bus, image, f"ready-{i}") for i in range(rounds + 1)]
+        except Unable as e:
+            note(f"{name}: {e}")
+            continue
+        finally:
+            call(["davitctl", "image", "rm", "--sync", image], timeout=600)
+        rows[name] = {"first": times[0], "median": statistics.median(times[1:]), "max": max(times[1:])}
+    return rows
+
+
+def _ready(bus, image, key):
+    start = time.monotonic_ns()
+    snapshot = bus.prepare(key, f"image:{image}")
+    descriptor = bus.open_mount(snapshot)
+    elapsed = (time.monotonic_ns() - start) / 1e6
+    try:
+        if not os.listdir(descriptor):
+            raise Unable("the root file system is empty")
+    finally:
+        os.close(descriptor)
+        bus.delete(snapshot, "Snapshot")
+    return elapsed
+
+
+def commit_rows(davit, archive, rounds, note):
+    """Milliseconds of committing a snapshot in which CHANGED files of an image have been appended to; entries in it."""
+    image, container = "davit-bench/commit:latest", "bench-commit"
+    note(f"commit of {CHANGED} changed files, {rounds} times")
+    call(davit.import_command(archive, image), timeout=600)
+    times = []
+    try:
+        script = (f"find /usr/share /usr/lib -xdev -type f | head -n {CHANGED} | "
+                  "while read -r f; do echo changed >> \"$f\"; done; find / -xdev | wc -l")
+        # The container stays after its program has ended; its snapshot holds what was changed.
+        entries = call(["davitctl", "run", "--name", container, image, "sh", "-c", script], timeout=300)
+        snapshot = davit.bus.snapshot(container)
+        for i in range(rounds):
+            elapsed, committed = _timed(davit.bus.commit, snapshot, f"bench-committed-{i}")
+            times.append(elapsed)
+            davit.bus.delete(committed, "Snapshot")
+            call(["davitctl", "system", "collect"], timeout=300)
+    finally:
+        call(["davitctl", "rm", "--force", container])
+        call(["davitctl", "image", "rm", "--sync", image], timeout=300)
+    return {"entries": int(entries.split()[-1]), "changed": CHANGED, "median": statistics.median(times), "max": max(times)}
