@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl inspect and image inspect: all properties of containers, with those of their tasks under "Task", and of
- * images, as a JSON array. The properties are the interface's own, so davitctl needs to know none of them.
+ * davitctl inspect and image inspect: all properties of containers, with those of their tasks under "Task", of images
+ * and, where that is asked for, of snapshots, content and leases, as a JSON array. The properties are the interface's own, so davitctl needs to know none of them.
  * The array is complete JSON also where one of the names does not exist; where none does, nothing is printed.
  */
 
@@ -11,16 +11,25 @@
 #include "ctl/verbs.h"
 
 const Option inspect_options[] = {
-        { 't', "type", N_("container|image"), N_("What NAME is (default: whichever there is)") },
+        { 't', "type", N_("TYPE"), N_("What NAME is: container, image, snapshot, content or lease") },
         {},
 };
 
+/* What else can be inspected than containers, and the method that finds it. */
+static const struct Type {
+        const char *name, *member, *interface;
+} types[] = { { "image", "GetImage", BUS_IMAGE },
+              { "snapshot", "GetSnapshot", BUS_SNAPSHOT },
+              { "content", "GetContent", BUS_CONTENT },
+              { "lease", "GetLease", BUS_LEASE } };
+
 typedef struct Inspect {
-        const char *type;
+        bool containers;
+        const struct Type *type; /* NULL: containers alone */
 } Inspect;
 
 static int on_option(_unused_ int key, const char *arg, void *userdata) {
-        ((Inspect *)userdata)->type = arg;
+        *(const char **)userdata = arg;
         return 0;
 }
 
@@ -87,58 +96,64 @@ static int try_container(Ctl *ctl, Json *j, const char *id) {
         return print_container(ctl, j, &container, &task, &process);
 }
 
-static int try_image(Ctl *ctl, Json *j, const char *name) {
-        _cleanup_call_ Call get = {}, image = {};
+/* Prints an object the manager finds for us. Returns -1 where there is none, otherwise 0 or an exit status. @maybe: it
+ * may be something else, so a name that cannot be one is none. */
+static int try_object(Ctl *ctl, Json *j, const struct Type *type, const char *name, bool maybe) {
+        _cleanup_call_ Call get = {}, all = {};
         const char *path;
         int r;
 
-        r = object_ask(ctl, &get, "GetImage", name);
+        r = object_ask(ctl, &get, type->member, name);
         if (r != 0)
                 return r;
-        /* the beginning of a container's id need not be a valid name */
-        if (call_failed(&get, "NotFound") || call_failed(&get, "InvalidArgument"))
+        if (call_failed(&get, "NotFound") || (maybe && call_failed(&get, "InvalidArgument")))
                 return -1;
         r = object_answer(ctl, &get, name, &path);
         if (r == 0)
-                r = inspect_send(ctl, &image, path, BUS_IMAGE);
+                r = inspect_send(ctl, &all, path, type->interface);
         if (r == 0)
-                r = call_finish(ctl, &image, name);
+                r = call_finish(ctl, &all, name);
         if (r != 0)
                 return r;
         open_object(j);
-        r = print_properties(ctl, j, &image);
+        r = print_properties(ctl, j, &all);
         json_close(j, '}');
         return r;
 }
 
-static int inspect_one(Ctl *ctl, Json *j, const char *name, bool containers, bool images) {
+static int missing(Ctl *ctl, const Inspect *inspect, const char *name) {
+        if (inspect->containers && inspect->type)
+                return ctl_error(ctl, _("there is no container or image '%s' in namespace '%s'"), name, ctl->ns);
+        if (inspect->containers)
+                return container_missing(ctl, name);
+        return ctl_error(ctl, _("there is no %s '%s' in namespace '%s'; see 'davitctl %s ls'"), inspect->type->name,
+                         name, ctl->ns, inspect->type->name);
+}
+
+static int inspect_one(Ctl *ctl, Json *j, const Inspect *inspect, const char *name) {
         _cleanup_free_ char *id = NULL;
         int r = -1;
 
-        if (containers)
+        if (inspect->containers)
                 r = try_container(ctl, j, name);
-        if (r < 0 && images)
-                r = try_image(ctl, j, name);
-        if (r < 0 && containers) {
+        if (r < 0 && inspect->type)
+                r = try_object(ctl, j, inspect->type, name, inspect->containers);
+        if (r < 0 && inspect->containers) {
                 r = container_find(ctl, name, &id);
                 if (r == 0)
                         r = id ? try_container(ctl, j, id) : -1;
         }
-        if (r >= 0)
-                return r;
-        if (containers && images)
-                return ctl_error(ctl, _("there is no container or image '%s' in namespace '%s'"), name, ctl->ns);
-        if (containers)
-                return container_missing(ctl, name);
-        return ctl_error(ctl, _("there is no image '%s' in namespace '%s'; see 'davitctl image ls'"), name, ctl->ns);
+        if (r < 0 && inspect->containers && inspect->type) /* for its error */
+                r = try_object(ctl, j, inspect->type, name, false);
+        return r < 0 ? missing(ctl, inspect, name) : r;
 }
 
-static int inspect_all(Ctl *ctl, int argc, char **argv, bool containers, bool images) {
+static int inspect_all(Ctl *ctl, int argc, char **argv, const Inspect *inspect) {
         int r, status = 0;
         Json j = {};
 
         for (int i = 0; i < argc; i++) {
-                r = inspect_one(ctl, &j, argv[i], containers, images);
+                r = inspect_one(ctl, &j, inspect, argv[i]);
                 if (r != 0)
                         status = r;
         }
@@ -151,24 +166,29 @@ static int inspect_all(Ctl *ctl, int argc, char **argv, bool containers, bool im
 
 /** verb_inspect() - see above. */
 int verb_inspect(Ctl *ctl, int argc, char **argv) {
-        Inspect inspect = {};
-        bool containers, images;
+        Inspect inspect = { .containers = true, .type = &types[0] };
+        const char *type = NULL;
         int r;
 
-        r = options_parse(ctl, "inspect", &argc, &argv, on_option, &inspect);
+        r = options_parse(ctl, "inspect", &argc, &argv, on_option, &type);
         if (r != 0)
                 return r;
-        containers = !inspect.type || streq(inspect.type, "container");
-        images = !inspect.type || streq(inspect.type, "image");
-        if (!containers && !images)
-                return ctl_error(ctl, _("--type takes container or image, not '%s'"), inspect.type);
-        return inspect_all(ctl, argc, argv, containers, images);
+        if (type) {
+                inspect = (Inspect){ .containers = streq(type, "container") };
+                for (size_t i = 0; i < ELEMENTSOF(types); i++)
+                        if (streq(type, types[i].name))
+                                inspect.type = &types[i];
+        }
+        if (!inspect.containers && !inspect.type)
+                return ctl_error(ctl, _("--type takes container, image, snapshot, content or lease, not '%s'"), type);
+        return inspect_all(ctl, argc, argv, &inspect);
 }
 
 /** verb_image_inspect() - see above. */
 int verb_image_inspect(Ctl *ctl, int argc, char **argv) {
+        const Inspect inspect = { .type = &types[0] };
         int r;
 
         r = options_parse(ctl, "image inspect", &argc, &argv, NULL, NULL);
-        return r == 0 ? inspect_all(ctl, argc, argv, false, true) : r;
+        return r == 0 ? inspect_all(ctl, argc, argv, &inspect) : r;
 }
