@@ -4,8 +4,7 @@
  * Writing image archives.
  *
  * Members are plain files of fixed owner, mode and time, in the order they are given, so that equal images make equal
- * archives. A tar is ustar, with a pax header for a member of 8 GiB and more (POSIX.1-2001, pax interchange format). In
- * a directory each file gets its name when it is whole; names are resolved beneath the directory without following
+ * archives. In a directory each file gets its name when it is whole; names are resolved beneath the directory without following
  * symbolic links, nothing that is there is replaced, all belongs to the directory's owner, and what was made goes again
  * when the archive does not become whole. The descriptors stay the caller's.
  */
@@ -22,9 +21,8 @@
 #include "shared/macros.h"
 #include "shared/syscalls.h"
 #include "store/error.h"
-#include "store/tar.h"
+#include "store/tar-write.h"
 
-#define USTAR_SIZE_MAX (((guint64)1 << 33) - 1)
 #define FILE_MODE 0644U
 #define DIRECTORY_MODE 0755U
 #define NEW_PREFIX ".davit-new-"
@@ -38,52 +36,14 @@ struct ArchiveWriter {
         GPtrArray *made; /* directory: what goes again unless the writer is finished */
 };
 
-/* A ustar header block, as POSIX.1 lays it out. */
-struct ustar {
-        char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], checksum[8], type, link[100];
-        char magic[6], version[2], user[32], group[32], major[8], minor[8], prefix[155], pad[12];
-};
-G_STATIC_ASSERT(sizeof(struct ustar) == TAR_BLOCK);
-
 static gboolean write_header(ArchiveWriter *w, const char *name, char type, guint32 mode, guint64 size,
                              GError **error) {
-        struct ustar h = { .type = type };
-        guint sum = 0;
+        g_autofree char *path = g_strdup(name);
+        char none[] = "";
+        const TarEntry e = { .type = type, .path = path, .link = none, .mode = mode, .size = size };
+        g_autoptr(GByteArray) header = g_byte_array_new();
 
-        g_assert(strlen(name) < sizeof(h.name) && size <= USTAR_SIZE_MAX);
-        memcpy(h.name, name, strlen(name));
-        (void)g_snprintf(h.mode, sizeof(h.mode), "%07o", mode);
-        (void)g_snprintf(h.uid, sizeof(h.uid), "%07o", 0U);
-        (void)g_snprintf(h.gid, sizeof(h.gid), "%07o", 0U);
-        (void)g_snprintf(h.size, sizeof(h.size), "%011" G_GINT64_MODIFIER "o", size);
-        (void)g_snprintf(h.mtime, sizeof(h.mtime), "%011o", 0U);
-        memcpy(h.magic, "ustar", 6);
-        memcpy(h.version, "00", 2);
-        memset(h.checksum, ' ', sizeof(h.checksum));
-        for (gsize i = 0; i < sizeof(h); i++)
-                sum += ((const guint8 *)&h)[i];
-        (void)g_snprintf(h.checksum, sizeof(h.checksum), "%06o", sum);
-        return output_write(w->output, &h, sizeof(h), error);
-}
-
-static gboolean write_padding(ArchiveWriter *w, guint64 size, GError **error) {
-        return output_zeros(w->output, (gsize)(-size % TAR_BLOCK), error);
-}
-
-/* The size of a member ustar has no room for, in the header before its own. */
-static gboolean write_pax_size(ArchiveWriter *w, guint64 size, GError **error) {
-        char record[64];
-        int n = g_snprintf(record, sizeof(record), " size=%" G_GUINT64_FORMAT "\n", size) + 2;
-
-        (void)g_snprintf(record, sizeof(record), "%d size=%" G_GUINT64_FORMAT "\n", n, size);
-        return write_header(w, "pax", 'x', FILE_MODE, (guint64)n, error) &&
-               output_write(w->output, record, (gsize)n, error) && write_padding(w, (guint64)n, error);
-}
-
-static gboolean tar_begin(ArchiveWriter *w, const char *name, guint64 size, GError **error) {
-        if (size > USTAR_SIZE_MAX && !write_pax_size(w, size, error))
-                return FALSE;
-        return write_header(w, name, TAR_FILE, FILE_MODE, size > USTAR_SIZE_MAX ? 0 : size, error);
+        return tar_write_header(header, &e, error) && output_write(w->output, header->data, header->len, error);
 }
 
 /** archive_writer_new_tar() - a tar that goes to @output, which outlives the writer */
@@ -215,11 +175,11 @@ gboolean archive_writer_stream(ArchiveWriter *w, const char *name, Stream *from,
 
         if (!w->output)
                 return file_write(w, name, from, size, error);
-        if (!tar_begin(w, name, size, error) || !output_copy(w->output, from, &got, error))
+        if (!write_header(w, name, TAR_FILE, FILE_MODE, size, error) || !output_copy(w->output, from, &got, error))
                 return FALSE;
         if (got != size)
                 return store_fail(error, STORE_FAIL_INTERNAL, "Member '%s' has not the size it should have", name);
-        return write_padding(w, size, error);
+        return output_zeros(w->output, (gsize)(-size % TAR_BLOCK), error);
 }
 
 /** archive_writer_bytes() - a member that is in memory */

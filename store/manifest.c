@@ -167,6 +167,14 @@ static void keep_members(JsonObject *from, JsonObject *to) {
                         json_object_set_member(to, l->data, json_node_copy(json_object_get_member(from, l->data)));
 }
 
+/** manifest_copy() - an object of the same members, of which some may then be set */
+JsonObject *manifest_copy(JsonObject *o) {
+        JsonObject *copy = json_object_new();
+
+        keep_members(o, copy);
+        return copy;
+}
+
 /** manifest_build() - an OCI manifest of @image's configuration and layers
  *
  * @like: the manifest whose other members are kept, or NULL. Of the same image it makes the same bytes.

@@ -30,4 +30,5 @@ gboolean document_verify(GBytes *bytes, const Descriptor *d, const char *what, G
 /* @image->manifest, for which @d stands, to @image->layers; the configuration is the caller's to read. */
 gboolean manifest_parse(Image *image, const Descriptor *d, const StoreLimits *limits, Descriptor *ret_config,
                         JsonNode **ret_owner, GError **error);
+JsonObject *manifest_copy(JsonObject *o); /* its members may be replaced */
 GBytes *manifest_build(const Image *image, JsonObject *like);

@@ -296,3 +296,25 @@ Stream *split_stream_new(StoreJob *job, const Split *split, SplitOpen open, void
         s->fd = -1;
         return &s->base;
 }
+
+/** split_size() - the size of the layer's tar; reads the record, no file data */
+gboolean split_size(StoreJob *job, const Split *split, guint64 *ret, GError **error) {
+        g_autoptr(Stream) stream = split_stream_new(job, split, NULL, NULL);
+        SplitStream *s = (SplitStream *)stream;
+        guint8 buffer[16384];
+        int r;
+
+        *ret = 0;
+        while ((r = split_advance(s, error)) > 0) {
+                *ret += s->data_left;
+                s->data_left = 0;
+                while (s->raw_left > 0) {
+                        gssize n = split_read(stream, buffer, sizeof(buffer), error);
+
+                        if (n <= 0)
+                                return FALSE;
+                        *ret += (guint64)n;
+                }
+        }
+        return r == 0;
+}
