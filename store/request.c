@@ -25,6 +25,7 @@ static const struct {
         { "import", request_import, REQUEST_STORE },   { "rootfs", request_rootfs, REQUEST_STORE },
         { "collect", request_collect, REQUEST_STORE }, { "check", request_check, REQUEST_STORE },
         { "usage", request_usage, REQUEST_SNAPSHOTS },
+        { "save", request_save, REQUEST_STORE },
 };
 
 /** request_members() - refuse members that are not among the NULL-terminated @known */

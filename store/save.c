@@ -170,6 +170,10 @@ gboolean save_node_load(Save *s, SaveNode *n, guint depth, GError **error) {
         return manifests ? load_index(s, n, manifests, depth, error) : load_manifest(s, n, &d, error);
 }
 
+static int by_name(const void *a, const void *b) {
+        return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 static gboolean add_names(SaveNode *n, JsonObject *o, GError **error) {
         JsonArray *names;
 
@@ -188,7 +192,7 @@ static gboolean add_names(SaveNode *n, JsonObject *o, GError **error) {
                 else
                         g_ptr_array_add(n->names, name);
         }
-        g_ptr_array_sort_values(n->names, (GCompareFunc)strcmp);
+        g_ptr_array_sort(n->names, by_name);
         return TRUE;
 }
 
@@ -226,7 +230,7 @@ static gboolean load_image(Save *s, JsonObject *o, gboolean whole, GError **erro
 }
 
 static int by_digest(const void *a, const void *b) {
-        return memcmp(((const SaveNode *)a)->digest, ((const SaveNode *)b)->digest, DIGEST_SIZE);
+        return memcmp((*(SaveNode *const *)a)->digest, (*(SaveNode *const *)b)->digest, DIGEST_SIZE);
 }
 
 static gboolean load_images(Save *s, JsonArray *images, gboolean whole, GError **error) {
@@ -242,7 +246,7 @@ static gboolean load_images(Save *s, JsonArray *images, gboolean whole, GError *
                 ok = o && load_image(s, o, whole, error);
         }
         store_unlock(s->store, FALSE);
-        g_ptr_array_sort_values(s->nodes, by_digest);
+        g_ptr_array_sort(s->nodes, by_digest);
         return ok;
 }
 
