@@ -32,6 +32,9 @@
  *            there. Result: {"objects":N,"bytes":N,"damaged":[{"kind":"object|ref|layer|chain|erofs|checkout|content",
  *            "id","path"?,"why","chains":[...],"contents":[...],"repaired":bool}]}
  *   usage    {}; fds: upper directories. Result: {"usage":[{"bytes","inodes"}]}, in their order   [snapshot socket]
+ *   save     {"images":[{"names":[...],"digest","index"?}],"format":"oci|docker|rootfs","compression":"none|gzip|zstd"};
+ *            fds: output (pipe, stream socket, file; or a directory for an OCI layout). "index" is taken where the
+ *            format has room for one. A reader that takes nothing for a minute ends it. Result: {"bytes":N}
  *   rootfs   {"chain_id"}: makes the chain's checkout if it is missing. Result: {"rootfs":ROOTFS}
  *
  * IMAGE: {"name","digest","config_digest","media_type","platform":{"os","architecture","variant"?},"size","created",
