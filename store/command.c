@@ -27,6 +27,7 @@ typedef struct {
         char *name;
         char *format;
         char *platform;
+        char *rootfs;
         char **limits;
         char **keep;
         gboolean keep_none;
@@ -83,12 +84,15 @@ static char *build_request(const CommandOptions *o, const char *operation, char 
 
         json_builder_begin_object(b);
         add(b, "operation", operation);
-        if (strcmp(operation, "rootfs") == 0)
+        if (strcmp(operation, "rootfs") == 0) {
                 add(b, "chain_id", rest[0]);
+                add(b, "rootfs", o->rootfs);
+        }
         if (strcmp(operation, "import") == 0) {
                 add(b, "name", o->name);
                 add(b, "format", o->format ? o->format : "auto");
                 add(b, "platform", o->platform);
+                add(b, "rootfs", o->rootfs);
                 if (!add_limits(b, o->limits, error))
                         return NULL;
         }
@@ -105,7 +109,8 @@ static char *build_roots(void *userdata, GError **error) {
         g_autoptr(JsonBuilder) b = json_builder_new();
 
         if (!o->keep && !o->keep_none) {
-                store_fail(error, STORE_FAIL_INVALID, "collect needs --keep=ID for all that has to stay, or --keep-none");
+                store_fail(error, STORE_FAIL_INVALID,
+                           "collect needs --keep=ID for all that has to stay, or --keep-none");
                 return NULL;
         }
         json_builder_begin_object(b);
@@ -205,6 +210,8 @@ int command_run(const char *directory, int argc, char **argv) {
                 { "name", 0, 0, G_OPTION_ARG_STRING, &o.name, "Name of the image", "NAME" },
                 { "format", 0, 0, G_OPTION_ARG_STRING, &o.format, "auto, oci, docker or rootfs", "FORMAT" },
                 { "platform", 0, 0, G_OPTION_ARG_STRING, &o.platform, "os/architecture[/variant]", "PLATFORM" },
+                { "rootfs", 0, 0, G_OPTION_ARG_STRING, &o.rootfs, "Form of root file systems: erofs or checkout",
+                  "FORM" },
                 { "limit", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.limits, "Limit of an import", "NAME=NUMBER" },
                 { "keep", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.keep, "Chain or content that has to stay", "ID" },
                 { "keep-none", 0, 0, G_OPTION_ARG_NONE, &o.keep_none, "Nothing has to stay", NULL },
@@ -224,6 +231,7 @@ int command_run(const char *directory, int argc, char **argv) {
         g_free(o.name);
         g_free(o.format);
         g_free(o.platform);
+        g_free(o.rootfs);
         g_strfreev(o.limits);
         g_strfreev(o.keep);
         return r;

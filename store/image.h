@@ -60,6 +60,4 @@ gboolean docker_finish(Image *i, GError **error); /* makes the manifest, once la
 
 /* record.c */
 JsonNode *image_record(const Image *i, const char *name, JsonNode *rootfs, GError **error);
-JsonNode *rootfs_record(const char *directory, const guint8 chain_id[DIGEST_SIZE], guint32 uid, guint32 gid,
-                        guint32 mode);
 char *record_text(JsonNode *n);
