@@ -58,8 +58,7 @@ char *text_visible(const char *s) {
                 size_t n = control_length(s);
 
                 if (n == 0) {
-                        for (n = text_utf8_length(s); n > 0; n--)
-                                *p++ = *s++;
+                        *p++ = *s++;
                         continue;
                 }
                 for (; n > 0; n--, s++)
