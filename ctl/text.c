@@ -58,7 +58,8 @@ char *text_visible(const char *s) {
                 size_t n = control_length(s);
 
                 if (n == 0) {
-                        *p++ = *s++;
+                        for (n = text_utf8_length(s); n > 0; n--)
+                                *p++ = *s++;
                         continue;
                 }
                 for (; n > 0; n--, s++)

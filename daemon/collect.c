@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "daemon/collect.h"
+#include "daemon/content.h"
 #include "daemon/error.h"
 #include "daemon/launcher.h"
 #include "daemon/record.h"
@@ -268,6 +269,8 @@ static void op_done(StoreOp *op _unused_, JsonObject *o, const sd_bus_error *err
                 (void)error_internal(&failure, "The store worker's account of the collection cannot be used.");
                 error = &failure;
         }
+        if (!error && !c->dry_run)
+                contents_collected(c->m, result.contents);
         finish(c, error ? NULL : &result, error);
         g_strfreev(result.chains);
         g_strfreev(result.contents);

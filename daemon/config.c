@@ -93,8 +93,8 @@ void config_done(Config *c) {
 /** config_limit_name() - the name of a limit in requests to the store and on the bus, such as "ratio_floor" */
 const char *config_limit_name(ConfigLimit limit) {
         static const char *const names[_LIMIT_MAX] = {
-                [LIMIT_BYTES] = "bytes",     [LIMIT_RATIO] = "ratio", [LIMIT_RATIO_FLOOR] = "ratio_floor",
-                [LIMIT_ENTRIES] = "entries", [LIMIT_PATH] = "path",   [LIMIT_DEPTH] = "depth",
+                [LIMIT_BYTES] = "bytes",     [LIMIT_RATIO] = "ratio",   [LIMIT_RATIO_FLOOR] = "ratio_floor",
+                [LIMIT_ENTRIES] = "entries", [LIMIT_PATH] = "path",     [LIMIT_DEPTH] = "depth",
                 [LIMIT_XATTRS] = "xattrs",   [LIMIT_LAYERS] = "layers", [LIMIT_IMAGES] = "images",
         };
 

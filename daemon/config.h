@@ -38,4 +38,4 @@ void config_done(Config *c);
 int config_load(Config *c, const char *const *files); /* later files win; unknown keys are warned about */
 const char *config_limit_name(ConfigLimit limit);
 uint64_t config_limit_max(ConfigLimit limit);
-char **config_files(void);                            /* the usual files and drop-ins, in order */
+char **config_files(void); /* the usual files and drop-ins, in order */

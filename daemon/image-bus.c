@@ -19,6 +19,7 @@
 #include "daemon/image-bus.h"
 #include "daemon/image-store.h"
 #include "daemon/job-bus.h"
+#include "daemon/objects.h"
 #include "shared/image-name.h"
 #include "shared/log.h"
 #include "shared/macros.h"
@@ -28,47 +29,17 @@
 
 /* ---- objects ---- */
 
+static const ObjectTable objects = OBJECT_TABLE("image", "image", images, Image, path);
+
 static int find_object(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata,
                        void **ret, sd_bus_error *error _unused_) {
-        g_autofree char *ns_name = NULL, *name = NULL;
-        Namespace *ns;
-        Image *image;
-        int r;
-
-        r = bus_object_parse(path, "image", &ns_name, &name);
-        if (r <= 0)
-                return r;
-        if (manager_namespace(userdata, ns_name, false, &ns, NULL) < 0)
-                return 0;
-        image = g_hash_table_lookup(ns->images, name);
-        if (!image)
-                return 0;
-
-        *ret = image;
-        return 1;
-}
-
-static void add_paths(GHashTable *images, GPtrArray *paths) {
-        GHashTableIter iter;
-        void *value;
-
-        g_hash_table_iter_init(&iter, images);
-        while (g_hash_table_iter_next(&iter, NULL, &value))
-                g_ptr_array_add(paths, g_strdup(((Image *)value)->path));
+        *ret = object_at(userdata, &objects, path);
+        return *ret ? 1 : 0;
 }
 
 static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
                      sd_bus_error *error _unused_) {
-        GPtrArray *paths = g_ptr_array_new();
-        Manager *m = userdata;
-        GHashTableIter iter;
-        void *value;
-
-        g_hash_table_iter_init(&iter, m->namespaces);
-        while (g_hash_table_iter_next(&iter, NULL, &value))
-                add_paths(((Namespace *)value)->images, paths);
-        g_ptr_array_add(paths, NULL);
-        *ret = (char **)g_ptr_array_free(paths, FALSE);
+        *ret = object_paths(userdata, &objects);
         return 0;
 }
 
@@ -338,7 +309,8 @@ static int append_image(sd_bus_message *reply, const Image *image) {
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-static int append_images(sd_bus_message *reply, Namespace *ns, const Filters *filters) {
+static int append_images(sd_bus_message *reply, Namespace *ns, const void *userdata) {
+        const Filters *filters = userdata;
         GHashTableIter iter;
         void *value;
         int r = 0;
@@ -354,49 +326,19 @@ static int append_images(sd_bus_message *reply, Namespace *ns, const Filters *fi
         return r;
 }
 
-static int append_namespaces(sd_bus_message *reply, Manager *m, const char *ns_name, const Filters *filters,
-                             sd_bus_error *error) {
-        GHashTableIter iter;
-        Namespace *ns;
-        void *value;
-        int r = 0;
-
-        if (!streq(ns_name, "*")) {
-                r = manager_namespace(m, ns_name, false, &ns, error);
-                return r < 0 ? r : append_images(reply, ns, filters);
-        }
-
-        g_hash_table_iter_init(&iter, m->namespaces);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value))
-                r = append_images(reply, value, filters);
-        return r;
-}
-
 /** method_list_images() - Manager.ListImages */
 int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = {
                 { "Name", "as", offsetof(Filters, names), 1, NULL },
                 { "Label", "as", offsetof(Filters, labels), 1, NULL },
         };
-        _cleanup_bus_message_ sd_bus_message *reply = NULL;
         Filters filters = { 0 };
-        const char *ns_name;
         int r;
 
-        r = sd_bus_message_read(m, "s", &ns_name);
-        if (r >= 0)
-                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &filters, error);
-        if (r >= 0)
-                r = sd_bus_message_new_method_return(m, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "(sssstta{ss}o)");
-        if (r >= 0)
-                r = append_namespaces(reply, userdata, ns_name, &filters, error);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
+        r = object_list(m, userdata, table, ELEMENTSOF(table), &filters, "(sssstta{ss}o)", append_images, error);
         g_strfreev(filters.names);
         g_strfreev(filters.labels);
-        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+        return r;
 }
 
 /* ---- Manager.ImportImage ---- */

@@ -104,7 +104,8 @@ JsonObject *image_record_to_json(const ImageRecord *record) {
         return o;
 }
 
-/** image_record_copy() - the same image under another name, in its normal form, and not pinned; NULL where it is none */
+/** image_record_copy() - the same image under another name, in its normal form, and not pinned; NULL where it is none
+ */
 ImageRecord *image_record_copy(const ImageRecord *record, const char *name) {
         g_autoptr(JsonObject) o = image_record_to_json(record);
         ImageRecord *copy = NULL;

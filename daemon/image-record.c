@@ -286,8 +286,11 @@ static int check_place(JsonObject *rootfs, const char *chain_id, char **why) {
 
                 if (!streq(form, forms[i].form))
                         continue;
-                expected = g_strconcat(forms[i].directory ?: "", forms[i].directory ? chain_id + DIGEST_HEX_AT : "", NULL);
-                return !*path || streq(path, expected) ? 0 : refuse(why, "rootfs", "has a path that is not that of the chain");
+                expected =
+                        g_strconcat(forms[i].directory ?: "", forms[i].directory ? chain_id + DIGEST_HEX_AT : "", NULL);
+                return !*path || streq(path, expected)
+                               ? 0
+                               : refuse(why, "rootfs", "has a path that is not that of the chain");
         }
         return refuse(why, "rootfs", "has a form that is not known");
 }

@@ -195,6 +195,7 @@ static JsonObject *import_request(const ImportOptions *options) {
 
         json_object_set_string_member(o, "operation", "import");
         json_object_set_string_member(o, "format", options->format);
+        json_object_set_string_member(o, "rootfs", "checkout");
         if (options->name)
                 json_object_set_string_member(o, "name", options->name);
         if (options->platform)

@@ -15,6 +15,7 @@
 
 #include "daemon/bus.h"
 #include "daemon/collect.h"
+#include "daemon/content.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
 #include "daemon/image.h"
@@ -218,6 +219,7 @@ int image_rename(Image *image, const char *name, Image **ret, sd_bus_error *erro
                                        image->record->name);
         image_bus_removed(image);
         g_hash_table_remove(ns->images, image->record->name);
+        contents_derive(ns, true);
         return 0;
 }
 
@@ -255,5 +257,6 @@ int image_remove(Image *image, sd_bus_error *error) {
 
         image_bus_removed(image);
         g_hash_table_remove(ns->images, name);
+        contents_derive(ns, true);
         return 0;
 }

@@ -94,7 +94,8 @@ static int append_lease(sd_bus_message *reply, const Lease *l) {
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-static int append_leases(sd_bus_message *reply, Namespace *ns, const Filters *filters) {
+static int append_leases(sd_bus_message *reply, Namespace *ns, const void *userdata) {
+        const Filters *filters = userdata;
         GHashTableIter iter;
         void *value;
         int r = 0;
@@ -111,48 +112,20 @@ static int append_leases(sd_bus_message *reply, Namespace *ns, const Filters *fi
         return r;
 }
 
-static int append_namespaces(sd_bus_message *reply, Manager *m, const char *ns_name, const Filters *filters,
-                             sd_bus_error *error) {
-        GHashTableIter iter;
-        Namespace *ns;
-        void *value;
-        int r = 0;
-
-        if (!streq(ns_name, "*")) {
-                r = manager_namespace(m, ns_name, false, &ns, error);
-                return r < 0 ? r : append_leases(reply, ns, filters);
-        }
-        g_hash_table_iter_init(&iter, m->namespaces);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value))
-                r = append_leases(reply, value, filters);
-        return r;
-}
-
 /** method_list_leases() - Manager.ListLeases */
 int method_list_leases(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = {
                 { "Id", "as", offsetof(Filters, ids), 1, NULL },
                 { "Label", "as", offsetof(Filters, labels), 1, NULL },
         };
-        _cleanup_bus_message_ sd_bus_message *reply = NULL;
         Filters filters = { 0 };
-        const char *ns_name;
         int r;
 
-        r = sd_bus_message_read(m, "s", &ns_name);
-        if (r >= 0)
-                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &filters, error);
-        if (r >= 0)
-                r = sd_bus_message_new_method_return(m, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "(sssa{ss}tto)");
-        if (r >= 0)
-                r = append_namespaces(reply, userdata, ns_name, &filters, error);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
+        r = object_list(m, userdata, table, ELEMENTSOF(table), &filters, "(sssa{ss}tto)", append_leases,
+                        error);
         g_strfreev(filters.ids);
         g_strfreev(filters.labels);
-        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+        return r;
 }
 
 /* ---- Lease ---- */

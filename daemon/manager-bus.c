@@ -12,6 +12,7 @@
 #include "daemon/bus.h"
 #include "daemon/collect.h"
 #include "daemon/container.h"
+#include "daemon/content.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
 #include "daemon/job-bus.h"
@@ -238,6 +239,14 @@ static const sd_bus_vtable vtable[] = {
         ROW("ListTasks", ("s", namespace, "a{sv}", filters), ("a(ssusustto)", tasks), method_list_tasks),
         ROW("GetImage", ("s", namespace, "s", name), ("o", image), method_get_image),
         ROW("ListImages", ("s", namespace, "a{sv}", filters), ("a(sssstta{ss}o)", images), method_list_images),
+        ROW("GetContent", ("s", namespace, "s", digest), ("o", content), method_get_content),
+        ROW("ListContent", ("s", namespace, "a{sv}", filters), ("a(ssssta{ss}to)", contents), method_list_content),
+        ROW("WriteContent", ("s", namespace, "s", reference, "a{sv}", options), ("h", data, "t", offset),
+            method_write_content),
+        ROW("CommitContent", ("s", namespace, "s", reference, "a{sv}", options), ("o", job), method_commit_content),
+        SD_BUS_METHOD_WITH_ARGS("AbortContent", SD_BUS_ARGS("s", namespace, "s", reference), SD_BUS_NO_RESULT,
+                                method_abort_content, SD_BUS_VTABLE_UNPRIVILEGED),
+        ROW("ListContentWriters", ("s", namespace), ("a(sttsstt)", writers), method_list_content_writers),
         ROW("ListSnapshots", ("s", namespace, "a{sv}", filters), ("a(ssssto)", snapshots), method_list_snapshots),
         ROW("ImportImage", ("s", namespace, "s", name, "h", archive, "a{sv}", options), ("o", job),
             method_import_image),

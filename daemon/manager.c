@@ -15,6 +15,7 @@
 #include "daemon/bus.h"
 #include "daemon/collect.h"
 #include "daemon/container.h"
+#include "daemon/content.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
 #include "daemon/image-store.h"
@@ -205,6 +206,8 @@ int manager_register(Manager *m) {
                 r = process_bus_register(m);
         if (r >= 0)
                 r = image_bus_register(m);
+        if (r >= 0)
+                r = content_bus_register(m);
         if (r >= 0)
                 r = snapshot_bus_register(m);
         if (r >= 0)

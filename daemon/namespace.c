@@ -12,6 +12,7 @@
 
 #include "daemon/bus.h"
 #include "daemon/container.h"
+#include "daemon/content-writer.h"
 #include "daemon/image.h"
 #include "daemon/lease.h"
 #include "daemon/namespace.h"
@@ -40,6 +41,8 @@ int namespace_new(Manager *m, const char *name, Namespace **ret) {
         ns->containers = g_hash_table_new(g_str_hash, g_str_equal);
         ns->tasks = g_hash_table_new(g_str_hash, g_str_equal);
         images_init(ns);
+        contents_init(ns);
+        ingests_init(ns);
         snapshots_init(ns);
         leases_init(ns);
         *ret = ns;
@@ -66,6 +69,8 @@ Namespace *namespace_free(Namespace *ns) {
         free_values(ns->containers, container_free_value);
         leases_done(ns);
         snapshots_done(ns);
+        ingests_done(ns);
+        contents_done(ns);
         images_done(ns);
         g_hash_table_unref(ns->labels);
         g_free(ns->path);
@@ -77,6 +82,7 @@ Namespace *namespace_free(Namespace *ns) {
 /** namespace_is_empty() - whether it may be deleted */
 bool namespace_is_empty(const Namespace *ns) {
         return g_hash_table_size(ns->containers) == 0 && g_hash_table_size(ns->tasks) == 0 &&
+               contents_count_recorded(ns) == 0 && g_hash_table_size(ns->ingests) == 0 &&
                g_hash_table_size(ns->images) == 0 && g_hash_table_size(ns->snapshots) == 0 &&
                g_hash_table_size(ns->leases) == 0;
 }

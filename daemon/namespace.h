@@ -16,6 +16,8 @@ struct Namespace {
         GHashTable *tasks;      /* id -> Task, owned; the key is the container's id */
         GHashTable *images;     /* name -> Image, owned by image.c */
         GHashTable *snapshots;  /* key -> Snapshot, owned by snapshot.c */
+        GHashTable *contents;   /* digest -> Content, owned by content.c */
+        GHashTable *ingests;    /* reference -> Ingest, owned by content-writer.c */
         GHashTable *leases;     /* id -> Lease, owned by lease.c */
 };
 

@@ -67,3 +67,41 @@ char **object_paths(Manager *m, const ObjectTable *t) {
         g_ptr_array_add(paths, NULL);
         return (char **)g_ptr_array_free(paths, FALSE);
 }
+
+static int list_namespaces(sd_bus_message *reply, Manager *m, const char *name, const void *filters, object_rows_t rows,
+                           sd_bus_error *error) {
+        GHashTableIter iter;
+        Namespace *ns;
+        void *value;
+        int r = 0;
+
+        if (!streq(name, "*")) {
+                r = manager_namespace(m, name, false, &ns, error);
+                return r < 0 ? r : rows(reply, ns, filters);
+        }
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value))
+                r = rows(reply, value, filters);
+        return r;
+}
+
+/** object_list() - the whole of a list method; see objects.h */
+int object_list(sd_bus_message *m, Manager *manager, const BusOption *table, size_t n, void *filters,
+                const char *row_type, object_rows_t rows, sd_bus_error *error) {
+        _cleanup_bus_message_ sd_bus_message *reply = NULL;
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r >= 0)
+                r = bus_options_read(m, table, n, 1, filters, error);
+        if (r >= 0)
+                r = sd_bus_message_new_method_return(m, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', row_type);
+        if (r >= 0)
+                r = list_namespaces(reply, manager, name, filters, rows, error);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}

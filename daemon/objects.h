@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "daemon/bus.h"
 #include "daemon/namespace.h"
 
 typedef struct ObjectTable {
@@ -25,3 +26,9 @@ typedef struct ObjectTable {
 void *object_at(Manager *m, const ObjectTable *t, const char *path); /* NULL: there is none */
 int object_find(Manager *m, const ObjectTable *t, const char *ns, const char *name, void **ret, sd_bus_error *error);
 char **object_paths(Manager *m, const ObjectTable *t); /* for an enumerator */
+
+/* A list method "s namespace, a{sv} filters": reads both, opens an array of row_type, has rows() append those of one
+ * namespace ("*": of each) and sends the reply. Filters are the caller's to free in any case. */
+typedef int (*object_rows_t)(sd_bus_message *reply, Namespace *ns, const void *filters);
+int object_list(sd_bus_message *m, Manager *manager, const BusOption *table, size_t n, void *filters,
+                const char *row_type, object_rows_t rows, sd_bus_error *error);

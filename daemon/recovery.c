@@ -17,6 +17,7 @@
 #include <sys/un.h>
 
 #include "daemon/collect.h"
+#include "daemon/content-writer.h"
 #include "daemon/container.h"
 #include "daemon/exec.h"
 #include "daemon/image.h"
@@ -75,8 +76,9 @@ static int load_root(Manager *m, int root_fd, unsigned *n_broken) {
                 }
                 if (!known) {
                         (void)namespace_load(ns);
-                        *n_broken +=
-                                (unsigned)images_load(ns) + (unsigned)snapshots_load(ns) + (unsigned)leases_load(ns);
+                        *n_broken += (unsigned)images_load(ns) + (unsigned)contents_load(ns) +
+                                     (unsigned)ingests_load(ns) + (unsigned)snapshots_load(ns) +
+                                     (unsigned)leases_load(ns);
                 }
                 x = (Restore){ ns, root_fd };
                 r = record_foreach(root_fd, ns->name, "containers", on_container, &x);
@@ -98,6 +100,7 @@ int recovery_load(Manager *m) {
         if (r < 0)
                 return log_error_errno(r, "Cannot read the records");
         (void)snapshots_sweep(m, n_broken);
+        ingests_sweep(m, n_broken);
         collector_start(m->collector, n_broken);
         return manager_namespace(m, "", true, &ns, NULL);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "daemon/container.h"
+#include "daemon/content.h"
 #include "daemon/image.h"
 #include "daemon/lease.h"
 #include "daemon/roots.h"
@@ -110,6 +111,7 @@ void roots_visit(Manager *m, root_visit_t visit, void *userdata) {
                 snapshot_visit_roots(ns, visit, userdata);
                 container_visit_roots(ns, visit, userdata);
                 lease_visit_roots(ns, visit, userdata);
+                content_visit_roots(ns, visit, userdata);
         }
         for (GSList *l = m->holds; l; l = l->next) {
                 const RootHold *h = l->data;

@@ -23,30 +23,31 @@
  * limits of each member (daemon/image-record.c).
  *
  * Operations ("operation" member of the request):
- *   import   {"name"?,"format":"auto|oci|docker|rootfs","size":N,"platform"?,"limits":{...}}; fds: archive (regular
- *            file, pipe, stream socket, or a directory that holds an OCI layout). "size" is there when it is known,
- *            "platform" is "os/arch[/variant]". Result: {"images":[IMAGE...]}
+ *   import   {"name"?,"format":"auto|oci|docker|rootfs","size":N,"platform"?,"rootfs":"erofs|checkout","limits":{...}};
+ *            fds: archive (regular file, pipe, stream socket, or a directory that holds an OCI layout). "size" is there
+ *            when it is known, "platform" is "os/arch[/variant]", "rootfs" the form the host mounts.
+ *            Result: {"images":[IMAGE...]}
  *   collect  {"dry_run"?}: frees what no root needs. STORE_ROOTS: {"chains":[chain id],"contents":[digest]}.
  *            Result: {"freed":BYTES,"objects":N,"chains":[dropped],"contents":[dropped]}
  *   check    {"repair"?,"chains":[chain id],"contents":[digest]}: reads everything back; the lists are what has to be
  *            there. Result: {"objects":N,"bytes":N,"damaged":[{"kind":"object|ref|layer|chain|erofs|checkout|content",
  *            "id","path"?,"why","chains":[...],"contents":[...],"repaired":bool}]}
- *   commit   {"parent":chain id or "","rootfs"?}; fds: upper directory of a snapshot on that chain. Makes a layer of
- *            what it changes and the chain of both. "size" is the layer's tar's; "layers" are all, as plain tars.
- *            Result: {"chain_id","diff_id","size","inodes","rootfs":ROOTFS,"layers":[{"diff_id","digest","size"}]}
- *                                                                                        [snapshot socket]
  *   usage    {}; fds: upper directories. Result: {"usage":[{"bytes","inodes"}]}, in their order   [snapshot socket]
- *   rootfs   {"chain_id"}: makes the chain's checkout if it is missing. Result: {"rootfs":ROOTFS}
+ *   save     {"images":[{"names":[...],"digest","index"?}],"format":"oci|docker|rootfs","compression":"none|gzip|zstd"};
+ *            fds: output (pipe, stream socket, file; or a directory for an OCI layout). "index" is taken where the
+ *            format has room for one. A reader that takes nothing for a minute ends it. Result: {"bytes":N}
+ *   rootfs   {"chain_id","rootfs":"erofs|checkout"}: makes the chain's root file system in this form if it is missing.
+ *            Result: {"rootfs":ROOTFS}
  *
  * IMAGE: {"name","digest","config_digest","media_type","platform":{"os","architecture","variant"?},"size","created",
  *         "layers":[{"diff_id","digest","size"}],"chain_id","rootfs":ROOTFS,
  *         "config":{"Entrypoint"[],"Cmd"[],"Env"[],"WorkingDir","User","StopSignal","Labels"{},
  *                   "Volumes"[],"ExposedPorts"[]}}
- * ROOTFS: {"form":"checkout","path":"/var/lib/davit/checkouts/<chain id without
- * sha256:>","root"?:{"uid","gid","mode"}}; root is the top directory's owner and permission bits, which an overlay's
- * upper has to repeat. Names of images are in the form image_name_normalise() gives (shared/image-name.h), in requests
- * and in results. "created" is in microseconds since the epoch, 0 when the image does not say; sizes are bytes;
- * digests, diff and chain ids are "sha256:" and 64 lower-case hexadecimal digits.
+ * ROOTFS: {"form":"erofs|checkout","path","root"?:{"uid","gid","mode"}}; path is "/var/lib/davit/erofs/<chain id
+ * without sha256:>", an image, or ".../checkouts/<...>", a directory; root is the top directory's owner and permission
+ * bits, which an overlay's upper has to repeat. Names of images are in the form image_name_normalise() gives
+ * (shared/image-name.h), in requests and in results. "created" is in microseconds since the epoch, 0 when the image
+ * does not say; sizes are bytes; digests, diff and chain ids are "sha256:" and 64 lower-case hexadecimal digits.
  */
 
 #include <stdint.h>

@@ -21,10 +21,13 @@
 #include "store/error.h"
 #include "store/request.h"
 
+#define ARGUMENTS_MAX 4
+
 typedef struct {
         char *name;
         char *format;
         char *platform;
+        char *rootfs;
         char **limits;
         char **keep;
         gboolean keep_none;
@@ -81,12 +84,15 @@ static char *build_request(const CommandOptions *o, const char *operation, char 
 
         json_builder_begin_object(b);
         add(b, "operation", operation);
-        if (strcmp(operation, "rootfs") == 0)
+        if (strcmp(operation, "rootfs") == 0) {
                 add(b, "chain_id", rest[0]);
+                add(b, "rootfs", o->rootfs);
+        }
         if (strcmp(operation, "import") == 0) {
                 add(b, "name", o->name);
                 add(b, "format", o->format ? o->format : "auto");
                 add(b, "platform", o->platform);
+                add(b, "rootfs", o->rootfs);
                 if (!add_limits(b, o->limits, error))
                         return NULL;
         }
@@ -103,7 +109,8 @@ static char *build_roots(void *userdata, GError **error) {
         g_autoptr(JsonBuilder) b = json_builder_new();
 
         if (!o->keep && !o->keep_none) {
-                store_fail(error, STORE_FAIL_INVALID, "collect needs --keep=ID for all that has to stay, or --keep-none");
+                store_fail(error, STORE_FAIL_INVALID,
+                           "collect needs --keep=ID for all that has to stay, or --keep-none");
                 return NULL;
         }
         json_builder_begin_object(b);
@@ -124,44 +131,75 @@ static gpointer signal_thread(gpointer data) {
         return NULL;
 }
 
-static int open_input(char **rest, GError **error) {
+/* "-": standard input, "+": standard output, ">FILE": made and written, else a file or directory to read. */
+static int open_argument(const char *file, GError **error) {
         int fd;
 
-        if (!rest[0])
-                return store_fail(error, STORE_FAIL_INVALID, "import needs FILE, or - for standard input"), -1;
-        fd = strcmp(rest[0], "-") == 0 ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
-                                       : open(rest[0], O_RDONLY | O_CLOEXEC);
+        if (strcmp(file, "-") == 0 || strcmp(file, "+") == 0)
+                fd = fcntl(file[0] == '-' ? STDIN_FILENO : STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+        else if (file[0] == '>')
+                fd = open(file + 1, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        else
+                fd = open(file, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
-                store_fail_errno(error, errno, "Cannot open '%s'", rest[0]);
+                store_fail_errno(error, errno, "Cannot open '%s'", file);
         return fd;
+}
+
+/* The request's descriptors: closed by the caller, in @ret, whose elements are -1 where there is none. */
+static gboolean open_arguments(Request *r, const char *operation, char **files, int ret[ARGUMENTS_MAX],
+                               GError **error) {
+        gboolean import = strcmp(operation, "import") == 0;
+
+        if (import && !files[0])
+                return store_fail(error, STORE_FAIL_INVALID, "import needs FILE, or - for standard input");
+        if (!import && strcmp(operation, "request") != 0)
+                return TRUE;
+        for (; files[r->n_fds]; r->n_fds++) {
+                if (r->n_fds == ARGUMENTS_MAX)
+                        return store_fail(error, STORE_FAIL_INVALID, "There are more than %d files", ARGUMENTS_MAX);
+                ret[r->n_fds] = open_argument(files[r->n_fds], error);
+                if (ret[r->n_fds] < 0)
+                        return FALSE;
+        }
+        r->fds = ret;
+        return TRUE;
+}
+
+static char *carry_out(Request *r, StoreJob *job, const char *text, GError **error) {
+        sigset_t signals;
+
+        if (!store_job_init(job, error))
+                return NULL;
+        (void)sigemptyset(&signals);
+        (void)sigaddset(&signals, SIGTERM);
+        (void)sigaddset(&signals, SIGINT);
+        (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+        (void)signal(SIGPIPE, SIG_IGN);
+        g_thread_unref(g_thread_new("signals", signal_thread, job));
+        return request_run(r, text, strlen(text), error);
 }
 
 static int run(const char *directory, CommandOptions *o, const char *operation, char **rest, GError **error) {
         static StoreJob job; /* the signal thread outlives this call */
         g_auto(Request) request = { .directory = directory, .job = &job, .roots = build_roots, .userdata = o };
-        g_autofree char *text = build_request(o, operation, rest, error), *result = NULL;
-        _cleanup_close_ int fd = -1;
-        sigset_t signals;
+        gboolean plain = strcmp(operation, "request") == 0;
+        g_autofree char *text = NULL, *result = NULL;
+        int fds[ARGUMENTS_MAX] = { -1, -1, -1, -1 };
+        FILE *to = stdout;
 
-        if (!text)
-                return 1;
-        if (strcmp(operation, "import") == 0) {
-                fd = open_input(rest, error);
-                if (fd < 0)
-                        return 1;
-                request.fds = &fd;
-                request.n_fds = 1;
-        }
-        if (!store_job_init(&job, error))
-                return 1;
-        (void)sigemptyset(&signals);
-        (void)sigaddset(&signals, SIGTERM);
-        (void)sigaddset(&signals, SIGINT);
-        (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-        g_thread_unref(g_thread_new("signals", signal_thread, &job));
-        result = request_run(&request, text, strlen(text), error);
+        if (plain && !rest[0])
+                return store_fail(error, STORE_FAIL_INVALID, "request needs JSON"), 1;
+        text = plain ? g_strdup(rest[0]) : build_request(o, operation, rest, error);
+        if (text && open_arguments(&request, operation, plain ? rest + 1 : rest, fds, error))
+                result = carry_out(&request, &job, text, error);
+        for (char **f = plain ? rest : NULL; f && *f; f++)
+                if (strcmp(*f, "+") == 0)
+                        to = stderr;
         if (result)
-                (void)puts(result);
+                (void)fprintf(to, "%s\n", result);
+        for (gsize i = 0; i < ARGUMENTS_MAX; i++)
+                fds[i] = safe_close(fds[i]);
         return result ? 0 : 1;
 }
 
@@ -172,6 +210,8 @@ int command_run(const char *directory, int argc, char **argv) {
                 { "name", 0, 0, G_OPTION_ARG_STRING, &o.name, "Name of the image", "NAME" },
                 { "format", 0, 0, G_OPTION_ARG_STRING, &o.format, "auto, oci, docker or rootfs", "FORMAT" },
                 { "platform", 0, 0, G_OPTION_ARG_STRING, &o.platform, "os/architecture[/variant]", "PLATFORM" },
+                { "rootfs", 0, 0, G_OPTION_ARG_STRING, &o.rootfs, "Form of root file systems: erofs or checkout",
+                  "FORM" },
                 { "limit", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.limits, "Limit of an import", "NAME=NUMBER" },
                 { "keep", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.keep, "Chain or content that has to stay", "ID" },
                 { "keep-none", 0, 0, G_OPTION_ARG_NONE, &o.keep_none, "Nothing has to stay", NULL },
@@ -191,6 +231,7 @@ int command_run(const char *directory, int argc, char **argv) {
         g_free(o.name);
         g_free(o.format);
         g_free(o.platform);
+        g_free(o.rootfs);
         g_strfreev(o.limits);
         g_strfreev(o.keep);
         return r;

@@ -14,6 +14,7 @@
 #include "store/image.h"
 #include "store/json.h"
 #include "store/layer.h"
+#include "store/manifest.h"
 
 static gboolean docker_config(Archive *a, Image *image, const char *member, GError **error) {
         g_autofree char *base = g_path_get_basename(member);
@@ -103,45 +104,13 @@ gboolean docker_read(Archive *a, const StoreLimits *limits, GPtrArray *images, G
         return TRUE;
 }
 
-static void add_descriptor(JsonBuilder *b, const char *type, const guint8 digest[DIGEST_SIZE], guint64 size) {
-        char text[DIGEST_STRING];
-
-        digest_string(digest, text);
-        json_builder_begin_object(b);
-        json_builder_set_member_name(b, "mediaType");
-        json_builder_add_string_value(b, type);
-        json_builder_set_member_name(b, "digest");
-        json_builder_add_string_value(b, text);
-        json_builder_set_member_name(b, "size");
-        json_builder_add_int_value(b, (gint64)size);
-        json_builder_end_object(b);
-}
-
 /** docker_finish() - make the manifest of an image that came without one */
 gboolean docker_finish(Image *i, GError **error G_GNUC_UNUSED) {
-        g_autoptr(JsonBuilder) b = json_builder_new();
-        g_autoptr(JsonNode) root = NULL;
-        char *text;
+        gsize size;
+        const void *data;
 
-        json_builder_begin_object(b);
-        json_builder_set_member_name(b, "schemaVersion");
-        json_builder_add_int_value(b, 2);
-        json_builder_set_member_name(b, "mediaType");
-        json_builder_add_string_value(b, MEDIA_OCI_MANIFEST);
-        json_builder_set_member_name(b, "config");
-        add_descriptor(b, MEDIA_OCI_CONFIG, i->config_digest, g_bytes_get_size(i->config));
-        json_builder_set_member_name(b, "layers");
-        json_builder_begin_array(b);
-        for (guint n = 0; n < i->layers->len; n++) {
-                const ImageLayer *l = i->layers->pdata[n];
-
-                add_descriptor(b, l->media_type, l->digest, l->size);
-        }
-        json_builder_end_array(b);
-        json_builder_end_object(b);
-        root = json_builder_get_root(b);
-        text = record_text(root);
-        i->manifest = g_bytes_new_take(text, strlen(text));
-        digest_bytes(text, strlen(text), i->manifest_digest);
+        i->manifest = manifest_build(i, NULL);
+        data = g_bytes_get_data(i->manifest, &size);
+        digest_bytes(data, size, i->manifest_digest);
         return TRUE;
 }

@@ -25,12 +25,15 @@ Image *image_new(void) {
 
         i->names = g_ptr_array_new_with_free_func(g_free);
         i->layers = g_ptr_array_new_with_free_func((GDestroyNotify)image_layer_free);
+        i->platforms = g_ptr_array_new_with_free_func((GDestroyNotify)image_free);
         return i;
 }
 
 void image_free(Image *i) {
         g_ptr_array_unref(i->names);
         g_ptr_array_unref(i->layers);
+        g_ptr_array_unref(i->platforms);
+        g_clear_pointer(&i->index, g_bytes_unref);
         g_clear_pointer(&i->manifest, g_bytes_unref);
         g_clear_pointer(&i->config, g_bytes_unref);
         g_clear_pointer(&i->config_json, json_node_unref);

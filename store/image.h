@@ -31,12 +31,16 @@ struct Image {
         JsonNode *config_json;
         GPtrArray *layers; /* ImageLayer */
         guint8 chain_id[DIGEST_SIZE];
+        GPtrArray *platforms; /* Image: the same for other platforms */
+        GBytes *index;        /* all of whose manifests are here, or NULL */
+        guint8 index_digest[DIGEST_SIZE]; /* of the index it came from, zeros without one */
 };
 
 #define MEDIA_OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"
 #define MEDIA_OCI_INDEX "application/vnd.oci.image.index.v1+json"
 #define MEDIA_OCI_CONFIG "application/vnd.oci.image.config.v1+json"
 #define MEDIA_OCI_LAYER "application/vnd.oci.image.layer.v1.tar"
+#define MEDIA_DOCKER_CONFIG "application/vnd.docker.container.image.v1+json"
 #define MEDIA_DOCKER_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
 #define MEDIA_DOCKER_LIST "application/vnd.docker.distribution.manifest.list.v2+json"
 
@@ -56,6 +60,4 @@ gboolean docker_finish(Image *i, GError **error); /* makes the manifest, once la
 
 /* record.c */
 JsonNode *image_record(const Image *i, const char *name, JsonNode *rootfs, GError **error);
-JsonNode *rootfs_record(const char *directory, const guint8 chain_id[DIGEST_SIZE], guint32 uid, guint32 gid,
-                        guint32 mode);
 char *record_text(JsonNode *n);

@@ -270,7 +270,7 @@ static gboolean import_all(Import *m, JsonArray *ret, GError **error) {
                 (void)objects_settle(m->objects, NULL);
                 return FALSE;
         }
-        return publish_images(m->job, m->store, m->ingest, m->objects, unpack, m->images, ret, error);
+        return publish_images(m->job, m->ingest, m->objects, unpack, m->options->rootfs, m->images, ret, error);
 }
 
 static gboolean check_options(const ImportOptions *o, GError **error) {

@@ -7,7 +7,7 @@
 #include <json-glib/json-glib.h>
 
 #include "store/job.h"
-#include "store/repo.h"
+#include "store/rootfs.h"
 
 typedef struct ImportOptions ImportOptions;
 
@@ -16,9 +16,10 @@ struct ImportOptions {
         const char *format;   /* auto, oci, docker, rootfs */
         const char *platform; /* NULL: linux and this machine's */
         guint64 size;         /* of a pipe's data, 0: not known */
+        RootfsForm rootfs;
         int fd;
 };
 
 /* *held keeps what was published from collection until ingest_end(); it is set when there is a result. */
 JsonNode *store_import(Store *s, StoreJob *job, const ImportOptions *options, Ingest **held, GError **error);
-JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, Ingest **held, GError **error);
+JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, RootfsForm form, Ingest **held, GError **error);

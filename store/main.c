@@ -34,7 +34,8 @@ static int usage(FILE *to) {
                           "         [--limit=NAME=NUMBER] FILE|DIRECTORY|-\n"
                           "  rootfs CHAIN-ID\n"
                           "  check [--repair]\n"
-                          "  collect [--dry-run] --keep=ID...|--keep-none\n");
+                          "  collect [--dry-run] --keep=ID...|--keep-none\n"
+                          "  request JSON [FILE|>FILE|-|+]...   any request of the manager's, with its descriptors\n");
         return to == stdout ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

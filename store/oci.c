@@ -3,10 +3,10 @@
 /*
  * The OCI image layout: oci-layout, index.json, blobs/sha256/<digest>.
  *
- * Each document is read only by a descriptor, with the size the descriptor says and the digest it promises. A document
- * that could be read as two things is refused (CVE-2021-41190): its own media type, where it has one, has to be its
- * descriptor's, and an index has no layers nor a manifest manifests. Formats: OCI image specification 1.1,
- * image-layout, image-index, manifest.
+ * index.json names images; each is a manifest, or an index of one image's manifests for several platforms, of which the
+ * fitting one is taken, or all. Entries of index.json that share a name and have platforms are taken for such an index.
+ * What is filed under an unknown platform (statements about an image) is passed over. Each document is read only by a
+ * descriptor, with the size and the digest it promises. Formats: OCI image specification 1.1, image-layout, image-index.
  */
 
 #include <string.h>
@@ -14,158 +14,76 @@
 #include "store/error.h"
 #include "store/image.h"
 #include "store/json.h"
+#include "store/manifest.h"
+#include "store/platform.h"
 
 #define INDEX_DEPTH_MAX 4U
+#define ALL_PLATFORMS "all"
 
 typedef struct {
         Archive *archive;
-        const char *platform;
+        Platform wanted; /* empty with "all" */
+        Platform own;
+        gboolean all;
         const StoreLimits *limits;
         GPtrArray *images;
-        gboolean other_platform; /* an image was passed over */
 } OciReader;
 
+/* A manifest that may be chosen. */
 typedef struct {
-        const char *media_type;
-        guint8 digest[DIGEST_SIZE];
-        guint64 size;
-        char *member;
-} Descriptor;
+        Descriptor descriptor;
+        char *media_type;
+        Platform platform;
+        gboolean has_platform;
+} Candidate;
 
-static void descriptor_clear(Descriptor *d) {
-        g_clear_pointer(&d->member, g_free);
+/* One image as index.json names it. */
+typedef struct {
+        char *name;            /* or NULL */
+        GPtrArray *candidates; /* Candidate */
+        GBytes *index;         /* NULL: manifests of index.json itself */
+        guint8 index_digest[DIGEST_SIZE];
+        guint n_indexes;
+} Group;
+
+static void candidate_free(gpointer data) {
+        Candidate *c = data;
+
+        descriptor_clear(&c->descriptor);
+        platform_clear(&c->platform);
+        g_free(c->media_type);
+        g_free(c);
 }
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Descriptor, descriptor_clear)
 
-static gboolean descriptor_read(JsonObject *o, const char *what, Descriptor *ret, GError **error) {
-        const char *digest;
-        char hex[DIGEST_HEX];
+static void group_free(gpointer data) {
+        Group *g = data;
 
-        if (!o)
-                return store_fail(error, STORE_FAIL_INVALID, "The descriptor of %s is missing", what);
-        if (!json_string(o, "mediaType", what, &ret->media_type, error) ||
-            !json_string(o, "digest", what, &digest, error) || !json_size(o, "size", what, &ret->size, error) ||
-            !digest_parse(digest, ret->digest, error))
-                return FALSE;
-        if (!ret->media_type)
-                return store_fail(error, STORE_FAIL_INVALID, "The descriptor of %s has no media type", what);
-        digest_hex(ret->digest, hex);
-        ret->member = g_strconcat("blobs/sha256/", hex, NULL);
-        return TRUE;
+        g_free(g->name);
+        g_clear_pointer(&g->index, g_bytes_unref);
+        g_ptr_array_unref(g->candidates);
+        g_free(g);
 }
 
 /* A document as its descriptor says, verified. */
 static GBytes *document_read(OciReader *r, const Descriptor *d, const char *what, GError **error) {
         g_autoptr(GBytes) bytes = archive_read(r->archive, d->member, STORE_DOCUMENT_MAX, error);
-        guint8 digest[DIGEST_SIZE];
-        gsize size;
-        const void *data;
 
-        if (!bytes)
-                return NULL;
-        data = g_bytes_get_data(bytes, &size);
-        digest_bytes(data, size, digest);
-        if (size != d->size || memcmp(digest, d->digest, DIGEST_SIZE) != 0) {
-                store_fail(error, STORE_FAIL_INVALID, "The digest or size of %s does not match its descriptor (%s)",
-                           what, d->member);
-                return NULL;
-        }
-        return g_steal_pointer(&bytes);
+        return bytes && document_verify(bytes, d, what, error) ? g_steal_pointer(&bytes) : NULL;
 }
 
-static gboolean document_check(JsonObject *o, const Descriptor *d, const char *what, const char *foreign,
-                               GError **error) {
-        const char *type;
-        guint64 version;
-
-        if (!json_string(o, "mediaType", what, &type, error) || !json_size(o, "schemaVersion", what, &version, error))
-                return FALSE;
-        if (version != 2)
-                return store_fail(error, STORE_FAIL_UNSUPPORTED, "The schema version of %s is not 2", what);
-        if (type && strcmp(type, d->media_type) != 0)
-                return store_fail(error, STORE_FAIL_INVALID, "%s is ambiguous: its media type is not its descriptor's",
-                                  what);
-        if (json_object_has_member(o, foreign))
-                return store_fail(error, STORE_FAIL_INVALID, "%s is ambiguous: it has '%s'", what, foreign);
-        return TRUE;
-}
-
-static gboolean manifest_layer(Image *image, JsonArray *layers, guint i, GError **error) {
-        g_auto(Descriptor) d = { NULL };
-        JsonObject *o = json_element(layers, i, "layers", error);
-        ImageLayer *l;
-
-        if (!o || !descriptor_read(o, "a layer", &d, error))
-                return FALSE;
-        if (!strstr(d.media_type, ".layer.") && !strstr(d.media_type, ".rootfs."))
-                return store_fail(error, STORE_FAIL_UNSUPPORTED,
-                                  "Layer %u has media type '%.100s', which is not supported", i + 1, d.media_type);
-        l = g_new0(ImageLayer, 1);
-        memcpy(l->digest, d.digest, DIGEST_SIZE);
-        l->has_digest = TRUE;
-        l->size = d.size;
-        l->media_type = g_strdup(d.media_type);
-        l->member = g_steal_pointer(&d.member);
-        g_ptr_array_add(image->layers, l);
-        return TRUE;
-}
-
-static gboolean manifest_read(OciReader *r, const Descriptor *d, const char *name, GError **error) {
+static Image *manifest_read(OciReader *r, const Descriptor *d, GError **error) {
         g_autoptr(Image) image = image_new();
         g_autoptr(JsonNode) owner = NULL;
         g_auto(Descriptor) config = { NULL };
-        JsonObject *o, *config_object;
-        JsonArray *layers;
         GBytes *bytes;
 
         image->manifest = document_read(r, d, "The manifest", error);
-        o = image->manifest ? json_parse_object(image->manifest, "The manifest", &owner, error) : NULL;
-        if (!o || !document_check(o, d, "The manifest", "manifests", error) ||
-            !json_object(o, "config", "the manifest", &config_object, error) ||
-            !json_array(o, "layers", "the manifest", &layers, error) ||
-            !descriptor_read(config_object, "the configuration", &config, error))
-                return FALSE;
-        if (!layers || json_array_get_length(layers) == 0)
-                return store_fail(error, STORE_FAIL_INVALID, "The manifest has no layers");
-        if (json_array_get_length(layers) > r->limits->layers)
-                return store_fail(error, STORE_FAIL_EXHAUSTED, "The image has more than %" G_GUINT64_FORMAT " layers",
-                                  r->limits->layers);
-        for (guint i = 0; i < json_array_get_length(layers); i++)
-                if (!manifest_layer(image, layers, i, error))
-                        return FALSE;
+        if (!image->manifest || !manifest_parse(image, d, r->limits, &config, &owner, error))
+                return NULL;
         bytes = document_read(r, &config, "The image configuration", error);
         if (!bytes || !image_set_config(image, bytes, error) || !image_set_diff_ids(image, error))
-                return FALSE;
-        memcpy(image->manifest_digest, d->digest, DIGEST_SIZE);
-        image->media_type = g_strdup(d->media_type);
-        if (name)
-                g_ptr_array_add(image->names, g_strdup(name));
-        if (r->images->len >= r->limits->images)
-                return store_fail(error, STORE_FAIL_EXHAUSTED,
-                                  "The archive holds more than %" G_GUINT64_FORMAT " images", r->limits->images);
-        g_ptr_array_add(r->images, g_steal_pointer(&image));
-        return TRUE;
-}
-
-/* Whether a descriptor without a platform, or with the wanted one, is before us. */
-static gboolean platform_matches(JsonObject *o, const char *wanted, gboolean *ret, GError **error) {
-        JsonObject *platform;
-        const char *os, *architecture, *variant;
-        g_autofree char *plain = NULL, *full = NULL;
-
-        *ret = TRUE;
-        if (!json_object(o, "platform", "a descriptor", &platform, error))
-                return FALSE;
-        if (!platform)
-                return TRUE;
-        if (!json_string(platform, "os", "a platform", &os, error) ||
-            !json_string(platform, "architecture", "a platform", &architecture, error) ||
-            !json_string(platform, "variant", "a platform", &variant, error))
-                return FALSE;
-        plain = g_strdup_printf("%s/%s", os ? os : "", architecture ? architecture : "");
-        full = g_strdup_printf("%s/%s", plain, variant ? variant : "");
-        *ret = strcmp(plain, wanted) == 0 || strcmp(full, wanted) == 0;
-        return TRUE;
+                return NULL;
+        return g_steal_pointer(&image);
 }
 
 static gboolean descriptor_name(JsonObject *o, const char **ret, GError **error) {
@@ -181,44 +99,51 @@ static gboolean descriptor_name(JsonObject *o, const char **ret, GError **error)
         return *ret || json_string(annotations, "org.opencontainers.image.ref.name", "annotations", ret, error);
 }
 
-static gboolean index_read(OciReader *r, JsonObject *index, const char *above, guint depth, GError **error);
+static Group *group_new(GPtrArray *groups, const char *name) {
+        Group *g = g_new0(Group, 1);
 
-static gboolean index_descend(OciReader *r, const Descriptor *d, const char *name, guint depth, GError **error) {
-        g_autoptr(JsonNode) owner = NULL;
-        g_autoptr(GBytes) bytes = NULL;
-        JsonObject *o;
-
-        if (depth >= INDEX_DEPTH_MAX)
-                return store_fail(error, STORE_FAIL_EXHAUSTED, "The image index is nested too deep");
-        bytes = document_read(r, d, "An image index", error);
-        o = bytes ? json_parse_object(bytes, "An image index", &owner, error) : NULL;
-        return o && document_check(o, d, "An image index", "layers", error) && index_read(r, o, name, depth + 1, error);
+        g->name = g_strdup(name);
+        g->candidates = g_ptr_array_new_with_free_func(candidate_free);
+        g_ptr_array_add(groups, g);
+        return g;
 }
 
-static gboolean index_entry(OciReader *r, JsonObject *o, const char *above, guint depth, GError **error) {
-        g_auto(Descriptor) d = { NULL };
-        const char *name;
-        gboolean matches;
+/* What an index gives: manifests below it, at any depth. */
+static gboolean group_index(OciReader *r, Group *g, const Descriptor *d, guint depth, GError **error);
 
-        if (!descriptor_read(o, "an image", &d, error) || !descriptor_name(o, &name, error) ||
-            !platform_matches(o, r->platform, &matches, error))
-                return FALSE;
-        if (!matches) {
-                r->other_platform = TRUE;
+/* Takes over @c. */
+static gboolean group_add(OciReader *r, Group *g, Candidate *c, guint depth, GError **error) {
+        g_autoptr(GPtrArray) owner = g_ptr_array_new_with_free_func(candidate_free);
+
+        g_ptr_array_add(owner, c);
+        if (c->has_platform && platform_is_unknown(&c->platform))
                 return TRUE;
-        }
-        if (!name)
-                name = above;
-        if (strcmp(d.media_type, MEDIA_OCI_INDEX) == 0 || strcmp(d.media_type, MEDIA_DOCKER_LIST) == 0)
-                return index_descend(r, &d, name, depth, error);
-        if (strcmp(d.media_type, MEDIA_OCI_MANIFEST) == 0 || strcmp(d.media_type, MEDIA_DOCKER_MANIFEST) == 0)
-                return manifest_read(r, &d, name, error);
-        return store_fail(error, STORE_FAIL_UNSUPPORTED, "The index has a '%.100s', which is not an image",
-                          d.media_type);
+        if (descriptor_is_index(&c->descriptor))
+                return group_index(r, g, &c->descriptor, depth, error);
+        if (!descriptor_is_manifest(&c->descriptor))
+                return store_fail(error, STORE_FAIL_UNSUPPORTED, "The index has a '%.100s', which is not an image",
+                                  c->media_type);
+        if (g->candidates->len >= r->limits->images)
+                return store_fail(error, STORE_FAIL_EXHAUSTED,
+                                  "An image index has more than %" G_GUINT64_FORMAT " manifests", r->limits->images);
+        g_ptr_array_add(g->candidates, g_ptr_array_steal_index(owner, 0));
+        return TRUE;
 }
 
-/* The top index takes every image of the platform, one below it the first: it is one image for several platforms. */
-static gboolean index_read(OciReader *r, JsonObject *index, const char *above, guint depth, GError **error) {
+static Candidate *candidate_new(JsonObject *o, GError **error) {
+        Candidate *c = g_new0(Candidate, 1);
+
+        if (!descriptor_read(o, "an image", &c->descriptor, error) ||
+            !platform_read(o, &c->platform, &c->has_platform, error)) {
+                candidate_free(c);
+                return NULL;
+        }
+        c->media_type = g_strdup(c->descriptor.media_type);
+        c->descriptor.media_type = c->media_type;
+        return c;
+}
+
+static gboolean group_manifests(OciReader *r, Group *g, JsonObject *index, guint depth, GError **error) {
         JsonArray *manifests;
 
         if (!json_array(index, "manifests", "the index", &manifests, error))
@@ -227,25 +152,176 @@ static gboolean index_read(OciReader *r, JsonObject *index, const char *above, g
                 return store_fail(error, STORE_FAIL_INVALID, "The index has no 'manifests'");
         for (guint i = 0; i < json_array_get_length(manifests); i++) {
                 JsonObject *o = json_element(manifests, i, "manifests", error);
-                guint before = r->images->len;
+                Candidate *c = o ? candidate_new(o, error) : NULL;
 
-                if (!o || !index_entry(r, o, above, depth, error))
+                if (!c || !group_add(r, g, c, depth, error))
                         return FALSE;
-                if (depth > 0 && r->images->len > before)
-                        break;
         }
         return TRUE;
 }
 
-/** oci_read() - the images of an OCI layout for @platform ("os/arch[/variant]") */
+static gboolean group_index(OciReader *r, Group *g, const Descriptor *d, guint depth, GError **error) {
+        g_autoptr(JsonNode) owner = NULL;
+        g_autoptr(GBytes) bytes = NULL;
+        JsonObject *o;
+
+        if (depth >= INDEX_DEPTH_MAX)
+                return store_fail(error, STORE_FAIL_EXHAUSTED, "The image index is nested too deep");
+        if (g->n_indexes++ >= r->limits->images)
+                return store_fail(error, STORE_FAIL_EXHAUSTED, "An image has too many indexes");
+        bytes = document_read(r, d, "An image index", error);
+        o = bytes ? json_parse_object(bytes, "An image index", &owner, error) : NULL;
+        if (!o || !document_check(o, d, "An image index", "layers", error))
+                return FALSE;
+        if (!g->index) {
+                g->index = g_bytes_ref(bytes);
+                memcpy(g->index_digest, d->digest, DIGEST_SIZE);
+        }
+        return group_manifests(r, g, o, depth + 1, error);
+}
+
+/* Manifests of index.json for several platforms under one name are one image. */
+static Group *group_find(GPtrArray *groups, const char *name, const Candidate *c) {
+        for (guint i = 0; c->has_platform && descriptor_is_manifest(&c->descriptor) && i < groups->len; i++) {
+                Group *g = groups->pdata[i];
+
+                if (!g->index && g_strcmp0(g->name, name) == 0 && g->candidates->len > 0 &&
+                    ((Candidate *)g->candidates->pdata[0])->has_platform)
+                        return g;
+        }
+        return group_new(groups, name);
+}
+
+static gboolean read_groups(OciReader *r, JsonObject *index, GPtrArray *groups, GError **error) {
+        JsonArray *manifests;
+
+        if (!json_array(index, "manifests", "the index", &manifests, error))
+                return FALSE;
+        if (!manifests)
+                return store_fail(error, STORE_FAIL_INVALID, "The index has no 'manifests'");
+        for (guint i = 0; i < json_array_get_length(manifests); i++) {
+                JsonObject *o = json_element(manifests, i, "manifests", error);
+                Candidate *c = o ? candidate_new(o, error) : NULL;
+                const char *name;
+
+                if (!c)
+                        return FALSE;
+                if (!descriptor_name(o, &name, error)) {
+                        candidate_free(c);
+                        return FALSE;
+                }
+                if (groups->len >= r->limits->images) {
+                        candidate_free(c);
+                        return store_fail(error, STORE_FAIL_EXHAUSTED,
+                                          "The archive holds more than %" G_GUINT64_FORMAT " images", r->limits->images);
+                }
+                if (!group_add(r, group_find(groups, name, c), c, 0, error))
+                        return FALSE;
+        }
+        return TRUE;
+}
+
+/* The best candidate; with "all" any of ours will do when this machine's is not there. */
+static const Candidate *group_choose(const OciReader *r, const Group *g) {
+        const Candidate *best = NULL;
+        guint best_score = 0;
+
+        for (guint i = 0; i < g->candidates->len; i++) {
+                const Candidate *c = g->candidates->pdata[i];
+                guint score = platform_score(r->all ? &r->own : &r->wanted, &c->platform);
+                gboolean ours = c->platform.os[0] == '\0' || strcmp(c->platform.os, "linux") == 0;
+
+                if (!c->has_platform || (r->all && ours))
+                        score = MAX(score, 1);
+                if (score > best_score) {
+                        best = c;
+                        best_score = score;
+                }
+        }
+        return best;
+}
+
+/* An image that has come under another name already. */
+static Image *known_image(OciReader *r, const Group *g, const Candidate *c) {
+        for (guint i = 0; i < r->images->len; i++) {
+                Image *image = r->images->pdata[i];
+
+                if (memcmp(image->manifest_digest, c->descriptor.digest, DIGEST_SIZE) == 0 &&
+                    memcmp(image->index_digest, g->index_digest, DIGEST_SIZE) == 0)
+                        return image;
+        }
+        return NULL;
+}
+
+static gboolean read_platforms(OciReader *r, const Group *g, const Candidate *chosen, Image *image, GError **error) {
+        for (guint i = 0; r->all && i < g->candidates->len; i++) {
+                const Candidate *c = g->candidates->pdata[i];
+                Image *other;
+
+                if (c == chosen || (c->platform.os[0] != '\0' && strcmp(c->platform.os, "linux") != 0))
+                        continue;
+                other = manifest_read(r, &c->descriptor, error);
+                if (!other)
+                        return FALSE;
+                g_ptr_array_add(image->platforms, other);
+        }
+        /* What is kept can be given out again: the index, when it leads to nothing that is not here. */
+        memcpy(image->index_digest, g->index_digest, DIGEST_SIZE);
+        if (g->index && g->n_indexes == 1 && image->platforms->len + 1 == g->candidates->len)
+                image->index = g_bytes_ref(g->index);
+        return TRUE;
+}
+
+static gboolean read_group(OciReader *r, const Group *g, GError **error) {
+        const Candidate *c = group_choose(r, g);
+        Image *image;
+
+        if (!c)
+                return TRUE;
+        image = known_image(r, g, c);
+        if (!image) {
+                image = manifest_read(r, &c->descriptor, error);
+                if (!image)
+                        return FALSE;
+                g_ptr_array_add(r->images, image);
+                if (!read_platforms(r, g, c, image, error))
+                        return FALSE;
+        }
+        if (g->name)
+                g_ptr_array_add(image->names, g_strdup(g->name));
+        return TRUE;
+}
+
+static gboolean read_images(OciReader *r, JsonObject *index, const char *platform, GError **error) {
+        g_autoptr(GPtrArray) groups = g_ptr_array_new_with_free_func(group_free);
+        gboolean any = FALSE;
+
+        if (!read_groups(r, index, groups, error))
+                return FALSE;
+        for (guint i = 0; i < groups->len; i++) {
+                const Group *g = groups->pdata[i];
+
+                any = any || g->candidates->len > 0;
+                if (!read_group(r, g, error))
+                        return FALSE;
+        }
+        if (r->images->len == 0)
+                return store_fail(error, STORE_FAIL_NOT_FOUND,
+                                  any ? "The archive has no image for %s" : "The archive has no image (%s)", platform);
+        return TRUE;
+}
+
+/** oci_read() - the images of an OCI layout for @platform ("os/arch[/variant]", or "all") */
 gboolean oci_read(Archive *a, const char *platform, const StoreLimits *limits, GPtrArray *images, GError **error) {
-        OciReader r = { .archive = a, .platform = platform, .limits = limits, .images = images };
+        g_autofree char *own = image_platform();
+        OciReader r = { .archive = a, .limits = limits, .images = images, .all = strcmp(platform, ALL_PLATFORMS) == 0 };
         const Descriptor top = { .media_type = MEDIA_OCI_INDEX };
         g_autoptr(JsonNode) layout_owner = NULL, owner = NULL;
         g_autoptr(GBytes) layout = archive_read(a, "oci-layout", STORE_DOCUMENT_MAX, error);
         g_autoptr(GBytes) bytes = NULL;
         const char *version;
         JsonObject *o;
+        gboolean ok;
 
         o = layout ? json_parse_object(layout, "oci-layout", &layout_owner, error) : NULL;
         if (!o || !json_string(o, "imageLayoutVersion", "oci-layout", &version, error))
@@ -254,12 +330,9 @@ gboolean oci_read(Archive *a, const char *platform, const StoreLimits *limits, G
                 return store_fail(error, STORE_FAIL_UNSUPPORTED, "The image layout's version is not 1");
         bytes = archive_read(a, "index.json", STORE_DOCUMENT_MAX, error);
         o = bytes ? json_parse_object(bytes, "index.json", &owner, error) : NULL;
-        if (!o || !document_check(o, &top, "index.json", "layers", error) || !index_read(&r, o, NULL, 0, error))
-                return FALSE;
-        if (images->len == 0)
-                return store_fail(error, STORE_FAIL_NOT_FOUND,
-                                  r.other_platform ? "The archive has no image for %s"
-                                                   : "The archive has no image (%s)",
-                                  platform);
-        return TRUE;
+        ok = o && document_check(o, &top, "index.json", "layers", error) && platform_parse(own, &r.own, error) &&
+             (r.all || platform_parse(platform, &r.wanted, error)) && read_images(&r, o, platform, error);
+        platform_clear(&r.own);
+        platform_clear(&r.wanted);
+        return ok;
 }

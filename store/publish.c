@@ -3,24 +3,21 @@
 /*
  * Publishing an import.
  *
- * Order: all objects and checkouts are built in the working directory; one syncfs makes them durable; they are moved to
- * their places; the refs are set in one transaction of libostree, which syncs before it writes them. So a crash at any
- * moment leaves either no ref or a whole image, and what lies about without a ref is garbage for the next collection.
- * Commits: davit/layer (the tree as in the archive, whiteouts included), davit/tarsplit (record, and objects the
- * layer's tree cannot hold), davit/chain (the merged tree), davit/content (manifest and configuration). Names of images
- * are the manager's: until it has written them down, the working directory pins what was published.
+ * Order: all objects and root file systems are built in the working directory; one syncfs makes them durable; they are
+ * moved to their places; the refs are set in one transaction of libostree, which syncs before it writes them. So a
+ * crash at any moment leaves either no ref or a whole image, and what lies about without a ref is garbage for the next
+ * collection. Commits: davit/layer (the tree as in the archive, whiteouts included), davit/tarsplit (record, and
+ * objects the layer's tree cannot hold), davit/chain (the merged tree), davit/erofs (rootfs.c), davit/content (manifest
+ * and configuration). Names of images are the manager's: until it has written them down, the working directory pins
+ * what was published.
  */
 
 #include "store/publish.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "store/chain.h"
-#include "store/checkout.h"
 #include "store/error.h"
 #include "store/project.h"
 
@@ -33,7 +30,8 @@ typedef struct {
         GHashTable *refs;   /* ref -> commit */
         GPtrArray *pending; /* Pending */
         GPtrArray *trees;   /* chain trees, kept while their inodes are in use */
-        GHashTable *chains; /* chain ids that have been dealt with */
+        GHashTable *chains; /* chain id -> Rootfs, of what has been dealt with */
+        RootfsForm form;
 } Publish;
 
 /* A commit whose file objects are still being written. */
@@ -170,26 +168,13 @@ static gboolean pin_chain(Publish *p, const char *ref, GError **error) {
         return ok;
 }
 
-/** publish_checkout() - build a chain's directory in the working directory, unless the store has it */
-gboolean publish_checkout(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Tree *chain,
-                          const guint8 chain_id[DIGEST_SIZE], GError **error) {
-        char hex[DIGEST_HEX];
-        struct stat st;
+static gboolean publish_rootfs(Publish *p, const guint8 chain_id[DIGEST_SIZE], Tree *chain, GError **error) {
+        Rootfs *r = g_hash_table_lookup(p->chains, chain_id);
 
-        digest_hex(chain_id, hex);
-        if (fstatat(store->checkouts_fd, hex, &st, AT_SYMLINK_NOFOLLOW) == 0)
-                return TRUE;
-        return checkout_tree(job, objects, chain, ingest->fd, hex, error);
-}
-
-/** publish_move_checkout() - move a synced checkout to its place; one that is there already is as good */
-gboolean publish_move_checkout(Store *store, Ingest *ingest, const guint8 chain_id[DIGEST_SIZE], GError **error) {
-        char hex[DIGEST_HEX];
-
-        digest_hex(chain_id, hex);
-        if (renameat2(ingest->fd, hex, store->checkouts_fd, hex, RENAME_NOREPLACE) < 0 && errno != ENOENT &&
-            errno != EEXIST)
-                return store_fail_errno(error, errno, "Cannot move a checkout to its place");
+        if (!rootfs_build(p->job, p->ingest, p->objects, chain, r, error))
+                return FALSE;
+        if (r->commit[0])
+                g_hash_table_insert(p->refs, store_ref(REF_EROFS, chain_id), g_strdup(r->commit));
         return TRUE;
 }
 
@@ -197,6 +182,7 @@ static gboolean publish_chain(Publish *p, Image *image, Tree **ret, GError **err
         Tree *chain = tree_new();
         g_autofree char *ref = NULL;
         GVariantBuilder b;
+        Rootfs *rootfs;
         Root root;
 
         g_ptr_array_add(p->trees, chain);
@@ -210,21 +196,24 @@ static gboolean publish_chain(Publish *p, Image *image, Tree **ret, GError **err
                 }
         }
         *ret = chain;
-        if (!g_hash_table_add(p->chains, image->chain_id))
+        if (g_hash_table_contains(p->chains, image->chain_id))
                 return TRUE;
+        rootfs = g_new0(Rootfs, 1);
+        rootfs->form = p->form;
+        memcpy(rootfs->chain_id, image->chain_id, DIGEST_SIZE);
+        g_hash_table_insert(p->chains, rootfs->chain_id, rootfs);
         ref = store_ref(REF_CHAIN, image->chain_id);
         g_variant_builder_init(&b, G_VARIANT_TYPE("a{sv}"));
         g_variant_builder_add(&b, "{sv}", "davit.layers", layer_list(image));
         return pin_chain(p, ref, error) && project_tree(p->objects, chain, &root, error) &&
                commit(p, &root, ref, "chain", g_variant_builder_end(&b), error) &&
-               publish_checkout(p->job, p->store, p->ingest, p->objects, chain, image->chain_id, error);
+               publish_rootfs(p, image->chain_id, chain, error);
 }
 
 static gboolean publish_name(Publish *p, const Image *image, const char *name, Tree *chain, JsonArray *ret,
                              GError **error) {
-        const Inode *top = tree_root(chain)->inode;
-        JsonNode *rootfs = rootfs_record(p->store->directory, image->chain_id, top->uid, top->gid, top->mode);
-        JsonNode *record = image_record(image, name, rootfs, error);
+        const Rootfs *rootfs = g_hash_table_lookup(p->chains, image->chain_id);
+        JsonNode *record = image_record(image, name, rootfs_record(p->store->directory, rootfs, chain), error);
 
         if (!record)
                 return FALSE;
@@ -246,7 +235,7 @@ static gboolean publish_image(Publish *p, Image *image, JsonArray *ret, GError *
         return TRUE;
 }
 
-static gboolean publish_unpacked(Publish *p, GError **error) {
+static gboolean publish_build(Publish *p, GPtrArray *images, JsonArray *ret, GError **error) {
         GHashTableIter iter;
         gpointer layer;
 
@@ -256,12 +245,6 @@ static gboolean publish_unpacked(Publish *p, GError **error) {
         while (g_hash_table_iter_next(&iter, NULL, &layer))
                 if (!publish_layer(p, layer, error))
                         return FALSE;
-        return TRUE;
-}
-
-static gboolean publish_build(Publish *p, GPtrArray *images, JsonArray *ret, GError **error) {
-        if (!publish_unpacked(p, error))
-                return FALSE;
         for (guint i = 0; i < images->len; i++)
                 if (!publish_image(p, images->pdata[i], ret, error))
                         return FALSE;
@@ -270,13 +253,13 @@ static gboolean publish_build(Publish *p, GPtrArray *images, JsonArray *ret, GEr
 
 static gboolean publish_locked(Publish *p, GError **error) {
         GHashTableIter iter;
-        gpointer key;
+        gpointer key, rootfs;
 
         if (!objects_promote(p->objects, error))
                 return FALSE;
         g_hash_table_iter_init(&iter, p->chains);
-        while (g_hash_table_iter_next(&iter, &key, NULL))
-                if (!publish_move_checkout(p->store, p->ingest, key, error))
+        while (g_hash_table_iter_next(&iter, NULL, &rootfs))
+                if (!rootfs_move(p->ingest, rootfs, error))
                         return FALSE;
         g_hash_table_iter_init(&iter, p->refs);
         while (g_hash_table_iter_next(&iter, &key, NULL))
@@ -296,60 +279,24 @@ static gboolean publish_move(Publish *p, GError **error) {
         return ok;
 }
 
-static void publish_begin(Publish *p) {
-        p->refs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-        p->pending = g_ptr_array_new_with_free_func(pending_free);
-        p->trees = g_ptr_array_new_with_free_func((GDestroyNotify)tree_free);
-        p->chains = g_hash_table_new(digest_hash_func, digest_equal_func);
-}
+/** publish_images() - make verified images part of the store, durably; adds their records to @ret */
+gboolean publish_images(StoreJob *job, Ingest *ingest, Objects *objects, Unpack *unpack, RootfsForm form,
+                        GPtrArray *images, JsonArray *ret, GError **error) {
+        Publish p = { .job = job, .ingest = ingest, .objects = objects, .unpack = unpack, .form = form };
+        gboolean ok;
 
-static void publish_end(Publish *p, gboolean ok) {
+        p.store = ingest->store;
+        p.refs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        p.pending = g_ptr_array_new_with_free_func(pending_free);
+        p.trees = g_ptr_array_new_with_free_func((GDestroyNotify)tree_free);
+        p.chains = g_hash_table_new_full(digest_hash_func, digest_equal_func, NULL, g_free);
+        ok = publish_build(&p, images, ret, error) && publish_move(&p, error);
         /* Threads may still be writing files of the pending trees. */
         if (!ok)
-                (void)objects_settle(p->objects, NULL);
-        g_hash_table_unref(p->chains);
-        g_ptr_array_unref(p->trees);
-        g_ptr_array_unref(p->pending);
-        g_hash_table_unref(p->refs);
-}
-
-static gboolean build_layers(Publish *p, Image *image, JsonNode **ret_rootfs, GError **error) {
-        const Inode *top;
-        Tree *chain;
-
-        if (!publish_unpacked(p, error) || !publish_chain(p, image, &chain, error) || !commit_pending(p, error))
-                return FALSE;
-        top = tree_root(chain)->inode;
-        *ret_rootfs = rootfs_record(p->store->directory, image->chain_id, top->uid, top->gid, top->mode);
-        return TRUE;
-}
-
-/** publish_layers() - make the chain of @image's layers, all of which are unpacked, part of the store, durably
- *
- * Sets the image's chain id and the root file system's record.
- */
-gboolean publish_layers(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Unpack *unpack, Image *image,
-                        JsonNode **ret_rootfs, GError **error) {
-        Publish p = { .job = job, .store = store, .ingest = ingest, .objects = objects, .unpack = unpack };
-        g_autoptr(JsonNode) rootfs = NULL;
-        gboolean ok;
-
-        publish_begin(&p);
-        ok = build_layers(&p, image, &rootfs, error) && publish_move(&p, error);
-        publish_end(&p, ok);
-        if (ok)
-                *ret_rootfs = g_steal_pointer(&rootfs);
-        return ok;
-}
-
-/** publish_images() - make verified images part of the store, durably; adds their records to @ret */
-gboolean publish_images(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Unpack *unpack,
-                        GPtrArray *images, JsonArray *ret, GError **error) {
-        Publish p = { .job = job, .store = store, .ingest = ingest, .objects = objects, .unpack = unpack };
-        gboolean ok;
-
-        publish_begin(&p);
-        ok = publish_build(&p, images, ret, error) && publish_move(&p, error);
-        publish_end(&p, ok);
+                (void)objects_settle(objects, NULL);
+        g_hash_table_unref(p.chains);
+        g_ptr_array_unref(p.trees);
+        g_ptr_array_unref(p.pending);
+        g_hash_table_unref(p.refs);
         return ok;
 }

@@ -13,8 +13,8 @@
 #include "store/error.h"
 #include "store/import.h"
 #include "store/layer.h"
-#include "store/publish.h"
 #include "store/request.h"
+#include "store/rootfs.h"
 
 typedef struct {
         Store *store;
@@ -62,37 +62,52 @@ static gboolean pin_chain(Rebuild *r, const guint8 chain_id[DIGEST_SIZE], GError
         return ok;
 }
 
-static gboolean rebuild(Rebuild *r, const guint8 chain_id[DIGEST_SIZE], JsonNode **ret, GError **error) {
-        char hex[DIGEST_HEX];
-        const Inode *top;
+static gboolean rebuild_locked(Rebuild *r, const Rootfs *rootfs, GError **error) {
+        g_autofree char *ref = store_ref(REF_EROFS, rootfs->chain_id);
+        g_autoptr(GHashTable) refs = g_hash_table_new(g_str_hash, g_str_equal);
 
-        digest_hex(chain_id, hex);
-        r->ingest = ingest_begin(r->store, error);
-        if (!r->ingest || !pin_chain(r, chain_id, error) || !rebuild_chain(r, hex, error))
+        if (!objects_promote(r->objects, error) || !rootfs_move(r->ingest, rootfs, error))
                 return FALSE;
-        r->objects = objects_new(r->job, r->store->objects_fd, r->ingest->stage_fd);
-        if (!publish_checkout(r->job, r->store, r->ingest, r->objects, r->chain, chain_id, error) ||
-            !store_sync(r->store, error) || !publish_move_checkout(r->store, r->ingest, chain_id, error) ||
-            !store_sync(r->store, error))
-                return FALSE;
-        top = tree_root(r->chain)->inode;
-        *ret = rootfs_record(r->store->directory, chain_id, top->uid, top->gid, top->mode);
-        return TRUE;
+        if (!rootfs->commit[0])
+                return store_sync(r->store, error);
+        g_hash_table_insert(refs, ref, (gpointer)rootfs->commit);
+        return ingest_pin(r->ingest, ref, error) && store_set_refs(r->store, refs, error);
 }
 
-/** store_rootfs() - make a chain's checkout if it is missing: {"rootfs":ROOTFS} */
-JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, Ingest **held, GError **error) {
+static gboolean rebuild(Rebuild *r, Rootfs *rootfs, JsonNode **ret, GError **error) {
+        char hex[DIGEST_HEX];
+        gboolean ok;
+
+        digest_hex(rootfs->chain_id, hex);
+        r->ingest = ingest_begin(r->store, error);
+        if (!r->ingest || !pin_chain(r, rootfs->chain_id, error) || !rebuild_chain(r, hex, error))
+                return FALSE;
+        r->objects = objects_new(r->job, r->store->objects_fd, r->ingest->stage_fd);
+        if (!rootfs_build(r->job, r->ingest, r->objects, r->chain, rootfs, error))
+                return FALSE;
+        *ret = rootfs_record(r->store->directory, rootfs, r->chain);
+        if (!rootfs->built)
+                return TRUE;
+        if (!store_sync(r->store, error) || !store_lock(r->store, FALSE, error))
+                return FALSE;
+        ok = rebuild_locked(r, rootfs, error);
+        store_unlock(r->store, FALSE);
+        return ok;
+}
+
+/** store_rootfs() - make a chain's root file system in this form if it is missing: {"rootfs":ROOTFS} */
+JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, RootfsForm form, Ingest **held, GError **error) {
         Rebuild r = { .store = s, .job = job };
-        guint8 digest[DIGEST_SIZE];
-        JsonNode *rootfs = NULL;
+        Rootfs rootfs = { .form = form };
+        g_autoptr(JsonNode) record = NULL;
         JsonObject *o;
         gboolean ok;
 
-        if (!digest_parse(chain_id, digest, error))
+        if (!digest_parse(chain_id, rootfs.chain_id, error))
                 return NULL;
         r.layers = g_ptr_array_new_with_free_func((GDestroyNotify)layer_free);
         r.chain = tree_new();
-        ok = rebuild(&r, digest, &rootfs, error);
+        ok = rebuild(&r, &rootfs, &record, error);
         g_clear_pointer(&r.objects, objects_free);
         if (ok)
                 *held = g_steal_pointer(&r.ingest);
@@ -102,6 +117,6 @@ JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, Ingest **h
         if (!ok)
                 return NULL;
         o = json_object_new();
-        json_object_set_member(o, "rootfs", rootfs);
+        json_object_set_member(o, "rootfs", g_steal_pointer(&record));
         return request_object(o);
 }

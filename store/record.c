@@ -4,7 +4,7 @@
  * The image record for the manager, built field by field from the image's own documents.
  *
  * Nothing is copied as it stands: a member that the manager does not know about does not reach it, and one of the wrong
- * type ends the import. The form is that of IMAGE and ROOTFS in shared/store-protocol.h.
+ * type ends the import. The form is that of IMAGE in shared/store-protocol.h.
  */
 
 #include <string.h>
@@ -172,31 +172,6 @@ static void add_layers(JsonBuilder *b, const Image *i, guint64 *total) {
 /** record_text() - a node as compact JSON; free with g_free() */
 char *record_text(JsonNode *n) {
         return json_to_string(n, FALSE);
-}
-
-/** rootfs_record() - where a chain's root file system is, and what an overlay's upper directory has to look like */
-JsonNode *rootfs_record(const char *directory, const guint8 chain_id[DIGEST_SIZE], guint32 uid, guint32 gid,
-                        guint32 mode) {
-        g_autoptr(JsonBuilder) b = json_builder_new();
-        g_autofree char *path = NULL;
-        char hex[DIGEST_HEX];
-
-        digest_hex(chain_id, hex);
-        path = g_strdup_printf("%s/checkouts/%s", directory, hex);
-        json_builder_begin_object(b);
-        add_string(b, "form", "checkout");
-        add_string(b, "path", path);
-        json_builder_set_member_name(b, "root");
-        json_builder_begin_object(b);
-        json_builder_set_member_name(b, "uid");
-        json_builder_add_int_value(b, uid);
-        json_builder_set_member_name(b, "gid");
-        json_builder_add_int_value(b, gid);
-        json_builder_set_member_name(b, "mode");
-        json_builder_add_int_value(b, mode & 07777);
-        json_builder_end_object(b);
-        json_builder_end_object(b);
-        return json_builder_get_root(b);
 }
 
 /** image_record() - the record of @i under @name; takes @rootfs over */

@@ -4,10 +4,10 @@
  * The store's directory and its repository.
  *
  * DIR (0700) holds repo/ (bare: objects are real files with their real owner, setuid bits included, which is why nobody
- * else may enter DIR), checkouts/, ingest/ (working directories, each locked by its operation; what a dead one left is
- * removed by the next) and lock, the gate: writers pass it for a moment on their way to the repository's shared lock,
- * collection holds it while it waits for the exclusive one, so that writers cannot starve it. A Store belongs to one
- * operation and thread.
+ * else may enter DIR), checkouts/, erofs/, ingest/ (working directories, each locked by its operation; what a dead one
+ * left is removed by the next) and lock, the gate: writers pass it for a moment on their way to the repository's shared
+ * lock, collection holds it while it waits for the exclusive one, so that writers cannot starve it. A Store belongs to
+ * one operation and thread.
  */
 
 #include "store/repo.h"
@@ -73,8 +73,9 @@ static gboolean store_setup(Store *s, GError **error) {
                 return store_fail_errno(error, errno, "Cannot open '%s'", s->directory);
         s->lock_fd = openat(s->dir_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         s->checkouts_fd = open_directory(s->dir_fd, "checkouts", 0700);
+        s->erofs_fd = open_directory(s->dir_fd, "erofs", 0700);
         s->ingest_fd = open_directory(s->dir_fd, "ingest", 0700);
-        if (s->lock_fd < 0 || s->checkouts_fd < 0 || s->ingest_fd < 0)
+        if (s->lock_fd < 0 || s->checkouts_fd < 0 || s->erofs_fd < 0 || s->ingest_fd < 0)
                 return store_fail_errno(error, errno, "Cannot set up '%s'", s->directory);
         if (flock(s->lock_fd, LOCK_EX) < 0)
                 return store_fail_errno(error, errno, "Cannot lock '%s'", s->directory);
@@ -90,6 +91,7 @@ Store *store_open(const char *directory, GError **error) {
         g_autoptr(Store) s = g_new(Store, 1);
 
         *s = (Store){ .dir_fd = -1, .objects_fd = -1, .checkouts_fd = -1, .ingest_fd = -1, .lock_fd = -1 };
+        s->erofs_fd = -1;
         s->directory = g_strdup(directory);
         return store_setup(s, error) ? g_steal_pointer(&s) : NULL;
 }
@@ -98,6 +100,7 @@ void store_close(Store *s) {
         g_clear_object(&s->repo);
         s->objects_fd = safe_close(s->objects_fd);
         s->checkouts_fd = safe_close(s->checkouts_fd);
+        s->erofs_fd = safe_close(s->erofs_fd);
         s->ingest_fd = safe_close(s->ingest_fd);
         s->lock_fd = safe_close(s->lock_fd);
         s->dir_fd = safe_close(s->dir_fd);
@@ -181,7 +184,8 @@ static char **metadata_strings(GVariant *metadata, const char *key, GError **err
         return list;
 }
 
-/** store_chain_layers() - the diff ids (digits alone) of a chain, lowest first; without the chain STORE_FAIL_NOT_FOUND */
+/** store_chain_layers() - the diff ids (digits alone) of a chain, lowest first; without the chain STORE_FAIL_NOT_FOUND
+ */
 char **store_chain_layers(Store *s, const char *hex, GError **error) {
         g_autofree char *ref = g_strconcat(REF_CHAIN, hex, NULL), *commit = NULL;
         g_autoptr(GVariant) metadata = NULL;

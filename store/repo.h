@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The state directory: repository, checkouts, working directories, locks. */
+/* The state directory: repository, checkouts, images, working directories, locks. */
 
 #include <glib.h>
 #include <ostree.h>
@@ -17,6 +17,7 @@ struct Store {
         int dir_fd;
         int objects_fd;
         int checkouts_fd;
+        int erofs_fd;
         int ingest_fd;
         int lock_fd;
         OstreeRepo *repo;
@@ -37,6 +38,7 @@ struct Ingest {
 #define REF_CONTENT "davit/content/"
 #define REF_EROFS "davit/erofs/"
 #define CONTENT_FILE "data" /* of a content commit */
+#define EROFS_FILE "image.erofs"
 
 Store *store_open(const char *directory, GError **error);
 void store_close(Store *s);

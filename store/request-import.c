@@ -29,16 +29,22 @@ static gboolean read_limits(Request *r, GError **error) {
         return TRUE;
 }
 
+static gboolean read_form(Request *r, RootfsForm *ret, GError **error) {
+        const char *name;
+
+        return json_string(r->members, "rootfs", REQUEST_WHAT, &name, error) && rootfs_form_parse(name, ret, error);
+}
+
 /** request_import() - {"images":[...]} */
 JsonNode *request_import(Request *r, GError **error) {
-        static const char *const known[] = { "name", "format", "size", "platform", "limits", NULL };
+        static const char *const known[] = { "name", "format", "size", "platform", "rootfs", "limits", NULL };
         ImportOptions options = { .fd = -1 };
 
-        if (!request_members(r, known, error) ||
-            !json_string(r->members, "name", REQUEST_WHAT, &options.name, error) ||
+        if (!request_members(r, known, error) || !json_string(r->members, "name", REQUEST_WHAT, &options.name, error) ||
             !json_string(r->members, "format", REQUEST_WHAT, &options.format, error) ||
             !json_string(r->members, "platform", REQUEST_WHAT, &options.platform, error) ||
-            !json_size(r->members, "size", REQUEST_WHAT, &options.size, error) || !read_limits(r, error))
+            !json_size(r->members, "size", REQUEST_WHAT, &options.size, error) ||
+            !read_form(r, &options.rootfs, error) || !read_limits(r, error))
                 return NULL;
         if (!options.format)
                 options.format = "auto";
@@ -56,11 +62,12 @@ JsonNode *request_import(Request *r, GError **error) {
 
 /** request_rootfs() - {"rootfs":ROOTFS} */
 JsonNode *request_rootfs(Request *r, GError **error) {
-        static const char *const known[] = { "chain_id", NULL };
+        static const char *const known[] = { "chain_id", "rootfs", NULL };
         const char *chain_id;
+        RootfsForm form;
 
-        if (!request_members(r, known, error) ||
-            !json_string(r->members, "chain_id", REQUEST_WHAT, &chain_id, error))
+        if (!request_members(r, known, error) || !json_string(r->members, "chain_id", REQUEST_WHAT, &chain_id, error) ||
+            !read_form(r, &form, error))
                 return NULL;
-        return request_store(r, error) ? store_rootfs(r->store, r->job, chain_id, &r->held, error) : NULL;
+        return request_store(r, error) ? store_rootfs(r->store, r->job, chain_id, form, &r->held, error) : NULL;
 }

@@ -51,3 +51,4 @@ Stream *stream_new_digest(Stream *inner, Digest *digest, guint64 *count);
 Stream *stream_new_counted(Stream *inner, guint64 *total);
 Stream *stream_new_ahead(Stream *inner);
 Stream *stream_new_inflate(Stream *inner, StoreJob *job, GError **error);
+Stream *stream_new_deflate(Stream *inner, Compression compression);

@@ -98,11 +98,12 @@ static void controls_are_visible(void) {
         _cleanup_free_ char *escape = text_visible("a\033[31mb\n\x7f"),
                             *c1 = text_visible("\xc2\x9b"
                                                "31m"),
-                            *plain = text_visible("grün");
+                            *plain = text_visible("grün"), *broken = text_visible("a\xff\xc3z");
 
         ASSERT_STREQ(escape, "a\\x1b[31mb\\x0a\\x7f");
         ASSERT_STREQ(c1, "\\xc2\\x9b31m");
         ASSERT_STREQ(plain, "grün");
+        ASSERT_STREQ(broken, "a\\xff\\xc3z");
         ASSERT_EQ(text_width("grün…"), 5);
 }
 

@@ -152,11 +152,12 @@ static void test_config(void) {
 /* Sections, lists and words; a value that is not one leaves what an earlier file said. */
 static void test_config_sections(void) {
         g_autofree char *dir = g_dir_make_tmp("davit-config-XXXXXX", NULL);
-        g_autofree char *one = write_file(dir, "1.conf",
-                                          "[Limits]\nBytes=5\nLayers=513\nImages=0\n[Images]\n"
-                                          "ShortNameRegistries=a.example/x,  b.example\n[Store]\nRootFilesystem=checkout\n");
-        g_autofree char *two = write_file(dir, "2.conf",
-                                          "[Store]\nRootFilesystem=floppy\nBytes=6\n[Images]\nShortNameRegistries=\n");
+        g_autofree char *one =
+                write_file(dir, "1.conf",
+                           "[Limits]\nBytes=5\nLayers=513\nImages=0\n[Images]\n"
+                           "ShortNameRegistries=a.example/x,  b.example\n[Store]\nRootFilesystem=checkout\n");
+        g_autofree char *two =
+                write_file(dir, "2.conf", "[Store]\nRootFilesystem=floppy\nBytes=6\n[Images]\nShortNameRegistries=\n");
         const char *const first[] = { one, NULL }, *const second[] = { two, NULL };
         Config c;
 

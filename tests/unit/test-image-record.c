@@ -38,8 +38,8 @@ static const char good[] =
         "\"index\":\"sha256:" HEX_AB "\",\"platforms\":[{\"digest\":\"sha256:" HEX_AB "\",\"config_digest\":"
         "\"sha256:" HEX_AB "\",\"media_type\":\"c/d\",\"platform\":{\"os\":\"linux\",\"architecture\":\"riscv64\"},"
         "\"size\":9,\"layers\":[{\"diff_id\":\"sha256:" HEX_A "\",\"digest\":\"sha256:" HEX_B "\",\"size\":100}],"
-        "\"chain_id\":\"sha256:" HEX_A "\",\"rootfs\":{\"form\":\"erofs\",\"path\":\"" DAVIT_STATE_DIR
-        "/erofs/" HEX_A "\"},\"config\":{}}]}";
+        "\"chain_id\":\"sha256:" HEX_A "\",\"rootfs\":{\"form\":\"erofs\",\"path\":\"" DAVIT_STATE_DIR "/erofs/" HEX_A
+        "\"},\"config\":{}}]}";
 
 static int parse(const char *text, ImageRecord **ret, char **why) {
         g_autoptr(JsonObject) o = NULL;

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The bus face of contents: org.davit.Davit1.Content, and the Manager's methods about contents and their writers.
+ *
+ * Decodes calls, asks content.c and content-writer.c, encodes what they say. Bytes come and go as descriptors.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/bus.h"
+#include "daemon/content-writer.h"
+#include "daemon/content.h"
+#include "daemon/error.h"
+#include "daemon/job-bus.h"
+#include "daemon/objects.h"
+#include "shared/log.h"
+#include "shared/macros.h"
+#include "shared/name.h"
+
+#define CONTENT_ROOT DAVIT_BUS_PATH "/ns"
+#define CONTENT_INTERFACE "org.davit.Davit1.Content"
+#define ROW "ssssta{ss}to"
+
+static const ObjectTable objects = OBJECT_TABLE("content", "content", contents, Content, path);
+
+static int find_object(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata,
+                       void **ret, sd_bus_error *error _unused_) {
+        *ret = object_at(userdata, &objects, path);
+        return *ret ? 1 : 0;
+}
+
+static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
+                     sd_bus_error *error _unused_) {
+        *ret = object_paths(userdata, &objects);
+        return 0;
+}
+
+/* ---- the object ---- */
+
+static int method_read(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_close_ int fd = -1;
+        uint64_t offset, length;
+        Content *c = userdata;
+        int r;
+
+        r = sd_bus_message_read(m, "tt", &offset, &length);
+        if (r >= 0)
+                r = content_read(c, offset, length, &fd, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, "ht", fd, c->size);
+}
+
+static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        GHashTable *labels;
+        int r;
+
+        r = bus_read_labels(m, &labels);
+        if (r >= 0)
+                r = content_set_labels(userdata, labels, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
+}
+
+static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        int r;
+
+        r = content_delete(userdata, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
+}
+
+static int get_namespace(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                         const char *property _unused_, sd_bus_message *reply, void *userdata,
+                         sd_bus_error *error _unused_) {
+        return sd_bus_message_append(reply, "s", ((const Content *)userdata)->ns->name);
+}
+
+static int get_kind(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                    const char *property _unused_, sd_bus_message *reply, void *userdata,
+                    sd_bus_error *error _unused_) {
+        return sd_bus_message_append(reply, "s", content_kind_name(((const Content *)userdata)->kind));
+}
+
+static int get_labels(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                      const char *property _unused_, sd_bus_message *reply, void *userdata,
+                      sd_bus_error *error _unused_) {
+        return bus_append_labels(reply, ((const Content *)userdata)->labels);
+}
+
+#define AT(x) offsetof(Content, x)
+#define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+
+static const sd_bus_vtable vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("Read", SD_BUS_ARGS("t", offset, "t", length), SD_BUS_RESULT("h", data, "t", size),
+                                method_read, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetLabels", SD_BUS_ARGS("a{ss}", labels), SD_BUS_NO_RESULT, method_set_labels,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_delete, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_PROPERTY("Namespace", "s", get_namespace, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("Digest", "s", NULL, AT(digest), SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("Kind", "s", get_kind, 0, CHANGES),
+        SD_BUS_PROPERTY("MediaType", "s", NULL, AT(media_type), CHANGES),
+        SD_BUS_PROPERTY("Size", "t", NULL, AT(size), CHANGES),
+        SD_BUS_PROPERTY("Labels", "a{ss}", get_labels, 0, CHANGES),
+        SD_BUS_PROPERTY("CreatedAt", "t", NULL, AT(created), CHANGES),
+        SD_BUS_PROPERTY("UpdatedAt", "t", NULL, AT(updated), CHANGES),
+        SD_BUS_VTABLE_END,
+};
+
+/** content_bus_register() - puts the contents of every namespace on the bus */
+int content_bus_register(Manager *m) {
+        int r;
+
+        r = sd_bus_add_fallback_vtable(m->bus, NULL, CONTENT_ROOT, CONTENT_INTERFACE, vtable, find_object, m);
+        if (r < 0)
+                return r;
+        return sd_bus_add_node_enumerator(m->bus, NULL, CONTENT_ROOT, enumerate, m);
+}
+
+static void complain(const Content *c, int r) {
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot announce content %s", c->digest);
+}
+
+void content_bus_added(Content *c) {
+        if (c->ns->manager->bus)
+                complain(c, sd_bus_emit_interfaces_added(c->ns->manager->bus, c->path, CONTENT_INTERFACE, NULL));
+}
+
+void content_bus_removed(Content *c) {
+        if (c->ns->manager->bus)
+                complain(c, sd_bus_emit_interfaces_removed(c->ns->manager->bus, c->path, CONTENT_INTERFACE, NULL));
+}
+
+/** content_bus_changed() - labels, or what was written again */
+void content_bus_changed(Content *c) {
+        if (c->ns->manager->bus)
+                complain(c,
+                         sd_bus_emit_properties_changed(c->ns->manager->bus, c->path, CONTENT_INTERFACE, "Kind",
+                                                        "MediaType", "Size", "Labels", "CreatedAt", "UpdatedAt", NULL));
+}
+
+/* ---- Manager ---- */
+
+/** method_get_content() - Manager.GetContent */
+int method_get_content(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *ns_name, *digest;
+        Namespace *ns;
+        Content *c;
+        int r;
+
+        r = sd_bus_message_read(m, "ss", &ns_name, &digest);
+        if (r >= 0)
+                r = manager_namespace(userdata, ns_name, false, &ns, error);
+        if (r >= 0)
+                r = content_find(ns, digest, &c, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, "o", c->path);
+}
+
+typedef struct Filters {
+        char **digests, **labels, **kinds;
+} Filters;
+
+static bool wanted(const char *s, char **list) {
+        return !list || g_strv_contains((const char *const *)list, s);
+}
+
+static int append_content(sd_bus_message *reply, const Content *c) {
+        int r;
+
+        r = sd_bus_message_open_container(reply, 'r', ROW);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "sssst", c->ns->name, c->digest, content_kind_name(c->kind),
+                                          c->media_type, c->size);
+        if (r >= 0)
+                r = bus_append_labels(reply, c->labels);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "to", c->created, c->path);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int append_contents(sd_bus_message *reply, Namespace *ns, const void *userdata) {
+        const Filters *filters = userdata;
+        GHashTableIter iter;
+        void *value;
+        int r = 0;
+
+        g_hash_table_iter_init(&iter, ns->contents);
+        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value)) {
+                const Content *c = value;
+
+                if (wanted(c->digest, filters->digests) && wanted(content_kind_name(c->kind), filters->kinds) &&
+                    bus_labels_match(c->labels, filters->labels))
+                        r = append_content(reply, c);
+        }
+        return r;
+}
+
+/** method_list_content() - Manager.ListContent */
+int method_list_content(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const BusOption table[] = {
+                { "Digest", "as", offsetof(Filters, digests), 1, NULL },
+                { "Label", "as", offsetof(Filters, labels), 1, NULL },
+                { "Kind", "as", offsetof(Filters, kinds), 1, NULL },
+        };
+        Filters filters = { 0 };
+        int r;
+
+        r = object_list(m, userdata, table, ELEMENTSOF(table), &filters, "(" ROW ")", append_contents, error);
+        g_strfreev(filters.digests);
+        g_strfreev(filters.labels);
+        g_strfreev(filters.kinds);
+        return r;
+}
+
+/* ---- writers ---- */
+
+static void options_free(WriteOptions *o) {
+        g_free(o->digest);
+        g_free(o->media_type);
+        g_free(o->lease);
+        if (o->labels)
+                g_hash_table_unref(o->labels);
+}
+
+static int read_labels(sd_bus_message *m, const BusOption *option _unused_, void *data, sd_bus_error *error _unused_) {
+        return bus_read_labels(m, &((WriteOptions *)data)->labels);
+}
+
+enum { WRITE = 1, COMMIT = 2 };
+
+/* The namespace, the reference and the options of both calls. */
+static int read_writer(sd_bus_message *m, Manager *manager, unsigned mask, Namespace **ret_ns, const char **ret_ref,
+                       WriteOptions *o, sd_bus_error *error) {
+        static const BusOption table[] = {
+                { "Size", "t", offsetof(WriteOptions, total), WRITE | COMMIT, NULL },
+                { "Digest", "s", offsetof(WriteOptions, digest), WRITE | COMMIT, NULL },
+                { "MediaType", "s", offsetof(WriteOptions, media_type), WRITE | COMMIT, NULL },
+                { "Labels", "a{ss}", 0, WRITE | COMMIT, read_labels },
+                { "Lease", "s", offsetof(WriteOptions, lease), COMMIT, NULL },
+        };
+        const char *ns_name;
+        int r;
+
+        r = sd_bus_message_read(m, "ss", &ns_name, ret_ref);
+        if (r >= 0)
+                r = bus_options_read(m, table, ELEMENTSOF(table), mask, o, error);
+        if (r >= 0)
+                r = manager_namespace(manager, ns_name, mask == WRITE, ret_ns, error);
+        return r;
+}
+
+/** method_write_content() - Manager.WriteContent */
+int method_write_content(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(options_free) WriteOptions o = { 0 };
+        _cleanup_close_ int fd = -1;
+        const char *ref;
+        uint64_t offset;
+        Namespace *ns;
+        int r;
+
+        r = read_writer(m, userdata, WRITE, &ns, &ref, &o, error);
+        if (r >= 0)
+                r = content_write(ns, ref, &o, sd_bus_message_get_sender(m), &fd, &offset, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, "ht", fd, offset);
+}
+
+/** method_commit_content() - Manager.CommitContent */
+int method_commit_content(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(options_free) WriteOptions o = { 0 };
+        g_autofree char *path = NULL;
+        const char *ref;
+        Namespace *ns;
+        Job *job;
+        int r;
+
+        r = read_writer(m, userdata, COMMIT, &ns, &ref, &o, error);
+        if (r >= 0)
+                r = content_commit(ns, ref, &o, &job, error);
+        if (r < 0)
+                return r;
+        path = job_bus_path(job);
+        return sd_bus_reply_method_return(m, "o", path);
+}
+
+/** method_abort_content() - Manager.AbortContent */
+int method_abort_content(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *ns_name, *ref;
+        Namespace *ns;
+        int r;
+
+        r = sd_bus_message_read(m, "ss", &ns_name, &ref);
+        if (r >= 0)
+                r = manager_namespace(userdata, ns_name, false, &ns, error);
+        if (r >= 0)
+                r = content_abort(ns, ref, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
+}
+
+/** method_list_content_writers() - Manager.ListContentWriters */
+int method_list_content_writers(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_bus_message_ sd_bus_message *reply = NULL;
+        const char *ns_name;
+        GHashTableIter iter;
+        Namespace *ns;
+        void *value;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &ns_name);
+        if (r >= 0)
+                r = manager_namespace(userdata, ns_name, false, &ns, error);
+        if (r >= 0)
+                r = sd_bus_message_new_method_return(m, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(sttsstt)");
+        if (r < 0)
+                return r;
+        g_hash_table_iter_init(&iter, ns->ingests);
+        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value)) {
+                uint64_t offset = 0, updated = 0;
+                const Ingest *i = value;
+
+                (void)ingest_stat(i, &offset, &updated);
+                r = sd_bus_message_append(reply, "(sttsstt)", i->ref, offset, i->total, i->digest, i->media_type,
+                                          i->started, updated);
+        }
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
