@@ -4,9 +4,9 @@
  * Writing image archives.
  *
  * Members are plain files of fixed owner, mode and time, in the order they are given, so that equal images make equal
- * archives. In a directory each file gets its name when it is whole; names are resolved beneath the directory without following
- * symbolic links, nothing that is there is replaced, all belongs to the directory's owner, and what was made goes again
- * when the archive does not become whole. The descriptors stay the caller's.
+ * archives. In a directory each file gets its name when it is whole; names are resolved beneath the directory without
+ * following symbolic links, nothing that is there is replaced, all belongs to the directory's owner, and what was made
+ * goes again when the archive does not become whole. The descriptors stay the caller's.
  */
 
 #include "store/archive-write.h"

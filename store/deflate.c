@@ -67,7 +67,8 @@ static gboolean deflate_fill(DeflateStream *d, GError **error) {
 
         if (d->at < d->size || d->eof)
                 return TRUE;
-        n = stream_read_full(d->base.inner, d->input, DEFLATE_INPUT, error); /* full pieces: the result depends on them */
+        n = stream_read_full(d->base.inner, d->input, DEFLATE_INPUT,
+                             error); /* full pieces: the result depends on them */
         if (n < 0)
                 return FALSE;
         d->eof = n == 0;

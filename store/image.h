@@ -31,8 +31,8 @@ struct Image {
         JsonNode *config_json;
         GPtrArray *layers; /* ImageLayer */
         guint8 chain_id[DIGEST_SIZE];
-        GPtrArray *platforms; /* Image: the same for other platforms */
-        GBytes *index;        /* all of whose manifests are here, or NULL */
+        GPtrArray *platforms;             /* Image: the same for other platforms */
+        GBytes *index;                    /* all of whose manifests are here, or NULL */
         guint8 index_digest[DIGEST_SIZE]; /* of the index it came from, zeros without one */
 };
 
@@ -59,5 +59,5 @@ gboolean docker_read(Archive *a, const StoreLimits *limits, GPtrArray *images, G
 gboolean docker_finish(Image *i, GError **error); /* makes the manifest, once layers' digests are known */
 
 /* record.c */
-JsonNode *image_record(const Image *i, const char *name, JsonNode *rootfs, GError **error);
+JsonNode *image_record(const Image *i, const char *name, JsonNode *rootfs, JsonArray *platforms, GError **error);
 char *record_text(JsonNode *n);

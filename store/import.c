@@ -243,12 +243,25 @@ static gboolean choose_names(Import *m, GError **error) {
         return TRUE;
 }
 
-/* What there is to read of a directory: its layers. */
-static void count_layers(Import *m) {
-        guint64 total = 0;
+/* What there is to unpack: the images and, of each, those for other platforms. */
+static GPtrArray *all_images(Import *m) {
+        GPtrArray *all = g_ptr_array_new();
 
         for (guint i = 0; i < m->images->len; i++) {
-                const Image *image = m->images->pdata[i];
+                Image *image = m->images->pdata[i];
+
+                g_ptr_array_add(all, image);
+                g_ptr_array_extend(all, image->platforms, NULL, NULL);
+        }
+        return all;
+}
+
+/* What there is to read of a directory: its layers. */
+static void count_layers(Import *m, const GPtrArray *images) {
+        guint64 total = 0;
+
+        for (guint i = 0; i < images->len; i++) {
+                const Image *image = images->pdata[i];
 
                 for (guint l = 0; l < image->layers->len; l++)
                         total += ((const ImageLayer *)image->layers->pdata[l])->size;
@@ -257,15 +270,17 @@ static void count_layers(Import *m) {
 }
 
 static gboolean import_all(Import *m, JsonArray *ret, GError **error) {
+        g_autoptr(GPtrArray) all = NULL;
         g_autoptr(Unpack) unpack = NULL;
 
         if (!input_open(m, error) || (m->archive && (!read_archive(m, error) || !choose_names(m, error))))
                 return FALSE;
+        all = all_images(m);
         if (m->job->bytes_total == 0 && m->spool_fd < 0)
-                count_layers(m);
+                count_layers(m, all);
         m->objects = objects_new(m->job, m->store->objects_fd, m->ingest->stage_fd);
         unpack = unpack_new(m->job, m->store, m->ingest, m->objects, m->archive, m->spool_fd < 0);
-        if (m->archive ? !unpack_images(unpack, m->images, error)
+        if (m->archive ? !unpack_images(unpack, all, error)
                        : !(import_rootfs(m, unpack, error) && choose_names(m, error))) {
                 (void)objects_settle(m->objects, NULL);
                 return FALSE;

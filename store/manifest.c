@@ -61,7 +61,8 @@ gboolean descriptor_is_manifest(const Descriptor *d) {
         return strcmp(d->media_type, MEDIA_OCI_MANIFEST) == 0 || strcmp(d->media_type, MEDIA_DOCKER_MANIFEST) == 0;
 }
 
-/** document_check() - that a document is what @d says, and has no member @foreign, which would make it something else */
+/** document_check() - that a document is what @d says, and has no member @foreign, which would make it something else
+ */
 gboolean document_check(JsonObject *o, const Descriptor *d, const char *what, const char *foreign, GError **error) {
         const char *type;
         guint64 version;
@@ -132,8 +133,8 @@ static gboolean config_type_check(const Descriptor *config, GError **error) {
 
 /** manifest_parse() - read a manifest whose bytes are verified
  *
- * Fills the layers (without diff ids), digest and media type of @image and the configuration's descriptor, whose strings
- * belong to @ret_owner, the parsed manifest.
+ * Fills the layers (without diff ids), digest and media type of @image and the configuration's descriptor, whose
+ * strings belong to @ret_owner, the parsed manifest.
  */
 gboolean manifest_parse(Image *image, const Descriptor *d, const StoreLimits *limits, Descriptor *ret_config,
                         JsonNode **ret_owner, GError **error) {
@@ -187,8 +188,8 @@ GBytes *manifest_build(const Image *image, JsonObject *like) {
 
         json_object_set_int_member(o, "schemaVersion", 2);
         json_object_set_string_member(o, "mediaType", MEDIA_OCI_MANIFEST);
-        json_object_set_member(o, "config",
-                               descriptor_node(MEDIA_OCI_CONFIG, image->config_digest, g_bytes_get_size(image->config)));
+        json_object_set_member(
+                o, "config", descriptor_node(MEDIA_OCI_CONFIG, image->config_digest, g_bytes_get_size(image->config)));
         for (guint i = 0; i < image->layers->len; i++) {
                 const ImageLayer *l = image->layers->pdata[i];
 

@@ -6,7 +6,8 @@
  * index.json names images; each is a manifest, or an index of one image's manifests for several platforms, of which the
  * fitting one is taken, or all. Entries of index.json that share a name and have platforms are taken for such an index.
  * What is filed under an unknown platform (statements about an image) is passed over. Each document is read only by a
- * descriptor, with the size and the digest it promises. Formats: OCI image specification 1.1, image-layout, image-index.
+ * descriptor, with the size and the digest it promises. Formats: OCI image specification 1.1, image-layout,
+ * image-index.
  */
 
 #include <string.h>
@@ -213,7 +214,8 @@ static gboolean read_groups(OciReader *r, JsonObject *index, GPtrArray *groups, 
                 if (groups->len >= r->limits->images) {
                         candidate_free(c);
                         return store_fail(error, STORE_FAIL_EXHAUSTED,
-                                          "The archive holds more than %" G_GUINT64_FORMAT " images", r->limits->images);
+                                          "The archive holds more than %" G_GUINT64_FORMAT " images",
+                                          r->limits->images);
                 }
                 if (!group_add(r, group_find(groups, name, c), c, 0, error))
                         return FALSE;

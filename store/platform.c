@@ -30,8 +30,9 @@ static void normalise(Platform *p) {
                 const char *name;
                 const char *variant;
         } aliases[] = {
-                { "x86_64", "amd64", "" }, { "x86-64", "amd64", "" }, { "aarch64", "arm64", "" }, { "armhf", "arm", "v7" },
-                { "armel", "arm", "v6" },  { "i386", "386", "" },     { "i686", "386", "" },      { "ppc64el", "ppc64le", "" },
+                { "x86_64", "amd64", "" }, { "x86-64", "amd64", "" },    { "aarch64", "arm64", "" },
+                { "armhf", "arm", "v7" },  { "armel", "arm", "v6" },     { "i386", "386", "" },
+                { "i686", "386", "" },     { "ppc64el", "ppc64le", "" },
         };
 
         for (gsize i = 0; i < G_N_ELEMENTS(aliases); i++) {
@@ -98,9 +99,7 @@ static guint64 variant_number(const Platform *p) {
         guint64 n = 0;
 
         if (v[0] == '\0')
-                v = strcmp(p->architecture, "arm") == 0     ? "v7"
-                    : strcmp(p->architecture, "arm64") == 0 ? "v8"
-                                                            : "v1";
+                v = strcmp(p->architecture, "arm") == 0 ? "v7" : strcmp(p->architecture, "arm64") == 0 ? "v8" : "v1";
         if (v[0] == 'v' && !g_ascii_string_to_unsigned(v + 1, 10, 1, 99, &n, NULL))
                 return 0;
         return n;

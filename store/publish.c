@@ -210,28 +210,58 @@ static gboolean publish_chain(Publish *p, Image *image, Tree **ret, GError **err
                publish_rootfs(p, image->chain_id, chain, error);
 }
 
-static gboolean publish_name(Publish *p, const Image *image, const char *name, Tree *chain, JsonArray *ret,
-                             GError **error) {
-        const Rootfs *rootfs = g_hash_table_lookup(p->chains, image->chain_id);
-        JsonNode *record = image_record(image, name, rootfs_record(p->store->directory, rootfs, chain), error);
-
-        if (!record)
+/* Documents, chain and root file system of one platform. */
+static gboolean publish_one(Publish *p, Image *image, Tree **ret_chain, GError **error) {
+        if (!image->manifest && !docker_finish(image, error))
                 return FALSE;
-        json_array_add_element(ret, record);
+        return publish_content(p, image->manifest, image->manifest_digest, error) &&
+               publish_content(p, image->config, image->config_digest, error) &&
+               publish_chain(p, image, ret_chain, error);
+}
+
+static JsonNode *publish_record(Publish *p, const Image *image, const char *name, Tree *chain, JsonArray *platforms,
+                                GError **error) {
+        const Rootfs *rootfs = g_hash_table_lookup(p->chains, image->chain_id);
+
+        return image_record(image, name, rootfs_record(p->store->directory, rootfs, chain), platforms, error);
+}
+
+/* The same image for other platforms: their records, NULL without error when there are none. */
+static gboolean publish_platforms(Publish *p, const Image *image, JsonArray **ret, GError **error) {
+        g_autoptr(JsonArray) records = json_array_new();
+
+        *ret = NULL;
+        for (guint i = 0; i < image->platforms->len; i++) {
+                Image *other = image->platforms->pdata[i];
+                JsonNode *record;
+                Tree *chain;
+
+                if (!publish_one(p, other, &chain, error))
+                        return FALSE;
+                record = publish_record(p, other, NULL, chain, NULL, error);
+                if (!record)
+                        return FALSE;
+                json_array_add_element(records, record);
+        }
+        if (image->platforms->len > 0)
+                *ret = g_steal_pointer(&records);
         return TRUE;
 }
 
 static gboolean publish_image(Publish *p, Image *image, JsonArray *ret, GError **error) {
+        g_autoptr(JsonArray) platforms = NULL;
         Tree *chain;
 
-        if (!image->manifest && !docker_finish(image, error))
+        if (!publish_one(p, image, &chain, error) || !publish_platforms(p, image, &platforms, error) ||
+            (image->index && !publish_content(p, image->index, image->index_digest, error)))
                 return FALSE;
-        if (!publish_content(p, image->manifest, image->manifest_digest, error) ||
-            !publish_content(p, image->config, image->config_digest, error) || !publish_chain(p, image, &chain, error))
-                return FALSE;
-        for (guint i = 0; i < image->names->len; i++)
-                if (!publish_name(p, image, image->names->pdata[i], chain, ret, error))
+        for (guint i = 0; i < image->names->len; i++) {
+                JsonNode *record = publish_record(p, image, image->names->pdata[i], chain, platforms, error);
+
+                if (!record)
                         return FALSE;
+                json_array_add_element(ret, record);
+        }
         return TRUE;
 }
 

@@ -14,6 +14,10 @@
 #include "store/image.h"
 #include "store/json.h"
 
+#define HISTORY_MAX 1024U
+#define HISTORY_TEXT_MAX ((gsize)16 * 1024)
+#define CREATED_MAX ((gint64)1 << 53) /* the year 2255 */
+
 static void add_string(JsonBuilder *b, const char *member, const char *value) {
         json_builder_set_member_name(b, member);
         json_builder_add_string_value(b, value ? value : "");
@@ -136,19 +140,76 @@ static gboolean add_platform(JsonBuilder *b, JsonObject *config, GError **error)
         return TRUE;
 }
 
-static gboolean add_created(JsonBuilder *b, JsonObject *config, GError **error) {
+/* RFC 3339 as microseconds since the epoch; 0 when it is missing or is no time. */
+static gboolean add_created(JsonBuilder *b, JsonObject *from, const char *what, GError **error) {
         g_autoptr(GTimeZone) utc = g_time_zone_new_utc();
         g_autoptr(GDateTime) time = NULL;
         gint64 usec = 0;
         const char *created;
 
-        if (!json_string(config, "created", "the image configuration", &created, error))
+        if (!json_string(from, "created", what, &created, error))
                 return FALSE;
         time = created && strlen(created) < 64 ? g_date_time_new_from_iso8601(created, utc) : NULL;
         if (time && g_date_time_to_unix(time) > 0)
                 usec = g_date_time_to_unix(time) * G_USEC_PER_SEC + g_date_time_get_microsecond(time);
         json_builder_set_member_name(b, "created");
-        json_builder_add_int_value(b, usec);
+        json_builder_add_int_value(b, usec < CREATED_MAX ? usec : 0);
+        return TRUE;
+}
+
+/* What a step says, cut where it is longer than anybody would read: the configuration itself is kept whole. */
+static gboolean add_text(JsonBuilder *b, JsonObject *from, const char *member, GError **error) {
+        g_autofree char *cut = NULL;
+        const char *value;
+
+        if (!json_string(from, member, "history", &value, error))
+                return FALSE;
+        if (!value || value[0] == '\0')
+                return TRUE;
+        if (strlen(value) > HISTORY_TEXT_MAX) {
+                const char *end = g_utf8_find_prev_char(value, value + HISTORY_TEXT_MAX);
+
+                cut = g_strndup(value, end ? (gsize)(end - value) : 0);
+        }
+        add_string(b, member, cut ? cut : value);
+        return TRUE;
+}
+
+static gboolean add_step(JsonBuilder *b, JsonObject *step, GError **error) {
+        JsonNode *empty = json_object_get_member(step, "empty_layer");
+
+        json_builder_begin_object(b);
+        if (!add_created(b, step, "history", error) || !add_text(b, step, "created_by", error) ||
+            !add_text(b, step, "author", error) || !add_text(b, step, "comment", error))
+                return FALSE;
+        if (empty && !JSON_NODE_HOLDS_NULL(empty)) {
+                if (!JSON_NODE_HOLDS_VALUE(empty) || json_node_get_value_type(empty) != G_TYPE_BOOLEAN)
+                        return store_fail(error, STORE_FAIL_INVALID,
+                                          "Member 'empty_layer' of history is not true or false");
+                json_builder_set_member_name(b, "empty_layer");
+                json_builder_add_boolean_value(b, json_node_get_boolean(empty));
+        }
+        json_builder_end_object(b);
+        return TRUE;
+}
+
+static gboolean add_history(JsonBuilder *b, JsonObject *config, GError **error) {
+        JsonArray *history;
+
+        if (!json_array(config, "history", "the image configuration", &history, error))
+                return FALSE;
+        if (history && json_array_get_length(history) > HISTORY_MAX)
+                return store_fail(error, STORE_FAIL_EXHAUSTED, "The image's history has more than %u steps",
+                                  HISTORY_MAX);
+        json_builder_set_member_name(b, "history");
+        json_builder_begin_array(b);
+        for (guint i = 0; history && i < json_array_get_length(history); i++) {
+                JsonObject *step = json_element(history, i, "history", error);
+
+                if (!step || !add_step(b, step, error))
+                        return FALSE;
+        }
+        json_builder_end_array(b);
         return TRUE;
 }
 
@@ -174,29 +235,46 @@ char *record_text(JsonNode *n) {
         return json_to_string(n, FALSE);
 }
 
-/** image_record() - the record of @i under @name; takes @rootfs over */
-JsonNode *image_record(const Image *i, const char *name, JsonNode *rootfs, GError **error) {
-        g_autoptr(JsonBuilder) b = json_builder_new();
-        g_autoptr(JsonNode) where = rootfs, root = NULL;
-        JsonObject *config = json_node_get_object(i->config_json);
-        guint64 total = g_bytes_get_size(i->manifest) + g_bytes_get_size(i->config);
-        g_autofree char *text = NULL;
+/* The index this image came from, when it can be given out again, and what else it leads to. */
+static void add_index(JsonBuilder *b, const Image *i, JsonArray *platforms) {
+        if (i->index)
+                add_digest(b, "index", i->index_digest);
+        if (!platforms)
+                return;
+        json_builder_set_member_name(b, "platforms");
+        json_builder_add_value(b, json_node_init_array(json_node_alloc(), platforms));
+}
 
-        json_builder_begin_object(b);
-        add_string(b, "name", name);
+static gboolean add_members(JsonBuilder *b, const Image *i, GError **error) {
+        guint64 total = g_bytes_get_size(i->manifest) + g_bytes_get_size(i->config);
+        JsonObject *config = json_node_get_object(i->config_json);
+
         add_digest(b, "digest", i->manifest_digest);
         add_digest(b, "config_digest", i->config_digest);
         add_string(b, "media_type", i->media_type);
-        if (!add_platform(b, config, error) || !add_created(b, config, error))
-                return NULL;
+        if (!add_platform(b, config, error) || !add_created(b, config, "the image configuration", error))
+                return FALSE;
         add_layers(b, i, &total);
         json_builder_set_member_name(b, "size");
         json_builder_add_int_value(b, (gint64)total);
         add_digest(b, "chain_id", i->chain_id);
+        return add_config(b, config, error) && add_history(b, config, error);
+}
+
+/** image_record() - the record of @i under @name (NULL: without one); takes @rootfs over, not @platforms */
+JsonNode *image_record(const Image *i, const char *name, JsonNode *rootfs, JsonArray *platforms, GError **error) {
+        g_autoptr(JsonBuilder) b = json_builder_new();
+        g_autoptr(JsonNode) where = rootfs, root = NULL;
+        g_autofree char *text = NULL;
+
+        json_builder_begin_object(b);
+        if (name)
+                add_string(b, "name", name);
+        if (!add_members(b, i, error))
+                return NULL;
         json_builder_set_member_name(b, "rootfs");
         json_builder_add_value(b, g_steal_pointer(&where));
-        if (!add_config(b, config, error))
-                return NULL;
+        add_index(b, i, platforms);
         json_builder_end_object(b);
         root = json_builder_get_root(b);
         text = record_text(root);

@@ -73,9 +73,9 @@ static void entry_fill(Walk *w, const Node *n) {
         *e = (TarEntry){
                 .type = first ? TAR_HARDLINK : entry_type(i),
                 .path = entry_path(n),
-                .link = first                ? tree_path(first)
+                .link = first              ? tree_path(first)
                         : S_ISLNK(i->mode) ? g_strdup(i->target)
-                                             : g_strdup(""),
+                                           : g_strdup(""),
                 .mode = i->mode & 07777,
                 .uid = i->uid,
                 .gid = i->gid,
@@ -107,8 +107,8 @@ static int next_entry(void *userdata, const TarEntry **ret, Stream **ret_data, G
         w->fd = content_open_object(w->save->store, w->at->inode->checksum);
         if (w->fd < 0)
                 return store_fail_errno(error, -w->fd, "Cannot open the object of '%s'", w->entry.path), -1;
-        *ret_data = stream_new_counted(stream_new_range(w->save->job, w->fd, 0, w->entry.size),
-                                       &w->save->job->bytes_in);
+        *ret_data =
+                stream_new_counted(stream_new_range(w->save->job, w->fd, 0, w->entry.size), &w->save->job->bytes_in);
         return 1;
 }
 
@@ -137,7 +137,7 @@ static gboolean merge(Save *s, const Image *image, GPtrArray *layers, Tree *chai
                 Layer *layer;
 
                 layer = store_load_split(s->store, l->diff_id, &split, error) ? layer_replay(s->job, &split, error)
-                                                                               : NULL;
+                                                                              : NULL;
                 if (!layer)
                         return FALSE;
                 g_ptr_array_add(layers, layer);

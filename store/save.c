@@ -264,8 +264,8 @@ static gboolean choose_compression(Save *s, const char *name, GError **error) {
 }
 
 static gboolean save_archive(Save *s, gboolean oci, Output *output, int fd, GError **error) {
-        g_autoptr(ArchiveWriter) writer = output ? archive_writer_new_tar(output)
-                                                 : archive_writer_new_directory(s->job, fd, error);
+        g_autoptr(ArchiveWriter) writer =
+                output ? archive_writer_new_tar(output) : archive_writer_new_directory(s->job, fd, error);
 
         s->writer = writer;
         return writer && (oci ? save_oci(s, error) : save_docker(s, error)) && archive_writer_finish(writer, error);
