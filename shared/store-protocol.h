@@ -25,7 +25,8 @@
  * Operations ("operation" member of the request):
  *   import   {"name"?,"format":"auto|oci|docker|rootfs","size":N,"platform"?,"rootfs":"erofs|checkout","limits":{...}};
  *            fds: archive (regular file, pipe, stream socket, or a directory that holds an OCI layout). "size" is there
- *            when it is known, "platform" is "os/arch[/variant]", "rootfs" the form the host mounts.
+ *            when it is known, "platform" is "os/arch[/variant]" or "all", "rootfs" the form the host
+ *            mounts.
  *            Result: {"images":[IMAGE...]}
  *   collect  {"dry_run"?}: frees what no root needs. STORE_ROOTS: {"chains":[chain id],"contents":[digest]}.
  *            Result: {"freed":BYTES,"objects":N,"chains":[dropped],"contents":[dropped]}
@@ -36,13 +37,22 @@
  *   save     {"images":[{"names":[...],"digest","index"?}],"format":"oci|docker|rootfs","compression":"none|gzip|zstd"};
  *            fds: output (pipe, stream socket, file; or a directory for an OCI layout). "index" is taken where the
  *            format has room for one. A reader that takes nothing for a minute ends it. Result: {"bytes":N}
+ *   compose  {"parent":manifest's digest or "","diff_ids":[all, lowest first] or "layer":one above the parent's,
+ *            "chain_id"?,"author"?,"message"?,"changes"?:["CMD ...",...],"created"? (usec),"rootfs"?}: a manifest and
+ *            a configuration for layers that are there. Result: {"image":IMAGE without "name"}
+ *   content-commit {"digest"?,"size"?}; fds: the data, copied as it is now. Result: {"digest","size"}
+ *   content-read   {"digest","offset"?,"length"? (0: to the end),"kind":"blob|layer"}; fds: output. A layer is named
+ *            by its diff id and comes uncompressed. Result: {"size":BYTES written}
  *   rootfs   {"chain_id","rootfs":"erofs|checkout"}: makes the chain's root file system in this form if it is missing.
  *            Result: {"rootfs":ROOTFS}
  *
  * IMAGE: {"name","digest","config_digest","media_type","platform":{"os","architecture","variant"?},"size","created",
  *         "layers":[{"diff_id","digest","size"}],"chain_id","rootfs":ROOTFS,
  *         "config":{"Entrypoint"[],"Cmd"[],"Env"[],"WorkingDir","User","StopSignal","Labels"{},
- *                   "Volumes"[],"ExposedPorts"[]}}
+ *                   "Volumes"[],"ExposedPorts"[]},
+ *         "history":[{"created","created_by"?,"author"?,"comment"?,"empty_layer"?}],
+ *         "index"? (digest of the index it came from, when all that leads to is here),
+ *         "platforms"?:[the same without "name", "index", "platforms" for each further platform]}
  * ROOTFS: {"form":"erofs|checkout","path","root"?:{"uid","gid","mode"}}; path is "/var/lib/davit/erofs/<chain id
  * without sha256:>", an image, or ".../checkouts/<...>", a directory; root is the top directory's owner and permission
  * bits, which an overlay's upper has to repeat. Names of images are in the form image_name_normalise() gives

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Reading blobs.
+ * Blobs: reading them, and publishing documents.
  *
  * A blob is the file "data" of the commit davit/content/<digest>; the repository is bare, so that file is one on the
  * disk, and is handed out as a descriptor. Collection may take the name away at any time, never the descriptor.
@@ -19,6 +19,7 @@
 #include "shared/fd.h"
 #include "shared/macros.h"
 #include "store/error.h"
+#include "store/project.h"
 
 /** content_open_object() - a file object of the store, for split_stream_new(): a descriptor or a negative errno */
 int content_open_object(void *store, const guint8 checksum[DIGEST_SIZE]) {
@@ -110,4 +111,59 @@ GBytes *content_load(Store *s, const guint8 digest[DIGEST_SIZE], gsize max, GErr
                 return NULL;
         }
         return g_steal_pointer(&bytes);
+}
+
+/* The commit of one document, of which only directories are written here. */
+static gboolean document_commit(Objects *o, Tree *tree, char ret[DIGEST_HEX], GError **error) {
+        Root root;
+
+        return project_tree(o, tree, &root, error) &&
+               project_commit(o, &root, "content", g_variant_new_array(G_VARIANT_TYPE("{sv}"), NULL, 0), ret, error);
+}
+
+static gboolean document_put(Objects *o, Tree *tree, GBytes *bytes, GError **error) {
+        Inode *i = tree_inode(tree, S_IFREG | 0600);
+        gsize size;
+        const void *data = g_bytes_get_data(bytes, &size);
+
+        i->flags = INODE_OBJECT;
+        i->size = size;
+        (void)tree_add(tree, tree_root(tree), CONTENT_FILE, strlen(CONTENT_FILE), i);
+        return objects_put_file(o, i, g_memdup2(data, size), size, error) && objects_settle(o, error);
+}
+
+static gboolean publish_refs(Ingest *ingest, Objects *objects, GHashTable *refs, GError **error) {
+        GHashTableIter iter;
+        gpointer ref;
+
+        if (!objects_promote(objects, error))
+                return FALSE;
+        g_hash_table_iter_init(&iter, refs);
+        while (g_hash_table_iter_next(&iter, &ref, NULL))
+                if (!ingest_pin(ingest, ref, error))
+                        return FALSE;
+        return store_set_refs(ingest->store, refs, error);
+}
+
+/** content_publish() - make documents part of the store, durable and pinned by @ingest on return */
+gboolean content_publish(Ingest *ingest, Objects *objects, GBytes *const *documents, guint n, GError **error) {
+        g_autoptr(GHashTable) refs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        Store *s = ingest->store;
+        gboolean ok;
+
+        for (guint i = 0; i < n; i++) {
+                g_autoptr(Tree) tree = tree_new();
+                char commit[DIGEST_HEX];
+                guint8 digest[DIGEST_SIZE];
+
+                if (!document_put(objects, tree, documents[i], error) || !document_commit(objects, tree, commit, error))
+                        return FALSE;
+                digest_bytes(g_bytes_get_data(documents[i], NULL), g_bytes_get_size(documents[i]), digest);
+                g_hash_table_insert(refs, store_ref(REF_CONTENT, digest), g_strdup(commit));
+        }
+        if (!store_sync(s, error) || !store_lock(s, FALSE, error))
+                return FALSE;
+        ok = publish_refs(ingest, objects, refs, error);
+        store_unlock(s, FALSE);
+        return ok;
 }

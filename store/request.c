@@ -26,6 +26,9 @@ static const struct {
         { "collect", request_collect, REQUEST_STORE }, { "check", request_check, REQUEST_STORE },
         { "usage", request_usage, REQUEST_SNAPSHOTS },
         { "save", request_save, REQUEST_STORE },
+        { "compose", request_compose, REQUEST_STORE },
+        { "content-commit", request_content_commit, REQUEST_STORE },
+        { "content-read", request_content_read, REQUEST_STORE },
 };
 
 /** request_members() - refuse members that are not among the NULL-terminated @known */

@@ -56,6 +56,9 @@ JsonNode *request_collect(Request *r, GError **error);
 JsonNode *request_check(Request *r, GError **error);
 JsonNode *request_usage(Request *r, GError **error);
 JsonNode *request_save(Request *r, GError **error);
+JsonNode *request_compose(Request *r, GError **error);
+JsonNode *request_content_commit(Request *r, GError **error);
+JsonNode *request_content_read(Request *r, GError **error);
 
 int server_run(int sock, const char *directory, RequestOrigin origin);
 int command_run(const char *directory, int argc, char **argv);
