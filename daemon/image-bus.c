@@ -3,22 +3,16 @@
 /*
  * The bus face of images: org.davit.Davit1.Image and the Manager's methods about images.
  *
- * Decodes calls, asks image.c and image-store.c, encodes what they say. Archives come as descriptors and are only
- * looked at from outside here: what kind of file it is. What is in them is for the store worker alone.
+ * Decodes calls, asks image.c, encodes what it says. Archives are the matter of image-store-bus.c.
  */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "daemon/bus.h"
 #include "daemon/collect.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
-#include "daemon/image-store.h"
-#include "daemon/job-bus.h"
 #include "daemon/objects.h"
 #include "shared/image-name.h"
 #include "shared/log.h"
@@ -339,114 +333,6 @@ int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         g_strfreev(filters.names);
         g_strfreev(filters.labels);
         return r;
-}
-
-/* ---- Manager.ImportImage ---- */
-
-typedef struct ImportArgs {
-        char *format, *platform;
-} ImportArgs;
-
-/* What an archive may be: something to read from, not merely a path. */
-static int check_archive(int fd, uint64_t *ret_size, sd_bus_error *error) {
-        socklen_t size = sizeof(int);
-        int flags, type = 0;
-        struct stat st;
-
-        flags = fcntl(fd, F_GETFL);
-        if (flags < 0 || fstat(fd, &st) < 0)
-                return error_set_errno(error, -errno, "The archive's descriptor cannot be used");
-        if (flags & O_PATH)
-                return error_invalid(error, "The archive's descriptor was opened with O_PATH; open it for reading.");
-        if ((flags & O_ACCMODE) == O_WRONLY)
-                return error_invalid(error, "The archive's descriptor is not open for reading.");
-
-        *ret_size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
-        if (S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISDIR(st.st_mode))
-                return 0;
-        if (S_ISSOCK(st.st_mode) && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) >= 0 && type == SOCK_STREAM)
-                return 0;
-        return error_invalid(error, "The archive has to be a regular file, a pipe, a stream socket, or a directory "
-                                    "that holds an OCI layout.");
-}
-
-/* "os/arch" or "os/arch/variant", in lower-case words. */
-static bool platform_valid(const char *s) {
-        g_auto(GStrv) parts = g_strsplit(s, "/", 4);
-        guint n = g_strv_length(parts);
-
-        if (n < 2 || n > 3)
-                return false;
-        for (guint i = 0; i < n; i++)
-                if (!*parts[i] || strlen(parts[i]) > 32 ||
-                    strspn(parts[i], "abcdefghijklmnopqrstuvwxyz0123456789._-") != strlen(parts[i]))
-                        return false;
-        return true;
-}
-
-static int check_options(const ImportArgs *args, ImportOptions *options, sd_bus_error *error) {
-        static const char *const formats[] = { "auto", "oci", "docker", "rootfs", NULL };
-
-        options->format = args->format ?: "auto";
-        options->platform = args->platform;
-        if (!g_strv_contains(formats, options->format))
-                return error_invalid(error, "Format \"%s\" is not known; it is one of auto, oci, docker, rootfs.",
-                                     options->format);
-        if (streq(options->format, "rootfs") && !options->name)
-                return error_invalid(error, "A root file system archive holds no name; give one.");
-        if (args->platform && !platform_valid(args->platform))
-                return error_invalid(error, "Platform \"%s\" is not of the form os/arch[/variant].", args->platform);
-        return 0;
-}
-
-static int import_call(Manager *m, const char *ns, const char *name, int fd, const ImportArgs *args, Job **ret,
-                       sd_bus_error *error) {
-        _cleanup_free_ char *whole = NULL;
-        ImportOptions options = { 0 };
-        int r;
-
-        if (!*ns)
-                ns = DAVIT_DEFAULT_NAMESPACE;
-        if (!name_namespace_valid(ns))
-                return error_invalid(error, "\"%s\" is not a valid namespace name.", ns);
-        if (*name && image_name_normalise(name, &whole) < 0)
-                return error_invalid(error,
-                                     "\"%s\" is not a valid image name: at most %u letters, digits and ._-/:@ as in "
-                                     "registry.example:5000/team/app:1.0.",
-                                     name, IMAGE_NAME_MAX);
-        options.name = whole;
-        r = check_options(args, &options, error);
-        if (r >= 0)
-                r = check_archive(fd, &options.size, error);
-        if (r < 0)
-                return r;
-        return image_import_begin(m->image_store, ns, fd, &options, ret, error);
-}
-
-/** method_import_image() - Manager.ImportImage */
-int method_import_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        static const BusOption table[] = {
-                { "Format", "s", offsetof(ImportArgs, format), 1, NULL },
-                { "Platform", "s", offsetof(ImportArgs, platform), 1, NULL },
-        };
-        g_autofree char *path = NULL;
-        ImportArgs args = { 0 };
-        const char *ns, *name;
-        Job *job = NULL;
-        int fd, r;
-
-        r = sd_bus_message_read(m, "ssh", &ns, &name, &fd);
-        if (r >= 0)
-                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &args, error);
-        if (r >= 0)
-                r = import_call(userdata, ns, name, fd, &args, &job, error);
-        g_free(args.format);
-        g_free(args.platform);
-        if (r < 0)
-                return r;
-
-        path = job_bus_path(job);
-        return sd_bus_reply_method_return(m, "o", path);
 }
 
 /* ---- announcements ---- */

@@ -1,20 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What images ask of the store: imports. One at Manager.image_store. */
+/* What images ask of the store: imports and saves, as jobs. */
 
 #include "daemon/image.h"
 #include "daemon/job.h"
 
-int image_store_new(Manager *m, ImageStore **ret);
-ImageStore *image_store_free(ImageStore *s); /* gives up what is running: workers see the end of their connection */
-
+/* Members are borrowed. */
 typedef struct ImportOptions {
-        const char *name;     /* normalised; NULL takes the archive's */
-        const char *format;   /* "auto", "oci", "docker", "rootfs" */
-        const char *platform; /* "os/arch[/variant]" or NULL */
-        uint64_t size;        /* of the archive; 0: not known */
+        const char *name;            /* normalised; NULL takes the archive's */
+        const char *format;          /* "auto", "oci", "docker", "rootfs" */
+        const char *platform;        /* "os/arch[/variant]", "all" or NULL */
+        const char *lease;           /* gets the images; NULL: none */
+        uint64_t size;               /* of the archive; 0: not known */
+        uint64_t limits[_LIMIT_MAX]; /* 0: as configured */
 } ImportOptions;
 
-int image_import_begin(ImageStore *s, const char *ns, int archive, const ImportOptions *options, Job **ret,
+typedef struct SaveOptions {
+        const char *format;      /* "oci", "docker", "rootfs" */
+        const char *compression; /* "none", "gzip", "zstd" */
+} SaveOptions;
+
+int image_import_begin(Manager *m, const char *ns, int archive, const ImportOptions *options, Job **ret,
                        sd_bus_error *error);
+int image_save_begin(Namespace *ns, char **names, int output, const SaveOptions *options, Job **ret,
+                     sd_bus_error *error);

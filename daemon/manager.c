@@ -18,7 +18,6 @@
 #include "daemon/content.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
-#include "daemon/image-store.h"
 #include "daemon/job-bus.h"
 #include "daemon/job.h"
 #include "daemon/keep-warm.h"
@@ -38,8 +37,8 @@
 #include "shared/log.h"
 #include "shared/name.h"
 
-/* Workers at a time; the socket of the store takes twice as many connections. */
-#define STORE_JOBS_MAX 6U
+/* Workers at a time; the socket of the store takes 16 connections, one of them a collection's. */
+#define STORE_JOBS_MAX 8U
 #define STORE_READS_MAX 4U
 
 typedef struct Grave {
@@ -74,7 +73,6 @@ int manager_new(Manager **ret) {
         m->teardowns = teardown_array_new();
         m->graveyard = g_ptr_array_new();
         jobs_init(m);
-        (void)image_store_new(m, &m->image_store);
         (void)store_jobs_new(m, STORE_JOBS_MAX, &m->store_jobs);
         (void)store_jobs_new(m, STORE_READS_MAX, &m->store_reads);
         (void)collector_new(m, &m->collector);
@@ -110,7 +108,6 @@ Manager *manager_free(Manager *m) {
         (void)recovery_free(m->recovery);
         (void)pool_free(m->pool);
         (void)collector_free(m->collector);
-        (void)image_store_free(m->image_store);
         (void)store_jobs_free(m->store_jobs);
         (void)store_jobs_free(m->store_reads);
         hang_up(m);

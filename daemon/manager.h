@@ -13,7 +13,6 @@
 
 typedef struct Auth Auth;
 typedef struct Collector Collector;
-typedef struct ImageStore ImageStore;
 typedef struct KeepWarm KeepWarm;
 typedef struct Launcher Launcher;
 typedef struct Limits Limits;
@@ -38,7 +37,6 @@ struct Manager {
         Auth *auth;
         Collector *collector;
         GSList *holds; /* RootHold */
-        ImageStore *image_store;
         KeepWarm *keep_warm;
         Launcher *launcher;
         Limits *limits;

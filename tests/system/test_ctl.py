@@ -491,6 +491,10 @@ class Images(CtlCase):
 
 
 class Completion(CtlCase):
+    def setUp(self):
+        davit.busybox_image()
+        super().setUp()
+
     def complete(self, *words):
         """What bash would offer for the last of these words."""
         script = ('. /usr/share/bash-completion/completions/davitctl; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _davitctl; '
@@ -499,7 +503,10 @@ class Completion(CtlCase):
 
     def test_verbs_and_options(self):
         self.assertEqual(self.complete("im"), ["image"])
-        self.assertEqual(self.complete("image", ""), ["import", "inspect", "ls", "rm"])
+        self.assertEqual(self.complete("image", "un"), ["unpin", "untag"])
+        self.assertEqual(self.complete("lease", ""), ["add", "create", "ls", "remove", "rm"])
+        self.assertEqual(self.complete("image", "save", "--compr"), ["--compression"])
+        self.assertEqual(self.complete("image", "save", "--compression", "z"), ["zstd"])
         self.assertEqual(self.complete("run", "--net"), ["--network"])
         self.assertEqual(self.complete("run", "--network", ""), ["none", "host"])
         self.assertEqual(self.complete("-n", "default", "sto"), ["stop"])

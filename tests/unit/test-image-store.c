@@ -17,6 +17,7 @@
 #include "daemon/record.h"
 #include "daemon/snapshot.h"
 #include "daemon/store-client.h"
+#include "daemon/store-job.h"
 #include "shared/fd.h"
 #include "shared/macros.h"
 #include "shared/message.h"
@@ -51,14 +52,14 @@ static void set_up(Fixture *f, const void *data _unused_) {
         f->m.namespaces = g_hash_table_new(g_str_hash, g_str_equal);
         g_assert_cmpint(sd_event_new(&f->m.event), >=, 0);
         jobs_init(&f->m);
-        g_assert_cmpint(image_store_new(&f->m, &f->m.image_store), ==, 0);
+        g_assert_cmpint(store_jobs_new(&f->m, IMPORTS_AT_A_TIME, &f->m.store_jobs), ==, 0);
         g_assert_cmpint(collector_new(&f->m, &f->m.collector), ==, 0);
         g_assert_cmpint(manager_namespace(&f->m, "", true, &f->ns, NULL), ==, 0);
 }
 
 static void tear_down(Fixture *f, const void *data _unused_) {
         f->m.collector = collector_free(f->m.collector);
-        f->m.image_store = image_store_free(f->m.image_store);
+        f->m.store_jobs = store_jobs_free(f->m.store_jobs);
         jobs_done(&f->m);
         g_hash_table_unref(f->m.namespaces);
         (void)namespace_free(f->ns);
@@ -116,8 +117,17 @@ static Job *begin(Fixture *f, const char *name) {
         const ImportOptions options = { .name = name, .format = "auto", .size = 3 };
         Job *job = NULL;
 
-        g_assert_cmpint(image_import_begin(f->m.image_store, "default", f->archive, &options, &job, NULL), ==, 0);
+        g_assert_cmpint(image_import_begin(&f->m, "default", f->archive, &options, &job, NULL), ==, 0);
         return job;
+}
+
+/* A whole import. */
+static void import(Fixture *f, const char *name, const char *hex) {
+        g_autofree char *text = result(name, hex);
+        Job *job = begin(f, name);
+
+        answer(f, worker(f, NULL), STORE_DONE, text);
+        g_assert_cmpint(job->state, ==, JOB_DONE);
 }
 
 static void test_import(Fixture *f, const void *data _unused_) {
@@ -179,8 +189,7 @@ static void test_no_store(Fixture *f, const void *data _unused_) {
         Job *job = NULL;
 
         store_set_socket("/nonexistent/store");
-        g_assert_cmpint(image_import_begin(f->m.image_store, "default", f->archive, &options, &job, &error), ==,
-                        -EAGAIN);
+        g_assert_cmpint(image_import_begin(&f->m, "default", f->archive, &options, &job, &error), ==, -EAGAIN);
         g_assert_cmpstr(error.name, ==, DAVIT_BUS_ERROR "Unavailable");
         g_assert_null(job);
         g_assert_cmpuint(g_hash_table_size(f->m.jobs), ==, 0);
@@ -228,6 +237,64 @@ static void test_cancel(Fixture *f, const void *data _unused_) {
         g_assert_cmpint(job->state, ==, JOB_CANCELLED);
 }
 
+/* Limits of the call go before those of the configuration, which go with every import. */
+static void test_limits(Fixture *f, const void *data _unused_) {
+        const ImportOptions options = { .format = "auto", .platform = "all", .limits = { [LIMIT_ENTRIES] = 7 } };
+        g_autoptr(JsonObject) request = NULL;
+        JsonObject *limits;
+        Job *job;
+        int fd;
+
+        config_set_defaults(&f->m.config);
+        g_assert_cmpint(image_import_begin(&f->m, "default", f->archive, &options, &job, NULL), ==, 0);
+        fd = worker(f, &request);
+        limits = json_object_get_object_member(request, "limits");
+        g_assert_cmpuint(json_object_get_size(limits), ==, _LIMIT_MAX);
+        g_assert_cmpint(json_object_get_int_member(limits, "entries"), ==, 7);
+        g_assert_cmpint(json_object_get_int_member(limits, "layers"), ==, 256);
+        g_assert_cmpstr(json_object_get_string_member(request, "platform"), ==, "all");
+        answer(f, fd, STORE_ERROR, "{\"error\":\"ResourceExhausted\",\"message\":\"too many\"}");
+        g_assert_cmpint(job->state, ==, JOB_FAILED);
+        config_done(&f->m.config);
+}
+
+/* Names of one image stand together; what cannot be found or is too much starts no worker. */
+static void test_save(Fixture *f, const void *data _unused_) {
+        const SaveOptions oci = { "oci", "gzip" }, rootfs = { "rootfs", "none" };
+        char *names[] = { (char *)"b:1", (char *)"a:1", (char *)"a2:1", (char *)"b:1", NULL },
+             *missing[] = { (char *)"c:1", NULL };
+        g_autoptr(JsonObject) request = NULL;
+        JsonObject *second;
+        JsonArray *images;
+        guint64 bytes = 0;
+        Image *image;
+        Job *job;
+        int fd;
+
+        import(f, "a:1", HEX_A);
+        import(f, "b:1", HEX_B);
+        g_assert_cmpint(image_lookup(f->ns, "a:1", &image, NULL), ==, 0);
+        g_assert_cmpint(image_tag(image, "a2:1", &image, NULL), ==, 0);
+        g_assert_cmpint(image_save_begin(f->ns, missing, f->archive, &oci, &job, NULL), ==, -ENOENT);
+        g_assert_cmpint(image_save_begin(f->ns, names, f->archive, &rootfs, &job, NULL), ==, -EINVAL);
+        g_assert_cmpint(worker(f, NULL), ==, -1);
+
+        g_assert_cmpint(image_save_begin(f->ns, names, f->archive, &oci, &job, NULL), ==, 0);
+        fd = worker(f, &request);
+        g_assert_cmpstr(json_object_get_string_member(request, "operation"), ==, "save");
+        g_assert_cmpstr(json_object_get_string_member(request, "compression"), ==, "gzip");
+        images = json_object_get_array_member(request, "images");
+        g_assert_cmpuint(json_array_get_length(images), ==, 2);
+        second = json_array_get_object_element(images, 1);
+        g_assert_cmpstr(json_object_get_string_member(second, "digest"), ==, "sha256:" HEX_A);
+        g_assert_false(json_object_has_member(second, "index"));
+        g_assert_cmpuint(json_array_get_length(json_object_get_array_member(second, "names")), ==, 2);
+        answer(f, fd, STORE_DONE, "{\"bytes\":77}");
+        g_assert_cmpint(job->state, ==, JOB_DONE);
+        g_assert_true(g_variant_lookup(job->result, "Bytes", "t", &bytes));
+        g_assert_cmpuint(bytes, ==, 77);
+}
+
 /* The manager ends: every worker sees the end of its connection. */
 static void test_shutdown(Fixture *f, const void *data _unused_) {
         uint8_t byte;
@@ -236,7 +303,7 @@ static void test_shutdown(Fixture *f, const void *data _unused_) {
         (void)begin(f, "a:1");
         fd = worker(f, NULL);
         f->m.collector = collector_free(f->m.collector);
-        f->m.image_store = image_store_free(f->m.image_store);
+        f->m.store_jobs = store_jobs_free(f->m.store_jobs);
         g_assert_cmpint(recv(fd, &byte, 1, 0), ==, 0);
         (void)safe_close(fd);
 }
@@ -250,6 +317,8 @@ int main(int argc, char **argv) {
         ADD("/image-store/no-store", test_no_store);
         ADD("/image-store/many-imports", test_many_imports);
         ADD("/image-store/cancel", test_cancel);
+        ADD("/image-store/limits", test_limits);
+        ADD("/image-store/save", test_save);
         ADD("/image-store/shutdown", test_shutdown);
         return g_test_run();
 }

@@ -11,7 +11,6 @@
 
 #include "daemon/collect.h"
 #include "daemon/error.h"
-#include "daemon/image-store.h"
 #include "daemon/image.h"
 #include "daemon/lease.h"
 #include "daemon/record.h"
@@ -61,13 +60,11 @@ static void set_up(Fixture *f, const void *data _unused_) {
         f->ns.manager = &f->m;
         f->ns.name = g_strdup("default");
         tables_init(f);
-        g_assert_cmpint(image_store_new(&f->m, &f->m.image_store), ==, 0);
         g_assert_cmpint(collector_new(&f->m, &f->m.collector), ==, 0);
 }
 
 static void tear_down(Fixture *f, const void *data _unused_) {
         f->m.collector = collector_free(f->m.collector);
-        f->m.image_store = image_store_free(f->m.image_store);
         tables_done(f);
         g_hash_table_unref(f->m.namespaces);
         g_free(f->ns.name);
