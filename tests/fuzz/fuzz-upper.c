@@ -80,11 +80,11 @@ static void operate(int fd, const uint8_t op[OP_SIZE]) {
         const uint8_t *value = op + 4;
         size_t size = op[3] % (OP_SIZE - 4);
         g_autofree char *text = g_strndup((const char *)value, size);
-        int file;
+        int file, r = 0;
 
         switch (op[0] % 14) {
         case 0:
-                (void)mkdirat(fd, path, 0700 | (op[3] & 077));
+                r = mkdirat(fd, path, 0700 | (op[3] & 077));
                 break;
         case 1:
                 file = openat(fd, path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
@@ -92,19 +92,19 @@ static void operate(int fd, const uint8_t op[OP_SIZE]) {
                         (void)safe_close(file);
                 break;
         case 2:
-                (void)symlinkat(text, fd, path);
+                r = symlinkat(text, fd, path);
                 break;
         case 3:
-                (void)mknodat(fd, path, S_IFCHR | 0600, makedev(op[3] & 1, op[4] & 3));
+                r = mknodat(fd, path, S_IFCHR | 0600, makedev(op[3] & 1, op[4] & 3));
                 break;
         case 4:
-                (void)mknodat(fd, path, (op[3] & 1 ? S_IFIFO : S_IFSOCK) | 0644, 0);
+                r = mknodat(fd, path, (op[3] & 1 ? S_IFIFO : S_IFSOCK) | 0644, 0);
                 break;
         case 5:
-                (void)linkat(fd, other, fd, path, 0);
+                r = linkat(fd, other, fd, path, 0);
                 break;
         case 6:
-                (void)renameat(fd, other, fd, path);
+                r = renameat(fd, other, fd, path);
                 break;
         case 7:
                 set_attribute(fd, path, "trusted.overlay.opaque", (const uint8_t *)(op[3] & 1 ? "y" : "x"), 1);
@@ -125,8 +125,9 @@ static void operate(int fd, const uint8_t op[OP_SIZE]) {
                 set_attribute(fd, path, op[3] & 1 ? "user.note" : "trusted.note", value, size);
                 break;
         default:
-                (void)fchmodat(fd, path, op[4] | (mode_t)(op[5] & 0xf) << 8, 0);
+                r = fchmodat(fd, path, op[4] | (mode_t)(op[5] & 0xf) << 8, 0);
         }
+        (void)r;
 }
 
 static void describe(const Node *n, GString *text) {
