@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""In a guest: what a power cut has left on a disk. Usage: check.py DEVICE. One line of JSON:
+{"acknowledged", "damaged": [...], "bad_starts": [...], "errors": [...], "took"}
+
+Everything that was promised must hold: images that were there are there, whole, and start; those that were removed are
+gone; the store has no fault; and what the cut left behind goes with the next collection."""
+
+import json
+import os
+import sys
+import time
+
+import journal
+import state
+
+
+def compare(known, listed, result):
+    for name, (certain, _) in known.items():
+        if certain == "present" and name not in listed:
+            result["damaged"].append(f"{name} was imported and is not there")
+        elif certain == "absent" and name in listed:
+            result["damaged"].append(f"{name} was removed and is there")
+    for name in listed:
+        if name not in known:
+            result["damaged"].append(f"{name} came from nowhere")
+
+
+def verify(result):
+    """The store by its own check, and by libostree's."""
+    if state.has("CheckStore"):
+        said = json.loads(state.run("davitctl", "system", "check", "--json", limit=120, may_fail=True) or "null")
+        if not isinstance(said, dict) or said.get("Damaged") or said.get("Records"):
+            result["damaged"].append(f"check: {said}")
+    if os.path.exists(f"{state.STATE}/repo/config"):
+        try:
+            state.run("ostree", f"--repo={state.STATE}/repo", "fsck", "-q", limit=120)
+        except state.StateError as error:
+            result["damaged"].append(str(error))
+
+
+def start(name, images, expect, result):
+    """Runs a container that lists its own tree."""
+    try:
+        said = state.run("davitctl", "run", "--rm", name, limit=60).split(" ")[0]
+    except state.StateError as error:
+        result["bad_starts"].append(str(error))
+        return
+    if said not in [expect[image] for image in images]:
+        result["bad_starts"].append(f"{name}: its tree is none of {images}")
+
+
+def leftovers(listed, result):
+    """With all images removed, a collection must find its way to an empty store."""
+    for name in listed:
+        state.run("davitctl", "image", "rm", "--sync", name)
+    if state.has("Collect"):
+        state.run("davitctl", "system", "collect")
+    kept = [path for path in state.lists_nothing("repo/objects", "checkouts", "erofs", "work", "ingest", "repo/refs")]
+    kept += [path for path in state.lists_nothing("repo/tmp") if "/staging-" in path]
+    if kept:
+        result["errors"].append(f"left behind: {len(kept)}: {kept[:5]}")
+
+
+def check(device, result):
+    with open(f"{state.DATA}/expect.json") as expected:
+        expect = json.load(expected)
+    known = journal.state(journal.read(device))
+    result["acknowledged"] = sum(certain == "present" for certain, _ in known.values())
+    state.mount(device)
+    try:
+        state.start()
+        listed = state.images()
+        compare(known, listed, result)
+        verify(result)
+        for name in listed:
+            start(name, known.get(name, ("", []))[1], expect, result)
+        leftovers(listed, result)
+    finally:
+        state.stop()
+        state.unmount()
+
+
+def main():
+    begun = time.monotonic()
+    result = {"acknowledged": 0, "damaged": [], "bad_starts": [], "errors": []}
+    try:
+        check(sys.argv[1], result)
+    except Exception as error:  # whatever it is, it is what the outside wants to know
+        result["errors"].append(f"{type(error).__name__}: {error}")
+    result["took"] = round(time.monotonic() - begun, 1)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

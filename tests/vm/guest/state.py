@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Davit in a guest on a disk of its own: mount, start, stop, and what davitctl says."""
+
+import json
+import os
+import subprocess
+import time
+
+STATE = "/var/lib/davit"
+DATA = "/davit/data"
+UNITS = ["davitd.service", "davit-launcher.service"]
+
+
+class StateError(Exception):
+    pass
+
+
+def run(*command, limit=60, may_fail=False):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit)
+    if done.returncode != 0 and not may_fail:
+        raise StateError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr.strip()}")
+    return done.stdout
+
+
+def sockets():
+    units = "/usr/lib/systemd/system"
+    return [name for name in os.listdir(units) if name.startswith("davit-") and name.endswith(".socket")]
+
+
+def mount(device):
+    """The journal of the file system is played back here; what the cache still has of an older disk is dropped first."""
+    run("blockdev", "--flushbufs", device)
+    run("mount", "-t", "ext4", device, STATE)
+
+
+def start():
+    run("systemctl", "start", *sockets())
+    run("systemctl", "start", UNITS[0])
+
+
+def stop():
+    run("systemctl", "stop", *UNITS, *sockets())
+
+
+def unmount():
+    deadline = time.monotonic() + 20
+    while os.path.ismount(STATE):
+        if subprocess.run(["umount", STATE], capture_output=True).returncode != 0 and time.monotonic() > deadline:
+            raise StateError(f"{STATE} stays busy")
+
+
+def images():
+    """name -> description"""
+    return {one["Name"]: one for one in json.loads(run("davitctl", "image", "ls", "--json"))}
+
+
+def has(method):
+    """Whether the manager of this build has a method."""
+    with open("/usr/share/dbus-1/interfaces/org.davit.Davit1.xml") as contract:
+        return f'<method name="{method}">' in contract.read()
+
+
+def lists_nothing(*directories):
+    """Files below directories of the state; a directory that is missing has none."""
+    found = []
+    for directory in directories:
+        for top, _, names in os.walk(os.path.join(STATE, directory)):
+            found += [os.path.join(top, name) for name in names]
+    return found
+
+
+def configure(form):
+    """Which root file systems are made and mounted."""
+    os.makedirs("/etc/davit", exist_ok=True)
+    with open("/etc/davit/davit.conf", "w") as out:
+        out.write(f"[Store]\nRootFilesystem={form}\n")

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""In a guest: imports, removals and collections on a disk, side by side, until the power goes.
+
+Usage: workload.py DEVICE SEED SECONDS. One line for each promise; the same promises stand in the disk's journal."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+import journal
+import state
+
+LIVE = 5  # images at a time, about
+
+
+class Workload:
+    def __init__(self, device, seed, seconds):
+        self.journal = journal.Journal(device)
+        self.random = random.Random(seed)
+        self.lock = threading.Lock()
+        self.until = time.monotonic() + seconds
+        self.busy = set()
+        self.failed = []
+        self.number = len(self.journal.records)
+        self.archives = sorted(name[:-4] for name in os.listdir(state.DATA) if name.endswith(".tar"))
+
+    def note(self, event, name, images):
+        with self.lock:
+            self.journal.write(event=event, name=name, images=images)
+            number = len(self.journal.records)
+        if event in ("imported", "removed"):
+            print(number, event, name, flush=True)
+
+    def davitctl(self, *arguments):
+        done = subprocess.run(["davitctl", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode != 0:
+            self.failed.append(f"davitctl {' '.join(arguments)}: {done.stderr.strip()}")
+            print("FAILED", self.failed[-1], flush=True)
+        return done.returncode == 0
+
+    def choose(self):
+        """The next step, whose name nobody else works on meanwhile."""
+        with self.lock:
+            known = journal.state(self.journal.records)
+            live = [n for n, (certain, _) in known.items() if certain != "absent" and n not in self.busy]
+            if len(live) + len(self.busy) >= LIVE and live:
+                step, name, image = "remove", self.random.choice(live), None
+            else:
+                self.number += 1
+                image = self.random.choice(self.archives)
+                # Names are given a second time too: an image takes the place of another, or of itself.
+                name = self.random.choice(live) if live and self.random.random() < 0.1 else f"p{self.number}:latest"
+                step = "import"
+            self.busy.add(name)
+        return step, name, image
+
+    def work(self):
+        while time.monotonic() < self.until:
+            step, name, image = self.choose()
+            self.note(step, name, [image] if image else [])
+            if step == "import":
+                if self.davitctl("image", "import", "-q", "--name", name, f"{state.DATA}/{image}.tar"):
+                    self.note("imported", name, [image])
+            elif self.davitctl("image", "rm", *(["--sync"] if self.random.random() < 0.5 else []), name):
+                self.note("removed", name, [])
+            with self.lock:
+                self.busy.discard(name)
+
+    def collect(self):
+        while time.monotonic() < self.until:
+            if not self.davitctl("system", "collect"):
+                return
+            time.sleep(self.random.random())
+
+    def run(self):
+        steps = [self.work, self.work] + ([self.collect] if state.has("Collect") else [])
+        threads = [threading.Thread(target=step) for step in steps]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def main():
+    device, seed, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    state.mount(device)
+    state.start()
+    workload = Workload(device, seed, seconds)
+    # What the last cut left undecided is decided again: only a settled name may be used further.
+    listed = state.images()
+    for name, (certain, images) in journal.state(workload.journal.records).items():
+        if certain is None:
+            workload.note("imported" if name in listed else "removed", name, images if name in listed else [])
+    print("begun", flush=True)
+    workload.run()
+    print(json.dumps({"failed": workload.failed}))
+    return 1 if workload.failed else 0
+
+
+sys.exit(main())
