@@ -10,6 +10,8 @@ import signal
 import subprocess
 import tempfile
 
+import power_images
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHECKOUT = os.path.dirname(os.path.dirname(HERE))
 
@@ -22,34 +24,50 @@ def build_directory():
     return os.environ.get("DAVIT_BUILD", os.path.join(CHECKOUT, "build"))
 
 
+def cache_directory():
+    return os.environ.get("DAVIT_CACHE", "/var/cache/davit-quickstart")
+
+
 @contextlib.contextmanager
-def workspace(limit):
-    """A directory for disks and logs. Those of tests that were killed are removed by the next one."""
-    top = os.environ.get("TMPDIR", "/var/tmp")
-    for old in glob.glob(os.path.join(top, "davit-vm-*")):
-        with contextlib.suppress(OSError), open(os.path.join(old, "lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(old)
+def deadline(limit):
+    """Ends the block by Deadline when it takes too long, or is asked to end."""
 
     def late(number, _):
         raise Deadline(f"not done within {limit} s" if number == signal.SIGALRM else "interrupted")
 
-    directory = tempfile.mkdtemp(prefix="davit-vm-", dir=top)
+    for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, late)
+    signal.alarm(limit)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+@contextlib.contextmanager
+def workspace():
+    """A directory for disks and logs. Those of tests that were killed are removed by the next one."""
+    top = os.path.join(cache_directory(), "vm")
+    os.makedirs(top, exist_ok=True)
+    for old in glob.glob(os.path.join(top, "run-*")):
+        with contextlib.suppress(OSError), open(os.path.join(old, "lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(old)
+    directory = tempfile.mkdtemp(prefix="run-", dir=top)
     with open(os.path.join(directory, "lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, late)
-        signal.alarm(limit)
         try:
             yield directory
         finally:
-            signal.alarm(0)
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def prepare(guest, directory, data=None):
-    """What a guest boots: (its base, its initial RAM disk)"""
+def prepare(guest, directory):
+    """What a guest boots: (its base, its initial RAM disk). The images of power_images.py are in /davit/data of the guest,
+    and in `data` of the directory."""
     base = subprocess.run([os.path.join(HERE, "guest-base"), guest], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    initrd = os.path.join(directory, "initrd")
-    subprocess.run([os.path.join(HERE, "guest-initrd"), guest, base, initrd, *([data] if data else [])], check=True)
+    data, initrd = os.path.join(directory, "data"), os.path.join(directory, "initrd")
+    os.mkdir(data)
+    power_images.make(data)
+    subprocess.run([os.path.join(HERE, "guest-initrd"), guest, base, initrd, data], check=True)
     return base, initrd

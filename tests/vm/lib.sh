@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Which guests there are and where what is built for them is kept. Expects $checkout; tests/boot/lib.sh comes first.
+# shellcheck disable=SC2034,SC2154 # used by those who source it, and set by that file
 
 # Debian's releases, each with the kernel of its cloud images: 12 has 6.1, 13 has 6.12.
 vm_suite() {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""In a guest: what a power cut has left on a disk. Usage: check.py DEVICE. One line of JSON:
-{"acknowledged", "damaged": [...], "bad_starts": [...], "errors": [...], "took"}
+"""What a power cut has left on a disk. Usage: check.py DEVICE FORM. One line of JSON:
+{"acknowledged", "trees", "damaged": [...], "bad_starts": [...], "errors": [...], "took"}
 
 Everything that was promised must hold: images that were there are there, whole, and start; those that were removed are
 gone; the store has no fault; and what the cut left behind goes with the next collection."""
@@ -26,12 +26,18 @@ def compare(known, listed, result):
 
 
 def verify(result):
-    """The store by its own check, and by libostree's."""
+    """The store by its own check."""
     if state.has("CheckStore"):
         said = json.loads(state.run("davitctl", "system", "check", "--json", limit=120, may_fail=True) or "null")
         if not isinstance(said, dict) or said.get("Damaged") or said.get("Records"):
             result["damaged"].append(f"check: {said}")
-    if os.path.exists(f"{state.STATE}/repo/config"):
+
+
+def collect(result):
+    """The store by libostree's check. It takes a commit that is kept by nothing for one that has lost its files, so what
+    the cut left behind goes first."""
+    if state.has("Collect"):
+        state.run("davitctl", "system", "collect")
         try:
             state.run("ostree", f"--repo={state.STATE}/repo", "fsck", "-q", limit=120)
         except state.StateError as error:
@@ -72,6 +78,11 @@ def check(device, result):
         listed = state.images()
         compare(known, listed, result)
         verify(result)
+        if os.path.exists(f"{state.STATE}/repo/config"):
+            collect(result)
+        forms = {form: len(os.listdir(f"{state.STATE}/{form}")) for form in ("checkouts", "erofs")
+                 if os.path.isdir(f"{state.STATE}/{form}")}
+        result["trees"] = " and ".join(f"{number} {form}" for form, number in forms.items() if number) or "no trees"
         for name in listed:
             start(name, known.get(name, ("", []))[1], expect, result)
         leftovers(listed, result)
@@ -81,8 +92,9 @@ def check(device, result):
 
 
 def main():
+    state.configure(sys.argv[2])
     begun = time.monotonic()
-    result = {"acknowledged": 0, "damaged": [], "bad_starts": [], "errors": []}
+    result = {"acknowledged": 0, "trees": "", "damaged": [], "bad_starts": [], "errors": []}
     try:
         check(sys.argv[1], result)
     except Exception as error:  # whatever it is, it is what the outside wants to know

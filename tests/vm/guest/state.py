@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Davit in a guest on a disk of its own: mount, start, stop, and what davitctl says."""
+"""Davit on a disk of its own, in a guest or in a private systemd: mount, start, stop, and what davitctl says."""
 
 import json
 import os
+import stat
 import subprocess
 import time
 
 STATE = "/var/lib/davit"
-DATA = "/davit/data"
+DATA = os.environ.get("DAVIT_VM_DATA", "/davit/data")
 UNITS = ["davitd.service", "davit-launcher.service"]
 
 
@@ -29,8 +30,11 @@ def sockets():
 
 def mount(device):
     """The journal of the file system is played back here; what the cache still has of an older disk is dropped first."""
-    run("blockdev", "--flushbufs", device)
-    run("mount", "-t", "ext4", device, STATE)
+    if stat.S_ISBLK(os.stat(device).st_mode):
+        run("blockdev", "--flushbufs", device)
+        run("mount", "-t", "ext4", device, STATE)
+    else:
+        run("mount", "-t", "ext4", "-o", "loop", device, STATE)
 
 
 def start():
@@ -44,9 +48,10 @@ def stop():
 
 def unmount():
     deadline = time.monotonic() + 20
-    while os.path.ismount(STATE):
-        if subprocess.run(["umount", STATE], capture_output=True).returncode != 0 and time.monotonic() > deadline:
+    while subprocess.run(["umount", STATE], capture_output=True).returncode != 0:
+        if time.monotonic() > deadline:
             raise StateError(f"{STATE} stays busy")
+        time.sleep(0.1)
 
 
 def images():

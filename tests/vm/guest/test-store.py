@@ -24,6 +24,7 @@ def main():
             check.start(f"{image}:latest", [image], expect, result)
             print(f"{image}: imported and started", flush=True)
         check.verify(result)
+        check.collect(result)
         check.leftovers(state.images(), result)
     finally:
         state.stop()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """In a guest: imports, removals and collections on a disk, side by side, until the power goes.
 
-Usage: workload.py DEVICE SEED SECONDS. One line for each promise; the same promises stand in the disk's journal."""
+Usage: workload.py DEVICE FORM SEED SECONDS. One line for each promise; the same promises stand in the disk's journal."""
 
 import json
 import os
@@ -86,7 +86,8 @@ class Workload:
 
 
 def main():
-    device, seed, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    device, form, seed, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+    state.configure(form)
     state.mount(device)
     state.start()
     workload = Workload(device, seed, seconds)
