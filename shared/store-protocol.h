@@ -33,6 +33,10 @@
  *   check    {"repair"?,"chains":[chain id],"contents":[digest]}: reads everything back; the lists are what has to be
  *            there. Result: {"objects":N,"bytes":N,"damaged":[{"kind":"object|ref|layer|chain|erofs|checkout|content",
  *            "id","path"?,"why","chains":[...],"contents":[...],"repaired":bool}]}
+ *   commit   {"parent":chain id or "","rootfs"?}; fds: upper directory of a snapshot on that chain. Makes a layer of
+ *            what it changes and the chain of both. "size" is the layer's tar's; "layers" are all, as plain tars.
+ *            Result: {"chain_id","diff_id","size","inodes","rootfs":ROOTFS,"layers":[{"diff_id","digest","size"}]}
+ *                                                                                        [snapshot socket]
  *   usage    {}; fds: upper directories. Result: {"usage":[{"bytes","inodes"}]}, in their order   [snapshot socket]
  *   save     {"images":[{"names":[...],"digest","index"?}],"format":"oci|docker|rootfs","compression":"none|gzip|zstd"};
  *            fds: output (pipe, stream socket, file; or a directory for an OCI layout). "index" is taken where the

@@ -355,7 +355,10 @@ Layer *layer_replay(StoreJob *job, const Split *split, GError **error) {
         l->tree = tree_new();
         l->table = g_bytes_ref(split->table);
         tar_reader_set_skip(r, split_stream_skip, s);
-        return layer_entries(l, r, error) ? g_steal_pointer(&l) : NULL;
+        if (!layer_entries(l, r, error))
+                return NULL;
+        l->tar_size = split_stream_passed(s);
+        return g_steal_pointer(&l);
 }
 
 void layer_free(Layer *l) {

@@ -19,6 +19,7 @@ struct Layer {
         SplitWriter *split; /* NULL: replay */
         GBytes *table;      /* replay: the objects' checksums */
         guint n_objects;
+        guint64 tar_size; /* replay */
         gboolean marked; /* the tar had its end mark */
 };
 

@@ -39,9 +39,11 @@ struct Objects {
         int stage_fd;
         GMutex lock;
         GCond changed;
-        GQueue items; /* PoolItem, under lock */
-        gsize budget; /* bytes of items not finished, under lock */
-        guint busy;   /* threads with an item, under lock */
+        GQueue items;      /* PoolItem, under lock */
+        gsize budget;      /* bytes of items not finished, under lock */
+        guint busy;        /* threads with an item, under lock */
+        GHashTable *known; /* names of metadata objects that need no second look, under lock */
+        gboolean trust;    /* what the repository has of them stays there */
         gboolean stop;
         GPtrArray *threads;
         gint made[256]; /* atomic: the staging directory has this subdirectory */
@@ -266,6 +268,7 @@ Objects *objects_new(StoreJob *job, int objects_fd, int stage_fd) {
         g_mutex_init(&o->lock);
         g_cond_init(&o->changed);
         g_queue_init(&o->items);
+        o->known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         o->threads = g_ptr_array_new();
         for (guint i = 0; i < n; i++)
                 g_ptr_array_add(o->threads, g_thread_new("objects", pool_thread, o));
@@ -281,6 +284,7 @@ void objects_free(Objects *o) {
         for (guint i = 0; i < o->threads->len; i++)
                 g_thread_join(o->threads->pdata[i]);
         g_ptr_array_unref(o->threads);
+        g_hash_table_unref(o->known);
         g_cond_clear(&o->changed);
         g_mutex_clear(&o->lock);
         g_free(o);
@@ -318,12 +322,31 @@ gboolean objects_put_bytes(Objects *o, const char *suffix, const void *data, gsi
                            GError **error) {
         const Inode plain = { .mode = S_IFREG | 0644 };
         char name[OBJECT_NAME];
+        gboolean known;
 
         digest_bytes(data, size, ret);
         object_name(ret, suffix, name);
-        if (!stage_subdirectory(o, ret[0], error))
-                return FALSE;
-        return object_take(o, name) || stage_file(o, name, &plain, data, size, error);
+        g_mutex_lock(&o->lock);
+        known = g_hash_table_contains(o->known, name);
+        g_mutex_unlock(&o->lock);
+        if (known)
+                return TRUE;
+        if (!o->trust || faccessat(o->objects_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+                if (!stage_subdirectory(o, ret[0], error) ||
+                    (!object_take(o, name) && !stage_file(o, name, &plain, data, size, error)))
+                        return FALSE;
+        g_mutex_lock(&o->lock);
+        g_hash_table_add(o->known, g_strdup(name));
+        g_mutex_unlock(&o->lock);
+        return TRUE;
+}
+
+/** objects_trust() - while on, metadata objects that are put and that the repository has are taken to stay there
+ *
+ * For what is pinned: the directories of a chain that the operation builds on need not be linked one by one.
+ */
+void objects_trust(Objects *o, gboolean on) {
+        o->trust = on;
 }
 
 /** objects_put_variant() - the same for a variant, whose floating reference is taken */

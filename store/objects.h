@@ -22,6 +22,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Objects, objects_free)
 gboolean objects_put_file(Objects *o, Inode *inode, guint8 *data, gsize size, GError **error);
 gboolean objects_put_bytes(Objects *o, const char *suffix, const void *data, gsize size, guint8 ret[DIGEST_SIZE],
                            GError **error);
+void objects_trust(Objects *o, gboolean on);
 gboolean objects_put_variant(Objects *o, const char *suffix, GVariant *value, guint8 ret[DIGEST_SIZE], GError **error);
 
 /* Large files: one writer at a time each. */

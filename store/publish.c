@@ -4,12 +4,11 @@
  * Publishing an import.
  *
  * Order: all objects and root file systems are built in the working directory; one syncfs makes them durable; they are
- * moved to their places; the refs are set in one transaction of libostree, which syncs before it writes them. So a
- * crash at any moment leaves either no ref or a whole image, and what lies about without a ref is garbage for the next
- * collection. Commits: davit/layer (the tree as in the archive, whiteouts included), davit/tarsplit (record, and
- * objects the layer's tree cannot hold), davit/chain (the merged tree), davit/erofs (rootfs.c), davit/content (manifest
- * and configuration). Names of images are the manager's: until it has written them down, the working directory pins
- * what was published.
+ * moved to their places; once that is on the disk the refs are set. So a crash at any moment leaves only refs to what
+ * is whole, and what the manager has not written down is garbage for the next collection. Commits: davit/layer (the
+ * tree as in the archive, whiteouts included), davit/tarsplit (record, and objects the layer's tree cannot hold),
+ * davit/chain (the merged tree), davit/erofs (rootfs.c), davit/content (manifest and configuration). Names of images
+ * are the manager's: until it has written them down, the working directory pins what was published.
  */
 
 #include "store/publish.h"
@@ -265,7 +264,7 @@ static gboolean publish_image(Publish *p, Image *image, JsonArray *ret, GError *
         return TRUE;
 }
 
-static gboolean publish_build(Publish *p, GPtrArray *images, JsonArray *ret, GError **error) {
+static gboolean publish_unpacked(Publish *p, GError **error) {
         GHashTableIter iter;
         gpointer layer;
 
@@ -275,6 +274,12 @@ static gboolean publish_build(Publish *p, GPtrArray *images, JsonArray *ret, GEr
         while (g_hash_table_iter_next(&iter, NULL, &layer))
                 if (!publish_layer(p, layer, error))
                         return FALSE;
+        return TRUE;
+}
+
+static gboolean publish_build(Publish *p, GPtrArray *images, JsonArray *ret, GError **error) {
+        if (!publish_unpacked(p, error))
+                return FALSE;
         for (guint i = 0; i < images->len; i++)
                 if (!publish_image(p, images->pdata[i], ret, error))
                         return FALSE;
@@ -309,24 +314,59 @@ static gboolean publish_move(Publish *p, GError **error) {
         return ok;
 }
 
+static void publish_begin(Publish *p) {
+        p->store = p->ingest->store;
+        p->refs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        p->pending = g_ptr_array_new_with_free_func(pending_free);
+        p->trees = g_ptr_array_new_with_free_func((GDestroyNotify)tree_free);
+        p->chains = g_hash_table_new_full(digest_hash_func, digest_equal_func, NULL, g_free);
+}
+
+static void publish_end(Publish *p, gboolean ok) {
+        /* Threads may still be writing files of the pending trees. */
+        if (!ok)
+                (void)objects_settle(p->objects, NULL);
+        g_hash_table_unref(p->chains);
+        g_ptr_array_unref(p->trees);
+        g_ptr_array_unref(p->pending);
+        g_hash_table_unref(p->refs);
+}
+
+static gboolean build_layers(Publish *p, Image *image, JsonNode **ret_rootfs, GError **error) {
+        Tree *chain;
+
+        if (!publish_unpacked(p, error) || !publish_chain(p, image, &chain, error) || !commit_pending(p, error))
+                return FALSE;
+        *ret_rootfs = rootfs_record(p->store->directory, g_hash_table_lookup(p->chains, image->chain_id), chain);
+        return TRUE;
+}
+
+/** publish_layers() - make the chain of @image's layers, all of which are unpacked, part of the store, durably
+ *
+ * Sets the image's chain id and the root file system's record.
+ */
+gboolean publish_layers(StoreJob *job, Ingest *ingest, Objects *objects, Unpack *unpack, RootfsForm form, Image *image,
+                        JsonNode **ret_rootfs, GError **error) {
+        Publish p = { .job = job, .ingest = ingest, .objects = objects, .unpack = unpack, .form = form };
+        g_autoptr(JsonNode) rootfs = NULL;
+        gboolean ok;
+
+        publish_begin(&p);
+        ok = build_layers(&p, image, &rootfs, error) && publish_move(&p, error);
+        publish_end(&p, ok);
+        if (ok)
+                *ret_rootfs = g_steal_pointer(&rootfs);
+        return ok;
+}
+
 /** publish_images() - make verified images part of the store, durably; adds their records to @ret */
 gboolean publish_images(StoreJob *job, Ingest *ingest, Objects *objects, Unpack *unpack, RootfsForm form,
                         GPtrArray *images, JsonArray *ret, GError **error) {
         Publish p = { .job = job, .ingest = ingest, .objects = objects, .unpack = unpack, .form = form };
         gboolean ok;
 
-        p.store = ingest->store;
-        p.refs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-        p.pending = g_ptr_array_new_with_free_func(pending_free);
-        p.trees = g_ptr_array_new_with_free_func((GDestroyNotify)tree_free);
-        p.chains = g_hash_table_new_full(digest_hash_func, digest_equal_func, NULL, g_free);
+        publish_begin(&p);
         ok = publish_build(&p, images, ret, error) && publish_move(&p, error);
-        /* Threads may still be writing files of the pending trees. */
-        if (!ok)
-                (void)objects_settle(objects, NULL);
-        g_hash_table_unref(p.chains);
-        g_ptr_array_unref(p.trees);
-        g_ptr_array_unref(p.pending);
-        g_hash_table_unref(p.refs);
+        publish_end(&p, ok);
         return ok;
 }

@@ -11,3 +11,6 @@
 
 gboolean publish_images(StoreJob *job, Ingest *ingest, Objects *objects, Unpack *unpack, RootfsForm form,
                         GPtrArray *images, JsonArray *ret, GError **error);
+/* A chain whose new layers have been read, without an image of it. */
+gboolean publish_layers(StoreJob *job, Ingest *ingest, Objects *objects, Unpack *unpack, RootfsForm form, Image *image,
+                        JsonNode **ret_rootfs, GError **error);

@@ -7,12 +7,9 @@
  * from their records, files from the objects.
  */
 
-#include <string.h>
-
-#include "store/chain.h"
+#include "store/chain-load.h"
 #include "store/error.h"
 #include "store/import.h"
-#include "store/layer.h"
 #include "store/request.h"
 #include "store/rootfs.h"
 
@@ -21,46 +18,9 @@ typedef struct {
         StoreJob *job;
         Ingest *ingest;
         Objects *objects;
-        GPtrArray *layers;
+        Unpack *unpack;
         Tree *chain;
 } Rebuild;
-
-static gboolean rebuild_chain(Rebuild *r, const char *hex, GError **error) {
-        g_auto(GStrv) layers = store_chain_layers(r->store, hex, error);
-
-        if (!layers)
-                return FALSE;
-        for (char **l = layers; *l; l++) {
-                g_auto(Split) split = { NULL };
-                guint8 diff_id[DIGEST_SIZE];
-                Layer *layer;
-
-                if (!digest_parse_hex(*l, diff_id))
-                        return store_fail(error, STORE_FAIL_INTERNAL, "Chain %s names a layer that is not a digest",
-                                          hex);
-                if (!store_load_split(r->store, diff_id, &split, error))
-                        return FALSE;
-                layer = layer_replay(r->job, &split, error);
-                if (!layer)
-                        return FALSE;
-                g_ptr_array_add(r->layers, layer);
-                if (!chain_apply(r->chain, layer->tree, error))
-                        return FALSE;
-        }
-        tree_sort(tree_root(r->chain));
-        return TRUE;
-}
-
-static gboolean pin_chain(Rebuild *r, const guint8 chain_id[DIGEST_SIZE], GError **error) {
-        g_autofree char *ref = store_ref(REF_CHAIN, chain_id);
-        gboolean ok;
-
-        if (!store_lock(r->store, FALSE, error))
-                return FALSE;
-        ok = ingest_pin(r->ingest, ref, error);
-        store_unlock(r->store, FALSE);
-        return ok;
-}
 
 static gboolean rebuild_locked(Rebuild *r, const Rootfs *rootfs, GError **error) {
         g_autofree char *ref = store_ref(REF_EROFS, rootfs->chain_id);
@@ -75,14 +35,16 @@ static gboolean rebuild_locked(Rebuild *r, const Rootfs *rootfs, GError **error)
 }
 
 static gboolean rebuild(Rebuild *r, Rootfs *rootfs, JsonNode **ret, GError **error) {
-        char hex[DIGEST_HEX];
         gboolean ok;
 
-        digest_hex(rootfs->chain_id, hex);
         r->ingest = ingest_begin(r->store, error);
-        if (!r->ingest || !pin_chain(r, rootfs->chain_id, error) || !rebuild_chain(r, hex, error))
+        if (!r->ingest)
                 return FALSE;
         r->objects = objects_new(r->job, r->store->objects_fd, r->ingest->stage_fd);
+        r->unpack = unpack_new(r->job, r->store, r->ingest, r->objects, NULL, FALSE);
+        if (!chain_load(r->unpack, r->store, r->ingest, rootfs->chain_id, r->chain, NULL, error))
+                return FALSE;
+        tree_sort(tree_root(r->chain));
         if (!rootfs_build(r->job, r->ingest, r->objects, r->chain, rootfs, error))
                 return FALSE;
         *ret = rootfs_record(r->store->directory, rootfs, r->chain);
@@ -105,7 +67,6 @@ JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, RootfsForm
 
         if (!digest_parse(chain_id, rootfs.chain_id, error))
                 return NULL;
-        r.layers = g_ptr_array_new_with_free_func((GDestroyNotify)layer_free);
         r.chain = tree_new();
         ok = rebuild(&r, &rootfs, &record, error);
         g_clear_pointer(&r.objects, objects_free);
@@ -113,7 +74,7 @@ JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, RootfsForm
                 *held = g_steal_pointer(&r.ingest);
         g_clear_pointer(&r.ingest, ingest_end);
         tree_free(r.chain);
-        g_ptr_array_unref(r.layers);
+        g_clear_pointer(&r.unpack, unpack_free);
         if (!ok)
                 return NULL;
         o = json_object_new();

@@ -219,22 +219,21 @@ gboolean store_sync(Store *s, GError **error) {
         return syncfs(s->dir_fd) == 0 ? TRUE : store_fail_errno(error, errno, "Cannot sync the store");
 }
 
-/** store_set_refs() - set or drop refs in one transaction and make that durable
+/** store_set_refs() - set or drop refs and make that durable
  *
- * @refs maps a ref to its commit, or to "" to drop it. The objects have been promoted and synced.
+ * @refs maps a ref to its commit, or to "" to drop it. The objects have been promoted; they are on the disk before any
+ * ref is. A transaction of libostree's would do the same, but sync each of the 256 directories of objects as well.
  */
 gboolean store_set_refs(Store *s, GHashTable *refs, GError **error) {
         GHashTableIter iter;
         gpointer ref, commit;
 
-        if (!ostree_repo_prepare_transaction(s->repo, NULL, NULL, error))
+        if (!store_sync(s, error))
                 return FALSE;
         g_hash_table_iter_init(&iter, refs);
         while (g_hash_table_iter_next(&iter, &ref, &commit))
-                ostree_repo_transaction_set_ref(s->repo, NULL, ref, *(const char *)commit ? commit : NULL);
-        if (!ostree_repo_commit_transaction(s->repo, NULL, NULL, error)) {
-                (void)ostree_repo_abort_transaction(s->repo, NULL, NULL);
-                return FALSE;
-        }
+                if (!ostree_repo_set_ref_immediate(s->repo, NULL, ref, *(const char *)commit ? commit : NULL, NULL,
+                                                   error))
+                        return FALSE;
         return store_sync(s, error);
 }

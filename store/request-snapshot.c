@@ -10,7 +10,27 @@
 #include "store/error.h"
 #include "store/json.h"
 #include "store/request.h"
+#include "store/snapshot.h"
 #include "store/upper.h"
+
+/** request_commit() - {"chain_id","diff_id","size","inodes","rootfs","layers"} */
+JsonNode *request_commit(Request *r, GError **error) {
+        static const char *const known[] = { "parent", "rootfs", NULL };
+        const char *parent, *rootfs;
+        RootfsForm form;
+
+        if (!request_members(r, known, error) || !json_string(r->members, "parent", REQUEST_WHAT, &parent, error) ||
+            !json_string(r->members, "rootfs", REQUEST_WHAT, &rootfs, error) ||
+            !rootfs_form_parse(rootfs, &form, error))
+                return NULL;
+        if (r->n_fds != 1) {
+                store_fail(error, STORE_FAIL_INVALID, "The request came without a snapshot");
+                return NULL;
+        }
+        return request_store(r, error)
+                       ? store_commit(r->store, r->job, parent ? parent : "", form, r->fds[0], &r->held, error)
+                       : NULL;
+}
 
 /** request_usage() - {"usage":[{"bytes","inodes"}]}, one for each directory */
 JsonNode *request_usage(Request *r, GError **error) {

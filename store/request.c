@@ -22,13 +22,16 @@ static const struct {
         JsonNode *(*run)(Request *r, GError **error);
         RequestOrigin origin;
 } operations[] = {
-        { "import", request_import, REQUEST_STORE },   { "rootfs", request_rootfs, REQUEST_STORE },
-        { "collect", request_collect, REQUEST_STORE }, { "check", request_check, REQUEST_STORE },
-        { "usage", request_usage, REQUEST_SNAPSHOTS },
+        { "import", request_import, REQUEST_STORE },
+        { "rootfs", request_rootfs, REQUEST_STORE },
+        { "collect", request_collect, REQUEST_STORE },
+        { "check", request_check, REQUEST_STORE },
         { "save", request_save, REQUEST_STORE },
         { "compose", request_compose, REQUEST_STORE },
         { "content-commit", request_content_commit, REQUEST_STORE },
         { "content-read", request_content_read, REQUEST_STORE },
+        { "commit", request_commit, REQUEST_SNAPSHOTS },
+        { "usage", request_usage, REQUEST_SNAPSHOTS },
 };
 
 /** request_members() - refuse members that are not among the NULL-terminated @known */

@@ -137,6 +137,7 @@ typedef struct {
         SplitRecord record;
         guint64 raw_left;
         guint64 data_left;
+        guint64 passed; /* bytes of the tar, read or skipped */
         int fd;
 } SplitStream;
 
@@ -181,6 +182,7 @@ static gssize split_data(SplitStream *s, void *buffer, gsize size, GError **erro
         if (n <= 0)
                 return store_fail(error, STORE_FAIL_INTERNAL, "A layer's object cannot be read"), -1;
         s->data_left -= (guint64)n;
+        s->passed += (guint64)n;
         if (s->data_left == 0) {
                 (void)close(s->fd);
                 s->fd = -1;
@@ -202,8 +204,10 @@ static gssize split_read(Stream *stream, void *buffer, gsize size, GError **erro
         n = stream_read(s->headers, buffer, MIN(size, s->raw_left), error);
         if (n == 0)
                 return split_damaged(error), -1;
-        if (n > 0)
+        if (n > 0) {
                 s->raw_left -= (guint64)n;
+                s->passed += (guint64)n;
+        }
         return n;
 }
 
@@ -222,6 +226,7 @@ gboolean split_stream_skip(void *stream, guint64 n, GError **error) {
                         guint64 part = MIN(n, s->data_left);
 
                         s->data_left -= part;
+                        s->passed += part;
                         n -= part;
                         continue;
                 }
@@ -231,6 +236,11 @@ gboolean split_stream_skip(void *stream, guint64 n, GError **error) {
                 n -= (guint64)got;
         }
         return TRUE;
+}
+
+/** split_stream_passed() - bytes of the tar that have been read or skipped: at its end, its size */
+guint64 split_stream_passed(const Stream *stream) {
+        return ((const SplitStream *)stream)->passed;
 }
 
 static void split_stream_free(Stream *stream) {

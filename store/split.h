@@ -38,3 +38,4 @@ typedef int (*SplitOpen)(void *userdata, const guint8 checksum[DIGEST_SIZE]);
 Stream *split_stream_new(StoreJob *job, const Split *split, SplitOpen open, void *userdata);
 gboolean split_size(StoreJob *job, const Split *split, guint64 *ret, GError **error);
 gboolean split_stream_skip(void *stream, guint64 n, GError **error);
+guint64 split_stream_passed(const Stream *stream);

@@ -162,17 +162,18 @@ static gboolean task_verify(Task *t, GError **error) {
         return t->compression != COMPRESSION_NONE || verify(t->source->diff_id, digest, "layer's diff id", error);
 }
 
-static gboolean task_existing(Task *t, const Split *split, GError **error) {
-        Unpack *u = t->unpack;
-        Layer *l = layer_replay(u->job, split, error);
+/* The tree of a layer from its record. */
+static gboolean replay(Unpack *u, Unpacked *r, GError **error) {
+        g_auto(Split) split = { NULL };
+        Layer *l = store_load_split(u->store, r->diff_id, &split, error) ? layer_replay(u->job, &split, error) : NULL;
 
         if (!l)
                 return FALSE;
         g_mutex_lock(&u->lock);
         g_ptr_array_add(u->read, l);
         g_mutex_unlock(&u->lock);
-        t->result->layer = l;
-        return task_verify(t, error);
+        r->layer = l;
+        return TRUE;
 }
 
 static gboolean task_unpack(Task *t, GError **error) {
@@ -196,7 +197,6 @@ static gboolean task_unpack(Task *t, GError **error) {
 static void task_run(gpointer data, gpointer userdata G_GNUC_UNUSED) {
         Task *t = data;
         Unpack *u = t->unpack;
-        g_auto(Split) split = { NULL };
         GError *failure = NULL;
         gboolean ok;
 
@@ -205,8 +205,7 @@ static void task_run(gpointer data, gpointer userdata G_GNUC_UNUSED) {
         if (!t->result)
                 ok = task_verify(t, &failure);
         else if (t->result->existing)
-                ok = store_load_split(u->store, t->result->diff_id, &split, &failure) &&
-                     task_existing(t, &split, &failure);
+                ok = replay(u, t->result, &failure) && task_verify(t, &failure);
         else
                 ok = task_unpack(t, &failure);
         if (ok) {
@@ -302,6 +301,17 @@ gboolean unpack_images(Unpack *u, GPtrArray *images, GError **error) {
                 (void)g_thread_pool_push(pool, u->tasks->pdata[i], NULL);
         g_thread_pool_free(pool, FALSE, TRUE);
         return store_job_result(u->job, error);
+}
+
+/** unpack_replay() - have the tree of a layer that the store has and somebody keeps; once each */
+gboolean unpack_replay(Unpack *u, const guint8 diff_id[DIGEST_SIZE], GError **error) {
+        Unpacked *r = unpack_find(u, diff_id);
+
+        if (r)
+                return TRUE;
+        r = add_result(u, diff_id);
+        r->existing = TRUE;
+        return replay(u, r, error);
 }
 
 /** unpack_rootfs() - read a root file system's tar, of which nothing is known beforehand; fills @ret
