@@ -118,9 +118,10 @@ static int append_options(const Put *put, Message *m, uint64_t size, bool commit
                 r = option_u64(m, "Size", size);
         if (r >= 0 && put->digest)
                 r = option_string(m, "Digest", put->digest);
-        if (r >= 0 && put->media_type)
+        /* said once, so that another run may say it in another way */
+        if (r >= 0 && commit && put->media_type)
                 r = option_string(m, "MediaType", put->media_type);
-        if (r >= 0)
+        if (r >= 0 && commit)
                 r = option_labels(m, "Labels", &put->labels);
         if (r >= 0 && commit && put->lease)
                 r = option_string(m, "Lease", put->lease);
@@ -205,10 +206,15 @@ static int commit(Put *put) {
                 return bus_protocol_error(ctl, r);
         put->job.file = put->input ?: "-";
         r = job_run(&put->job, m);
-        if (r == 0 && ctl->json)
+        if (r != 0) {
+                /* the manager keeps the writer; it is of no use where the same command cannot go on or fails again */
+                if (!put->resumable || call_failed(&put->job.wait, "InvalidArgument"))
+                        abort_writer(put);
+                return r;
+        }
+        if (ctl->json)
                 return job_print(&put->job);
-        if (r == 0)
-                r = result_read(ctl, job_result(&put->job), members, ELEMENTSOF(members), NULL);
+        r = result_read(ctl, job_result(&put->job), members, ELEMENTSOF(members), NULL);
         if (r == 0)
                 printf("%s\n", digest);
         return r;

@@ -2,7 +2,8 @@
 
 /*
  * davitctl content get, rm, label and abort. get copies from the descriptor the manager gives to a file that appears
- * only when it is whole, or to a pipe. What is removed goes at once where nothing needs it; what an image needs stays.
+ * only when it is whole and has been verified, or to a pipe. What is removed goes at once where nothing needs it; what
+ * an image needs stays.
  */
 
 #include "ctl/copy.h"
@@ -40,17 +41,34 @@ static int on_option(int key, const char *arg, void *userdata) {
         return 0;
 }
 
+/* How much of so many bytes is wanted; 0: it cannot be known. */
+static uint64_t expected(const Get *get, uint64_t size) {
+        uint64_t left = get->offset < size ? size - get->offset : 0;
+
+        return get->length > 0 && get->length < left ? get->length : left;
+}
+
+/* Copies; a whole content is verified, of a part only the size can be. */
 static int fetch(const Get *get, const char *digest, int from, int to, uint64_t size) {
-        Copy copy = { .from = from, .to = to, .signal_fd = -1, .total = size, .left = UINT64_MAX };
+        Copy copy = { .from = from, .to = to, .signal_fd = -1, .total = expected(get, size), .left = UINT64_MAX };
+        char found[SHA256_TEXT_MAX];
         int r;
 
+        copy.sum = get->offset == 0 && (get->length == 0 || (size > 0 && get->length >= size));
+        sha256_begin(&copy.sha256);
         progress_begin(&copy.progress, get->quiet);
         r = copy_run(&copy);
         progress_end(&copy.progress, r >= 0);
         if (r < 0)
                 return ctl_error(get->ctl, _("cannot copy '%s': %s"), digest, strerror(-r));
-        if (copy.done != size)
+        if (size > 0 && copy.done != copy.total)
                 return ctl_error(get->ctl, _("'%s' ended early; see 'journalctl -u davitd'"), digest);
+        if (!copy.sum)
+                return 0;
+        sha256_end(&copy.sha256, found);
+        if (!streq(found, digest))
+                return ctl_error(get->ctl, _("what came is not '%s' but '%s'; see 'davitctl system check'"), digest,
+                                 found);
         return 0;
 }
 

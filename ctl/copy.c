@@ -51,6 +51,8 @@ static ssize_t step(Copy *copy, char *buffer, int to) {
         while (n < 0 && errno == EINTR);
         if (n < 0)
                 return -errno;
+        if (n > 0 && copy->sum)
+                sha256_add(&copy->sha256, buffer, (size_t)n);
         if (n > 0 && to >= 0) {
                 r = write_all(to, buffer, (size_t)n);
                 if (r < 0)
