@@ -191,6 +191,12 @@ static int write_bytes(Put *put, Call *call) {
         return r < 0 ? interrupted(put, r) : 0;
 }
 
+/* Whether an error lies in what was asked for. */
+static bool is_refused(const Call *call) {
+        return call_failed(call, "InvalidArgument") || call_failed(call, "NotFound") ||
+               call_failed(call, "FailedPrecondition");
+}
+
 static int commit(Put *put) {
         _cleanup_message_ Message *m = NULL;
         const char *digest = "";
@@ -208,7 +214,7 @@ static int commit(Put *put) {
         r = job_run(&put->job, m);
         if (r != 0) {
                 /* the manager keeps the writer; it is of no use where the same command cannot go on or fails again */
-                if (!put->resumable || call_failed(&put->job.wait, "InvalidArgument"))
+                if (!put->resumable || is_refused(&put->job.start) || is_refused(&put->job.wait))
                         abort_writer(put);
                 return r;
         }

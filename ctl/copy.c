@@ -8,17 +8,20 @@
 #include "ctl/copy.h"
 
 #include <poll.h>
+#include <sys/signalfd.h>
 
 #define CHUNK (256U << 10)
 
 /* Waits until there is something to read; -EINTR where a signal asks to stop. */
 static int wait_input(const Copy *copy) {
         struct pollfd fds[2] = { { .fd = copy->from, .events = POLLIN }, { .fd = copy->signal_fd, .events = POLLIN } };
+        struct signalfd_siginfo info;
 
         while (poll(fds, ELEMENTSOF(fds), -1) < 0)
                 if (errno != EINTR)
                         return -errno;
-        return fds[1].revents ? -EINTR : 0;
+        /* taken, or it would end us when signals are let through again */
+        return fds[1].revents && read(copy->signal_fd, &info, sizeof(info)) > 0 ? -EINTR : 0;
 }
 
 static int write_all(int fd, const char *data, size_t n) {
