@@ -18,7 +18,7 @@ const Option image_import_options[] = {
         { 'i', "input", N_("FILE"), N_("The archive, instead of the argument") },
         { OPTION_FORMAT, "format", N_("FORMAT"), N_("auto, oci, docker or rootfs (default: auto)") },
         { OPTION_PLATFORM, "platform", N_("OS/ARCH[/VARIANT]"), N_("Which of several to take, or all") },
-        { OPTION_LIMIT, "limit", N_("NAME=VALUE"), N_("Another limit than that of davit.conf(5), such as Bytes=2g") },
+        { OPTION_LIMIT, "limit", N_("NAME=VALUE"), N_("Another limit than that of davit.conf(5), such as bytes=2g") },
         { OPTION_LEASE, "lease", N_("LEASE"), N_("A lease that keeps what is imported") },
         { 'q', "quiet", NULL, N_("Show no progress") },
         {},
@@ -73,7 +73,7 @@ static int check_limits(const Import *import) {
 
                 if (!equals || equals == import->limits.v[i] || !parse_size(equals + 1, &value))
                         return ctl_error(import->job.ctl,
-                                         _("'%s' is no limit; give a name and a size, such as Bytes=2g"),
+                                         _("'%s' is no limit; give a name and a size, such as bytes=2g"),
                                          import->limits.v[i]);
         }
         return 0;

@@ -16,7 +16,7 @@ const Option image_save_options[] = {
         { 'o', "output", N_("FILE|DIRECTORY"), N_("Where to write (default: standard output)") },
         { OPTION_FORMAT, "format", N_("FORMAT"), N_("oci or docker (default: oci)") },
         { OPTION_COMPRESSION, "compression", N_("NAME"),
-          N_("Of the layers: none, gzip or zstd (default: as they came)") },
+          N_("Of the layers: none, gzip or zstd (default: none)") },
         { 'q', "quiet", NULL, N_("Show no progress") },
         {},
 };

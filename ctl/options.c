@@ -93,6 +93,17 @@ static int option_wrong(Ctl *ctl, const Verb *verb, int c, char **argv) {
         return ctl_error(ctl, _("unknown option '%s'; see 'davitctl %s --help'"), word, verb->name);
 }
 
+/* The word of the long option just parsed. */
+static const char *option_word(char **argv) {
+        return argv[optarg && optarg == argv[optind - 1] ? optind - 2 : optind - 1];
+}
+
+/* Whether it was written in full. getopt_long() takes any beginning of one, so that --name, where a verb has none,
+ * would mean --namespace. */
+static bool is_whole(const struct option *option, char **argv) {
+        return strcspn(option_word(argv), "=") == strlen(option->name) + 2;
+}
+
 static bool own_letter(const Verb *verb, int key) {
         for (const Option *o = verb->options; o && o->name; o++)
                 if (o->key == key)
@@ -133,14 +144,18 @@ static int check_count(Ctl *ctl, const Verb *verb, int n) {
 int options_parse(Ctl *ctl, const char *name, int *argc, char ***argv, OptionHandler handler, void *userdata) {
         const Verb *verb = verb_find(name);
         Tables tables = {};
-        int c, r;
+        int c, r, index = -1;
 
         tables_fill(&tables, verb);
         optind = 0;
         opterr = 0;
-        while ((c = getopt_long(*argc, *argv, tables.shorts, tables.longs, NULL)) >= 0) {
+        while ((c = getopt_long(*argc, *argv, tables.shorts, tables.longs, &index)) >= 0) {
                 if (c == '?' || c == ':')
                         return option_wrong(ctl, verb, c, *argv);
+                if (index >= 0 && !is_whole(&tables.longs[index], *argv))
+                        return ctl_error(ctl, _("unknown option '%s'; see 'davitctl %s --help'"), option_word(*argv),
+                                         verb->name);
+                index = -1;
                 r = common_option(ctl, verb, c);
                 if (r < 0)
                         r = handler ? handler(c, optarg, userdata) : 0;

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""davitctl's verbs for images: names, pins, history, save and load, export, prune; progress and ctrl-c on a terminal."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import unittest
+
+import davit
+import images
+import test_ctl
+import test_ctl_terminal
+
+
+class ImageCase(test_ctl.CtlCase):
+    def setUp(self):
+        davit.busybox_image()
+        super().setUp()
+
+    def scratch(self):
+        """A directory that goes with the test."""
+        path = f"{davit.FIXTURES}/{davit.unique('ctl')}"
+        os.mkdir(path)
+        self.addCleanup(shutil.rmtree, path)
+        return path
+
+    def image(self, history=(), layers=1):
+        """Name of a small image that goes with the test."""
+        name = davit.unique("img") + ":1"
+        blobs = [images.layer([images.entry(f"file-{name[:8]}-{i}", os.urandom(2000))]) for i in range(layers)]
+        path = f"{self.scratch()}/image.tar"
+        images.oci_archive(path, blobs, name, config_data=images.config(blobs, {"Cmd": ["x"]}, history=list(history)))
+        self.addCleanup(davit.ctl, "image", "rm", "-f", "--sync", name, timeout=120)
+        self.assertEqual(self.ctl("image", "import", path, timeout=120), name)
+        return name
+
+    def names(self, *options):
+        return self.ctl("image", "ls", "-q", *options).splitlines()
+
+    def shown(self, name):
+        return json.loads(self.ctl("image", "inspect", name))[0]
+
+
+class Names(ImageCase):
+    def test_tag_and_untag(self):
+        name, other, third = self.image(), davit.unique("tag") + ":2", davit.unique("tag")
+        self.addCleanup(davit.ctl, "image", "rm", other)
+        self.assertEqual(self.ctl("image", "tag", name, other, third).splitlines(), [other, third])
+        self.assertEqual(self.shown(other)["Digest"], self.shown(name)["Digest"])
+        self.assertEqual(self.shown(third)["Name"], third + ":latest")
+        self.assertEqual(self.ctl("untag", other, third).splitlines(), [other, third])
+        self.assertNotIn(other, self.names())
+        self.assertIn(name, self.names())
+        self.refused("image", "untag", other, contains=other)
+
+    def test_bad_names(self):
+        name = self.image()
+        self.refused("image", "tag", name, "Not A Name", contains="Not A Name")
+        self.refused("image", "tag", name, contains="too few arguments")
+        self.refused("image", "tag", "no-such-image", "a:1", contains="no-such-image")
+        self.refused("image", "rename", name, contains="too few arguments")
+        self.refused("image", "rename", "no-such-image", "a:1", contains="no-such-image")
+
+    def test_rename(self):
+        name, other = self.image(), davit.unique("new") + ":3"
+        self.assertEqual(self.ctl("image", "rename", name, other), other)
+        self.assertNotIn(name, self.names())
+        self.assertIn(other, self.names())
+        self.refused("image", "rename", other, "busybox:latest", contains="busybox:latest")
+        self.assertEqual(self.ctl("image", "rename", other, name), name)
+
+    def test_pin(self):
+        name = self.image()
+        self.assertEqual(self.ctl("image", "pin", name), name)
+        self.assertTrue(self.shown(name)["Pinned"])
+        self.refused("image", "rm", name, contains="pinned")
+        self.assertEqual(self.ctl("image", "unpin", name), name)
+        self.assertFalse(self.shown(name)["Pinned"])
+        self.ctl("image", "pin", name)
+        self.assertEqual(self.ctl("image", "rm", "--force", "--sync", name, timeout=120), name)
+
+    def test_several_of_which_one_is_wrong(self):
+        name = self.image()
+        self.assertEqual(self.ctl("image", "pin", "no-such-image", name, status=1), name)
+        self.assertIn("no-such-image", self.stderr)
+
+    def test_list(self):
+        name = self.image()
+        lines = self.ctl("image", "ls", "--bytes", "-f", f"name={name}").splitlines()
+        self.assertEqual(len(lines), 2)
+        self.assertEqual(lines[0].split(), ["IMAGE", "DIGEST", "CREATED", "SIZE"])
+        self.assertEqual(lines[1].split()[-1], str(self.shown(name)["Size"]))
+        self.assertEqual(self.names("-f", f"name={name}"), [name])
+        self.assertEqual(json.loads(self.ctl("image", "ls", "--json", "-f", f"name={name}"))[0]["Name"], name)
+        self.assertIn("NAMESPACE", self.ctl("image", "ls", "-A"))
+        self.refused("image", "ls", "-f", "colour=red", contains="colour=red")
+        self.refused("image", "ls", "name", contains="too many arguments")
+
+
+class History(ImageCase):
+    STEPS = ({"created": "2024-01-01T00:00:00Z", "created_by": "first \x1b[31mstep", "comment": "a remark"},
+             {"created": "2024-01-02T00:00:00Z", "created_by": "ENV A=b", "empty_layer": True, "author": "somebody"},
+             {"created": "2024-01-03T00:00:00Z", "created_by": "last step"})
+
+    def test_table(self):
+        name = self.image(self.STEPS, layers=2)
+        lines = self.ctl("image", "history", "--bytes", name).splitlines()
+        self.assertEqual(len(lines), 4)
+        self.assertTrue(lines[0].startswith("CREATED BY"))
+        self.assertTrue(lines[1].startswith("last step"))
+        self.assertTrue(lines[3].startswith("first \\x1b[31mstep"))
+        self.assertTrue(lines[3].endswith("a remark"))
+        self.assertEqual(self.ctl("history", "--bytes", name).splitlines(), lines)
+
+    def test_json(self):
+        name = self.image(self.STEPS, layers=2)
+        steps = json.loads(self.ctl("image", "history", "--json", name))
+        self.assertEqual([s["CreatedBy"] for s in steps], ["last step", "ENV A=b", "first \x1b[31mstep"])
+        self.assertEqual([s["EmptyLayer"] for s in steps], [False, True, False])
+        self.assertEqual([s["Size"] for s in steps],
+                         [size for size in (self.shown(name)["Layers"][1][2], 0, self.shown(name)["Layers"][0][2])])
+        self.assertEqual(steps[1]["Author"], "somebody")
+        self.assertEqual(steps[0]["CreatedAt"], 1704240000000000)
+
+    def test_wrong(self):
+        self.refused("image", "history", "no-such-image", contains="no-such-image")
+        self.refused("image", "history", contains="too few arguments")
+
+
+class Save(ImageCase):
+    def essence(self, name):
+        """What saving keeps, whatever the compression."""
+        shown = self.shown(name)
+        return shown["ConfigDigest"], shown["ChainId"], [layer[0] for layer in shown["Layers"]], shown["History"]
+
+    def test_save_and_load(self):
+        name, directory = self.image(layers=2), self.scratch()
+        before = self.essence(name)
+        path, again = f"{directory}/saved.tar", f"{directory}/again.tar"
+        self.assertEqual(self.ctl("image", "save", "-o", path, name, timeout=120), "")
+        self.assertEqual(os.listdir(directory), ["saved.tar"])
+        self.ctl("image", "rm", "--sync", name, timeout=120)
+        self.assertEqual(self.ctl("image", "load", "-i", path, timeout=120), name)
+        self.assertEqual(self.essence(name), before)
+        self.ctl("save", "-o", again, name, timeout=120)
+        with open(path, "rb") as a, open(again, "rb") as b:
+            self.assertEqual(a.read(), b.read())
+
+    def test_through_a_pipe(self):
+        name = self.image()
+        saved = subprocess.run(["davitctl", "save", name], stdout=subprocess.PIPE, check=True, timeout=120).stdout
+        self.ctl("image", "rm", "--sync", name, timeout=120)
+        done = subprocess.run(["davitctl", "load"], input=saved, stdout=subprocess.PIPE, check=True, timeout=120)
+        self.assertEqual(done.stdout.decode().strip(), name)
+
+    def test_formats(self):
+        name, directory = self.image(), self.scratch()
+        self.ctl("image", "save", "--format=docker", "-o", f"{directory}/docker.tar", name, timeout=120)
+        with tarfile.open(f"{directory}/docker.tar") as tar:
+            self.assertIn("manifest.json", tar.getnames())
+        os.mkdir(f"{directory}/layout")
+        self.ctl("image", "save", "-o", f"{directory}/layout", name, timeout=120)
+        self.assertEqual(sorted(os.listdir(f"{directory}/layout")), ["blobs", "index.json", "oci-layout"])
+        result = json.loads(self.ctl("image", "save", "--json", "-o", f"{directory}/json.tar", name, timeout=120))
+        self.assertEqual(result["Bytes"], os.path.getsize(f"{directory}/json.tar"))
+        self.refused("image", "save", "--format=floppy", "-o", f"{directory}/floppy.tar", name, contains="floppy")
+        self.refused("image", "save", "--format=rootfs", "-o", f"{directory}/floppy.tar", name, contains="image export")
+        self.refused("image", "save", "--compression=lzma", "-o", f"{directory}/floppy.tar", name, contains="lzma")
+        self.assertNotIn("floppy.tar", " ".join(os.listdir(directory)))
+
+    def test_export(self):
+        name, directory = self.image(layers=2), self.scratch()
+        self.ctl("image", "export", "-o", f"{directory}/root.tar", name, timeout=120)
+        with tarfile.open(f"{directory}/root.tar") as tar:
+            self.assertEqual(len([n for n in tar.getnames() if "file-" in n]), 2)
+        self.refused("image", "export", "-o", directory, name, contains="directory")
+        self.refused("image", "export", "-o", f"{directory}/a.tar", name, name, contains="too many arguments")
+
+    def test_an_old_file_stays_until_the_new_is_whole(self):
+        name, directory = self.image(), self.scratch()
+        path = f"{directory}/saved.tar"
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("old")
+        self.refused("image", "save", "-o", path, name, "no-such-image", contains="no-such-image")
+        with open(path, encoding="utf-8") as f:
+            self.assertEqual(f.read(), "old")
+        self.assertEqual(os.listdir(directory), ["saved.tar"])
+        os.symlink("saved.tar", f"{directory}/link")
+        self.ctl("image", "save", "-o", f"{directory}/link", name, timeout=120)
+        self.assertTrue(os.path.islink(f"{directory}/link"))
+        self.assertTrue(tarfile.is_tarfile(path))
+
+    def test_nowhere_to_write(self):
+        name = self.image()
+        self.refused("image", "save", "-o", "/does/not/exist/a.tar", name, contains="/does/not/exist/a.tar")
+        t = test_ctl_terminal.Terminal("image", "save", name)
+        t.expect("nothing for a terminal")
+        self.assertEqual(t.end()[0], 1)
+
+    def test_a_device(self):
+        self.refused("image", "save", "-o", "/dev/null", self.image(), contains="regular file")
+        self.assertTrue(os.path.exists("/dev/null") and not os.path.isfile("/dev/null"))
+
+    def test_a_reader_that_goes_away(self):
+        done = davit.run("bash", "-c", 'set -o pipefail; davitctl image save busybox:latest | head -c 10 >/dev/null',
+                         check=False, timeout=120)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("davitctl: ", done.stderr)
+
+
+class Import(ImageCase):
+    def test_result_as_json(self):
+        name = davit.unique("ctl") + ":1"
+        self.addCleanup(davit.ctl, "image", "rm", "--sync", name, timeout=120)
+        result = json.loads(self.ctl("image", "import", "--json", "-t", name, davit.busybox_archive(), timeout=120))
+        self.assertEqual(result["Images"], [name])
+
+    def test_bad_usage(self):
+        archive = davit.busybox_archive()
+        self.refused("image", "import", "-i", archive, archive, contains="once")
+        self.refused("image", "import", "--limit", "bytes", archive, contains="bytes")
+        self.refused("image", "import", "--limit", "Colour=1k", "-t", "a:1", archive, contains="Colour")
+        self.refused("image", "load", "--name=a", archive, contains="--name")
+        self.refused("image", "load", "/does/not/exist", contains="/does/not/exist")
+
+    def test_limits(self):
+        path = f"{self.scratch()}/image.tar"
+        images.oci_archive(path, [images.layer([images.entry("file", os.urandom(2000))])], "limited:1")
+        self.refused("image", "import", "--limit", "bytes=1k", path, contains="1024", timeout=120)
+
+
+class Terminals(ImageCase):
+    """What a user sees and how it is ended."""
+
+    def big_archive(self):
+        """A root file system tar that takes a while."""
+        path = f"{self.scratch()}/big.tar"
+        data = os.urandom(1 << 20)
+        with tarfile.open(path, "w") as tar:
+            for i in range(64):
+                info, _ = images.entry(f"file{i}", data)
+                tar.addfile(info, io.BytesIO(i.to_bytes(4, "big") + data[4:]))
+        return path
+
+    def test_progress(self):
+        name = davit.unique("ctl") + ":1"
+        self.addCleanup(davit.ctl, "image", "rm", "--sync", name, timeout=120)
+        t = test_ctl_terminal.Terminal("image", "import", "-t", name, self.big_archive(), size=(100, 25))
+        status, _ = t.end()
+        self.assertEqual(status, 0)
+        self.assertRegex(t.text, r"\[#* *\] \d+% [0-9.]+ .?B of 67\.\d MB")
+        self.assertRegex(t.text, r"67\.\d MB in [0-9.]+ s, [0-9.]+ .B/s\r\n" + name)
+
+    def test_quiet(self):
+        name = davit.unique("ctl") + ":1"
+        self.addCleanup(davit.ctl, "image", "rm", "--sync", name, timeout=120)
+        t = test_ctl_terminal.Terminal("image", "import", "-q", "-t", name, self.big_archive())
+        self.assertEqual(t.end()[0], 0)
+        self.assertEqual(t.text, name + "\r\n")
+
+    def test_ctrl_c(self):
+        t = test_ctl_terminal.Terminal("image", "import", "-t", davit.unique("ctl") + ":1", self.big_archive())
+        t.expect("%")
+        t.type("\x03")
+        t.expect("the import was cancelled, nothing of it is left")
+        self.assertEqual(t.end()[0], 130)
+
+    def test_a_signal_to_a_script(self):
+        archive = self.big_archive()
+        reader, writer = os.pipe()
+        child = subprocess.Popen(["davitctl", "image", "import", "-t", davit.unique("ctl") + ":1", "-"], stdin=reader,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        os.close(reader)
+        with open(archive, "rb") as f, os.fdopen(writer, "wb") as pipe:
+            pipe.write(f.read(8 << 20))
+            pipe.flush()
+            child.send_signal(signal.SIGTERM)
+            _, errors = child.communicate(timeout=davit.TIMEOUT)
+        self.assertEqual((child.returncode, errors), (130, "davitctl: the import was cancelled, nothing of it is left\n"))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""davitctl's verbs for content, leases, snapshots, commit and diff, and for the store as a whole."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import unittest
+
+import davit
+import test_ctl
+import test_ctl_terminal
+
+
+class StoreCase(test_ctl.CtlCase):
+    NAMESPACE = "ctl-store"
+
+    def setUp(self):
+        davit.busybox_image(self.NAMESPACE)
+        super().setUp()
+        self.directory = f"{davit.FIXTURES}/{davit.unique('ctl')}"
+        os.mkdir(self.directory)
+        self.addCleanup(shutil.rmtree, self.directory)
+
+    def ctl(self, *argv, status=0, **kwargs):
+        kwargs.setdefault("timeout", 120)
+        return super().ctl("-n", self.NAMESPACE, *argv, status=status, **kwargs)
+
+    def file(self, data, name="file"):
+        path = f"{self.directory}/{name}"
+        with open(path, "wb") as f:
+            f.write(data)
+        return path
+
+    def read(self, name):
+        with open(f"{self.directory}/{name}", "rb") as f:
+            return f.read()
+
+
+def digest_of(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Content(StoreCase):
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.abort_all)
+
+    def abort_all(self):
+        for writer in self.writers():
+            davit.ctl("-n", self.NAMESPACE, "content", "abort", writer["Ref"])
+
+    def put(self, data, *options, name="file"):
+        digest = self.ctl("content", "put", *options, self.file(data, name))
+        self.assertEqual(digest, digest_of(data))
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "content", "rm", digest)
+        return digest
+
+    def listed(self, digest):
+        return json.loads(self.ctl("content", "ls", "--json", "-f", f"digest={digest}"))
+
+    def test_put_and_get(self):
+        data = os.urandom(300000)
+        digest = self.put(data, "-l", "who=me", "--media-type", "text/plain", "--digest", digest_of(data))
+        shown = self.listed(digest)[0]
+        self.assertEqual((shown["Digest"], shown["Size"], shown["Kind"], shown["MediaType"]),
+                         (digest, len(data), "blob", "text/plain"))
+        self.assertEqual(shown["Labels"]["who"], "me")
+        self.assertIn("davit.gc.root", shown["Labels"])
+        self.ctl("content", "get", "-o", f"{self.directory}/got", digest)
+        self.assertEqual(self.read("got"), data)
+        self.assertEqual(sorted(os.listdir(self.directory)), ["file", "got"])
+        piped = subprocess.run(["davitctl", "-n", self.NAMESPACE, "content", "get", digest], stdout=subprocess.PIPE,
+                               check=True, timeout=60).stdout
+        self.assertEqual(piped, data)
+        self.ctl("content", "get", "--offset=1000", "--length=50", "-o", f"{self.directory}/part", digest)
+        self.assertEqual(self.read("part"), data[1000:1050])
+        self.assertIn(digest, self.ctl("content", "ls", "-q").splitlines())
+        self.assertEqual(self.ctl("content", "rm", digest), digest)
+        self.assertEqual(self.listed(digest), [])
+
+    def test_twice(self):
+        digest = self.put(b"the same")
+        self.assertEqual(self.put(b"the same", name="other"), digest)
+        self.assertEqual(len(self.listed(digest)), 1)
+
+    def test_stdin_and_json(self):
+        data = os.urandom(1000)
+        done = subprocess.run(["davitctl", "-n", self.NAMESPACE, "content", "put", "--json", "--no-root", "-"], input=data,
+                              stdout=subprocess.PIPE, check=True, timeout=60)
+        self.assertEqual(json.loads(done.stdout)["Digest"], digest_of(data))
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "content", "rm", digest_of(data))
+        self.assertEqual(self.listed(digest_of(data))[0]["Labels"], {})
+        self.assertEqual(self.ctl("content", "writers", "-q"), "")
+
+    def test_wrong_digest(self):
+        path, wrong = self.file(b"some bytes"), digest_of(b"other bytes")
+        self.refused("content", "put", "--digest", wrong, path, contains=path)
+        self.assertEqual(self.ctl("content", "writers", "-q"), "")
+        self.assertEqual(self.listed(wrong), [])
+        self.put(b"some bytes")
+
+    def test_resumed(self):
+        data = os.urandom(3 << 20)
+        reader, writer = os.pipe()
+        command = ["davitctl", "-n", self.NAMESPACE, "content", "put", "--ref", "resumed", "-"]
+        child = subprocess.Popen(command, stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        os.close(reader)
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(data[:1 << 20])
+            pipe.flush()
+            davit.wait_until(lambda: any(w["Offset"] == 1 << 20 for w in self.writers()), what="a megabyte to be written")
+            child.send_signal(2)
+            _, errors = child.communicate(timeout=davit.TIMEOUT)
+        self.assertEqual(child.returncode, 130)
+        self.assertIn("content abort resumed", errors)
+        davit.restart_davitd()
+        self.assertEqual([w["Offset"] for w in self.writers()], [1 << 20])
+        self.assertIn("resumed", self.ctl("content", "writers"))
+        done = subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True, timeout=60)
+        self.assertEqual(done.stdout.decode().strip(), digest_of(data))
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "content", "rm", digest_of(data))
+        self.assertEqual(self.writers(), [])
+
+    def writers(self):
+        return json.loads(self.ctl("content", "writers", "--json"))
+
+    def test_a_file_that_was_interrupted(self):
+        path = self.file(b"a" * 100 + b"b" * 100)
+        st = os.stat(path)
+        ref = f"file-{st.st_dev:x}-{st.st_ino:x}-{st.st_size:x}-{int(st.st_mtime_ns // 10**9):x}.{st.st_mtime_ns % 10**9:x}"
+        data, offset = davit.manager("WriteContent", "(ssa{sv})", self.NAMESPACE, ref, {})
+        self.assertEqual(offset, 0)
+        os.write(data, b"a" * 100)
+        os.close(data)
+        davit.restart_davitd()  # the test's own connection has the writer
+        self.assertEqual(self.ctl("content", "put", path), digest_of(b"a" * 100 + b"b" * 100))
+        self.ctl("content", "rm", digest_of(b"a" * 100 + b"b" * 100))
+
+    def test_abort(self):
+        reader, writer = os.pipe()
+        child = subprocess.Popen(["davitctl", "-n", self.NAMESPACE, "content", "put", "--ref", "gone", "-"], stdin=reader,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        os.close(reader)
+        with os.fdopen(writer, "wb"):
+            davit.wait_until(self.writers, what="the writer")
+            child.send_signal(15)
+            child.communicate(timeout=davit.TIMEOUT)
+        self.assertEqual(self.ctl("content", "abort", "gone"), "gone")
+        self.assertEqual(self.writers(), [])
+        self.refused("content", "abort", "gone", contains="gone")
+
+    def test_labels(self):
+        digest = self.put(b"labelled", "-l", "a=1")
+        self.ctl("content", "label", digest, "b=2", "a=3", "c")
+        self.assertEqual({k: v for k, v in self.listed(digest)[0]["Labels"].items() if not k.startswith("davit.")},
+                         {"a": "3", "b": "2", "c": ""})
+        self.ctl("content", "label", "-r", "a", "--remove=c", digest)
+        self.assertEqual([line for line in self.ctl("content", "label", digest).splitlines() if not line.startswith("davit.")],
+                         ["b=2"])
+        self.assertEqual(json.loads(self.ctl("content", "label", "--json", digest))["b"], "2")
+        self.assertEqual(self.ctl("content", "ls", "-q", "-f", "label=b=2"), digest)
+
+    def test_what_images_are_made_of(self):
+        image = json.loads(self.ctl("image", "inspect", "busybox"))[0]
+        kinds = {c["Digest"]: c["Kind"] for c in json.loads(self.ctl("content", "ls", "--json"))}
+        self.assertEqual(kinds[image["Digest"]], "manifest")
+        self.assertEqual(kinds[image["ConfigDigest"]], "config")
+        self.ctl("content", "get", "-o", f"{self.directory}/manifest", image["Digest"])
+        self.assertEqual(digest_of(self.read("manifest")), image["Digest"])
+        layer = image["Layers"][0][0]
+        self.ctl("content", "get", "-o", f"{self.directory}/layer", layer)
+        self.assertEqual(digest_of(self.read("layer")), layer)
+        self.refused("content", "rm", image["Digest"], contains=image["Digest"])
+
+    def test_wrong(self):
+        missing = digest_of(b"nowhere")
+        self.refused("content", "get", "-o", f"{self.directory}/no", missing, contains=missing)
+        self.assertEqual(os.listdir(self.directory), [])
+        self.refused("content", "rm", missing, contains=missing)
+        self.refused("content", "label", missing, "a=b", contains=missing)
+        self.refused("content", "get", contains="too few arguments")
+        self.refused("content", "get", "--offset=far", missing, contains="far")
+        self.refused("content", "put", self.directory, contains="directory")
+        self.refused("content", "put", "/does/not/exist", contains="/does/not/exist")
+        self.refused("content", "put", "--lease", "no-such-lease", self.file(b"x"), contains="no-such-lease")
+        self.refused("content", "no-such-verb", contains="content no-such-verb")
+
+    def test_progress(self):
+        path = self.file(os.urandom(8 << 20))
+        t = test_ctl_terminal.Terminal("-n", self.NAMESPACE, "content", "put", path)
+        self.assertEqual(t.end()[0], 0)
+        self.assertIn("100% 8.39 MB of 8.39 MB", t.text)
+        digest = t.text.splitlines()[-1]
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "content", "rm", digest)
+        t = test_ctl_terminal.Terminal("-n", self.NAMESPACE, "content", "get", "-o", f"{self.directory}/got", digest)
+        self.assertEqual(t.end()[0], 0)
+        self.assertIn("100% 8.39 MB of 8.39 MB", t.text)
+
+
+class Leases(StoreCase):
+    def lease(self, *options):
+        id = self.ctl("lease", "create", *options)
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "lease", "rm", id)
+        return id
+
+    def shown(self, id):
+        return json.loads(self.ctl("inspect", "--type=lease", id))[0]
+
+    def test_create_list_remove(self):
+        id = davit.unique("lease")
+        self.assertEqual(self.lease("--expire=1h", "-l", "a=b", id), id)
+        made = self.lease()
+        rows = {lease["Id"]: lease for lease in json.loads(self.ctl("lease", "ls", "--json"))}
+        self.assertEqual(rows[id]["Labels"], {"a": "b"})
+        self.assertAlmostEqual(rows[id]["ExpiresAt"] - rows[id]["CreatedAt"], 3600e6, delta=5e6)
+        self.assertEqual(rows[made]["ExpiresAt"], 0)
+        table = self.ctl("lease", "ls")
+        self.assertIn("never", table)
+        self.assertIn("a=b", table)
+        self.assertEqual(self.ctl("lease", "ls", "-q", "-f", "label=a=b"), id)
+        self.assertEqual(self.ctl("lease", "rm", "--sync", id, made).splitlines(), [id, made])
+        self.assertNotIn(id, self.ctl("lease", "ls", "-q").splitlines())
+
+    def test_add_and_remove(self):
+        id, digest = self.lease(), digest_of(b"to come")
+        self.assertEqual(self.ctl("lease", "add", id, "image", "busybox"), "busybox")
+        self.assertEqual(self.ctl("lease", "add", id, "content", digest), digest)
+        self.assertEqual(sorted(map(tuple, self.shown(id)["Resources"])), [("content", digest), ("image", "busybox:latest")])
+        self.assertEqual(self.ctl("lease", "remove", id, "image", "busybox"), "busybox")
+        self.assertEqual(self.shown(id)["Resources"], [["content", digest]])
+
+    def test_content_with_a_lease(self):
+        id = self.lease()
+        digest = self.ctl("content", "put", "--lease", id, self.file(b"leased"))
+        self.assertIn(["content", digest], self.shown(id)["Resources"])
+        self.ctl("system", "collect")
+        self.assertEqual(self.ctl("content", "ls", "-q", "-f", f"digest={digest}"), digest)
+        self.ctl("lease", "rm", "--sync", id)
+        self.assertEqual(self.ctl("content", "ls", "-q", "-f", f"digest={digest}"), "")
+
+    def test_wrong(self):
+        id = self.lease()
+        self.refused("lease", "create", id, contains=id)
+        self.refused("lease", "create", "--expire=soon", contains="soon")
+        self.refused("lease", "add", id, "image", contains="too few arguments")
+        self.refused("lease", "add", id, "colour", "red", contains="colour")
+        self.refused("lease", "add", id, "image", "no-such-image", contains="no-such-image")
+        self.refused("lease", "add", "no-such-lease", "image", "busybox", contains="no-such-lease")
+        self.refused("lease", "rm", "no-such-lease", contains="no-such-lease")
+
+
+if __name__ == "__main__":
+    unittest.main()
