@@ -13,6 +13,7 @@
 #include "daemon/container.h"
 #include "daemon/image.h"
 #include "daemon/snapshot.h"
+#include "daemon/task.h"
 #include "shared/macros.h"
 
 /** image_user() - id of a container that was made from @image; NULL when there is none */
@@ -40,6 +41,22 @@ const char *snapshot_user(const Snapshot *s) {
                 Container *c = value;
 
                 if (c->snapshot_key && streq(c->snapshot_key, s->key))
+                        return c->id;
+        }
+        return NULL;
+}
+
+/** snapshot_runner() - id of a container that runs on @s, or is about to; NULL when none does but @but */
+const char *snapshot_runner(const Snapshot *s, const char *but) {
+        GHashTableIter iter;
+        void *value;
+
+        g_hash_table_iter_init(&iter, s->ns->containers);
+        while (g_hash_table_iter_next(&iter, NULL, &value)) {
+                const Container *c = value;
+
+                if (c->snapshot_key && streq(c->snapshot_key, s->key) && c->task && !process_ended(&c->task->process) &&
+                    !(but && streq(c->id, but)))
                         return c->id;
         }
         return NULL;

@@ -432,8 +432,12 @@ static void visit_named(const Lease *l, const char *type, const char *id, root_v
                 visit(ROOT_CONTENT, id, &why, userdata);
         else if (streq(type, "image") && (image = g_hash_table_lookup(l->ns->images, id)))
                 image_record_visit_roots(image->record, &why, visit, userdata);
-        else if (streq(type, "snapshot") && (s = g_hash_table_lookup(l->ns->snapshots, id)) && *s->parent)
-                visit(ROOT_CHAIN, s->parent, &why, userdata);
+        else if (streq(type, "snapshot") && (s = g_hash_table_lookup(l->ns->snapshots, id)) && !s->doomed) {
+                const char *chain = s->kind == SNAPSHOT_COMMITTED ? s->chain_id : s->parent;
+
+                if (*chain)
+                        visit(ROOT_CHAIN, chain, &why, userdata);
+        }
 }
 
 /** lease_visit_roots() - what the leases of a namespace name */

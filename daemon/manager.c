@@ -29,6 +29,7 @@
 #include "daemon/pool.h"
 #include "daemon/recovery.h"
 #include "daemon/snapshot-bus.h"
+#include "daemon/snapshot-work.h"
 #include "daemon/store-job.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
@@ -107,7 +108,8 @@ Manager *manager_free(Manager *m) {
         dig(m);
         (void)recovery_free(m->recovery);
         (void)pool_free(m->pool);
-        (void)collector_free(m->collector);
+        m->collector = collector_free(m->collector);
+        snapshot_mounts_free(m);
         (void)store_jobs_free(m->store_jobs);
         (void)store_jobs_free(m->store_reads);
         hang_up(m);

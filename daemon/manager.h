@@ -36,7 +36,8 @@ struct Manager {
         uint32_t n_launches; /* starts under way */
         Auth *auth;
         Collector *collector;
-        GSList *holds; /* RootHold */
+        GSList *holds;           /* RootHold */
+        GSList *snapshot_mounts; /* SnapshotMount, under way */
         KeepWarm *keep_warm;
         Launcher *launcher;
         Limits *limits;

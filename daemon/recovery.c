@@ -17,15 +17,16 @@
 #include <sys/un.h>
 
 #include "daemon/collect.h"
-#include "daemon/content-writer.h"
 #include "daemon/container.h"
+#include "daemon/content-writer.h"
 #include "daemon/exec.h"
+#include "daemon/freeze.h"
 #include "daemon/image.h"
 #include "daemon/lease.h"
 #include "daemon/pool.h"
 #include "daemon/record.h"
 #include "daemon/recovery.h"
-#include "daemon/snapshot.h"
+#include "daemon/snapshot-dir.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
@@ -183,6 +184,7 @@ static void finish(Recovery *v) {
                 return;
         v->finished = true;
         v->timer = sd_event_source_disable_unref(v->timer);
+        freeze_recover(m);
         g_hash_table_iter_init(&iter, m->namespaces);
         while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
                 g_hash_table_iter_init(&inner, ns->containers);

@@ -16,7 +16,7 @@
 #include "daemon/launcher.h"
 #include "daemon/limits.h"
 #include "daemon/rootfs.h"
-#include "daemon/snapshot.h"
+#include "daemon/snapshot-dir.h"
 #include "shared/name.h"
 
 #define CHAINS_DIR DAVIT_RUNTIME_DIR "/chains/"

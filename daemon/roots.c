@@ -69,7 +69,7 @@ void image_visit_roots(const Namespace *ns, root_visit_t visit, void *userdata) 
         }
 }
 
-/** snapshot_visit_roots() - a snapshot needs the chain it stands on */
+/** snapshot_visit_roots() - a snapshot needs the chain it is, or the one it stands on */
 void snapshot_visit_roots(const Namespace *ns, root_visit_t visit, void *userdata) {
         GHashTableIter iter;
         void *value;
@@ -79,8 +79,10 @@ void snapshot_visit_roots(const Namespace *ns, root_visit_t visit, void *userdat
                 const Snapshot *s = value;
                 const RootReason why = { "snapshot", ns->name, s->key };
 
-                if (*s->parent)
-                        visit(ROOT_CHAIN, s->parent, &why, userdata);
+                const char *chain = s->kind == SNAPSHOT_COMMITTED ? s->chain_id : s->parent;
+
+                if (*chain && (!s->doomed || s->n_jobs > 0))
+                        visit(ROOT_CHAIN, chain, &why, userdata);
         }
 }
 
@@ -140,9 +142,16 @@ static void gather(RootKind kind, const char *target, const RootReason *why _unu
 
 /** roots_have() - whether anything needs @target */
 bool roots_have(Manager *m, RootKind kind, const char *target) {
+        GHashTableIter iter;
         Gather g = { .kind = kind, .wanted = target };
+        void *ns;
 
-        roots_visit(m, gather, &g);
+        /* Nearly every chain is that of an image: asked for at the end of every container. */
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (!g.found && g_hash_table_iter_next(&iter, NULL, &ns))
+                image_visit_roots(ns, gather, &g);
+        if (!g.found)
+                roots_visit(m, gather, &g);
         return g.found;
 }
 

@@ -1,185 +1,246 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The bus face of snapshots: org.davit.Davit1.Snapshot and Manager.ListSnapshots.
+ * The bus face of snapshots: org.davit.Davit1.Snapshot.
  *
- * Snapshots come and go with their containers; here they are shown, and those that were kept can be deleted. Decides
- * nothing but that one in use stays.
+ * Decodes calls and encodes answers; what takes time is a job or an answer that comes later. Decides nothing but that
+ * one in use stays.
  */
 
 #include <errno.h>
 #include <string.h>
 
 #include "daemon/bus.h"
+#include "daemon/commit.h"
 #include "daemon/error.h"
+#include "daemon/job-bus.h"
+#include "daemon/objects.h"
 #include "daemon/snapshot-bus.h"
+#include "daemon/snapshot-work.h"
 #include "shared/log.h"
 #include "shared/macros.h"
 #include "shared/name.h"
 
 #define SNAPSHOT_ROOT DAVIT_BUS_PATH "/ns"
-#define KIND_ACTIVE "active"
 
-static int find_object(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata,
-                       void **ret, sd_bus_error *error _unused_) {
-        g_autofree char *ns_name = NULL, *key = NULL;
-        Namespace *ns;
-        Snapshot *s;
+static const ObjectTable objects = OBJECT_TABLE("snapshot", "snapshot", snapshots, Snapshot, path);
+
+static int reply_job(sd_bus_message *m, const Job *job) {
+        g_autofree char *path = job_bus_path(job);
+
+        return sd_bus_reply_method_return(m, "o", path);
+}
+
+static int method_mounts(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_bus_message_ sd_bus_message *reply = NULL;
         int r;
 
-        r = bus_object_parse(path, "snapshot", &ns_name, &key);
-        if (r <= 0)
+        r = sd_bus_message_new_method_return(m, &reply);
+        if (r >= 0)
+                r = snapshot_append_mounts(userdata, reply, error);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static void on_mounted(int fd_in, const sd_bus_error *error, void *userdata) {
+        _cleanup_bus_message_ sd_bus_message *call = userdata;
+        _cleanup_close_ int fd = fd_in;
+
+        (void)(error ? sd_bus_reply_method_error(call, error) : sd_bus_reply_method_return(call, "h", fd));
+}
+
+typedef struct MountOptions {
+        int read_only;
+} MountOptions;
+
+static int method_open_mount(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const BusOption table[] = { { "ReadOnly", "b", offsetof(MountOptions, read_only), 1, NULL } };
+        MountOptions o = { 0 };
+        SnapshotMount *mount;
+        int r;
+
+        r = bus_options_read(m, table, ELEMENTSOF(table), 1, &o, error);
+        if (r < 0)
                 return r;
-        if (manager_namespace(userdata, ns_name, false, &ns, NULL) < 0)
-                return 0;
-        s = snapshot_find(ns, key);
-        if (!s)
-                return 0;
-
-        *ret = s;
-        return 1;
+        r = snapshot_mount(userdata, o.read_only, on_mounted, sd_bus_message_ref(m), &mount, error);
+        return bus_reply_later(m, r, error);
 }
 
-static void add_paths(GHashTable *snapshots, GPtrArray *paths) {
-        GHashTableIter iter;
-        void *value;
+typedef struct CommitOptions {
+        int continued;
+        GHashTable *labels;
+        char *lease;
+} CommitOptions;
 
-        g_hash_table_iter_init(&iter, snapshots);
-        while (g_hash_table_iter_next(&iter, NULL, &value))
-                g_ptr_array_add(paths, g_strdup(((Snapshot *)value)->path));
+static int read_labels(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error _unused_) {
+        return bus_read_labels(m, (GHashTable **)((char *)data + o->offset));
 }
 
-static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
-                     sd_bus_error *error _unused_) {
-        GPtrArray *paths = g_ptr_array_new();
-        Manager *m = userdata;
-        GHashTableIter iter;
-        void *value;
+static int method_commit(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const BusOption table[] = {
+                { "Continue", "b", offsetof(CommitOptions, continued), 1, NULL },
+                { "Labels", "a{ss}", offsetof(CommitOptions, labels), 1, read_labels },
+                { "Lease", "s", offsetof(CommitOptions, lease), 1, NULL },
+        };
+        CommitOptions o = { 0 };
+        Job *job = NULL;
+        const char *key;
+        int r;
 
-        g_hash_table_iter_init(&iter, m->namespaces);
-        while (g_hash_table_iter_next(&iter, NULL, &value))
-                add_paths(((Namespace *)value)->snapshots, paths);
-        g_ptr_array_add(paths, NULL);
-        *ret = (char **)g_ptr_array_free(paths, FALSE);
-        return 0;
+        r = sd_bus_message_read(m, "s", &key);
+        if (r >= 0)
+                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &o, error);
+        if (r >= 0) {
+                const SnapshotCommitOptions options = { key, o.continued, o.labels, o.lease };
+                r = snapshot_commit_begin(userdata, &options, &job, error);
+        }
+        if (o.labels)
+                g_hash_table_unref(o.labels);
+        g_free(o.lease);
+        return r < 0 ? r : reply_job(m, job);
+}
+
+static int method_diff(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const BusOption table[] = {
+                { "Format", "s", offsetof(SnapshotDiffOptions, format), 1, NULL },
+                { "Compression", "s", offsetof(SnapshotDiffOptions, compression), 1, NULL },
+        };
+        SnapshotDiffOptions o = { 0 };
+        Job *job = NULL;
+        int r;
+
+        r = sd_bus_message_read(m, "sh", &o.from, &o.output);
+        if (r >= 0)
+                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &o, error);
+        if (r >= 0)
+                r = snapshot_diff_begin(userdata, &o, &job, error);
+        g_free((char *)o.format);
+        g_free((char *)o.compression);
+        return r < 0 ? r : reply_job(m, job);
+}
+
+typedef struct ApplyOptions {
+        char *digest;
+} ApplyOptions;
+
+static int method_apply(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const BusOption table[] = { { "Digest", "s", offsetof(ApplyOptions, digest), 1, NULL } };
+        ApplyOptions o = { 0 };
+        Job *job = NULL;
+        int layer, r;
+
+        r = sd_bus_message_read(m, "h", &layer);
+        if (r >= 0)
+                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &o, error);
+        if (r >= 0)
+                r = snapshot_apply_begin(userdata, layer, o.digest, &job, error);
+        g_free(o.digest);
+        return r < 0 ? r : reply_job(m, job);
+}
+
+static int method_usage(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return snapshot_usage(userdata, m, error);
+}
+
+static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        GHashTable *labels;
+        int r;
+
+        r = bus_read_labels(m, &labels);
+        if (r >= 0)
+                r = snapshot_set_labels(userdata, labels, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
 }
 
 static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Snapshot *s = userdata;
-        const char *user;
+        const char *user = snapshot_user(s), *child = snapshot_child(s);
         int r;
 
-        user = snapshot_user(s);
         if (user)
                 return error_precondition(error, "Snapshot \"%s\" is used by container \"%s\"; delete that first.",
                                           s->key, user);
+        if (child)
+                return error_precondition(error, "Snapshot \"%s\" was made from \"%s\"; delete that first.", child,
+                                          s->key);
+        if (s->n_jobs > 0)
+                return error_precondition(error, "An operation works on snapshot \"%s\"; cancel it, or try again.",
+                                          s->key);
         r = snapshot_remove(s);
         if (r < 0)
                 return error_set_errno(error, r, "The snapshot is not wholly removed; see the journal of davitd");
         return sd_bus_reply_method_return(m, NULL);
 }
 
-static int get_namespace(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
-                         const char *property _unused_, sd_bus_message *reply, void *userdata,
-                         sd_bus_error *error _unused_) {
+#define GETTER(name)                                                                                                   \
+        static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,               \
+                        const char *property _unused_, sd_bus_message *reply, void *userdata,                          \
+                        sd_bus_error *error _unused_)
+
+GETTER(get_namespace) {
         return sd_bus_message_append(reply, "s", ((const Snapshot *)userdata)->ns->name);
 }
 
-static int get_kind(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
-                    const char *property _unused_, sd_bus_message *reply, void *userdata _unused_,
-                    sd_bus_error *error _unused_) {
-        return sd_bus_message_append(reply, "s", KIND_ACTIVE);
+GETTER(get_kind) {
+        return sd_bus_message_append(reply, "s", snapshot_kind_name(((const Snapshot *)userdata)->kind));
 }
+
+GETTER(get_labels) {
+        return bus_append_labels(reply, ((const Snapshot *)userdata)->labels);
+}
+
+#define CONST SD_BUS_VTABLE_PROPERTY_CONST
+#define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define AT(x) offsetof(Snapshot, x)
+#define ROW(name, in, out, handler)                                                                                    \
+        SD_BUS_METHOD_WITH_ARGS(name, SD_BUS_ARGS in, SD_BUS_RESULT out, handler, SD_BUS_VTABLE_UNPRIVILEGED)
 
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
+        SD_BUS_METHOD_WITH_ARGS("Mounts", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sssas)", mounts), method_mounts,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        ROW("OpenMount", ("a{sv}", options), ("h", mount), method_open_mount),
+        ROW("Commit", ("s", key, "a{sv}", options), ("o", job), method_commit),
+        ROW("Diff", ("s", from, "h", output, "a{sv}", options), ("o", job), method_diff),
+        ROW("Apply", ("h", layer, "a{sv}", options), ("o", job), method_apply),
+        SD_BUS_METHOD_WITH_ARGS("Usage", SD_BUS_NO_ARGS, SD_BUS_RESULT("t", bytes, "t", inodes), method_usage,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetLabels", SD_BUS_ARGS("a{ss}", labels), SD_BUS_NO_RESULT, method_set_labels,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Delete", "", "", method_delete, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_PROPERTY("Namespace", "s", get_namespace, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("Key", "s", NULL, offsetof(Snapshot, key), SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("Kind", "s", get_kind, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("Parent", "s", NULL, offsetof(Snapshot, parent), SD_BUS_VTABLE_PROPERTY_CONST),
-        SD_BUS_PROPERTY("CreatedAt", "t", NULL, offsetof(Snapshot, created), SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("Namespace", "s", get_namespace, 0, CONST),
+        SD_BUS_PROPERTY("Key", "s", NULL, AT(key), CONST),
+        SD_BUS_PROPERTY("Kind", "s", get_kind, 0, CONST),
+        SD_BUS_PROPERTY("Parent", "s", NULL, AT(parent), CONST),
+        SD_BUS_PROPERTY("ParentKey", "s", NULL, AT(parent_key), CONST),
+        SD_BUS_PROPERTY("ChainId", "s", NULL, AT(chain_id), CONST),
+        SD_BUS_PROPERTY("Labels", "a{ss}", get_labels, 0, CHANGES),
+        SD_BUS_PROPERTY("CreatedAt", "t", NULL, AT(created), CONST),
+        SD_BUS_PROPERTY("UpdatedAt", "t", NULL, AT(updated), CHANGES),
+        SD_BUS_PROPERTY("Size", "t", NULL, AT(size), CONST),
         SD_BUS_VTABLE_END,
 };
+
+static int find_object(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata,
+                       void **ret, sd_bus_error *error _unused_) {
+        *ret = object_at(userdata, &objects, path);
+        return *ret ? 1 : 0;
+}
+
+static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
+                     sd_bus_error *error _unused_) {
+        *ret = object_paths(userdata, &objects);
+        return 0;
+}
 
 /** snapshot_bus_register() - puts the snapshots of every namespace on the bus */
 int snapshot_bus_register(Manager *m) {
         int r;
 
         r = sd_bus_add_fallback_vtable(m->bus, NULL, SNAPSHOT_ROOT, SNAPSHOT_INTERFACE, vtable, find_object, m);
-        if (r < 0)
-                return r;
-        return sd_bus_add_node_enumerator(m->bus, NULL, SNAPSHOT_ROOT, enumerate, m);
+        return r < 0 ? r : sd_bus_add_node_enumerator(m->bus, NULL, SNAPSHOT_ROOT, enumerate, m);
 }
 
-typedef struct Filters {
-        char **keys;
-        char *kind;
-} Filters;
-
-static int append_snapshots(sd_bus_message *reply, Namespace *ns, const Filters *filters) {
-        GHashTableIter iter;
-        void *value;
-        int r = 0;
-
-        g_hash_table_iter_init(&iter, ns->snapshots);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value)) {
-                const Snapshot *s = value;
-
-                if (filters->keys && !g_strv_contains((const char *const *)filters->keys, s->key))
-                        continue;
-                if (filters->kind && !streq(filters->kind, KIND_ACTIVE))
-                        continue;
-                r = sd_bus_message_append(reply, "(ssssto)", ns->name, s->key, KIND_ACTIVE, s->parent, s->created,
-                                          s->path);
-        }
-        return r;
-}
-
-static int append_namespaces(sd_bus_message *reply, Manager *m, const char *ns_name, const Filters *filters,
-                             sd_bus_error *error) {
-        GHashTableIter iter;
-        Namespace *ns;
-        void *value;
-        int r = 0;
-
-        if (!streq(ns_name, "*")) {
-                r = manager_namespace(m, ns_name, false, &ns, error);
-                return r < 0 ? r : append_snapshots(reply, ns, filters);
-        }
-
-        g_hash_table_iter_init(&iter, m->namespaces);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value))
-                r = append_snapshots(reply, value, filters);
-        return r;
-}
-
-/** method_list_snapshots() - Manager.ListSnapshots */
-int method_list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        static const BusOption table[] = {
-                { "Key", "as", offsetof(Filters, keys), 1, NULL },
-                { "Kind", "s", offsetof(Filters, kind), 1, NULL },
-        };
-        _cleanup_bus_message_ sd_bus_message *reply = NULL;
-        Filters filters = { 0 };
-        const char *ns_name;
-        int r;
-
-        r = sd_bus_message_read(m, "s", &ns_name);
-        if (r >= 0)
-                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &filters, error);
-        if (r >= 0)
-                r = sd_bus_message_new_method_return(m, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "(ssssto)");
-        if (r >= 0)
-                r = append_namespaces(reply, userdata, ns_name, &filters, error);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        g_strfreev(filters.keys);
-        g_free(filters.kind);
-        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
-}
+/* ---- announcements ---- */
 
 void snapshot_bus_added(Snapshot *s) {
         int r = 0;
@@ -197,4 +258,15 @@ void snapshot_bus_removed(Snapshot *s) {
                 r = sd_bus_emit_interfaces_removed(s->ns->manager->bus, s->path, SNAPSHOT_INTERFACE, NULL);
         if (r < 0)
                 (void)log_warning_errno(r, "Cannot announce the removal of snapshot %s", s->key);
+}
+
+/** snapshot_bus_changed() - new labels */
+void snapshot_bus_changed(Snapshot *s) {
+        int r = 0;
+
+        if (s->ns->manager->bus)
+                r = sd_bus_emit_properties_changed(s->ns->manager->bus, s->path, SNAPSHOT_INTERFACE, "Labels",
+                                                   "UpdatedAt", NULL);
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot announce the labels of snapshot %s", s->key);
 }

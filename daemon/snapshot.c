@@ -1,50 +1,62 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-
 /*
- * Snapshots of a namespace: directories, records, and how they go.
+ * Snapshots of a namespace: the table and the records.
  *
- * A snapshot is DAVIT_STATE_DIR/snapshots/<dir>/{fs,work}, where <dir> is a random name, and a record that says whose
- * it is. The record of one that goes with its task is kept in /run/davit, so the next boot knows that the directory is
- * nobody's. davitd makes the empty directories and renames them away; it never enters one. Content is removed by the
- * launcher from DAVIT_STATE_DIR/trash, and whatever a crash leaves is either named by a record or swept there at the
- * next start.
+ * An active snapshot and a view stand on a chain and have directories of their own (snapshot-dir.c); a committed one is
+ * a chain of the store with a key, and alone may be a parent. A record says what is whose; that of a snapshot which
+ * goes with its task is kept in /run/davit, so the next boot knows that the directory is nobody's. A snapshot that an
+ * operation reads or writes stays until that has ended, whoever removes it. Nothing here talks to a worker.
  */
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "daemon/bus.h"
+#include "daemon/collect.h"
 #include "daemon/error.h"
-#include "daemon/launcher.h"
 #include "daemon/record.h"
+#include "daemon/roots.h"
 #include "daemon/snapshot-bus.h"
+#include "daemon/snapshot-dir.h"
 #include "daemon/snapshot.h"
-#include "shared/fd.h"
 #include "shared/image-name.h"
 #include "shared/log.h"
 #include "shared/macros.h"
-#include "shared/name.h"
 #include "shared/process.h"
 
 #define KIND "snapshots"
-#define SNAPSHOTS "snapshots"
-#define TRASH "trash"
-#define FS "fs"
-#define WORK "work"
-#define DIR_TRIES 8
-/* Set-id bits mean nothing to a root directory, and the manager's unit may not set them. */
-#define ROOT_MODE_MASK 01777
+#define IMAGE_PREFIX "image:"
+
+static const char *const kind_names[_SNAPSHOT_KIND_MAX] = {
+        [SNAPSHOT_ACTIVE] = "active",
+        [SNAPSHOT_VIEW] = "view",
+        [SNAPSHOT_COMMITTED] = "committed",
+};
+
+/** snapshot_kind_name() - the word on the bus and in records */
+const char *snapshot_kind_name(SnapshotKind kind) {
+        return kind >= 0 && kind < _SNAPSHOT_KIND_MAX ? kind_names[kind] : "";
+}
+
+/** snapshot_kind_from_name() - _SNAPSHOT_KIND_INVALID for anything that is not a word of ours */
+SnapshotKind snapshot_kind_from_name(const char *name) {
+        for (SnapshotKind k = 0; k < _SNAPSHOT_KIND_MAX; k++)
+                if (streq(kind_names[k], name))
+                        return k;
+        return _SNAPSHOT_KIND_INVALID;
+}
 
 static void snapshot_free(void *p) {
         Snapshot *s = p;
 
         g_free(s->key);
         g_free(s->parent);
+        g_free(s->parent_key);
+        g_free(s->chain_id);
+        g_free(s->diff_id);
         g_free(s->dir);
+        g_hash_table_unref(s->labels);
         g_free(s->path);
         g_free(s);
 }
@@ -59,43 +71,105 @@ void snapshots_done(Namespace *ns) {
         g_clear_pointer(&ns->snapshots, g_hash_table_unref);
 }
 
-static Snapshot *snapshot_add(Namespace *ns, const char *key, const char *parent, const char *dir, bool ephemeral) {
+static Snapshot *snapshot_new(Namespace *ns, const char *key, SnapshotKind kind, GHashTable *labels) {
         Snapshot *s = g_new0(Snapshot, 1);
 
         s->ns = ns;
         s->key = g_strdup(key);
-        s->parent = g_strdup(parent);
-        s->dir = g_strdup(dir);
-        s->ephemeral = ephemeral;
+        s->kind = kind;
+        s->labels = labels ? g_hash_table_ref(labels) : g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         s->path = bus_object_path(ns->name, "snapshot", key);
-        g_hash_table_insert(ns->snapshots, g_strdup(key), s);
+        s->created = s->updated = now_usec(CLOCK_REALTIME);
         return s;
 }
 
-/* Names that name_random_id() makes, and nothing with a slash or a dot. */
-static bool dir_name_valid(const char *s) {
-        return *s && strlen(s) <= 32 && strspn(s, "0123456789abcdefghijklmnopqrstuvwxyz") == strlen(s);
+static void snapshot_add(Snapshot *s) {
+        g_hash_table_insert(s->ns->snapshots, g_strdup(s->key), s);
 }
 
+/* ---- records ---- */
+
+static int root_fd_of(const Snapshot *s) {
+        return s->ephemeral ? s->ns->manager->runtime_fd : s->ns->manager->state_fd;
+}
+
+static int write_record(const Snapshot *s) {
+        g_autoptr(JsonObject) o = json_object_new();
+
+        json_object_set_string_member(o, "kind", snapshot_kind_name(s->kind));
+        json_object_set_string_member(o, "parent", s->parent);
+        json_object_set_string_member(o, "parent_key", s->parent_key);
+        json_object_set_string_member(o, "chain_id", s->chain_id);
+        json_object_set_string_member(o, "diff_id", s->diff_id);
+        json_object_set_string_member(o, "dir", s->dir);
+        record_set_labels(o, "labels", s->labels);
+        json_object_set_int_member(o, "created", (gint64)s->created);
+        json_object_set_int_member(o, "updated", (gint64)s->updated);
+        json_object_set_int_member(o, "size", (gint64)s->size);
+        json_object_set_int_member(o, "inodes", (gint64)s->inodes);
+        json_object_set_int_member(o, "uid", s->root.uid);
+        json_object_set_int_member(o, "gid", s->root.gid);
+        json_object_set_int_member(o, "mode", s->root.mode);
+        return record_write(root_fd_of(s), s->ns->name, KIND, s->key, o, !s->ephemeral);
+}
+
+/* A member that older records do not have; NULL where it is of a wrong type. */
+static char *optional_string(JsonObject *o, const char *key) {
+        const char *s = "";
+
+        return record_get_string(o, key, &s) == -EINVAL ? NULL : g_strdup(s);
+}
+
+static uint64_t optional_number(JsonObject *o, const char *key, uint64_t fallback) {
+        uint64_t n;
+
+        return record_get_u64(o, key, &n) < 0 ? fallback : n;
+}
+
+static bool digest_or_empty(const char *s) {
+        return s && (!*s || digest_valid(s));
+}
+
+static bool record_sound(const Snapshot *s) {
+        if (!digest_or_empty(s->parent) || !digest_or_empty(s->chain_id) || !digest_or_empty(s->diff_id) ||
+            !s->parent_key || !s->dir || s->kind < 0)
+                return false;
+        return s->kind == SNAPSHOT_COMMITTED ? !*s->dir && *s->chain_id && *s->diff_id : snapshot_dir_valid(s->dir);
+}
+
+/* Managers before this one wrote parent, dir and created alone. */
 static int load_one(Namespace *ns, const char *key, JsonObject *o, bool ephemeral) {
-        const char *parent, *dir;
-        uint64_t created;
+        g_autofree char *kind = optional_string(o, "kind");
+        GHashTable *labels = NULL;
         Snapshot *s;
         int r;
 
-        r = record_get_string(o, "parent", &parent);
-        if (r >= 0)
-                r = record_get_string(o, "dir", &dir);
-        if (r >= 0)
-                r = record_get_u64(o, "created", &created);
-        if (r < 0)
+        r = record_get_labels(o, "labels", &labels);
+        if (r < 0 && r != -ENOENT)
                 return r;
-        if ((*parent && !digest_valid(parent)) || !dir_name_valid(dir) || g_hash_table_contains(ns->snapshots, key))
-                return -EBADMSG;
-
-        s = snapshot_add(ns, key, parent, dir, ephemeral);
-        s->created = created;
-        return 0;
+        s = snapshot_new(ns, key, kind ? snapshot_kind_from_name(*kind ? kind : "active") : _SNAPSHOT_KIND_INVALID,
+                         labels);
+        if (labels)
+                g_hash_table_unref(labels);
+        s->ephemeral = ephemeral;
+        s->parent = optional_string(o, "parent");
+        s->parent_key = optional_string(o, "parent_key");
+        s->chain_id = optional_string(o, "chain_id");
+        s->diff_id = optional_string(o, "diff_id");
+        s->dir = optional_string(o, "dir");
+        s->size = optional_number(o, "size", 0);
+        s->inodes = optional_number(o, "inodes", 0);
+        s->root = (SnapshotRoot){ (uid_t)optional_number(o, "uid", 0), (gid_t)optional_number(o, "gid", 0),
+                                  (mode_t)optional_number(o, "mode", 0755) };
+        r = record_get_u64(o, "created", &s->created);
+        s->updated = optional_number(o, "updated", s->created);
+        if (r >= 0 && (!record_sound(s) || g_hash_table_contains(ns->snapshots, key)))
+                r = -EBADMSG;
+        if (r < 0)
+                snapshot_free(s);
+        else
+                snapshot_add(s);
+        return r;
 }
 
 static int load_durable(const char *key, JsonObject *o, void *userdata) {
@@ -117,124 +191,113 @@ int snapshots_load(Namespace *ns) {
         return q < 0 ? q : r + q;
 }
 
-static int root_fd_of(const Snapshot *s) {
-        return s->ephemeral ? s->ns->manager->runtime_fd : s->ns->manager->state_fd;
-}
+/* ---- new ones ---- */
 
-/* One directory of a snapshot; what a new one is born with is nearly always what it has to be. */
-static int make_dir(int fd, const char *name, mode_t mode, uid_t uid, gid_t gid) {
-        if (mkdirat(fd, name, 0700) < 0)
-                return -errno;
-        if (mode != 0700 && fchmodat(fd, name, mode, 0) < 0)
-                return -errno;
-        if ((uid != 0 || gid != 0) && fchownat(fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
-                return -errno; /* last: afterwards only CAP_FOWNER could change the mode */
+/** snapshot_check_new() - whether a snapshot of this key may be made */
+int snapshot_check_new(Namespace *ns, const char *key, sd_bus_error *error) {
+        bool plain = true;
+
+        for (const char *p = key; *p; p++)
+                if (g_ascii_iscntrl(*p))
+                        plain = false;
+        if (!*key || strlen(key) > SNAPSHOT_KEY_MAX || !plain || g_str_has_prefix(key, IMAGE_PREFIX))
+                return error_invalid(error,
+                                     "\"%s\" is no key of a snapshot: up to %u bytes, no control characters, not "
+                                     "beginning with \"" IMAGE_PREFIX "\".",
+                                     key, SNAPSHOT_KEY_MAX);
+        if (g_hash_table_contains(ns->snapshots, key))
+                return error_exists(error, "There is a snapshot \"%s\" in namespace \"%s\" already.", key, ns->name);
         return 0;
 }
 
-/* A fresh directory with a name nobody has. */
-static int make_unique(int snapshots_fd, char name[13]) {
-        int r;
-
-        for (unsigned i = 0; i < DIR_TRIES; i++) {
-                r = name_random_id(name);
-                if (r < 0)
-                        return r;
-                if (mkdirat(snapshots_fd, name, 0700) >= 0)
-                        return 0;
-                if (errno != EEXIST)
-                        return -errno;
-        }
-        return -EEXIST;
-}
-
-static int make_content(int snapshots_fd, const char *name, const ImageRecord *record, bool sync) {
-        _cleanup_close_ int fd = -1;
-        int r;
-
-        fd = openat(snapshots_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
-                return -errno;
-        r = make_dir(fd, FS, record ? record->root_mode & ROOT_MODE_MASK : 0755, record ? record->root_uid : 0,
-                     record ? record->root_gid : 0);
-        if (r >= 0)
-                r = make_dir(fd, WORK, 0700, 0, 0);
-        if (r < 0)
-                return r;
-        return sync && (fsync(fd) < 0 || fsync(snapshots_fd) < 0) ? -errno : 0;
-}
-
-/* A container that has written nothing leaves directories alone: those of overlayfs's own, the last two from a volatile
- * mount. They go at once, in a few calls; whatever else is left makes the whole a matter for the launcher. */
-static void discard_empty(int snapshots_fd, const char *name) {
-        static const char *const inner[] = { FS, WORK "/work", WORK "/incompat/volatile", WORK "/incompat", WORK };
-
-        for (size_t i = 0; i < ELEMENTSOF(inner); i++) {
-                g_autofree char *path = g_strconcat(name, "/", inner[i], NULL);
-
-                if (unlinkat(snapshots_fd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
-                        return;
-        }
-        (void)unlinkat(snapshots_fd, name, AT_REMOVEDIR);
-}
-
-static int make_directories(Manager *m, const ImageRecord *record, bool sync, char name[13]) {
-        _cleanup_close_ int fd = -1;
-        int r;
-
-        fd = dir_open_at(m->state_fd, SNAPSHOTS, 0700);
-        if (fd < 0)
-                return fd;
-        r = make_unique(fd, name);
-        if (r < 0)
-                return r;
-        r = make_content(fd, name, record, sync);
-        if (r < 0)
-                discard_empty(fd, name);
-        return r;
-}
-
-static int write_record(const Snapshot *s) {
-        g_autoptr(JsonObject) o = json_object_new();
-
-        json_object_set_string_member(o, "parent", s->parent);
-        json_object_set_string_member(o, "dir", s->dir);
-        json_object_set_int_member(o, "created", (gint64)s->created);
-        return record_write(root_fd_of(s), s->ns->name, KIND, s->key, o, !s->ephemeral);
-}
-
-/**
- * snapshot_prepare() - an active snapshot: an empty upper directory with owner and mode of the image's root
- * @key: unique in the namespace
- * @image: what it stands on; NULL for nothing
- * @ephemeral: not durable: recorded for this boot only, nothing is synced
- */
-int snapshot_prepare(Namespace *ns, const char *key, const Image *image, bool ephemeral, Snapshot **ret,
-                     sd_bus_error *error) {
-        const ImageRecord *record = image ? image->record : NULL;
+/** snapshot_make() - an active snapshot or a view: an empty upper directory with owner and mode of the chain's root */
+int snapshot_make(Namespace *ns, const char *key, const SnapshotBase *base, const SnapshotOptions *options,
+                  Snapshot **ret, sd_bus_error *error) {
         char name[13];
         Snapshot *s;
         int r;
 
-        if (g_hash_table_contains(ns->snapshots, key))
-                return error_exists(error, "There is a snapshot \"%s\" in namespace \"%s\" already.", key, ns->name);
-        r = make_directories(ns->manager, record, !ephemeral, name);
+        r = snapshot_check_new(ns, key, error);
+        if (r < 0)
+                return r;
+        r = snapshot_dir_make(ns->manager, &base->root, !options->ephemeral, name);
         if (r < 0)
                 return error_set_errno(error, r, "Cannot make the directories of snapshot \"%s\"", key);
 
-        s = snapshot_add(ns, key, record ? record->chain_id : "", name, ephemeral);
-        s->created = now_usec(CLOCK_REALTIME);
+        s = snapshot_new(ns, key, options->kind, options->labels);
+        s->ephemeral = options->ephemeral;
+        s->parent = g_strdup(base->chain_id ?: "");
+        s->parent_key = g_strdup(base->key ?: "");
+        s->chain_id = g_strdup("");
+        s->diff_id = g_strdup("");
+        s->dir = g_strdup(name);
+        s->root = base->root;
         r = write_record(s);
         if (r < 0) {
-                g_autofree char *whole = g_strconcat(SNAPSHOTS "/", name, NULL);
-
-                discard_empty(ns->manager->state_fd, whole);
-                g_hash_table_remove(ns->snapshots, key);
+                snapshot_dir_discard(ns->manager, name);
+                snapshot_free(s);
                 return error_set_errno(error, r, "Cannot write the record of snapshot \"%s\"", key);
         }
 
+        snapshot_add(s);
         snapshot_bus_added(s);
         *ret = s;
+        return 0;
+}
+
+/** snapshot_prepare() - snapshot_make() of an active one on an image; NULL for nothing */
+int snapshot_prepare(Namespace *ns, const char *key, const Image *image, bool ephemeral, Snapshot **ret,
+                     sd_bus_error *error) {
+        const SnapshotOptions options = { .kind = SNAPSHOT_ACTIVE, .ephemeral = ephemeral };
+        SnapshotBase base = SNAPSHOT_BASE_NULL;
+
+        if (image) {
+                base.chain_id = image->record->chain_id;
+                base.root =
+                        (SnapshotRoot){ image->record->root_uid, image->record->root_gid, image->record->root_mode };
+        }
+        return snapshot_make(ns, key, &base, &options, ret, error);
+}
+
+/** snapshot_put_committed() - a committed snapshot, durable when this returns; @labels: a reference is taken */
+int snapshot_put_committed(const Snapshot *from, const char *key, const SnapshotCommit *commit, GHashTable *labels,
+                           Snapshot **ret, sd_bus_error *error) {
+        Snapshot *s;
+        int r;
+
+        r = snapshot_check_new(from->ns, key, error);
+        if (r < 0)
+                return r;
+        s = snapshot_new(from->ns, key, SNAPSHOT_COMMITTED, labels);
+        s->parent = g_strdup(from->parent);
+        s->parent_key = g_strdup(from->parent_key);
+        s->chain_id = g_strdup(commit->chain_id);
+        s->diff_id = g_strdup(commit->diff_id);
+        s->dir = g_strdup("");
+        s->size = commit->size;
+        s->inodes = commit->inodes;
+        s->root = commit->root;
+        r = write_record(s);
+        if (r < 0) {
+                snapshot_free(s);
+                return error_set_errno(error, r, "Cannot write the record of snapshot \"%s\"", key);
+        }
+
+        snapshot_add(s);
+        snapshot_bus_added(s);
+        *ret = s;
+        return 0;
+}
+
+/* ---- lookup ---- */
+
+/** snapshot_check_idle() - whether nothing goes on with it that bears no other operation */
+int snapshot_check_idle(const Snapshot *s, sd_bus_error *error) {
+        if (s->busy)
+                return error_precondition(error, "Snapshot \"%s\" is just being %s; try again when that is done.",
+                                          s->key, s->busy);
+        if (s->doomed)
+                return error_precondition(error, "Snapshot \"%s\" is being removed.", s->key);
         return 0;
 }
 
@@ -243,116 +306,112 @@ Snapshot *snapshot_find(Namespace *ns, const char *key) {
         return g_hash_table_lookup(ns->snapshots, key);
 }
 
-/* Out of the way at once; the launcher removes what is in it. */
-static int to_trash(Manager *m, const char *dir) {
-        _cleanup_close_ int trash = -1;
-        g_autofree char *from = g_strconcat(SNAPSHOTS "/", dir, NULL);
+/** snapshot_child() - key of a snapshot that was made from this one; NULL when there is none */
+const char *snapshot_child(const Snapshot *s) {
+        GHashTableIter iter;
+        void *value;
 
-        trash = dir_open_at(m->state_fd, TRASH, 0700);
-        if (trash < 0)
-                return trash;
-        if (renameat(m->state_fd, from, trash, dir) < 0)
-                return errno == ENOENT ? 0 : -errno;
-        return 1;
+        g_hash_table_iter_init(&iter, s->ns->snapshots);
+        while (g_hash_table_iter_next(&iter, NULL, &value))
+                if (streq(((Snapshot *)value)->parent_key, s->key))
+                        return ((Snapshot *)value)->key;
+        return NULL;
 }
 
-/* The shim has emptied it on its way out: nothing is left to do for anybody. */
-static bool remove_empty(Manager *m, const char *dir) {
-        g_autofree char *whole = g_strconcat(SNAPSHOTS "/", dir, NULL);
+/* ---- changes ---- */
 
-        discard_empty(m->state_fd, whole);
-        return faccessat(m->state_fd, whole, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+/** snapshot_set_labels() - replaces them, durably; takes @labels in any case */
+int snapshot_set_labels(Snapshot *s, GHashTable *labels, sd_bus_error *error) {
+        GHashTable *before = s->labels;
+        uint64_t updated = s->updated;
+        int r;
+
+        s->labels = labels;
+        s->updated = now_usec(CLOCK_REALTIME);
+        r = write_record(s);
+        if (r < 0) {
+                s->labels = before;
+                s->updated = updated;
+                g_hash_table_unref(labels);
+                return error_set_errno(error, r, "The labels of snapshot \"%s\" cannot be stored", s->key);
+        }
+        g_hash_table_unref(before);
+        snapshot_bus_changed(s);
+        return 0;
 }
 
-/** snapshot_remove() - takes a snapshot away; what was written goes in the background. @s is freed in any case. */
-int snapshot_remove(Snapshot *s) {
+/** snapshot_keep() - from now on it is durable, not of this boot and its task alone */
+int snapshot_keep(Snapshot *s) {
+        int r;
+
+        if (!s->ephemeral)
+                return 0;
+        s->ephemeral = false;
+        r = write_record(s);
+        if (r < 0) {
+                s->ephemeral = true;
+                return r;
+        }
+        return record_remove(s->ns->manager->runtime_fd, s->ns->name, KIND, s->key, false);
+}
+
+/* Whether the store can let go of something when this one has gone; said on disk first. */
+static bool leaves_garbage(Snapshot *s) {
+        const char *chain = s->kind == SNAPSHOT_COMMITTED ? s->chain_id : s->parent;
         Manager *m = s->ns->manager;
+        bool garbage;
+
+        if (!*chain || !m->collector)
+                return false;
+        s->doomed = true; /* no root any more */
+        garbage = !roots_have(m, ROOT_CHAIN, chain);
+        if (garbage && collect_mark(m) < 0)
+                log_warning("Cannot note that a collection is due");
+        return garbage;
+}
+
+static int remove_now(Snapshot *s) {
+        Manager *m = s->ns->manager;
+        bool garbage = leaves_garbage(s);
         int r;
 
         r = record_remove(root_fd_of(s), s->ns->name, KIND, s->key, false);
         if (r < 0)
                 (void)log_warning_errno(r, "Cannot remove the record of snapshot %s", s->key);
-        else if (!s->ephemeral || !remove_empty(m, s->dir)) {
-                r = to_trash(m, s->dir);
-                if (r > 0 && m->launcher)
-                        r = launcher_remove(m->launcher, s->dir);
+        else if (*s->dir && (!s->ephemeral || !snapshot_dir_remove_empty(m, s->dir))) {
+                r = snapshot_dir_remove(m, s->dir);
                 if (r < 0)
                         (void)log_warning_errno(r, "The directory of snapshot %s goes at the next start only", s->key);
         }
 
         snapshot_bus_removed(s);
         g_hash_table_remove(s->ns->snapshots, s->key);
+        if (garbage)
+                collect_schedule(m);
         return r < 0 ? r : 0;
 }
 
-static char *path_of(const Snapshot *s, const char *what) {
-        return g_strconcat(DAVIT_STATE_DIR "/" SNAPSHOTS "/", s->dir, "/", what, NULL);
-}
+/**
+ * snapshot_remove() - takes a snapshot away; what was written goes in the background
+ *
+ * @s is freed in any case, though only at the end of the last operation that works on it.
+ */
+int snapshot_remove(Snapshot *s) {
+        if (s->n_jobs == 0)
+                return remove_now(s);
 
-/** snapshot_upper() - the overlay's upper directory, absolute; to be freed */
-char *snapshot_upper(const Snapshot *s) {
-        return path_of(s, FS);
-}
-
-/** snapshot_work() - the overlay's work directory, absolute; to be freed */
-char *snapshot_work(const Snapshot *s) {
-        return path_of(s, WORK);
-}
-
-/** snapshot_lower() - the checkout of the chain it stands on, absolute, to be freed; NULL when it stands on nothing */
-char *snapshot_lower(const Snapshot *s) {
-        return *s->parent ? g_strconcat(DAVIT_STATE_DIR "/checkouts/", s->parent + strlen("sha256:"), NULL) : NULL;
-}
-
-static void add_named(Manager *m, GHashTable *named) {
-        GHashTableIter spaces, snapshots;
-        void *ns, *s;
-
-        g_hash_table_iter_init(&spaces, m->namespaces);
-        while (g_hash_table_iter_next(&spaces, NULL, &ns)) {
-                g_hash_table_iter_init(&snapshots, ((Namespace *)ns)->snapshots);
-                while (g_hash_table_iter_next(&snapshots, NULL, &s))
-                        g_hash_table_add(named, ((Snapshot *)s)->dir);
-        }
-}
-
-static int sweep_directory(Manager *m, GHashTable *named) {
-        struct dirent *de;
-        DIR *dir;
-        int fd;
-
-        fd = dir_open_at(m->state_fd, SNAPSHOTS, 0700);
-        if (fd < 0)
-                return fd;
-        dir = fdopendir(fd);
-        if (!dir) {
-                (void)safe_close(fd);
-                return -errno;
-        }
-        while ((de = readdir(dir))) {
-                if (de->d_name[0] == '.' || g_hash_table_contains(named, de->d_name))
-                        continue;
-                log_info("Snapshot directory %s belongs to nobody: to the trash", de->d_name);
-                (void)to_trash(m, de->d_name);
-        }
-        (void)closedir(dir);
+        s->doomed = true;
         return 0;
 }
 
-/**
- * snapshots_sweep() - once at start, when every namespace is loaded
- * @n_broken: records that cannot be used; with any, directories stay, since it is not known whose they are
- */
-int snapshots_sweep(Manager *m, unsigned n_broken) {
-        g_autoptr(GHashTable) named = g_hash_table_new(g_str_hash, g_str_equal);
-        int r = 0;
+/** snapshot_job_begin() - an operation works on it until snapshot_job_end() */
+void snapshot_job_begin(Snapshot *s) {
+        s->n_jobs++;
+}
 
-        add_named(m, named);
-        if (n_broken == 0)
-                r = sweep_directory(m, named);
-        if (r < 0)
-                return log_warning_errno(r, "Cannot sweep the snapshot directories");
-        if (faccessat(m->state_fd, TRASH, F_OK, AT_SYMLINK_NOFOLLOW) < 0 || !m->launcher)
-                return 0;
-        return launcher_remove(m->launcher, "");
+/** snapshot_job_end() - the operation has ended; frees @s where somebody has removed it meanwhile */
+void snapshot_job_end(Snapshot *s) {
+        s->n_jobs--;
+        if (s->n_jobs == 0 && s->doomed)
+                (void)remove_now(s);
 }

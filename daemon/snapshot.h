@@ -1,40 +1,114 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Snapshots: the writable directories of containers, an overlay's upper and work. */
+/* Snapshots: what was written on top of a chain (active), what may only be read (view), and chains with a key of their
+ * own (committed), which alone others may stand on. */
 
 #include <glib.h>
+#include <json-glib/json-glib.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <systemd/sd-bus.h>
 
 #include "daemon/image.h"
 #include "daemon/namespace.h"
 
+#define SNAPSHOT_KEY_MAX 255U
+
+typedef enum SnapshotKind {
+        SNAPSHOT_ACTIVE,
+        SNAPSHOT_VIEW,
+        SNAPSHOT_COMMITTED,
+        _SNAPSHOT_KIND_MAX,
+        _SNAPSHOT_KIND_INVALID = -EINVAL,
+} SnapshotKind;
+
+/* Owner and permission bits of a root directory. */
+typedef struct SnapshotRoot {
+        uid_t uid;
+        gid_t gid;
+        mode_t mode;
+} SnapshotRoot;
+
 typedef struct Snapshot {
         Namespace *ns;
         char *key;
-        char *parent;     /* chain id of the image it was made from; "" when there is none */
-        char *dir;        /* below DAVIT_STATE_DIR/snapshots */
-        uint64_t created; /* CLOCK_REALTIME, microseconds */
-        bool ephemeral;   /* recorded in /run/davit only: goes with its task, or with the boot */
-        char *path;       /* object path */
+        SnapshotKind kind;
+        char *parent;       /* chain id of what it stands on; "": nothing */
+        char *parent_key;   /* committed snapshot it was made from; "": none */
+        char *chain_id;     /* committed: what it is; "" */
+        char *diff_id;      /* committed: of the layer that was added; "" */
+        char *dir;          /* below DAVIT_STATE_DIR/snapshots; "": none (committed) */
+        GHashTable *labels; /* char* -> char* */
+        uint64_t created;   /* CLOCK_REALTIME, microseconds */
+        uint64_t updated;
+        uint64_t size, inodes; /* committed: of the layer */
+        SnapshotRoot root;     /* of the chain: of the one it is, or of what it stands on */
+        bool ephemeral;        /* recorded in /run/davit only: goes with its task, or with the boot */
+        unsigned n_jobs;       /* operations that read or write it */
+        const char *busy;      /* what an operation that bears no other does to it: "committed"; NULL: none */
+        bool doomed;           /* removed as soon as those have ended */
+        char *path;            /* object path */
 } Snapshot;
 
 /* Namespace.snapshots; namespace_new() calls init, namespace_free() done */
 void snapshots_init(Namespace *ns);
 void snapshots_done(Namespace *ns);
 int snapshots_load(Namespace *ns); /* as images_load() */
-int snapshots_sweep(
-        Manager *m,
-        unsigned n_broken); /* once, when every namespace is loaded: what no record names goes to the trash */
 
-/* image: NULL for an empty one. Without ephemeral the snapshot is durable when this returns. */
+/* what a new snapshot stands on */
+typedef struct SnapshotBase {
+        char *chain_id; /* NULL: nothing */
+        char *key;      /* committed snapshot; NULL: none */
+        SnapshotRoot root;
+} SnapshotBase;
+#define SNAPSHOT_BASE_NULL                                                                                             \
+        {                                                                                                              \
+                .root = {.mode = 0755 }                                                                                \
+        }
+void snapshot_base_done(SnapshotBase *base);
+/* parent: "", the key of a committed snapshot, a chain id, "image:NAME". 1: a chain of which nothing is known here. */
+int snapshot_base_resolve(Namespace *ns, const char *parent, SnapshotBase *ret, sd_bus_error *error);
+
+typedef struct SnapshotOptions {
+        SnapshotKind kind;  /* active or view */
+        bool ephemeral;     /* otherwise durable when the call returns */
+        GHashTable *labels; /* a reference is taken; may be NULL */
+} SnapshotOptions;
+int snapshot_make(Namespace *ns, const char *key, const SnapshotBase *base, const SnapshotOptions *options,
+                  Snapshot **ret, sd_bus_error *error);
+/* image: NULL for an empty one */
 int snapshot_prepare(Namespace *ns, const char *key, const Image *image, bool ephemeral, Snapshot **ret,
                      sd_bus_error *error);
-const char *snapshot_user(const Snapshot *s); /* id of the container that writes to it, image-use.c; NULL: none */
+
+/* what a store worker says of a commit, checked */
+typedef struct SnapshotCommit {
+        char *chain_id, *diff_id;
+        uint64_t size, inodes;
+        SnapshotRoot root;
+        JsonArray *layers; /* {"diff_id","digest","size"}, lowest first */
+} SnapshotCommit;
+int snapshot_root_parse(JsonObject *result, SnapshotRoot *ret); /* of an operation that has a "rootfs" */
+int snapshot_commit_parse(JsonObject *result, const char *parent, SnapshotCommit *ret);
+void snapshot_commit_done(SnapshotCommit *commit);
+/* a committed snapshot of what was read from s, durable */
+int snapshot_put_committed(const Snapshot *s, const char *key, const SnapshotCommit *commit, GHashTable *labels,
+                           Snapshot **ret, sd_bus_error *error);
+
+/* checks, lookup */
+int snapshot_check_idle(const Snapshot *s, sd_bus_error *error);
+int snapshot_check_new(Namespace *ns, const char *key, sd_bus_error *error);
 Snapshot *snapshot_find(Namespace *ns, const char *key);
-int snapshot_remove(Snapshot *s);        /* frees it; the content is removed in the background */
-char *snapshot_upper(const Snapshot *s); /* absolute paths, to be freed */
-char *snapshot_work(const Snapshot *s);
-char *snapshot_lower(const Snapshot *s); /* the chain's checkout; NULL when there is no parent */
+const char *snapshot_user(const Snapshot *s); /* id of a container that stands on it, image-use.c; NULL: none */
+const char *snapshot_runner(const Snapshot *s, const char *but); /* the same of one that runs, other than but */
+const char *snapshot_child(const Snapshot *s);                   /* key of one that was made from it; NULL: none */
+const char *snapshot_kind_name(SnapshotKind kind);
+SnapshotKind snapshot_kind_from_name(const char *name);
+
+/* changes */
+int snapshot_set_labels(Snapshot *s, GHashTable *labels, sd_bus_error *error); /* takes labels */
+int snapshot_keep(Snapshot *s);                                                /* an ephemeral one becomes durable */
+int snapshot_remove(Snapshot *s); /* frees it, or does so when its last job ends; content goes in the background */
+void snapshot_job_begin(Snapshot *s);
+void snapshot_job_end(Snapshot *s); /* may free it */

@@ -108,7 +108,7 @@ class Kept(SnapshotTest):
         self.assertEqual(self.rows(Key=["none"]), [])
         self.assertIn(self.key, [r[1] for r in self.rows(Kind="active")])
         self.assertEqual(self.rows(Kind="committed"), [])
-        self.assertError("InvalidArgument", self.rows, contains="Parent", Parent=davit.GLib.Variant("s", "x"))
+        self.assertError("InvalidArgument", self.rows, contains="Parents", Parents=davit.GLib.Variant("s", "x"))
         self.assertIn(self.key, [r[1] for r in davit.manager("ListSnapshots", "(sa{sv})", "*", {})])
 
 
@@ -174,3 +174,286 @@ class Sweep(SnapshotTest):
         davit.import_image(path, namespace=ns)
         davit.call(davit.manager("GetImage", "(ss)", ns, "pin:1"), "Image.Delete", "(a{sv})", davit.options(Synchronous=True))
         self.assertFalse(os.path.exists(checkout))
+
+
+class StoreTest(davit.TestCase):
+    """Snapshots without containers, in a namespace of their own."""
+
+    def setUp(self):
+        self.ns = davit.unique("sn")
+        davit.busybox_image(self.ns)
+        self.image = davit.manager("GetImage", "(ss)", self.ns, "busybox:latest")
+        self.chain = davit.get(self.image, "Image.ChainId")
+        self.before = directories()
+        self.addCleanup(self.clean)
+
+    def clean(self):
+        """Children first; nothing stays in the way of the namespace's end."""
+        for _ in range(8):
+            for row in davit.manager("ListSnapshots", "(sa{sv})", self.ns, {}):
+                try:
+                    davit.call(row[5], "Snapshot.Delete")
+                except davit.DavitError as error:
+                    self.assertEqual(error.name, "FailedPrecondition")
+        self.assertEqual(self.keys(), [])
+        davit.call(self.image, "Image.Delete", "(a{sv})", davit.options(Synchronous=True), timeout=60)
+        davit.call(f"{davit.ROOT}/ns/{self.ns.replace('-', '_2d')}", "Namespace.Delete")
+
+    def prepare(self, key, parent="image:busybox", **opts):
+        return davit.manager("PrepareSnapshot", "(sssa{sv})", self.ns, key, parent, davit.options(**opts))
+
+    def keys(self, **filters):
+        return sorted(r[1] for r in davit.manager("ListSnapshots", "(sa{sv})", self.ns, davit.options(**filters)))
+
+    def commit(self, snapshot, key, **opts):
+        job = davit.call(snapshot, "Snapshot.Commit", "(sa{sv})", key, davit.options(**opts))
+        return davit.call(job, "Job.Wait", timeout=60)
+
+    def upper(self, key):
+        with open(f"{davit.STATE}/namespaces/{self.ns}/snapshots/{key}.json") as f:
+            return f"{davit.STATE}/snapshots/{json.load(f)['dir']}/fs"
+
+    def write(self, key, name, data=b"x"):
+        path = f"{self.upper(key)}/{name}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(data)
+
+    def mount(self, snapshot, **opts):
+        """A directory of the mount, through the descriptor."""
+        fd = davit.call(snapshot, "Snapshot.OpenMount", "(a{sv})", davit.options(**opts))
+        self.addCleanup(os.close, fd)
+        return f"/proc/self/fd/{fd}"
+
+    def content_of(self, snapshot):
+        """What a view of a committed snapshot shows: relative path -> content of files."""
+        root = self.mount(snapshot, ReadOnly=True)
+        found = {}
+        for top, _, names in os.walk(root):
+            for name in names:
+                path = os.path.join(top, name)
+                if os.path.isfile(path) and not os.path.islink(path) and os.path.getsize(path) < 100:
+                    with open(path, "rb") as f:
+                        found[os.path.relpath(path, root)] = f.read()
+        return found
+
+
+class Kinds(StoreTest):
+    def test_prepare(self):
+        with davit.LeakCheck():
+            path = self.prepare("a", Labels={"x": "1"})
+            props = davit.get_all(path, "Snapshot")
+            self.assertEqual((props["Kind"], props["Parent"], props["ParentKey"], props["ChainId"], props["Labels"], props["Size"]),
+                             ("active", self.chain, "", "", {"x": "1"}, 0))
+            self.assertEqual(davit.manager("GetSnapshot", "(ss)", self.ns, "a"), path)
+            self.assertEqual(props["CreatedAt"], props["UpdatedAt"])
+            self.assertEqual(davit.get(self.prepare("by chain", self.chain), "Snapshot.Parent"), self.chain)
+            self.assertEqual(davit.get(self.prepare("scratch", ""), "Snapshot.Parent"), "")
+            self.assertEqual(davit.get(self.prepare("v", View=True), "Snapshot.Kind"), "view")
+            self.assertEqual(self.keys(), ["a", "by chain", "scratch", "v"])
+            self.assertEqual(self.keys(Kind="view"), ["v"])
+            self.assertEqual(self.keys(Label=["x=1"]), ["a"])
+            self.assertEqual(self.keys(Parent=""), ["scratch"])
+            self.assertEqual(self.keys(Parent=self.chain), ["a", "by chain", "v"])
+            davit.kill_davitd()
+            self.assertEqual(davit.get_all(path, "Snapshot"), props)
+            davit.call(path, "Snapshot.SetLabels", "(a{ss})", {"y": "2"})
+            self.assertEqual(self.keys(Label=["y"]), ["a"])
+            self.assertGreater(davit.get(path, "Snapshot.UpdatedAt"), props["UpdatedAt"])
+            for key in self.keys():
+                davit.call(davit.manager("GetSnapshot", "(ss)", self.ns, key), "Snapshot.Delete")
+            davit.wait_until(lambda: directories() <= self.before, what="the directories to go")
+
+    def test_refused(self):
+        self.prepare("a")
+        before = self.keys()
+        for name, args, word in (("AlreadyExists", ("a", ""), "a"),
+                                 ("InvalidArgument", ("", ""), "key"),
+                                 ("InvalidArgument", ("x" * 256, ""), "key"),
+                                 ("InvalidArgument", ("a\nb", ""), "key"),
+                                 ("InvalidArgument", ("image:a", ""), "image:"),
+                                 ("NotFound", ("b", "none"), "none"),
+                                 ("NotFound", ("b", "image:none"), "none"),
+                                 ("NotFound", ("b", "sha256:" + "0" * 64), "0"),
+                                 ("FailedPrecondition", ("b", "a"), "active")):
+            with self.subTest(args):
+                self.assertError(name, self.prepare, *args, contains=word)
+        self.assertError("NotFound", self.prepare, "b", "", contains="none", Lease="none")
+        self.assertError("InvalidArgument", self.prepare, "b", "", contains="Force", Force=True)
+        self.assertError("NotFound", davit.manager, "GetSnapshot", "(ss)", self.ns, "b", contains="b")
+        self.assertEqual(self.keys(), before)
+        self.assertLessEqual(len(directories() - self.before), 1)
+
+    def test_wrong_kinds(self):
+        view = self.prepare("v", View=True)
+        self.prepare("a")
+        done = self.commit(davit.manager("GetSnapshot", "(ss)", self.ns, "a"), "c")
+        committed = done["Snapshot"]
+        self.assertError("FailedPrecondition", self.commit, view, "x", contains="view")
+        self.assertError("FailedPrecondition", self.commit, committed, "x", contains="committed")
+        self.assertError("FailedPrecondition", davit.call, committed, "Snapshot.Mounts", contains="view")
+        self.assertError("FailedPrecondition", self.mount, committed, contains="view")
+        with open("/dev/null", "rb") as null:
+            for path in (view, committed):
+                self.assertError("FailedPrecondition", davit.call, path, "Snapshot.Apply", "(ha{sv})", 0, {}, fds=[null.fileno()])
+
+    def test_children(self):
+        self.prepare("a")
+        self.write("a", "one", b"1")
+        one = self.commit(davit.manager("GetSnapshot", "(ss)", self.ns, "a"), "one")["Snapshot"]
+        child = self.prepare("child", "one")
+        self.assertEqual(davit.get(child, "Snapshot.ParentKey"), "one")
+        self.assertEqual(self.keys(Parent="one"), ["child"])
+        self.assertError("FailedPrecondition", davit.call, one, "Snapshot.Delete", contains="child")
+        davit.call(child, "Snapshot.Delete")
+        davit.call(one, "Snapshot.Delete")
+        self.assertEqual(self.keys(), [])
+
+
+class Commit(StoreTest):
+    def test_commit(self):
+        """What was written is in the chain, stands below the next, and stays when the active one has gone."""
+        active = self.prepare("a")
+        self.write("a", "etc/new", b"new")
+        os.mknod(self.upper("a") + "/etc/group", 0o600 | 0o020000, 0)
+        done = self.commit(active, "c", Labels={"l": "1"})
+        self.assertEqual(self.keys(), ["c"])
+        self.assertEqual(self.keys(Kind="committed", Label=["l=1"]), ["c"])
+        props = davit.get_all(done["Snapshot"], "Snapshot")
+        self.assertEqual((props["Kind"], props["Parent"], props["ChainId"], props["Size"]),
+                         ("committed", self.chain, done["ChainId"], done["Size"]))
+        self.assertGreater(done["Size"], 0)
+        shown = self.content_of(self.prepare("v", "c", View=True))
+        self.assertEqual(shown["etc/new"], b"new")
+        self.assertNotIn("etc/group", shown)
+        self.assertIn("etc/passwd", shown)
+        davit.kill_davitd()
+        self.assertEqual(davit.get_all(done["Snapshot"], "Snapshot"), props)
+        davit.wait_until(lambda: len(directories() - self.before) == 1, what="the active one's directory to go")
+
+    def test_continue(self):
+        active = self.prepare("a")
+        self.write("a", "one", b"1")
+        one = self.commit(active, "one", Continue=True)
+        self.write("a", "two", b"2")
+        two = self.commit(active, "two", Continue=True)
+        self.assertEqual(self.keys(), ["a", "one", "two"])
+        self.assertNotEqual(one["ChainId"], two["ChainId"])
+        shown = {key: self.content_of(self.prepare("v" + key, key, View=True)) for key in ("one", "two")}
+        self.assertEqual([(s.get("one"), s.get("two")) for s in shown.values()], [(b"1", None), (b"1", b"2")])
+
+    def test_from_nothing(self):
+        active = self.prepare("a", "")
+        self.write("a", "dir/file", b"alone")
+        done = self.commit(active, "c")
+        self.assertEqual(done["ChainId"], done["DiffId"])
+        self.assertEqual(self.content_of(self.prepare("v", "c", View=True)), {"dir/file": b"alone"})
+
+    def test_same_again(self):
+        """The same changes on the same parent are the same chain; nothing is kept twice, one of two may go."""
+        for key in ("a", "b"):
+            self.prepare(key)
+            self.write(key, "file", b"same")
+            for path in (self.upper(key) + "/file", self.upper(key)):
+                os.utime(path, (1000000000, 1000000000))
+        chains = [self.commit(davit.manager("GetSnapshot", "(ss)", self.ns, key), "c" + key)["ChainId"] for key in ("a", "b")]
+        self.assertEqual(chains[0], chains[1])
+        davit.call(davit.manager("GetSnapshot", "(ss)", self.ns, "ca"), "Snapshot.Delete")
+        davit.call(davit.manager("Collect", "(a{sv})", {}), "Job.Wait")
+        self.assertEqual(self.content_of(self.prepare("v", "cb", View=True))["file"], b"same")
+
+    def test_refused(self):
+        active = self.prepare("a")
+        self.prepare("b")
+        self.write("a", "file", b"1")
+        with davit.LeakCheck():
+            self.assertError("AlreadyExists", self.commit, active, "b", contains="b")
+            self.assertError("AlreadyExists", self.commit, active, "a", contains="a")
+            self.assertError("InvalidArgument", self.commit, active, "", contains="key")
+            self.assertError("NotFound", self.commit, active, "c", contains="none", Lease="none")
+            self.assertError("InvalidArgument", self.commit, active, "c", contains="Force", Force=True)
+            davit.systemctl("stop", "davit-store-snapshot.socket")
+            try:
+                self.assertError("Unavailable", self.commit, active, "c")
+            finally:
+                davit.systemctl("start", "davit-store-snapshot.socket")
+        self.assertEqual(self.keys(), ["a", "b"])
+        self.assertEqual(os.listdir(self.upper("a")), ["file"])
+        self.commit(active, "c")
+
+    def test_lease(self):
+        """A lease keeps the chain when the snapshot has gone."""
+        _, lease = davit.manager("CreateLease", "(ssa{sv})", self.ns, "keep", {})
+        active = self.prepare("a")
+        self.write("a", "file", os.urandom(10))
+        done = self.commit(active, "c", Lease="keep")
+        self.assertEqual(sorted(davit.get(lease, "Lease.Resources")), [("chain", done["ChainId"]), ("snapshot", "c")])
+        davit.call(done["Snapshot"], "Snapshot.Delete")
+        davit.call(davit.manager("Collect", "(a{sv})", {}), "Job.Wait")
+        again = self.prepare("again", done["ChainId"], View=True)
+        self.assertIn("file", self.content_of(again))
+        davit.call(again, "Snapshot.Delete")
+        davit.call(lease, "Lease.Delete", "(a{sv})", davit.options(Synchronous=True))
+        self.assertError("NotFound", self.prepare, "late", done["ChainId"])
+
+    def test_space_goes_with_the_last(self):
+        active = self.prepare("a")
+        self.write("a", "file", os.urandom(100000))
+        done = self.commit(active, "c")
+        davit.call(done["Snapshot"], "Snapshot.Delete")
+        davit.wait_until(lambda: not os.path.exists(f"{davit.STATE}/collection-due"), what="the collection")
+        self.assertError("NotFound", self.prepare, "late", done["ChainId"])
+
+
+class Mounts(StoreTest):
+    def test_open_mount(self):
+        """Written through the descriptor, seen by the next mount; nothing is left of it afterwards."""
+        with davit.LeakCheck():
+            active = self.prepare("a")
+            fd = davit.call(active, "Snapshot.OpenMount", "(a{sv})", {})
+            root = f"/proc/self/fd/{fd}"
+            self.assertIn("busybox", os.listdir(root + "/bin"))
+            with open(root + "/etc/new", "w") as f:
+                f.write("new")
+            os.unlink(root + "/etc/group")
+            os.close(fd)
+            fd = davit.call(active, "Snapshot.OpenMount", "(a{sv})", davit.options(ReadOnly=True))
+            self.assertEqual(os.listdir(f"/proc/self/fd/{fd}/etc").count("new"), 1)
+            self.assertNotIn("group", os.listdir(f"/proc/self/fd/{fd}/etc"))
+            os.close(fd)
+            davit.call(active, "Snapshot.Delete")
+
+    def test_read_only(self):
+        for key, opts in (("a", {}), ("v", {"View": True})):
+            root = self.mount(self.prepare(key, **opts), ReadOnly=True)
+            with self.assertRaises(OSError) as caught:
+                open(root + "/etc/new", "w")
+            self.assertEqual(caught.exception.errno, 30)
+
+    def test_scratch(self):
+        active = self.prepare("a", "")
+        root = self.mount(active)
+        self.assertEqual(os.listdir(root), [])
+        os.mkdir(root + "/dir")
+        self.assertEqual(os.listdir(self.mount(active, ReadOnly=True)), ["dir"])
+        self.assertEqual(os.listdir(self.mount(self.prepare("v", "", View=True))), [])
+
+    def test_description(self):
+        mounts = davit.call(self.prepare("a", ""), "Snapshot.Mounts")
+        self.assertEqual([(m[0], m[1], m[2]) for m in mounts], [("bind", self.upper("a"), "")])
+        mounts = davit.call(self.prepare("b"), "Snapshot.Mounts")
+        self.assertEqual(mounts[-1][0], "overlay")
+        self.assertIn("upperdir=" + self.upper("b"), mounts[-1][3])
+
+
+class Usage(StoreTest):
+    def test_usage(self):
+        active = self.prepare("a")
+        empty = davit.call(active, "Snapshot.Usage")
+        self.write("a", "dir/file", os.urandom(1 << 20))
+        bytes, inodes = davit.call(active, "Snapshot.Usage")
+        self.assertGreaterEqual(bytes - empty[0], 1 << 20)
+        self.assertLess(bytes - empty[0], (1 << 20) + 65536)
+        self.assertEqual(inodes - empty[1], 2)
+        done = self.commit(active, "c")
+        self.assertEqual(davit.call(done["Snapshot"], "Snapshot.Usage")[0], done["Size"])

@@ -15,7 +15,7 @@
 #include "daemon/lease.h"
 #include "daemon/record.h"
 #include "daemon/roots.h"
-#include "daemon/snapshot.h"
+#include "daemon/snapshot-dir.h"
 #include "daemon/store-client.h"
 #include "shared/fd.h"
 #include "shared/macros.h"

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The directories of snapshots, and how they go.
+ *
+ * DAVIT_STATE_DIR/snapshots/<name>/{fs,work}, where <name> is random; a record says whose it is (snapshot.c). davitd
+ * makes the empty directories and renames them away; it never enters one. Content is removed by the launcher from
+ * DAVIT_STATE_DIR/trash, and whatever a crash leaves is either named by a record or swept there at the next start.
+ */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/launcher.h"
+#include "daemon/snapshot-dir.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+#include "shared/macros.h"
+#include "shared/name.h"
+
+#define SNAPSHOTS "snapshots"
+#define TRASH "trash"
+#define NOTHING "empty"
+#define FS "fs"
+#define WORK "work"
+#define DIR_TRIES 8
+/* Set-id bits mean nothing to a root directory, and the manager's unit may not set them. */
+#define ROOT_MODE_MASK 01777
+
+/** snapshot_dir_valid() - names that name_random_id() makes, and nothing with a slash or a dot */
+bool snapshot_dir_valid(const char *s) {
+        return *s && strlen(s) <= 32 && strspn(s, "0123456789abcdefghijklmnopqrstuvwxyz") == strlen(s);
+}
+
+/* One directory of a snapshot; what a new one is born with is nearly always what it has to be. */
+static int make_dir(int fd, const char *name, mode_t mode, uid_t uid, gid_t gid) {
+        if (mkdirat(fd, name, 0700) < 0)
+                return -errno;
+        if (mode != 0700 && fchmodat(fd, name, mode, 0) < 0)
+                return -errno;
+        if ((uid != 0 || gid != 0) && fchownat(fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno; /* last: afterwards only CAP_FOWNER could change the mode */
+        return 0;
+}
+
+/* A fresh directory with a name nobody has. */
+static int make_unique(int snapshots_fd, char name[13]) {
+        int r;
+
+        for (unsigned i = 0; i < DIR_TRIES; i++) {
+                r = name_random_id(name);
+                if (r < 0)
+                        return r;
+                if (mkdirat(snapshots_fd, name, 0700) >= 0)
+                        return 0;
+                if (errno != EEXIST)
+                        return -errno;
+        }
+        return -EEXIST;
+}
+
+static int make_content(int snapshots_fd, const char *name, const SnapshotRoot *root, bool sync) {
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        fd = openat(snapshots_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return -errno;
+        r = make_dir(fd, FS, root->mode & ROOT_MODE_MASK, root->uid, root->gid);
+        if (r >= 0)
+                r = make_dir(fd, WORK, 0700, 0, 0);
+        if (r < 0)
+                return r;
+        return sync && (fsync(fd) < 0 || fsync(snapshots_fd) < 0) ? -errno : 0;
+}
+
+/* A container that has written nothing leaves directories alone: those of overlayfs's own, the last two from a volatile
+ * mount. They go at once, in a few calls; whatever else is left makes the whole a matter for the launcher. */
+static void discard_empty(int snapshots_fd, const char *name) {
+        static const char *const inner[] = { FS, WORK "/work", WORK "/incompat/volatile", WORK "/incompat", WORK };
+
+        for (size_t i = 0; i < ELEMENTSOF(inner); i++) {
+                g_autofree char *path = g_strconcat(name, "/", inner[i], NULL);
+
+                if (unlinkat(snapshots_fd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
+                        return;
+        }
+        (void)unlinkat(snapshots_fd, name, AT_REMOVEDIR);
+}
+
+/** snapshot_dir_make() - a fresh pair of directories; with @sync they survive a power cut */
+int snapshot_dir_make(Manager *m, const SnapshotRoot *root, bool sync, char ret[13]) {
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        fd = dir_open_at(m->state_fd, SNAPSHOTS, 0700);
+        if (fd < 0)
+                return fd;
+        r = make_unique(fd, ret);
+        if (r < 0)
+                return r;
+        r = make_content(fd, ret, root, sync);
+        if (r < 0)
+                discard_empty(fd, ret);
+        return r;
+}
+
+/** snapshot_dir_discard() - takes back what nobody has written to */
+void snapshot_dir_discard(Manager *m, const char *name) {
+        g_autofree char *whole = g_strconcat(SNAPSHOTS "/", name, NULL);
+
+        discard_empty(m->state_fd, whole);
+}
+
+/* Out of the way at once; the launcher removes what is in it. */
+static int to_trash(Manager *m, const char *dir) {
+        _cleanup_close_ int trash = -1;
+        g_autofree char *from = g_strconcat(SNAPSHOTS "/", dir, NULL);
+
+        trash = dir_open_at(m->state_fd, TRASH, 0700);
+        if (trash < 0)
+                return trash;
+        if (renameat(m->state_fd, from, trash, dir) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        return 1;
+}
+
+/** snapshot_dir_remove() - out of the way at once; the content goes in the background */
+int snapshot_dir_remove(Manager *m, const char *name) {
+        int r;
+
+        r = to_trash(m, name);
+        if (r > 0 && m->launcher)
+                r = launcher_remove(m->launcher, name);
+        return r;
+}
+
+/** snapshot_dir_remove_empty() - whether the shim has emptied it on its way out: nothing is left to do for anybody */
+bool snapshot_dir_remove_empty(Manager *m, const char *name) {
+        g_autofree char *whole = g_strconcat(SNAPSHOTS "/", name, NULL);
+
+        discard_empty(m->state_fd, whole);
+        return faccessat(m->state_fd, whole, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+}
+
+/** snapshot_dir_whole() - whether both directories are there */
+bool snapshot_dir_whole(Manager *m, const char *name) {
+        static const char *const parts[] = { FS, WORK };
+
+        for (size_t i = 0; i < ELEMENTSOF(parts); i++) {
+                g_autofree char *path = g_strconcat(SNAPSHOTS "/", name, "/", parts[i], NULL);
+                struct stat st;
+
+                if (fstatat(m->state_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+                        return false;
+        }
+        return true;
+}
+
+/** snapshot_dir_open() - the upper directory itself, for a worker that reads it */
+int snapshot_dir_open(const Snapshot *s) {
+        g_autofree char *path = g_strconcat(SNAPSHOTS "/", s->dir, "/" FS, NULL);
+        int fd;
+
+        fd = openat(s->ns->manager->state_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        return fd < 0 ? -errno : fd;
+}
+
+static char *path_of(const Snapshot *s, const char *what) {
+        return g_strconcat(DAVIT_STATE_DIR "/" SNAPSHOTS "/", s->dir, "/", what, NULL);
+}
+
+/** snapshot_upper() - the overlay's upper directory, absolute; to be freed */
+char *snapshot_upper(const Snapshot *s) {
+        return path_of(s, FS);
+}
+
+/** snapshot_work() - the overlay's work directory, absolute; to be freed */
+char *snapshot_work(const Snapshot *s) {
+        return path_of(s, WORK);
+}
+
+/** snapshot_lower() - the checkout of the chain it stands on, absolute, to be freed; NULL when it stands on nothing */
+char *snapshot_lower(const Snapshot *s) {
+        return *s->parent ? g_strconcat(DAVIT_STATE_DIR "/checkouts/", s->parent + strlen("sha256:"), NULL) : NULL;
+}
+
+/** snapshot_nothing() - an empty directory, for what the kernel only mounts on something; absolute, to be freed */
+char *snapshot_nothing(const Snapshot *s) {
+        _cleanup_close_ int fd = dir_open_at(s->ns->manager->state_fd, NOTHING, 0755);
+
+        if (fd < 0)
+                (void)log_warning_errno(fd, "Cannot make the empty layer");
+        return g_strdup(DAVIT_STATE_DIR "/" NOTHING);
+}
+
+static void add_named(Manager *m, GHashTable *named) {
+        GHashTableIter spaces, snapshots;
+        void *ns, *s;
+
+        g_hash_table_iter_init(&spaces, m->namespaces);
+        while (g_hash_table_iter_next(&spaces, NULL, &ns)) {
+                g_hash_table_iter_init(&snapshots, ((Namespace *)ns)->snapshots);
+                while (g_hash_table_iter_next(&snapshots, NULL, &s))
+                        g_hash_table_add(named, ((Snapshot *)s)->dir);
+        }
+}
+
+static int sweep_directory(Manager *m, GHashTable *named) {
+        struct dirent *de;
+        DIR *dir;
+        int fd;
+
+        fd = dir_open_at(m->state_fd, SNAPSHOTS, 0700);
+        if (fd < 0)
+                return fd;
+        dir = fdopendir(fd);
+        if (!dir) {
+                (void)safe_close(fd);
+                return -errno;
+        }
+        while ((de = readdir(dir))) {
+                if (de->d_name[0] == '.' || g_hash_table_contains(named, de->d_name))
+                        continue;
+                log_info("Snapshot directory %s belongs to nobody: to the trash", de->d_name);
+                (void)to_trash(m, de->d_name);
+        }
+        (void)closedir(dir);
+        return 0;
+}
+
+/**
+ * snapshots_sweep() - once at start, when every namespace is loaded
+ * @n_broken: records that cannot be used; with any, directories stay, since it is not known whose they are
+ */
+int snapshots_sweep(Manager *m, unsigned n_broken) {
+        g_autoptr(GHashTable) named = g_hash_table_new(g_str_hash, g_str_equal);
+        int r = 0;
+
+        add_named(m, named);
+        if (n_broken == 0)
+                r = sweep_directory(m, named);
+        if (r < 0)
+                return log_warning_errno(r, "Cannot sweep the snapshot directories");
+        if (faccessat(m->state_fd, TRASH, F_OK, AT_SYMLINK_NOFOLLOW) < 0 || !m->launcher)
+                return 0;
+        return launcher_remove(m->launcher, "");
+}
