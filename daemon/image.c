@@ -128,6 +128,7 @@ static int put(Namespace *ns, ImageRecord *record, Image **ret) {
                 image = image_add(ns, record);
                 image_bus_added(image);
         }
+        contents_derive(ns, true);
         if (other)
                 collect_schedule(ns->manager);
         if (ret)

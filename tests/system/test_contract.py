@@ -85,9 +85,16 @@ class Contract(davit.TestCase):
         self.addCleanup(davit.call, lease, "Lease.Delete", "(a{sv})", {})
         self.compare(lease, "Lease")
 
+    def test_content(self):
+        davit.busybox_image()
+        contents = davit.manager("ListContent", "(sa{sv})", "", {})
+        self.assertTrue(contents)
+        self.compare(contents[0][-1], "Content")
+
     def test_every_interface_is_compared(self):
         self.assertEqual(set(self.contract), {f"{davit.NAME}.{n}" for n in (
-            "Manager", "Namespace", "Container", "Task", "Process", "Image", "Snapshot", "Lease", "Job")})
+            "Manager", "Namespace", "Container", "Task", "Process", "Image", "Snapshot", "Content", "Lease",
+            "Job")})
 
     def test_object_manager_knows_every_object(self):
         id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("contract"))
@@ -114,6 +121,9 @@ class Contract(davit.TestCase):
                 ("Manager.ListImages", "(sa{sv})", ("", unknown)),
                 ("Manager.ListSnapshots", "(sa{sv})", ("", unknown)),
                 ("Manager.ListLeases", "(sa{sv})", ("", unknown)),
+                ("Manager.ListContent", "(sa{sv})", ("", unknown)),
+                ("Manager.WriteContent", "(ssa{sv})", ("", "x", unknown)),
+                ("Manager.CommitContent", "(ssa{sv})", ("", "x", unknown)),
                 ("Manager.CreateLease", "(ssa{sv})", ("", "", unknown)),
                 ("Manager.Collect", "(a{sv})", (unknown,))):
             with self.subTest(method):

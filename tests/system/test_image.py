@@ -195,8 +195,29 @@ class Refused(ImageTest):
         self.fails("InvalidArgument", archive, "linux", Platform="linux")
         self.fails("InvalidArgument", archive, "Linux/AMD64", Platform="Linux/AMD64")
         self.fails("InvalidArgument", archive, "name", Format="rootfs")
+        self.fails("InvalidArgument", archive, "entries", Limits=davit.GLib.Variant("a{st}", {"entries": 0}))
+        self.fails("InvalidArgument", archive, "colour", Limits=davit.GLib.Variant("a{st}", {"colour": 1}))
+        self.fails("NotFound", archive, Lease="nolease")
         self.fails("InvalidArgument", archive, "Colour", Colour=davit.GLib.Variant("s", "red"))
         self.fails("InvalidArgument", archive, "Format", Format=davit.GLib.Variant("u", 1))
+
+    def test_limits(self):
+        """A breach names the limit and leaves nothing; the call's own limit goes before the configured one."""
+        archive = self.archive()
+        for limit in ("entries", "bytes", "layers"):
+            with self.subTest(limit), davit.LeakCheck():
+                self.fails("ResourceExhausted", archive, Limits=davit.GLib.Variant("a{st}", {limit: 1}))
+        path = "/etc/davit/davit.conf.d/50-limits.conf"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            with open(path, "w") as f:
+                f.write("[Limits]\nEntries=1\n")
+            davit.restart_davitd()
+            self.fails("ResourceExhausted", archive)
+            self.assertEqual(self.bring(archive, Limits=davit.GLib.Variant("a{st}", {"entries": 100})), ["app:1"])
+        finally:
+            os.unlink(path)
+            davit.restart_davitd()
 
     def test_namespaces(self):
         archive = self.archive()
@@ -349,7 +370,7 @@ class Delete(ImageTest):
     def test_options(self):
         self.bring(self.archive())
         self.assertError("InvalidArgument", davit.call, self.image("app:1"), "Image.Delete", "(a{sv})",
-                         {"Force": davit.GLib.Variant("b", True)}, contains="Force")
+                         {"Forced": davit.GLib.Variant("b", True)}, contains="Forced")
         self.assertEqual(self.list_names(), ["app:1"])
 
     def test_while_an_import_runs(self):

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Names of images: tag, rename, pin, and which image a caller means by a name, in every call that takes one."""
+
+import os
+
+import davit
+import images
+from test_image import ImageTest
+
+ONE = images.layer([images.entry("one", b"1\n")])
+TWO = images.layer([images.entry("two", b"2\n")])
+
+
+class Names(ImageTest):
+    def tag(self, name, new):
+        return davit.call(self.image(name), "Image.Tag", "(s)", new)
+
+    def rename(self, name, new):
+        return davit.call(self.image(name), "Image.Rename", "(s)", new)
+
+    def pin(self, name, pinned=True):
+        davit.call(self.image(name), "Image.SetPinned", "(b)", pinned)
+
+    def unpinned(self, name):
+        self.addCleanup(lambda: name in self.list_names() and self.pin(name, False))
+
+    def test_tag(self):
+        self.bring(self.archive(layers=[ONE]))
+        with davit.Signals("InterfacesAdded", interface="org.freedesktop.DBus.ObjectManager") as added:
+            path = self.tag("app:1", "copy")
+            added.wait(lambda _p, _m, body: body[0] == path)
+        self.assertEqual(davit.get(path, "Image.Name"), "copy:latest")
+        self.assertEqual(davit.get(path, "Image.Digest"), davit.get(self.image("app:1"), "Image.Digest"))
+        self.assertEqual(self.list_names(), ["app:1", "copy:latest"])
+        self.delete("app:1")
+        self.assertEqual(self.list_names(), ["copy:latest"])
+        root = davit.get(self.image("copy"), "Image.ChainId")
+        davit.restart_davitd()
+        self.assertEqual(davit.get(self.image("copy"), "Image.ChainId"), root)
+
+    def test_tag_moves_a_name(self):
+        self.bring(self.archive("a:1", layers=[ONE]))
+        self.bring(self.archive("b:1", layers=[TWO]))
+        self.tag("a:1", "b:1")
+        self.assertEqual(davit.get(self.image("b:1"), "Image.Digest"), davit.get(self.image("a:1"), "Image.Digest"))
+
+    def test_bad_tags(self):
+        self.bring(self.archive(layers=[ONE]))
+        for name in ("../x", "a b", "", "x@sha256:" + "0" * 64):
+            with self.subTest(name):
+                self.assertError("InvalidArgument", self.tag, "app:1", name)
+        digest = davit.get(self.image("app:1"), "Image.Digest")
+        self.tag("app:1", "x@" + digest)
+        self.assertEqual(self.list_names(), ["app:1", "x@" + digest])
+
+    def test_rename(self):
+        self.bring(self.archive(layers=[ONE]))
+        old = self.image("app:1")
+        with davit.Signals("InterfacesRemoved", interface="org.freedesktop.DBus.ObjectManager") as removed:
+            self.rename("app:1", "other:2")
+            removed.wait(lambda _p, _m, body: body[0] == old)
+        self.assertEqual(self.list_names(), ["other:2"])
+        self.bring(self.archive(layers=[ONE]))
+        self.assertError("AlreadyExists", self.rename, "app:1", "other:2")
+
+    def test_rename_in_use(self):
+        davit.busybox_image(self.ns)
+        id, _ = davit.create_container(["true"], image="busybox", namespace=self.ns)
+        self.addCleanup(davit.remove_container, id, self.ns)
+        self.assertError("FailedPrecondition", self.rename, "busybox", "other", contains=id)
+
+    def test_pin(self):
+        self.bring(self.archive(layers=[ONE]))
+        self.unpinned("app:1")
+        with davit.Signals("PropertiesChanged", path=self.image("app:1"), interface="org.freedesktop.DBus.Properties") as s:
+            self.pin("app:1")
+            self.assertEqual(s.wait()[2][1], {"Pinned": True})
+        davit.restart_davitd()
+        self.assertTrue(davit.get(self.image("app:1"), "Image.Pinned"))
+        self.assertError("FailedPrecondition", self.delete, "app:1", contains="pinned")
+        self.bring(self.archive(layers=[TWO]))
+        self.assertTrue(davit.get(self.image("app:1"), "Image.Pinned"))
+        davit.call(self.image("app:1"), "Image.Delete", "(a{sv})", davit.options(Force=True))
+        self.assertEqual(self.list_names(), [])
+
+    def test_history(self):
+        self.bring(self.archive(layers=[ONE], config_data=images.config([ONE], history=[
+            {"created": "2024-01-01T00:00:00Z", "created_by": "ADD one", "author": "somebody", "comment": "c"},
+            {"created_by": "CMD", "empty_layer": True}])))
+        self.assertEqual(davit.get(self.image("app:1"), "Image.History"),
+                         [(1704067200 * 1000000, "ADD one", "somebody", "c", False), (0, "CMD", "", "", True)])
+        self.assertEqual(davit.get(self.image("app:1"), "Image.Platforms"), ["linux/amd64"])
+        self.assertEqual(davit.get(self.image("app:1"), "Image.Index"), "")
+
+
+class Resolve(ImageTest):
+    """The table is that of the unit test; here the callers."""
+
+    def setUp(self):
+        super().setUp()
+        self.bring(self.archive("docker.io/library/tool:1", layers=[images.layer_of(davit.rootfs())]))
+
+    def callers(self, name):
+        """Everything that takes the name of an image; each gives the whole name it found."""
+        yield lambda: davit.get(self.image(name), "Image.Name")
+        yield lambda: self.container_image(name)
+        yield lambda: self.saved(name)
+
+    def container_image(self, name):
+        id, path = davit.create_container(["true"], image=name, namespace=self.ns)
+        try:
+            return davit.get(path, "Container.Image")
+        finally:
+            davit.remove_container(id, self.ns)
+
+    def saved(self, name):
+        with open(self.path("saved.tar"), "wb") as f:
+            job = davit.manager("SaveImages", "(sasha{sv})", self.ns, [name], 0, {}, fds=[f.fileno()])
+            self.assertGreater(davit.call(job, "Job.Wait", timeout=60)["Bytes"], 0)
+        other = davit.unique("saved")
+        try:
+            return davit.import_image(self.path("saved.tar"), namespace=other)[0]
+        finally:
+            for row in davit.manager("ListImages", "(sa{sv})", other, {}):
+                davit.call(row[-1], "Image.Delete", "(a{sv})", {})
+
+    def test_every_caller(self):
+        digest = davit.get(self.image("docker.io/library/tool:1"), "Image.Digest")
+        for name in ("docker.io/library/tool:1", "tool:1", digest, digest[7:19], "tool:1@" + digest):
+            for n, caller in enumerate(self.callers(name)):
+                with self.subTest(name=name, caller=n):
+                    if "@" in name:
+                        self.assertError("NotFound", caller)
+                    else:
+                        self.assertEqual(caller(), "docker.io/library/tool:1")
+
+    def test_other_registries(self):
+        for n, caller in enumerate(self.callers("evil.example/tool:1")):
+            with self.subTest(caller=n):
+                self.assertError("NotFound", caller, contains="evil.example/tool:1")
+
+    def test_ambiguous(self):
+        davit.call(self.image("tool:1"), "Image.Tag", "(s)", "localhost/tool:1")
+        for n, caller in enumerate(self.callers("tool:1")):
+            with self.subTest(caller=n):
+                self.assertError("InvalidArgument", caller, contains='"docker.io/library/tool:1", "localhost/tool:1"')
+        davit.call(self.image("localhost/tool:1"), "Image.Tag", "(s)", "tool:1")
+        self.assertEqual(davit.get(self.image("tool:1"), "Image.Name"), "tool:1")
+
+    def test_configuration(self):
+        path = "/etc/davit/davit.conf.d/50-names.conf"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            with open(path, "w") as f:
+                f.write("[Images]\nShortNameRegistries=registry.example:5000/team\n")
+            davit.restart_davitd()
+            self.assertError("NotFound", self.image, "tool:1")
+            davit.call(self.image("docker.io/library/tool:1"), "Image.Tag", "(s)", "registry.example:5000/team/tool:1")
+            self.assertEqual(davit.get(self.image("tool:1"), "Image.Name"), "registry.example:5000/team/tool:1")
+        finally:
+            os.unlink(path)
+            davit.restart_davitd()
