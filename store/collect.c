@@ -88,7 +88,7 @@ static gboolean find_live(Collect *c, roots_func_t ask, void *userdata, GError *
         gpointer key;
 
         if (!store_pins(c->store, pins, error) || !ask(userdata, &c->roots, error) ||
-            !ostree_repo_list_refs_ext(c->store->repo, NULL, &c->refs, OSTREE_REPO_LIST_REFS_EXT_NONE, NULL, error))
+            !store_refs(c->store, &c->refs, error))
                 return FALSE;
         g_hash_table_iter_init(&iter, pins);
         while (g_hash_table_iter_next(&iter, &key, NULL))
@@ -104,17 +104,23 @@ static gboolean find_live(Collect *c, roots_func_t ask, void *userdata, GError *
         return TRUE;
 }
 
+static gboolean mark_ref(Mark *mark, const char *commit, GError **error) {
+        guint8 checksum[DIGEST_SIZE];
+
+        if (!digest_parse_hex(commit, checksum))
+                return store_fail(error, STORE_FAIL_INTERNAL, "The ref is damaged");
+        return mark_commit(mark, checksum, error);
+}
+
 static gboolean mark_live(Collect *c, Mark *mark, GError **error) {
         GHashTableIter iter;
         gpointer ref, commit;
 
         g_hash_table_iter_init(&iter, c->refs);
         while (g_hash_table_iter_next(&iter, &ref, &commit)) {
-                guint8 checksum[DIGEST_SIZE];
-
-                if (g_str_has_prefix(ref, "davit/") && !g_hash_table_contains(c->live, ref))
+                if (!g_hash_table_contains(c->live, ref))
                         continue;
-                if (!digest_parse_hex(commit, checksum) || !mark_commit(mark, checksum, error)) {
+                if (!mark_ref(mark, commit, error)) {
                         g_prefix_error(error, "Nothing is freed while %s cannot be read (davitctl system check): ",
                                        (const char *)ref);
                         return FALSE;
@@ -129,37 +135,22 @@ static void note_dropped(JsonArray *to, const char *ref) {
         json_array_add_string_element(to, id);
 }
 
-/* The directories that refs were taken from are synced: what the refs led to goes next. */
-static gboolean sync_refs(Store *s, GError **error) {
-        static const char *const names[] = { REF_LAYER, REF_SPLIT, REF_CHAIN, REF_EROFS, REF_CONTENT };
-
-        for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
-                g_autofree char *path = g_strconcat("repo/refs/heads/", names[i], NULL);
-                _cleanup_close_ int fd = openat(s->dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-                if (fd >= 0 ? fsync(fd) < 0 : errno != ENOENT)
-                        return store_fail_errno(error, errno, "Cannot sync the refs");
-        }
-        return TRUE;
-}
-
 static gboolean drop_refs(Collect *c, GError **error) {
         GHashTableIter iter;
         gpointer ref;
 
         g_hash_table_iter_init(&iter, c->refs);
         while (g_hash_table_iter_next(&iter, &ref, NULL)) {
-                if (!g_str_has_prefix(ref, "davit/") || g_hash_table_contains(c->live, ref))
+                if (g_hash_table_contains(c->live, ref))
                         continue;
-                if (!c->sweep.dry_run &&
-                    !ostree_repo_set_ref_immediate(c->store->repo, NULL, ref, NULL, NULL, error))
+                if (!c->sweep.dry_run && !store_drop_ref(c->store, ref, error))
                         return FALSE;
                 if (g_str_has_prefix(ref, REF_CHAIN))
                         note_dropped(c->chains, ref);
                 else if (g_str_has_prefix(ref, REF_CONTENT))
                         note_dropped(c->contents, ref);
         }
-        return c->sweep.dry_run || sync_refs(c->store, error);
+        return c->sweep.dry_run || store_sync_refs(c->store, error);
 }
 
 /* Root file systems of chains that are gone: moved away, so that they are removed without the lock. */
@@ -201,13 +192,34 @@ static gboolean drop_staging(Collect *c, int *ret_fd, GError **error) {
         return TRUE;
 }
 
+/* What a repair put aside goes, but for root file systems on which containers may still run. */
+static gboolean drop_damaged(Collect *c, int *ret_fd, GError **error) {
+        int fd = *ret_fd = openat(c->store->dir_fd, DAMAGED_DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        DIR *dir = NULL;
+
+        if (fd < 0 && errno == ENOENT)
+                return TRUE;
+        if (fd < 0 || dir_stream(fd, &dir) < 0)
+                return store_fail_errno(error, errno, "Cannot read '%s' of the store", DAMAGED_DIRECTORY);
+        for (struct dirent *e; (e = readdir(dir));) {
+                const char *hex = strchr(e->d_name, '-');
+                g_autofree char *ref = g_strconcat(REF_CHAIN, hex ? hex + 1 : "", NULL);
+
+                if (e->d_name[0] != '.' && !g_hash_table_contains(c->live, ref))
+                        sweep_add_tree(&c->sweep, fd, e->d_name);
+        }
+        (void)closedir(dir);
+        return TRUE;
+}
+
 static gboolean collect_locked(Collect *c, roots_func_t ask, void *userdata, GError **error) {
-        _cleanup_close_ int checkouts = -1, erofs = -1, staging = -1;
+        _cleanup_close_ int checkouts = -1, erofs = -1, staging = -1, damaged = -1;
         g_autoptr(Mark) mark = mark_new(c->store->objects_fd);
 
         if (!find_live(c, ask, userdata, error) || !mark_live(c, mark, error) || !store_job_check(c->job, error) ||
             !drop_refs(c, error) || !drop_forms(c, "checkouts", &checkouts, error) ||
-            !drop_forms(c, "erofs", &erofs, error) || !drop_staging(c, &staging, error))
+            !drop_forms(c, "erofs", &erofs, error) || !drop_staging(c, &staging, error) ||
+            !drop_damaged(c, &damaged, error))
                 return FALSE;
         sweep_add_objects(&c->sweep, c->store->objects_fd, mark);
         return sweep_run(&c->sweep, error);

@@ -25,4 +25,5 @@ void roots_clear(Roots *r);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Roots, roots_clear)
 
 JsonNode *store_collect(Store *s, StoreJob *job, gboolean dry_run, roots_func_t ask, void *userdata, GError **error);
+JsonNode *store_why(Store *s, const guint8 object[DIGEST_SIZE], GError **error);
 JsonNode *store_check(Store *s, StoreJob *job, gboolean repair, const Roots *roots, GError **error);

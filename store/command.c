@@ -29,7 +29,8 @@ typedef struct {
         char *platform;
         char *rootfs;
         char **limits;
-        char **keep;
+        char **chains;
+        char **contents;
         gboolean keep_none;
         gboolean dry_run;
         gboolean repair;
@@ -79,6 +80,12 @@ static char *finish(JsonBuilder *b) {
         return json_to_string(root, FALSE);
 }
 
+static void add_check(JsonBuilder *b, const CommandOptions *o) {
+        add_boolean(b, "repair", o->repair);
+        add_list(b, "chains", o->chains);
+        add_list(b, "contents", o->contents);
+}
+
 static char *build_request(const CommandOptions *o, const char *operation, char **rest, GError **error) {
         g_autoptr(JsonBuilder) b = json_builder_new();
 
@@ -98,24 +105,25 @@ static char *build_request(const CommandOptions *o, const char *operation, char 
         }
         if (strcmp(operation, "collect") == 0)
                 add_boolean(b, "dry_run", o->dry_run);
+        if (strcmp(operation, "why") == 0)
+                add(b, "object", rest[0]);
         if (strcmp(operation, "check") == 0)
-                add_boolean(b, "repair", o->repair);
+                add_check(b, o);
         return finish(b);
 }
 
-/* An id that is to be kept may be a chain's or a content's: there is only one of it. */
 static char *build_roots(void *userdata, GError **error) {
         const CommandOptions *o = userdata;
         g_autoptr(JsonBuilder) b = json_builder_new();
 
-        if (!o->keep && !o->keep_none) {
+        if (!o->chains && !o->contents && !o->keep_none) {
                 store_fail(error, STORE_FAIL_INVALID,
-                           "collect needs --keep=ID for all that has to stay, or --keep-none");
+                           "collect needs --chain=ID and --content=ID for all that has to stay, or --keep-none");
                 return NULL;
         }
         json_builder_begin_object(b);
-        add_list(b, "chains", o->keep);
-        add_list(b, "contents", o->keep);
+        add_list(b, "chains", o->chains);
+        add_list(b, "contents", o->contents);
         return finish(b);
 }
 
@@ -213,7 +221,8 @@ int command_run(const char *directory, int argc, char **argv) {
                 { "rootfs", 0, 0, G_OPTION_ARG_STRING, &o.rootfs, "Form of root file systems: erofs or checkout",
                   "FORM" },
                 { "limit", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.limits, "Limit of an import", "NAME=NUMBER" },
-                { "keep", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.keep, "Chain or content that has to stay", "ID" },
+                { "chain", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.chains, "Chain that has to be there", "ID" },
+                { "content", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.contents, "Content that has to be there", "ID" },
                 { "keep-none", 0, 0, G_OPTION_ARG_NONE, &o.keep_none, "Nothing has to stay", NULL },
                 { "dry-run", 0, 0, G_OPTION_ARG_NONE, &o.dry_run, "Only say what would be freed", NULL },
                 { "repair", 0, 0, G_OPTION_ARG_NONE, &o.repair, "Put right what can be", NULL },
@@ -233,6 +242,7 @@ int command_run(const char *directory, int argc, char **argv) {
         g_free(o.platform);
         g_free(o.rootfs);
         g_strfreev(o.limits);
-        g_strfreev(o.keep);
+        g_strfreev(o.chains);
+        g_strfreev(o.contents);
         return r;
 }

@@ -33,8 +33,9 @@ static int usage(FILE *to) {
                           "  import [--name=NAME] [--format=auto|oci|docker|rootfs] [--platform=OS/ARCH]\n"
                           "         [--limit=NAME=NUMBER] FILE|DIRECTORY|-\n"
                           "  rootfs CHAIN-ID\n"
-                          "  check [--repair]\n"
-                          "  collect [--dry-run] --keep=ID...|--keep-none\n"
+                          "  check [--repair] [--chain=ID...] [--content=ID...]\n"
+                          "  why OBJECT\n"
+                          "  collect [--dry-run] --keep-none|[--chain=ID...] [--content=ID...]\n"
                           "  request JSON [FILE|>FILE|-|+]...   any request of the manager's, with its descriptors\n");
         return to == stdout ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -34,6 +34,9 @@ struct Mark {
         gsize n_slots;
         gsize n_used;
         guint n_objects;
+        int fallback_fd;        /* -1: none */
+        mark_damaged_t damaged; /* NULL: an object that cannot be trusted ends the marking */
+        void *userdata;
 };
 
 static const struct {
@@ -71,9 +74,22 @@ Mark *mark_new(int objects_fd) {
         Mark *m = g_new0(Mark, 1);
 
         m->objects_fd = objects_fd;
+        m->fallback_fd = -1;
         m->n_slots = SLOTS_FIRST;
         m->slots = g_new0(Slot, m->n_slots);
         return m;
+}
+
+/** mark_on_damaged() - have marking go on where an object cannot be trusted, and be told of it */
+void mark_on_damaged(Mark *m, mark_damaged_t damaged, void *userdata) {
+        m->damaged = damaged;
+        m->userdata = userdata;
+}
+
+/** mark_fall_back() - have marking go on with another copy of what was told to be damaged; the descriptor is borrowed
+ */
+void mark_fall_back(Mark *m, int objects_fd) {
+        m->fallback_fd = objects_fd;
 }
 
 void mark_free(Mark *m) {
@@ -130,6 +146,13 @@ guint mark_size(const Mark *m) {
         return m->n_objects;
 }
 
+void mark_foreach(const Mark *m, mark_each_t each, void *userdata) {
+        for (gsize i = 0; i < m->n_slots; i++)
+                for (ObjectKind k = 0; k < _OBJECT_MAX; k++)
+                        if (m->slots[i].kinds & (1U << k))
+                                each(userdata, k, m->slots[i].checksum);
+}
+
 /** object_load() - read a metadata object and compare it with its checksum */
 GVariant *object_load(int objects_fd, ObjectKind kind, const guint8 checksum[DIGEST_SIZE], GError **error) {
         guint8 got[DIGEST_SIZE];
@@ -152,6 +175,25 @@ GVariant *object_load(int objects_fd, ObjectKind kind, const guint8 checksum[DIG
         }
         return g_variant_ref_sink(
                 g_variant_new_from_data(G_VARIANT_TYPE(kinds[kind].format), data, size, FALSE, free, data));
+}
+
+/* TRUE: what cannot be trusted has been told of; *@ret is NULL then */
+static gboolean mark_load(Mark *m, ObjectKind kind, const guint8 checksum[DIGEST_SIZE], GVariant **ret,
+                          GError **error) {
+        GError *failure = NULL;
+
+        *ret = object_load(m->objects_fd, kind, checksum, &failure);
+        if (*ret)
+                return TRUE;
+        if (!m->damaged) {
+                g_propagate_error(error, failure);
+                return FALSE;
+        }
+        m->damaged(m->userdata, kind, checksum, failure);
+        g_error_free(failure);
+        if (m->fallback_fd >= 0)
+                *ret = object_load(m->fallback_fd, kind, checksum, NULL);
+        return TRUE;
 }
 
 static const guint8 *variant_checksum(GVariant *v) {
@@ -189,9 +231,10 @@ static gboolean mark_tree(Mark *m, const guint8 tree[DIGEST_SIZE], const guint8 
         (void)mark_add(m, OBJECT_DIRMETA, meta);
         if (!mark_add(m, OBJECT_DIRTREE, tree))
                 return TRUE;
-        v = object_load(m->objects_fd, OBJECT_DIRTREE, tree, error);
-        if (!v)
+        if (!mark_load(m, OBJECT_DIRTREE, tree, &v, error))
                 return FALSE;
+        if (!v)
+                return TRUE;
         files = g_variant_get_child_value(v, 0);
         dirs = g_variant_get_child_value(v, 1);
         g_variant_iter_init(&iter, files);
@@ -213,9 +256,10 @@ gboolean mark_commit(Mark *m, const guint8 commit[DIGEST_SIZE], GError **error) 
 
         if (!mark_add(m, OBJECT_COMMIT, commit))
                 return TRUE;
-        v = object_load(m->objects_fd, OBJECT_COMMIT, commit, error);
-        if (!v)
+        if (!mark_load(m, OBJECT_COMMIT, commit, &v, error))
                 return FALSE;
+        if (!v)
+                return TRUE;
         tree = g_variant_get_child_value(v, 6);
         meta = g_variant_get_child_value(v, 7);
         a = variant_checksum(tree);

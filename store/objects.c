@@ -17,9 +17,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "shared/fd.h"
 #include "shared/macros.h"
 #include "store/error.h"
 
@@ -46,14 +48,17 @@ struct Objects {
         gboolean trust;    /* what the repository has of them stays there */
         gboolean stop;
         GPtrArray *threads;
-        gint made[256]; /* atomic: the staging directory has this subdirectory */
-        gint n_big;     /* atomic */
+        gboolean fresh;
+        GHashTable *wrong; /* under lock: names of objects of the repository that are not what they should be */
+        gint made[256];    /* atomic: the staging directory has this subdirectory */
+        gint n_big;        /* atomic */
 };
 
 struct BigFile {
         Objects *objects;
         Inode *inode;
         Digest digest;
+        gsize size;
         int fd;
         char name[24];
 };
@@ -100,15 +105,40 @@ static gboolean stage_subdirectory(Objects *o, guint8 first, GError **error) {
         return TRUE;
 }
 
+static gboolean same_bytes(int dir_fd, const char *name, const void *data, gsize size) {
+        g_autofree char *got = NULL;
+        size_t n;
+
+        return file_read_at(dir_fd, name, size, &got, &n) >= 0 && n == size && memcmp(got, data, size) == 0;
+}
+
+/* What can be seen of an object without reading it through; of metadata (@data) it is all. */
+static gboolean object_fits(Objects *o, const char *name, mode_t type, gsize size, const void *data) {
+        struct stat st;
+
+        if (fstatat(o->stage_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || (st.st_mode & S_IFMT) != type)
+                return FALSE;
+        if (S_ISREG(type) && (gsize)st.st_size != size)
+                return FALSE;
+        return !data || same_bytes(o->stage_fd, name, data, size);
+}
+
 /*
  * Whether the object is there already, in the repository or staged. One of the repository is linked into the staging
  * directory, so that it is still there to be published should a collection take the repository's own link. One that
- * has all the links a file may have is written again.
+ * has all the links a file may have is written again, and so is one that has been cut off or changed: the new one then
+ * takes its place.
  */
-static gboolean object_take(Objects *o, const char *name) {
-        if (linkat(o->objects_fd, name, o->stage_fd, name, 0) == 0)
+static gboolean object_take(Objects *o, const char *name, mode_t type, gsize size, const void *data) {
+        if (o->fresh || linkat(o->objects_fd, name, o->stage_fd, name, 0) < 0)
+                return !o->fresh && errno == EEXIST;
+        if (object_fits(o, name, type, size, data))
                 return TRUE;
-        return errno == EEXIST;
+        (void)unlinkat(o->stage_fd, name, 0);
+        g_mutex_lock(&o->lock);
+        g_hash_table_add(o->wrong, g_strdup(name));
+        g_mutex_unlock(&o->lock);
+        return FALSE;
 }
 
 static gboolean xattr_failed(int number, const char *name, GError **error) {
@@ -218,7 +248,7 @@ static gboolean put_now(Objects *o, Digest *d, PoolItem *item, GError **error) {
         object_name(i->checksum, ".file", name);
         if (!stage_subdirectory(o, i->checksum[0], error))
                 return FALSE;
-        if (object_take(o, name))
+        if (object_take(o, name, i->mode & S_IFMT, item->size, NULL))
                 return TRUE;
         if (S_ISLNK(i->mode))
                 return stage_symlink(o, name, i, error);
@@ -269,10 +299,16 @@ Objects *objects_new(StoreJob *job, int objects_fd, int stage_fd) {
         g_cond_init(&o->changed);
         g_queue_init(&o->items);
         o->known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        o->wrong = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         o->threads = g_ptr_array_new();
         for (guint i = 0; i < n; i++)
                 g_ptr_array_add(o->threads, g_thread_new("objects", pool_thread, o));
         return o;
+}
+
+/** objects_set_fresh() - have everything written into the staging directory, for a comparison or a repair */
+void objects_set_fresh(Objects *o) {
+        o->fresh = TRUE;
 }
 
 /** objects_free() - stop the threads; what is staged stays for its owner to remove */
@@ -285,6 +321,7 @@ void objects_free(Objects *o) {
                 g_thread_join(o->threads->pdata[i]);
         g_ptr_array_unref(o->threads);
         g_hash_table_unref(o->known);
+        g_hash_table_unref(o->wrong);
         g_cond_clear(&o->changed);
         g_mutex_clear(&o->lock);
         g_free(o);
@@ -333,7 +370,7 @@ gboolean objects_put_bytes(Objects *o, const char *suffix, const void *data, gsi
                 return TRUE;
         if (!o->trust || faccessat(o->objects_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
                 if (!stage_subdirectory(o, ret[0], error) ||
-                    (!object_take(o, name) && !stage_file(o, name, &plain, data, size, error)))
+                    (!object_take(o, name, S_IFREG, size, data) && !stage_file(o, name, &plain, data, size, error)))
                         return FALSE;
         g_mutex_lock(&o->lock);
         g_hash_table_add(o->known, g_strdup(name));
@@ -376,6 +413,7 @@ BigFile *objects_begin_file(Objects *o, Inode *inode, GError **error) {
 
 gboolean objects_add_file(BigFile *b, const void *data, gsize size, GError **error) {
         digest_update(&b->digest, data, size);
+        b->size += size;
         return store_job_add_written(b->objects->job, b->fd, size, error) && write_all(b->fd, data, size, error);
 }
 
@@ -387,7 +425,7 @@ static gboolean big_finish(BigFile *b, GError **error) {
         object_name(b->inode->checksum, ".file", name);
         if (!stage_subdirectory(o, b->inode->checksum[0], error))
                 return FALSE;
-        if (object_take(o, name)) {
+        if (object_take(o, name, S_IFREG, b->size, NULL)) {
                 (void)unlinkat(o->stage_fd, b->name, 0);
                 return TRUE;
         }
@@ -430,7 +468,19 @@ int objects_open(Objects *o, const char *name) {
         return fd < 0 ? -errno : fd;
 }
 
-/* A subdirectory the repository has already: one by one, never over an object that is in use. */
+/* Never over an object that is in use, unless it was found to be wrong. */
+static gboolean promote_one(Objects *o, int from, int to, const char *sub, const char *file) {
+        g_autofree char *name = NULL;
+
+        if (renameat2(from, file, to, file, RENAME_NOREPLACE) == 0)
+                return TRUE;
+        if (errno != EEXIST)
+                return FALSE;
+        name = g_strconcat(sub, "/", file, NULL);
+        return !g_hash_table_contains(o->wrong, name) || renameat(from, file, to, file) == 0;
+}
+
+/* A subdirectory the repository has already: one by one. */
 static gboolean promote_each(Objects *o, const char *sub, GError **error) {
         int fd = openat(o->stage_fd, sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         int to = openat(o->objects_fd, sub, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -441,7 +491,7 @@ static gboolean promote_each(Objects *o, const char *sub, GError **error) {
         for (struct dirent *e; ok && (e = readdir(dir));) {
                 if (e->d_name[0] == '.')
                         continue;
-                if (renameat2(fd, e->d_name, to, e->d_name, RENAME_NOREPLACE) < 0 && errno != EEXIST) {
+                if (!promote_one(o, fd, to, sub, e->d_name)) {
                         number = errno;
                         ok = FALSE;
                 }

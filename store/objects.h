@@ -18,6 +18,8 @@ Objects *objects_new(StoreJob *job, int objects_fd, int stage_fd);
 void objects_free(Objects *o); /* waits for the threads; what is staged stays where it is */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Objects, objects_free)
 
+void objects_set_fresh(Objects *o); /* writes everything anew, whatever the repository has */
+
 /* From any thread. The inode's checksum is set later; @data is taken over. */
 gboolean objects_put_file(Objects *o, Inode *inode, guint8 *data, gsize size, GError **error);
 gboolean objects_put_bytes(Objects *o, const char *suffix, const void *data, gsize size, guint8 ret[DIGEST_SIZE],

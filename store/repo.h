@@ -39,6 +39,7 @@ struct Ingest {
 #define REF_EROFS "davit/erofs/"
 #define CONTENT_FILE "data" /* of a content commit */
 #define EROFS_FILE "image.erofs"
+#define DAMAGED_DIRECTORY "damaged" /* what a repair has moved out of the way; a collection empties it */
 
 Store *store_open(const char *directory, GError **error);
 void store_close(Store *s);
@@ -64,3 +65,8 @@ char **store_chain_layers(Store *s, const char *hex, GError **error);
 gboolean store_load_split(Store *s, const guint8 diff_id[DIGEST_SIZE], Split *ret, GError **error);
 gboolean store_set_refs(Store *s, GHashTable *refs, GError **error); /* ref -> commit, "" drops; durable on return */
 gboolean store_sync(Store *s, GError **error);
+
+/* refs.c */
+gboolean store_refs(Store *s, GHashTable **ret, GError **error); /* ref -> commit, "" where the ref is damaged */
+gboolean store_drop_ref(Store *s, const char *ref, GError **error);
+gboolean store_sync_refs(Store *s, GError **error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the operations that look after the store read from their requests: collect and check.
+ * What the operations that look after the store read from their requests: collect, check, why.
  *
  * Roots of a collection are asked for when it holds the repository, so that they and what running operations have
  * pinned are of one moment.
@@ -84,4 +84,19 @@ JsonNode *request_check(Request *r, GError **error) {
             !add_roots(r->members, "contents", roots.contents, error))
                 return NULL;
         return request_store(r, error) ? store_check(r->store, r->job, repair, &roots, error) : NULL;
+}
+
+/** request_why() - {"chains","contents","layers"} */
+JsonNode *request_why(Request *r, GError **error) {
+        static const char *const known[] = { "object", NULL };
+        guint8 object[DIGEST_SIZE];
+        const char *hex;
+
+        if (!request_members(r, known, error) || !json_string(r->members, "object", REQUEST_WHAT, &hex, error))
+                return NULL;
+        if (!hex || !digest_parse_hex(hex, object)) {
+                store_fail(error, STORE_FAIL_INVALID, "'object' of the request is not 64 hexadecimal digits");
+                return NULL;
+        }
+        return request_store(r, error) ? store_why(r->store, object, error) : NULL;
 }

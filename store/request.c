@@ -26,6 +26,7 @@ static const struct {
         { "rootfs", request_rootfs, REQUEST_STORE },
         { "collect", request_collect, REQUEST_STORE },
         { "check", request_check, REQUEST_STORE },
+        { "why", request_why, REQUEST_STORE },
         { "save", request_save, REQUEST_STORE },
         { "compose", request_compose, REQUEST_STORE },
         { "content-commit", request_content_commit, REQUEST_STORE },

@@ -55,6 +55,7 @@ JsonNode *request_rootfs(Request *r, GError **error);
 JsonNode *request_collect(Request *r, GError **error);
 JsonNode *request_check(Request *r, GError **error);
 JsonNode *request_commit(Request *r, GError **error);
+JsonNode *request_why(Request *r, GError **error);
 JsonNode *request_usage(Request *r, GError **error);
 JsonNode *request_save(Request *r, GError **error);
 JsonNode *request_compose(Request *r, GError **error);

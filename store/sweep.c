@@ -30,8 +30,8 @@
 struct SweepNode {
         SweepNode *parent; /* NULL: dir_fd has the name */
         int dir_fd;
-        int fd;       /* its own, while there is something left in it */
-        guint left;   /* under lock: subdirectories, and itself while it is read */
+        int fd;     /* its own, while there is something left in it */
+        guint left; /* under lock: subdirectories, and itself while it is read */
         gboolean objects;
         char name[];
 };

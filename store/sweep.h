@@ -31,6 +31,6 @@ void sweep_clear(Sweep *s);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Sweep, sweep_clear)
 
 /* Say what is to go: descriptors stay the caller's, and open until sweep_run() is done. */
-void sweep_add_tree(Sweep *s, int dir_fd, const char *name); /* a file, or a directory with all that is in it */
+void sweep_add_tree(Sweep *s, int dir_fd, const char *name);        /* a file, or a directory with all that is in it */
 void sweep_add_objects(Sweep *s, int objects_fd, const Mark *mark); /* all that is not marked */
 gboolean sweep_run(Sweep *s, GError **error);

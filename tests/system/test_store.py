@@ -132,9 +132,9 @@ class StoreTest(unittest.TestCase):
         self.assertEqual(self.run_worker("check")["damaged"], [])
 
     def collect(self, *keep, **options):
-        """Frees all but these image records and ids."""
-        ids = [i for k in keep for i in ([k] if isinstance(k, str) else [k["chain_id"], k["digest"], k["config_digest"]])]
-        argv = [f"--keep={i}" for i in ids] or ["--keep-none"]
+        """Frees all but these image records and chains."""
+        argv = [f"--chain={k if isinstance(k, str) else k['chain_id']}" for k in keep] or ["--keep-none"]
+        argv += [f"--content={k[i]}" for k in keep if not isinstance(k, str) for i in ("digest", "config_digest")]
         return self.run_worker("collect", *argv, *(f"--{o.replace('_', '-')}" for o in options))
 
 
