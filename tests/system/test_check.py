@@ -47,7 +47,7 @@ class CheckTest(StoreTest):
     def refused(self, image):
         """No root file system is made of a damaged chain."""
         with self.assertRaises(Failed) as caught:
-            self.run_worker("rootfs", image["chain_id"])
+            self.run_worker("rootfs", "--rootfs=checkout", image["chain_id"])
         return caught.exception.message
 
 
@@ -76,8 +76,10 @@ class Tampering(CheckTest):
         self.assertWhole()
         self.assertEqual(snapshot(image["rootfs"]["path"]), before)
         self.collect(image)
-        self.assertEqual(os.listdir(self.dir + "/damaged"), [])
         self.assertWhole()
+        self.collect()
+        self.assertEqual(os.listdir(self.dir + "/damaged"), [])
+        self.assertNothingLeft()
 
     def test_path_of_an_overwritten_file(self):
         """It is in no chain's tree, yet the image that has the layer cannot be saved without it."""
@@ -135,7 +137,7 @@ class Tampering(CheckTest):
             flip(path)
         self.assertEqual([d["repaired"] for d in self.check("--repair")], [True] * len(only))
         self.assertWhole()
-        self.run_worker("rootfs", image["chain_id"])
+        self.run_worker("rootfs", "--rootfs=checkout", image["chain_id"])
 
     def test_every_kind_of_object(self):
         """One flipped bit anywhere is found, and after a repair and an import all is well."""
@@ -244,7 +246,7 @@ class Checkouts(CheckTest):
             found = self.check()
             self.assertEqual([d["kind"] for d in found], ["checkout"], found)
             self.assertEqual([d["repaired"] for d in self.check("--repair")], [True])
-            self.run_worker("rootfs", "sha256:" + os.path.basename(top))
+            self.run_worker("rootfs", "--rootfs=checkout", "sha256:" + os.path.basename(top))
             self.assertEqual(snapshot(top), before)
             self.assertWhole()
 

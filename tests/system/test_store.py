@@ -94,7 +94,8 @@ class StoreTest(unittest.TestCase):
         raise Failed(*text.split(": ", 1))
 
     def bring(self, archive, name="t", **options):
-        """Imports bytes or a path: the image records."""
+        """Imports bytes or a path: the image records. Tests look at checkouts where they do not say otherwise."""
+        options.setdefault("rootfs", "checkout")
         if isinstance(archive, bytes):
             archive = self.path("archive", archive)
         argv = [f"--{k}={v}" for k, v in options.items()]
@@ -199,7 +200,7 @@ class Forms(StoreTest):
             for piped in (False, True):
                 with self.subTest(head=data[:2], piped=piped):
                     if piped:
-                        image = self.run_worker("import", "--name=t", "-", data=data)["images"][0]
+                        image = self.run_worker("import", "--name=t", "--rootfs=checkout", "-", data=data)["images"][0]
                     else:
                         image = self.bring(data)[0]
                     self.check(image)
@@ -210,7 +211,8 @@ class Forms(StoreTest):
         for data in (plain, gzip.compress(plain), gzip.compress(plain[:700]) + gzip.compress(plain[700:]), zstd):
             for piped in (False, True):
                 with self.subTest(head=data[:2], piped=piped):
-                    image = (self.run_worker("import", "--name=t", "-", data=data)["images"] if piped else self.bring(data))[0]
+                    image = (self.run_worker("import", "--name=t", "--rootfs=checkout", "-", data=data)["images"] if piped
+                             else self.bring(data))[0]
                     self.assertEqual(image["layers"], [{"diff_id": digest(plain), "digest": digest(data), "size": len(data)}])
                     self.assertEqual(snapshot(image["rootfs"]["path"])[b"bin/sh"][1:5], [0o755, 0, 0, b"#!"])
 
@@ -306,7 +308,7 @@ class Entries(StoreTest):
         self.assertEqual(os.readlink(top + b"/link"), b"to-\xfe")
         self.assertWhole()
         shutil.rmtree(top)
-        self.run_worker("rootfs", "sha256:" + os.path.basename(top).decode())
+        self.run_worker("rootfs", "--rootfs=checkout", "sha256:" + os.path.basename(top).decode())
         self.assertEqual(os.listdir(top + b"/" + name), [b"f"])
 
     def test_devices(self):
@@ -438,7 +440,7 @@ class Chains(StoreTest):
         image = self.layers(layer([entry("a", b"1"), entry("p", kind=tarfile.FIFOTYPE)]), layer([entry("b", b"2")]))
         before = snapshot(image["rootfs"]["path"])
         shutil.rmtree(image["rootfs"]["path"])
-        self.assertEqual(self.run_worker("rootfs", image["chain_id"])["rootfs"], image["rootfs"])
+        self.assertEqual(self.run_worker("rootfs", "--rootfs=checkout", image["chain_id"])["rootfs"], image["rootfs"])
         self.assertEqual(snapshot(image["rootfs"]["path"]), before)
         with self.assertRaises(Failed) as caught:
             self.run_worker("rootfs", "sha256:" + "0" * 64)
@@ -812,7 +814,7 @@ class Protocol(StoreTest):
         data = block(data) + pax((b"SCHILY.xattr.security.capability", capability)) + header(b"ping") + END
         c = self.connect(real=True)
         with open(self.path("rootfs.tar", data), "rb") as f:
-            c.request([f.fileno()], operation="import", name="sandbox-test", format="rootfs")
+            c.request([f.fileno()], operation="import", name="sandbox-test", format="rootfs", rootfs="checkout")
             kind, body, _ = c.result()
         self.assertEqual(kind, DONE, body)
         got = snapshot(body["images"][0]["rootfs"]["path"])
