@@ -2,7 +2,8 @@
 
 /*
  * davitctl inspect and image inspect: all properties of containers, with those of their tasks under "Task", of images
- * and, where that is asked for, of snapshots, content and leases, as a JSON array. The properties are the interface's own, so davitctl needs to know none of them.
+ * and, where that is asked for, of snapshots, content and leases, as a JSON array. The properties are the interface's
+ * own, so davitctl needs to know none of them.
  * The array is complete JSON also where one of the names does not exist; where none does, nothing is printed.
  */
 
