@@ -51,7 +51,7 @@ static int add_content(Listing *ls, Message *m) {
         cells[n++] = strdup(kind);
         cells[n++] = strdup(*type ? type : "-");
         cells[n++] = cell_age(ls, created);
-        cells[n++] = cell_size(ls, size);
+        cells[n++] = size > 0 ? cell_size(ls, size) : strdup("-"); /* not known before it is read */
         return table_row(&ls->table, TABLE_PLAIN, cells) ? message_exit(m) : -ENOMEM;
 }
 

@@ -2,8 +2,8 @@
 
 /*
  * davitctl image history: the steps an image was made in, newest first, as its configuration tells them. Steps that
- * changed no file have no layer and no size. What a step did is free text of whoever built the image: it is shortened,
- * and printed with control characters made visible.
+ * changed no file have no layer and no size; where no steps are told there is one for each layer. What a step did is
+ * free text of whoever built the image: it is shortened, and printed with control characters made visible.
  */
 
 #include "ctl/listing.h"
@@ -69,6 +69,18 @@ static int read_steps(Message *m, Steps *s) {
         return r;
 }
 
+/* An image without a history has layers all the same: a step for each. */
+static int make_steps(Steps *s) {
+        if (s->n_steps > 0 || s->n_sizes == 0)
+                return 0;
+        s->steps = calloc(s->n_sizes, sizeof(*s->steps));
+        if (!s->steps)
+                return -ENOMEM;
+        for (; s->n_steps < s->n_sizes; s->n_steps++)
+                s->steps[s->n_steps] = (Step){ .by = "", .author = "", .comment = "" };
+        return 0;
+}
+
 static int print_table(Listing *ls, const Steps *s) {
         static const char *const headings[] = { N_("CREATED BY"), N_("CREATED"), N_("SIZE"), N_("COMMENT"), NULL };
         size_t layer = s->n_sizes;
@@ -132,6 +144,8 @@ static int show(Listing *ls, const char *path) {
         r = read_steps(history.reply, &steps);
         if (r >= 0)
                 r = read_sizes(layers.reply, &steps);
+        if (r >= 0)
+                r = make_steps(&steps);
         if (r < 0)
                 return bus_protocol_error(ls->ctl, r);
         if (!ls->ctl->json)

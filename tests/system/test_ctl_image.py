@@ -126,6 +126,11 @@ class History(ImageCase):
         self.assertEqual(steps[1]["Author"], "somebody")
         self.assertEqual(steps[0]["CreatedAt"], 1704240000000000)
 
+    def test_without_one(self):
+        name = self.image(layers=3)
+        sizes = [line.split()[2] for line in self.ctl("image", "history", "--bytes", name).splitlines()[1:]]
+        self.assertEqual(sizes, [str(layer[2]) for layer in reversed(self.shown(name)["Layers"])])
+
     def test_wrong(self):
         self.refused("image", "history", "no-such-image", contains="no-such-image")
         self.refused("image", "history", contains="too few arguments")
