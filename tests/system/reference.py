@@ -66,6 +66,9 @@ class Overlay:
         for name, member in members:
             head, base = os.path.split(name)
             touched.add(head)
+            while head and not os.path.lexists(os.path.join(self.merged, head)):  # made on the way
+                head = os.path.dirname(head)
+                touched.add(head)
             if member.isdir():
                 listed.add(name if name != "." else "")
             if base.startswith(".wh."):
