@@ -37,6 +37,13 @@
  *            what it changes and the chain of both. "size" is the layer's tar's; "layers" are all, as plain tars.
  *            Result: {"chain_id","diff_id","size","inodes","rootfs":ROOTFS,"layers":[{"diff_id","digest","size"}]}
  *                                                                                        [snapshot socket]
+ *   diff     {"from","to","format"?:"tar|list","compression"?:"none|gzip|zstd"}; fds: output (pipe, file or socket), and
+ *            where there is one the upper directory of a snapshot on "to". Writes what makes the one the other: an OCI
+ *            layer, or records "A /path", "C /path", "D /path", each with its NUL. from and to are chain ids or empty.
+ *            Result: {"digest","diff_id","size","media_type"}, of a list {"size"}        [snapshot socket]
+ *   apply    {"digest"?,"limits"?}; fds: layer (file, pipe or socket; plain, gzip, zstd), root directory of a mounted
+ *            snapshot. Reads and verifies the layer whole before it writes; a failure after that says that the
+ *            snapshot holds a part. "digest" is the blob's. Result: {"diff_id","size"}
  *   usage    {}; fds: upper directories. Result: {"usage":[{"bytes","inodes"}]}, in their order   [snapshot socket]
  *   save     {"images":[{"names":[...],"digest","index"?}],"format":"oci|docker|rootfs","compression":"none|gzip|zstd"};
  *            fds: output (pipe, stream socket, file; or a directory for an OCI layout). "index" is taken where the

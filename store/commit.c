@@ -79,7 +79,7 @@ JsonNode *store_commit(Store *s, StoreJob *job, const char *parent, RootfsForm f
                 return NULL;
         layer = g_new0(ImageLayer, 1);
         g_ptr_array_add(c.image->layers, layer);
-        if (!unpack_rootfs(c.unpack, delta_stream(&c), COMPRESSION_NONE, layer, error) ||
+        if (!unpack_layer(c.unpack, delta_stream(&c), COMPRESSION_NONE, FALSE, layer, error) ||
             !publish_layers(job, c.ingest, c.objects, c.unpack, form, c.image, &root, error))
                 return NULL;
         *held = g_steal_pointer(&c.ingest);

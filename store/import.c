@@ -190,7 +190,7 @@ static gboolean rootfs_image(Import *m, ImageLayer *layer, GError **error) {
 static gboolean import_rootfs(Import *m, Unpack *unpack, GError **error) {
         ImageLayer *layer = g_new0(ImageLayer, 1);
 
-        if (unpack_rootfs(unpack, g_steal_pointer(&m->rootfs), m->compression, layer, error))
+        if (unpack_layer(unpack, g_steal_pointer(&m->rootfs), m->compression, FALSE, layer, error))
                 return rootfs_image(m, layer, error);
         image_layer_free(layer);
         return FALSE;

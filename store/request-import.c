@@ -12,23 +12,6 @@
 #include "store/json.h"
 #include "store/request.h"
 
-static gboolean read_limits(Request *r, GError **error) {
-        g_autoptr(GList) names = NULL;
-        JsonObject *limits;
-
-        if (!json_object(r->members, "limits", REQUEST_WHAT, &limits, error))
-                return FALSE;
-        names = limits ? json_object_get_members(limits) : NULL;
-        for (GList *l = names; l; l = l->next) {
-                guint64 value;
-
-                if (!json_size(limits, l->data, "limits", &value, error) ||
-                    !store_limits_set(&r->job->limits, l->data, value, error))
-                        return FALSE;
-        }
-        return TRUE;
-}
-
 static gboolean read_form(Request *r, RootfsForm *ret, GError **error) {
         const char *name;
 
@@ -44,7 +27,7 @@ JsonNode *request_import(Request *r, GError **error) {
             !json_string(r->members, "format", REQUEST_WHAT, &options.format, error) ||
             !json_string(r->members, "platform", REQUEST_WHAT, &options.platform, error) ||
             !json_size(r->members, "size", REQUEST_WHAT, &options.size, error) ||
-            !read_form(r, &options.rootfs, error) || !read_limits(r, error))
+            !read_form(r, &options.rootfs, error) || !request_limits(r, error))
                 return NULL;
         if (!options.format)
                 options.format = "auto";

@@ -7,6 +7,8 @@
  * they stand on.
  */
 
+#include <string.h>
+
 #include "store/error.h"
 #include "store/json.h"
 #include "store/request.h"
@@ -30,6 +32,65 @@ JsonNode *request_commit(Request *r, GError **error) {
         return request_store(r, error)
                        ? store_commit(r->store, r->job, parent ? parent : "", form, r->fds[0], &r->held, error)
                        : NULL;
+}
+
+static gboolean read_choice(Request *r, const char *member, const char *const *choices, guint *ret, GError **error) {
+        const char *text;
+
+        *ret = 0;
+        if (!json_string(r->members, member, REQUEST_WHAT, &text, error))
+                return FALSE;
+        for (guint i = 0; text && choices[i]; i++)
+                if (strcmp(text, choices[i]) == 0) {
+                        *ret = i;
+                        return TRUE;
+                }
+        return !text || store_fail(error, STORE_FAIL_INVALID, "'%s' of the request cannot be '%.40s'", member, text);
+}
+
+/** request_diff() - {"digest","diff_id","size","media_type"}, of a list {"size"} */
+JsonNode *request_diff(Request *r, GError **error) {
+        static const char *const known[] = { "from", "to", "format", "compression", NULL };
+        static const char *const formats[] = { "tar", "list", NULL };
+        static const char *const compressions[] = { "none", "gzip", "zstd", NULL };
+        static const Compression values[] = { COMPRESSION_NONE, COMPRESSION_GZIP, COMPRESSION_ZSTD };
+        DiffOptions o = { .upper_fd = -1 };
+        guint format, compression;
+
+        if (!request_members(r, known, error) || !json_string(r->members, "from", REQUEST_WHAT, &o.from, error) ||
+            !json_string(r->members, "to", REQUEST_WHAT, &o.to, error) ||
+            !read_choice(r, "format", formats, &format, error) ||
+            !read_choice(r, "compression", compressions, &compression, error))
+                return NULL;
+        if (r->n_fds < 1 || r->n_fds > 2) {
+                store_fail(error, STORE_FAIL_INVALID, "The request came without an output");
+                return NULL;
+        }
+        o.from = o.from ? o.from : "";
+        o.to = o.to ? o.to : "";
+        o.list = format == 1;
+        o.compression = values[compression];
+        o.output_fd = r->fds[0];
+        if (r->n_fds > 1)
+                o.upper_fd = r->fds[1];
+        return request_store(r, error) ? store_diff(r->store, r->job, &o, error) : NULL;
+}
+
+/** request_apply() - {"diff_id","size"} */
+JsonNode *request_apply(Request *r, GError **error) {
+        static const char *const known[] = { "digest", "limits", NULL };
+        const char *digest;
+
+        if (!request_members(r, known, error) || !json_string(r->members, "digest", REQUEST_WHAT, &digest, error) ||
+            !request_limits(r, error))
+                return NULL;
+        if (digest && digest[0] == '\0')
+                digest = NULL;
+        if (r->n_fds != 2) {
+                store_fail(error, STORE_FAIL_INVALID, "The request came without a layer and a snapshot");
+                return NULL;
+        }
+        return request_store(r, error) ? store_apply(r->store, r->job, digest, r->fds[0], r->fds[1], error) : NULL;
 }
 
 /** request_usage() - {"usage":[{"bytes","inodes"}]}, one for each directory */

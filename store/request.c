@@ -32,6 +32,8 @@ static const struct {
         { "content-commit", request_content_commit, REQUEST_STORE },
         { "content-read", request_content_read, REQUEST_STORE },
         { "commit", request_commit, REQUEST_SNAPSHOTS },
+        { "diff", request_diff, REQUEST_SNAPSHOTS },
+        { "apply", request_apply, REQUEST_STORE },
         { "usage", request_usage, REQUEST_SNAPSHOTS },
 };
 
@@ -61,6 +63,24 @@ gboolean request_strings(const Request *r, const char *member, GPtrArray **ret, 
                 g_ptr_array_add(list, (gpointer)s);
         }
         *ret = g_steal_pointer(&list);
+        return TRUE;
+}
+
+/** request_limits() - take the limits of an archive from the request */
+gboolean request_limits(Request *r, GError **error) {
+        g_autoptr(GList) names = NULL;
+        JsonObject *limits;
+
+        if (!json_object(r->members, "limits", REQUEST_WHAT, &limits, error))
+                return FALSE;
+        names = limits ? json_object_get_members(limits) : NULL;
+        for (GList *l = names; l; l = l->next) {
+                guint64 value;
+
+                if (!json_size(limits, l->data, "limits", &value, error) ||
+                    !store_limits_set(&r->job->limits, l->data, value, error))
+                        return FALSE;
+        }
         return TRUE;
 }
 

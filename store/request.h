@@ -46,6 +46,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Request, request_done)
 /* for the operations */
 Store *request_store(Request *r, GError **error); /* opened once, the request's */
 gboolean request_members(const Request *r, const char *const *known, GError **error);
+gboolean request_limits(Request *r, GError **error); /* its "limits" to the job */
 gboolean request_strings(const Request *r, const char *member, GPtrArray **ret, GError **error);
 JsonNode *request_object(JsonObject *o); /* takes @o over */
 
@@ -56,6 +57,8 @@ JsonNode *request_collect(Request *r, GError **error);
 JsonNode *request_check(Request *r, GError **error);
 JsonNode *request_commit(Request *r, GError **error);
 JsonNode *request_why(Request *r, GError **error);
+JsonNode *request_diff(Request *r, GError **error);
+JsonNode *request_apply(Request *r, GError **error);
 JsonNode *request_usage(Request *r, GError **error);
 JsonNode *request_save(Request *r, GError **error);
 JsonNode *request_compose(Request *r, GError **error);

@@ -220,7 +220,7 @@ static Unpacked *add_result(Unpack *u, const guint8 diff_id[DIGEST_SIZE]) {
         Unpacked *r = g_new0(Unpacked, 1);
 
         memcpy(r->diff_id, diff_id, DIGEST_SIZE);
-        g_hash_table_insert(u->layers, r->diff_id, r);
+        g_hash_table_replace(u->layers, r->diff_id, r); /* the key is the value's */
         return r;
 }
 
@@ -314,11 +314,13 @@ gboolean unpack_replay(Unpack *u, const guint8 diff_id[DIGEST_SIZE], GError **er
         return replay(u, r, error);
 }
 
-/** unpack_rootfs() - read a root file system's tar, of which nothing is known beforehand; fills @ret
+/** unpack_layer() - read one layer, of which at most the digest is known beforehand; fills @ret
  *
- * Takes @raw over. The archive has to end with its end mark, since nothing else tells a whole one from a cut one.
+ * Takes @raw over. Without @known, a digest that the caller will compare, the archive has to end with its end mark,
+ * since nothing else tells a whole one from a cut one.
  */
-gboolean unpack_rootfs(Unpack *u, Stream *raw, Compression compression, ImageLayer *ret, GError **error) {
+gboolean unpack_layer(Unpack *u, Stream *raw, Compression compression, gboolean known, ImageLayer *ret,
+                      GError **error) {
         Layer *layer;
         Unpacked *r;
 
@@ -326,7 +328,7 @@ gboolean unpack_rootfs(Unpack *u, Stream *raw, Compression compression, ImageLay
         layer = read_layer(u, raw, compression, &ret->size, ret->digest, ret->diff_id, error);
         if (!layer)
                 return FALSE;
-        if (!layer->marked)
+        if (!layer->marked && !known)
                 return store_fail(error, STORE_FAIL_INVALID, "The archive is truncated: its end mark is missing");
         ret->media_type = g_strdup(layer_media_type(compression));
         r = add_result(u, ret->diff_id);

@@ -25,7 +25,7 @@ void unpack_free(Unpack *u);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Unpack, unpack_free)
 
 gboolean unpack_images(Unpack *u, GPtrArray *images, GError **error);
-gboolean unpack_rootfs(Unpack *u, Stream *raw, Compression compression, ImageLayer *ret, GError **error);
+gboolean unpack_layer(Unpack *u, Stream *raw, Compression compression, gboolean known, ImageLayer *ret, GError **error);
 gboolean unpack_replay(Unpack *u, const guint8 diff_id[DIGEST_SIZE], GError **error); /* a layer the store has */
 Unpacked *unpack_find(Unpack *u, const guint8 diff_id[DIGEST_SIZE]);
 GHashTable *unpack_layers(Unpack *u); /* diff id -> Unpacked */

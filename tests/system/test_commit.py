@@ -276,6 +276,227 @@ class Commit(StoreTest):
         self.assertSame(reference.describe(upper), reference.describe(self.view(done["rootfs"])), self.untimed({b"f"}))
 
 
+class Diff(StoreTest):
+    def setUp(self):
+        super().setUp()
+        self.image = self.bring(base_layer())
+        mount, self.upper = self.snapshot(self.image["rootfs"])
+        busy(mount)
+        self.wanted = reference.describe(mount)
+        self.wanted.pop(b"socket")
+
+    def diff(self, begin, end, upper=None, **members):
+        """(result, bytes) of a diff."""
+        path = self.path("diff")
+        fds = [os.open(path, os.O_WRONLY | os.O_CREAT)]
+        if upper:
+            fds.append(os.open(upper, os.O_RDONLY | os.O_DIRECTORY))
+        try:
+            result = self.call("diff", *fds, **{"from": begin, "to": end}, **members)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        with open(path, "rb") as f:
+            return result, f.read()
+
+    def overlaid(self, *layers):
+        """What tar and the kernel make of layers."""
+        directory = self.directory("overlay")
+        overlay = reference.Overlay(directory)
+        self.addCleanup(overlay.close)
+        for data in layers:
+            overlay.add(data)
+        return reference.describe(overlay.merged), overlay.stale
+
+    def assertOverlaid(self, wanted, *layers):  # pylint: disable=invalid-name
+        got, stale = self.overlaid(*layers)
+        self.assertSame(wanted, got, {os.fsencode(p) for p in stale} | {b""})
+
+    def test_of_an_upper(self):
+        chain = self.image["chain_id"]
+        result, data = self.diff(chain, chain, self.upper)
+        self.assertEqual((result["diff_id"], result["digest"], result["size"]),
+                         (images.digest(data), images.digest(data), len(data)))
+        self.assertEqual(result["media_type"], "application/vnd.oci.image.layer.v1.tar")
+        self.assertOverlaid(self.wanted, base_layer(), data)
+        self.assertEqual(self.commit(chain, self.upper)["diff_id"], result["diff_id"])
+
+    def test_compressed(self):
+        chain = self.image["chain_id"]
+        _, plain = self.diff(chain, chain, self.upper)
+        for name, program in (("gzip", "gzip"), ("zstd", "zstd")):
+            with self.subTest(name):
+                result, data = self.diff(chain, chain, self.upper, compression=name)
+                self.assertEqual(result["digest"], images.digest(data))
+                self.assertEqual(result["diff_id"], images.digest(plain))
+                self.assertEqual(result["media_type"], f"application/vnd.oci.image.layer.v1.tar+{name}")
+                unpacked = subprocess.run([program, "-dc"], input=data, capture_output=True, check=True).stdout
+                self.assertEqual(unpacked, plain)
+
+    def test_between_chains(self):
+        """Either way, and from nothing: on the first it gives the second."""
+        base, done = self.image["chain_id"], self.commit(self.image["chain_id"], self.upper)
+        before = reference.describe(self.view(self.image["rootfs"]))
+        _, forth = self.diff(base, done["chain_id"])
+        self.assertEqual(images.digest(forth), done["diff_id"])
+        _, back = self.diff(done["chain_id"], base)
+        self.assertOverlaid(before, base_layer(), forth, back)
+        _, whole = self.diff("", done["chain_id"])
+        self.assertOverlaid(self.wanted, whole)
+        again = self.bring(base_layer(), forth, back)
+        self.assertSame(before, reference.describe(self.view(again["rootfs"])), {b""})
+        result, nothing = self.diff(base, base)
+        self.assertEqual((result["diff_id"], nothing), (EMPTY_LAYER, bytes(1024)))
+        self.assertEqual(self.diff("", "")[0]["diff_id"], EMPTY_LAYER)
+
+    def test_other_programs_read_it(self):
+        if not shutil.which("umoci"):
+            self.skipTest("umoci is not installed")
+        chain = self.image["chain_id"]
+        _, data = self.diff(chain, chain, self.upper)
+        layout, bundle = self.directory("layout"), self.path("bundle")
+        archive = images.oci_archive(self.path("image"), [base_layer(), data], name="t")
+        subprocess.run(["tar", "-xf", archive, "-C", layout], check=True)
+        subprocess.run(["umoci", "unpack", "--image", layout + ":t", bundle], check=True, stderr=subprocess.DEVNULL)
+        self.assertSame(self.wanted, reference.describe(bundle + "/rootfs"), {b""})
+
+    def test_list(self):
+        chain = self.image["chain_id"]
+        result, data = self.diff(chain, chain, self.upper, format="list")
+        self.assertEqual(result, {"size": len(data)})
+        listed = {}
+        for record in data.rstrip(b"\0").split(b"\0"):
+            listed.setdefault(record[:1].decode(), set()).add(record[2:])
+        before = {b"/" + p: d for p, d in reference.describe(self.view(self.image["rootfs"])).items() if p}
+        after = {b"/" + p: d for p, d in self.wanted.items() if p}
+        self.assertEqual(listed["A"], after.keys() - before.keys())
+        gone = before.keys() - after.keys()
+        self.assertEqual(listed["D"], {p for p in gone if os.path.dirname(p) not in gone and
+                                       (os.path.dirname(p) == b"/" or after[os.path.dirname(p)][0].startswith("0o4"))})
+        for path in (b"/meta/mode", b"/meta/caps", b"/again", b"/file-dir", b"/dir-file", b"/append", b"/meta"):
+            self.assertIn(path, listed["C"])
+        self.assertNotIn(b"/meta/untouched", listed["C"])
+        self.assertNotIn(b"/d3/kept", listed["C"])
+
+    def test_a_reader_that_leaves(self):
+        chain = self.image["chain_id"]
+        out, into = os.pipe()
+        os.close(out)
+        try:
+            with self.assertRaises(Failed) as caught:
+                self.call("diff", into, **{"from": "", "to": chain})
+        finally:
+            os.close(into)
+        self.assertEqual(caught.exception.word, "Unavailable")
+
+    def test_unknown_chain(self):
+        with self.assertRaises(Failed) as caught:
+            self.diff("sha256:" + "0" * 64, "")
+        self.assertEqual(caught.exception.word, "NotFound")
+
+
+class Apply(StoreTest):
+    def apply(self, data, root, **members):
+        path = self.path("layer")
+        with open(path, "wb") as f:
+            f.write(data)
+        fds = [os.open(path, os.O_RDONLY), os.open(root, os.O_RDONLY | os.O_DIRECTORY)]
+        try:
+            return self.call("apply", *fds, snapshots=False, **members)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def exported(self, image, change):
+        """(layer, description) of what @change does to a snapshot."""
+        mount, upper = self.snapshot(image["rootfs"])
+        change(mount)
+        wanted = reference.describe(mount)
+        wanted.pop(b"socket", None)
+        path, chain = self.path("diff"), image["chain_id"]
+        fds = [os.open(path, os.O_WRONLY | os.O_CREAT), os.open(upper, os.O_RDONLY | os.O_DIRECTORY)]
+        self.call("diff", *fds, **{"from": chain, "to": chain})
+        for fd in fds:
+            os.close(fd)
+        with open(path, "rb") as f:
+            return f.read(), wanted
+
+    def test_what_was_exported(self):
+        """On a second snapshot it gives the same, and a commit of that the same layer."""
+        image = self.bring(base_layer())
+        data, wanted = self.exported(image, busy)
+        mount, upper = self.snapshot(image["rootfs"])
+        result = self.apply(data, mount, digest=images.digest(data))
+        self.assertEqual(result, {"diff_id": images.digest(data), "size": len(data)})
+        self.assertSame(wanted, reference.describe(mount))
+        self.assertEqual(self.commit(image["chain_id"], upper)["diff_id"], images.digest(data))
+        packed = subprocess.run(["zstd", "-c"], input=data, capture_output=True, check=True).stdout
+        again, _ = self.snapshot(image["rootfs"])
+        self.apply(packed, again, digest=images.digest(packed))
+        self.assertSame(wanted, reference.describe(again))
+
+    def test_as_an_import_would(self):
+        """Links, odd orders and opaque marks of strangers mean on a snapshot what they mean in an image."""
+        layer = images.layer([
+            entry("d3/.wh..wh..opq", b""), entry("d3/new", b"new"), entry("hard/.wh.a", b""),
+            entry("lower", kind=tarfile.LNKTYPE, linkname="hard/lone"), entry("lower-2", kind=tarfile.LNKTYPE, linkname="lower"),
+            entry("link-dir/below", b"a directory in place of a link"), entry("d1", mode=0o2750, uid=5, gid=6),
+            entry("file-dir", b"same type"), entry("implicit/parents/f", b"f"), entry("append/x", b"file becomes directory"),
+            entry("d2/deep/x", kind=tarfile.SYMTYPE, linkname="/etc/passwd"), entry("./", mode=0o711)])
+        image, whole = self.bring(base_layer()), self.bring(base_layer(), layer)
+        mount, _ = self.snapshot(image["rootfs"])
+        self.apply(layer, mount)
+        got, wanted = reference.describe(mount), reference.describe(self.view(whole["rootfs"]))
+        self.assertSame(wanted, got, {b"hard", b"d3", b"d2/deep", b"", b"implicit", b"implicit/parents", b"link-dir",
+                                      b"append"})
+
+    def test_refusals_touch_nothing(self):
+        good = images.layer([entry("f", b"x")])
+        mount, upper = self.snapshot(self.bring(base_layer())["rootfs"])
+        for data, members in ((good, {"digest": images.digest(b"")}), (good[:1024], {}), (good[:600], {}),
+                              (images.layer([entry("f", b"x"), entry("../f", b"y")]), {}),
+                              (images.layer([entry("f", b"x"), entry("g", b"y")]), {"limits": {"entries": 1}})):
+            with self.assertRaises(Failed) as caught:
+                self.apply(data, mount, **members)
+            self.assertIn(caught.exception.word, ("InvalidArgument", "ResourceExhausted"))
+            self.assertEqual(os.listdir(upper), [])
+
+    def test_failure_says_what_it_leaves(self):
+        image = self.bring(base_layer())
+        view = self.view(image["rootfs"])
+        with self.assertRaises(Failed) as caught:
+            self.apply(images.layer([entry("f", b"x")]), view)
+        self.assertIn("now holds a part of the layer", caught.exception.message)
+
+    def test_links_are_not_followed(self):
+        canary = self.directory("canary")
+        mount, _ = self.snapshot(self.bring(base_layer())["rootfs"])
+        for name in ("escape", "escape2", "d1/escape"):
+            os.symlink(canary, f"{mount}/{name}")
+        self.apply(images.layer([entry("escape/f", b"x"), entry("escape2", b"x"), entry("d1/escape"), entry("d1/escape/f", b"x"),
+                                 entry("h", kind=tarfile.LNKTYPE, linkname="d1/f")]), mount)
+        self.assertEqual(os.listdir(canary), [])
+        self.assertTrue(os.path.isdir(mount + "/escape") and not os.path.islink(mount + "/escape"))
+
+
+class Usage(StoreTest):
+    def test_counts(self):
+        first, second = self.directory("upper"), self.directory("upper")
+        with open(first + "/a", "wb") as f:
+            f.write(b"x" * 10000)
+        os.link(first + "/a", first + "/b")
+        os.mkdir(first + "/d")
+        os.symlink("/etc", first + "/link")
+        os.mknod(first + "/gone", stat.S_IFCHR, 0)
+        wanted = sum(os.lstat(first + "/" + n).st_blocks * 512 for n in ("", "a", "d", "link", "gone"))
+        fds = [os.open(p, os.O_RDONLY | os.O_DIRECTORY) for p in (first, second)]
+        result = self.call("usage", *fds)
+        for fd in fds:
+            os.close(fd)
+        self.assertEqual(result, {"usage": [{"bytes": wanted, "inodes": 5},
+                                            {"bytes": os.stat(second).st_blocks * 512, "inodes": 1}]})
+
+
 class CommitCheckout(Commit):
     form = "checkout"
 
