@@ -37,7 +37,7 @@
  *            what it changes and the chain of both. "size" is the layer's tar's; "layers" are all, as plain tars.
  *            Result: {"chain_id","diff_id","size","inodes","rootfs":ROOTFS,"layers":[{"diff_id","digest","size"}]}
  *                                                                                        [snapshot socket]
- *   diff     {"from","to","format"?:"tar|list","compression"?:"none|gzip|zstd"}; fds: output (pipe, file or socket), and
+ *   diff     {"from","to","format"?:"tar|list","compression"?:"none|gzip|zstd"}; fds: output (pipe, file, socket), and
  *            where there is one the upper directory of a snapshot on "to". Writes what makes the one the other: an OCI
  *            layer, or records "A /path", "C /path", "D /path", each with its NUL. from and to are chain ids or empty.
  *            Result: {"digest","diff_id","size","media_type"}, of a list {"size"}        [snapshot socket]
