@@ -18,7 +18,7 @@ const Option snapshot_prepare_options[] = {
 };
 
 const Option snapshot_commit_options[] = {
-        { OPTION_CONTINUE, "continue", NULL, N_("Go on with the same snapshot on top of what was committed") },
+        { OPTION_CONTINUE, "continue", NULL, N_("Keep the snapshot as it is, to go on with it") },
         { 'l', "label", N_("KEY[=VALUE]"), N_("Set a label") },
         { OPTION_LEASE, "lease", N_("LEASE"), N_("A lease that keeps it") },
         { 'q', "quiet", NULL, N_("Show no progress") },

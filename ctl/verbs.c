@@ -70,6 +70,8 @@ const Verb verbs[] = {
         { "snapshot commit", N_("[OPTION...] KEY NAME"), N_("Make a written snapshot one that others can stand on"),
           snapshot_commit_options, 2, 2, false, verb_snapshot_commit },
         { "snapshot rm", N_("KEY..."), N_("Remove snapshots"), NULL, 1, MANY, false, verb_snapshot_rm },
+        { "snapshot mount", N_("[OPTION...] KEY DIRECTORY"), N_("Mount a snapshot"), snapshot_mount_options, 2, 2,
+          false, verb_snapshot_mount },
         { "snapshot mounts", N_("KEY"), N_("Show how a snapshot is mounted"), NULL, 1, 1, false, verb_snapshot_mounts },
         { "snapshot diff", N_("[OPTION...] [FROM] KEY"), N_("Show what one snapshot has changed to another"),
           diff_options, 1, 2, false, verb_snapshot_diff },

@@ -416,7 +416,7 @@ GROWS = ("/var/lib/davit/repo/objects", "/var/lib/davit/repo/tmp", "/var/lib/dav
 
 
 #: Directories that come with the first object of a namespace and stay for the next.
-FRAME = re.compile(r"/(run|var/lib)/davit/(namespaces(/[^/]+(/[a-z]+)?)?|task(/[^/]+)?|erofs|ingest-content|trash)")
+FRAME = re.compile(r"/(run|var/lib)/davit/(namespaces(/[^/]+(/[a-z]+)?)?|task(/[^/]+)?|empty|erofs|ingest-content|trash)")
 
 
 def _files():
