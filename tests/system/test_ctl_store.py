@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tarfile
 import unittest
 
 import davit
@@ -249,6 +250,135 @@ class Leases(StoreCase):
         self.refused("lease", "add", id, "image", "no-such-image", contains="no-such-image")
         self.refused("lease", "add", "no-such-lease", "image", "busybox", contains="no-such-lease")
         self.refused("lease", "rm", "no-such-lease", contains="no-such-lease")
+
+
+class Snapshots(StoreCase):
+    def snapshot(self, *argv, verb="prepare"):
+        key = davit.unique("snap")
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "snapshot", "rm", key)
+        self.assertEqual(self.ctl("snapshot", verb, *argv[:-1], key, *argv[-1:]), key)
+        return key
+
+    def layer(self, **files):
+        path = f"{self.directory}/{davit.unique('layer')}.tar"
+        with tarfile.open(path, "w") as tar:
+            for name, text in files.items():
+                self.file(text, "one")
+                tar.add(f"{self.directory}/one", name)
+        return path
+
+    def listed(self, *options):
+        return json.loads(self.ctl("snapshot", "ls", "--json", *options))
+
+    def test_prepare_list_remove(self):
+        key = self.snapshot("-l", "a=b", "image:busybox")
+        view = self.snapshot("image:busybox", verb="view")
+        rows = {s["Key"]: s for s in self.listed()}
+        chain = json.loads(self.ctl("image", "inspect", "busybox"))[0]["ChainId"]
+        self.assertEqual((rows[key]["Kind"], rows[key]["Parent"]), ("active", chain))
+        self.assertEqual((rows[view]["Kind"], rows[view]["Parent"]), ("view", chain))
+        self.assertEqual([s["Key"] for s in self.listed("-f", "label=a=b")], [key])
+        self.assertEqual([s["Key"] for s in self.listed("-f", "kind=view")], [view])
+        self.assertIn(key, self.ctl("snapshot", "ls", "-q").splitlines())
+        self.assertEqual(self.ctl("snapshot", "ls").splitlines()[0].split(), ["SNAPSHOT", "KIND", "PARENT", "CREATED"])
+        self.assertEqual(json.loads(self.ctl("inspect", "--type=snapshot", key))[0]["Labels"], {"a": "b"})
+        self.assertEqual(self.ctl("snapshot", "rm", key, view).splitlines(), [key, view])
+
+    def test_apply_diff_usage_commit(self):
+        base, name = self.snapshot(""), davit.unique("snap")
+        self.assertRegex(self.ctl("snapshot", "apply", base, self.layer(hello=b"x" * 9000)), "^sha256:[0-9a-f]{64}$")
+        self.assertEqual(self.ctl("snapshot", "diff", base).removeprefix("C /\n"), "A /hello")
+        self.assertIn({"Kind": "A", "Path": "/hello"}, json.loads(self.ctl("snapshot", "diff", "--json", base)))
+        usage = json.loads(self.ctl("snapshot", "usage", "--json", base))[0]
+        self.assertGreaterEqual(usage["Bytes"], 9000)
+        self.assertIn(str(usage["Bytes"]), self.ctl("snapshot", "usage", "--bytes", base))
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "snapshot", "rm", name)
+        self.assertEqual(self.ctl("snapshot", "commit", "--continue", base, name), name)
+        rows = {s["Key"]: s["Kind"] for s in self.listed()}
+        self.assertEqual((rows[base], rows[name]), ("active", "committed"))
+        child = self.snapshot(name)
+        self.ctl("snapshot", "apply", child, self.layer(more=b"y"))
+        self.assertEqual(self.ctl("snapshot", "diff", child).removeprefix("C /\n"), "A /more")
+        self.assertEqual(self.ctl("snapshot", "diff", name, child).removeprefix("C /\n"), "A /more")
+        self.assertIn("D /etc", self.ctl("snapshot", "diff", "image:busybox", child).splitlines())
+        out = f"{self.directory}/diff.tar"
+        self.ctl("snapshot", "diff", "--tar", out, child)
+        with tarfile.open(out) as tar:
+            self.assertEqual([n.strip("./") for n in tar.getnames() if n.strip("./")], ["more"])
+        result = json.loads(self.ctl("snapshot", "diff", "--json", "--compression=gzip", "--tar", out, child))
+        self.assertEqual((result["Digest"], result["Size"]), (digest_of(self.read("diff.tar")), os.path.getsize(out)))
+
+    def test_labels(self):
+        key = self.snapshot("-l", "a=1", "image:busybox")
+        self.ctl("snapshot", "label", key, "b=2", "-r", "a")
+        self.assertEqual(self.ctl("snapshot", "label", key), "b=2")
+
+    def test_mounts(self):
+        key = self.snapshot("image:busybox")
+        self.assertRegex(self.ctl("snapshot", "mounts", key), r"^-t \w+ -o \S+ \S+ /$")
+        self.assertEqual(json.loads(self.ctl("snapshot", "mounts", "--json", key))[0]["Type"],
+                         self.ctl("snapshot", "mounts", key).split()[1])
+
+    def test_mount(self):
+        key, place = self.snapshot("image:busybox"), f"{self.directory}/mnt"
+        os.mkdir(place)
+        self.addCleanup(davit.run, "umount", place, check=False)
+        self.assertEqual(self.ctl("snapshot", "mount", "--read-only", key, place), "")
+        self.assertTrue(os.path.exists(f"{place}/etc/os-release"))
+        with self.assertRaises(OSError):
+            open(f"{place}/new", "wb")  # pylint: disable=consider-using-with
+        davit.run("umount", place)
+        self.ctl("snapshot", "mount", key, place)
+        with open(f"{place}/new", "wb") as f:
+            f.write(b"x" * 9000)
+        davit.run("umount", place)
+        self.assertGreaterEqual(json.loads(self.ctl("snapshot", "usage", "--json", key))[0]["Bytes"], 9000)
+        self.refused("snapshot", "mount", key, "/does/not/exist", contains="/does/not/exist")
+        self.refused("snapshot", "mount", "no-such-snapshot", place, contains="no-such-snapshot")
+
+    def test_wrong(self):
+        key = self.snapshot("image:busybox")
+        self.refused("snapshot", "prepare", key, "image:busybox", contains=key)
+        self.refused("snapshot", "prepare", davit.unique("snap"), "image:no-such", contains="no-such")
+        self.refused("snapshot", "prepare", davit.unique("snap"), key, contains=key)
+        self.refused("snapshot", "commit", key, contains="too few arguments")
+        for verb in ("rm", "mounts", "usage", "diff", "label"):
+            self.refused("snapshot", verb, "no-such-snapshot", contains="no-such-snapshot")
+        self.refused("snapshot", "apply", "no-such-snapshot", self.layer(a=b"b"), contains="no-such-snapshot")
+        self.refused("snapshot", "apply", "--digest", digest_of(b""), key, self.layer(a=b"b"), contains="sha256")
+        self.refused("snapshot", "apply", key, self.file(os.urandom(3000)), contains=self.directory)
+        self.refused("snapshot", "diff", "--compression=gzip", key, contains="--tar")
+
+
+class Changes(StoreCase):
+    def container(self, script):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id, self.NAMESPACE)
+        self.ctl("run", "-d", "--name", id, "busybox", "sh", "-c", f"{script}; echo >/done; sleep 1000")
+        davit.wait_until(lambda: davit.ctl("-n", self.NAMESPACE, "exec", id, "test", "-e", "/done").returncode == 0)
+        return id
+
+    def test_diff(self):
+        id = self.container("echo x >/added; echo y >>/etc/passwd; rm /etc/os-release; printf x >/etc/$(printf 'a\\033b')")
+        lines = self.ctl("diff", id).splitlines()
+        for line in ("A /added", "C /etc/passwd", "D /etc/os-release", "A /etc/a\\x1bb"):
+            self.assertIn(line, lines)
+        self.assertIn({"Kind": "A", "Path": "/etc/a\x1bb"}, json.loads(self.ctl("diff", "--json", id)))
+        self.ctl("diff", "--tar", f"{self.directory}/layer.tar", id)
+        with tarfile.open(f"{self.directory}/layer.tar") as tar:
+            names = [n.removeprefix("./").strip("/") for n in tar.getnames()]
+        self.assertIn("added", names)
+        self.assertIn("etc/.wh.os-release", names)
+        piped = subprocess.run(["davitctl", "-n", self.NAMESPACE, "diff", "--tar=-", id], stdout=subprocess.PIPE, check=True,
+                               timeout=60).stdout
+        self.assertEqual(piped, self.read("layer.tar"))
+
+    def test_diff_wrong(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id, self.NAMESPACE)
+        self.ctl("create", "--name", id, test_ctl.ROOTFS, "true")
+        self.refused("diff", id, contains="directory of the host")
+        self.refused("diff", "no-such", contains="no-such")
 
 
 if __name__ == "__main__":
