@@ -2,6 +2,7 @@
 """What becomes of an overlay's upper: commit, diff, apply and usage, on real mounts, against what the mount showed."""
 
 import array
+import io
 import json
 import os
 import shutil
@@ -495,6 +496,68 @@ class Usage(StoreTest):
             os.close(fd)
         self.assertEqual(result, {"usage": [{"bytes": wanted, "inodes": 5},
                                             {"bytes": os.stat(second).st_blocks * 512, "inodes": 1}]})
+
+
+class Sockets(StoreTest):
+    """The units: what each of the two sockets takes, and that its sandbox lets it."""
+
+    SNAPSHOTS, STORE = "/run/davit/store-snapshot", "/run/davit/store"
+
+    def ask(self, path, operation, *fds, **members):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+            try:
+                sock.connect(path)
+            except FileNotFoundError:
+                self.skipTest("the units are not installed here")
+            return exchange(sock, fds, {"operation": operation, **members})
+
+    def test_each_has_its_own_operations(self):
+        fd = os.open(self.top, os.O_RDONLY | os.O_DIRECTORY)
+        self.addCleanup(os.close, fd)
+        for path, operations in ((self.STORE, ("commit", "diff", "usage")),
+                                 (self.SNAPSHOTS, ("import", "rootfs", "collect", "check", "why", "save", "compose",
+                                                   "content-commit", "content-read", "apply"))):
+            for operation in operations:
+                with self.subTest(operation):
+                    with self.assertRaises(Failed) as caught:
+                        self.ask(path, operation, fd)
+                    self.assertEqual(caught.exception.word, "InvalidArgument")
+                    self.assertIn("belongs to the other socket", caught.exception.message)
+
+    def test_the_sandbox_suffices(self):
+        """Overlay attributes are seen, a layer is applied, through the units as they are installed."""
+        layer = images.layer([entry("d"), entry("d/lower", b"x"), entry("kept", b"x")])
+        lower, upper, work = self.directory("lower"), self.directory("upper"), self.directory("work")
+        subprocess.run(["tar", "-x", "-C", lower], input=layer, check=True)
+        mount = self.mount("-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}")
+        shutil.rmtree(mount + "/d")
+        os.mkdir(mount + "/d")
+        with open(mount + "/d/new", "w", encoding="utf-8") as f:
+            f.write("new\n")
+        os.mknod(mount + "/node", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        read, write = os.pipe()
+        fds = [os.open(p, os.O_RDONLY | os.O_DIRECTORY) for p in (upper, mount)]
+        for fd in fds:
+            self.addCleanup(os.close, fd)
+        usage = self.ask(self.SNAPSHOTS, "usage", fds[0])["usage"]
+        self.assertEqual(usage[0]["inodes"], 4)
+        with open(read, "rb") as f:
+            result = self.ask(self.SNAPSHOTS, "diff", write, fds[0], **{"from": "", "to": ""})
+            os.close(write)
+            data = f.read()
+        self.assertEqual(result["digest"], images.digest(data))
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            self.assertEqual(tar.getnames(), [".", "d", "d/new", "node"])
+        self.assertEqual(self.ask(self.STORE, "apply", *self.pipe_of(layer), fds[1])["size"], len(layer))
+        self.assertEqual(sorted(os.listdir(mount + "/d")), ["lower", "new"])
+
+    def pipe_of(self, data):
+        path = self.path("layer")
+        with open(path, "wb") as f:
+            f.write(data)
+        fd = os.open(path, os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        return (fd,)
 
 
 class CommitCheckout(Commit):
