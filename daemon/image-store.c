@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "daemon/collect.h"
+#include "daemon/chain.h"
 #include "daemon/error.h"
 #include "daemon/image-store.h"
 #include "daemon/lease.h"
@@ -112,10 +113,12 @@ static JsonObject *import_limits(const Manager *m, const ImportOptions *options)
 
 static JsonObject *import_request(const Manager *m, const ImportOptions *options) {
         JsonObject *o = json_object_new();
+        ChainForm form;
 
         json_object_set_string_member(o, "operation", "import");
         json_object_set_string_member(o, "format", options->format);
-        json_object_set_string_member(o, "rootfs", "checkout");
+        chain_form(m, &form);
+        json_object_set_string_member(o, "rootfs", chain_form_word(&form));
         if (options->name)
                 json_object_set_string_member(o, "name", options->name);
         if (options->platform)

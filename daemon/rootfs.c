@@ -19,7 +19,6 @@
 #include "daemon/snapshot-dir.h"
 #include "shared/name.h"
 
-#define CHAINS_DIR DAVIT_RUNTIME_DIR "/chains/"
 #define SECCOMP_CACHE_DIR "/var/lib/davit/seccomp"
 
 static int check_directory(const char *path, sd_bus_error *error) {
@@ -91,7 +90,6 @@ void rootfs_plan_done(RootfsPlan *p) {
         g_free(p->work);
         g_free(p->lower);
         g_free(p->chain_id);
-        g_free(p->source);
         *p = (RootfsPlan){};
 }
 
@@ -111,13 +109,14 @@ int rootfs_plan(Container *c, RootfsPlan *ret, sd_bus_error *error) {
                                           c->snapshot_key, c->id);
         ret->upper = snapshot_upper(s);
         ret->work = snapshot_work(s);
-        ret->source = snapshot_lower(s);
-        if (!ret->source)
+        if (!*s->parent)
                 return error_precondition(error, "Snapshot \"%s\" has no layers below it.", s->key);
+        chain_form(c->ns->manager, &ret->form);
         ret->chain_id = g_strdup(s->parent);
-        ret->lower = g_strconcat(CHAINS_DIR, s->parent, NULL);
+        ret->lower = g_strconcat(CHAIN_MOUNTS, s->parent, NULL);
         ret->lowers[0] = ret->lower;
         ret->rootfs.lowers = ret->lowers;
+        ret->rootfs.data = chain_data(&ret->form);
         ret->rootfs.upper = ret->upper;
         ret->rootfs.work = ret->work;
         return 0;

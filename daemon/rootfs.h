@@ -3,6 +3,7 @@
 
 /* A container's root file system: which it is, what it pins, and how the plan and the launcher hear of it. */
 
+#include "daemon/chain.h"
 #include "daemon/container.h"
 #include "plan/build.h"
 
@@ -16,7 +17,8 @@ typedef struct RootfsPlan {
         PlanRootfs rootfs;
         const char *lowers[2];
         char *upper, *work, *lower;
-        char *chain_id, *source; /* what the launcher must have mounted; NULL: nothing */
+        char *chain_id; /* what the launcher must have mounted; NULL: nothing */
+        ChainForm form;
 } RootfsPlan;
 int rootfs_plan(Container *c, RootfsPlan *ret, sd_bus_error *error);
 void rootfs_plan_done(RootfsPlan *p);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/chain.h"
 #include "daemon/error.h"
 #include "daemon/exec.h"
 #include "daemon/journal.h"
@@ -38,7 +39,9 @@ struct Launch {
         JsonNode *spec; /* where it is not the container's own */
         struct shim_stdio stdio;
         GArray *fds; /* int, owned */
-        char *chain_id, *chain_source;
+        char *chain_id;
+        ChainForm form;
+        ChainRequest *chain;
         LauncherRequest *request;
         UnitCall *unit; /* a job or a call at systemd that has not ended */
         sd_event_source *timer;
@@ -55,6 +58,7 @@ Launch *launch_free(Launch *l) {
         if (!l)
                 return NULL;
         l->manager->n_launches--;
+        chain_request_cancel(l->chain);
         launcher_request_cancel(l->request);
         unit_call_cancel(l->unit);
         teardown_forget(l->manager, l);
@@ -67,7 +71,6 @@ Launch *launch_free(Launch *l) {
         g_array_unref(l->fds);
         sd_bus_error_free(&l->error);
         g_free(l->chain_id);
-        g_free(l->chain_source);
         g_free(l);
         return NULL;
 }
@@ -102,6 +105,7 @@ static void launch_fail(Launch *l, int r, const sd_bus_error *error) {
                 (void)sd_bus_error_copy(&l->error, error);
         else
                 error_set_errno(&l->error, r, "Container \"%s\" cannot be started", l->task->id);
+        chain_request_cancel(g_steal_pointer(&l->chain));
         launcher_request_cancel(g_steal_pointer(&l->request));
         if (!l->unit)
                 undo(l);
@@ -357,13 +361,33 @@ static int take_shim(Launch *l) {
         return use_warm_shim(l, &shim);
 }
 
+/* The launcher has told meanwhile what the kernel mounts, and it is not what the plan was made for. */
+static int plan_again(Launch *l) {
+        Container *c = l->task->container;
+        g_autoptr(JsonNode) spec = NULL;
+        ChainForm form;
+        int r;
+
+        chain_form(l->manager, &form);
+        if (form.form == l->form.form)
+                return 0;
+        if (l->spec)
+                spec = json_node_ref(l->spec);
+        r = spec ? 0 : container_load_spec(c, &spec, NULL);
+        plan_result_clear(&l->plan);
+        if (r >= 0)
+                r = rootfs_build(c, spec, l->stdio.n_listen_fds, &l->plan, NULL);
+        l->form = form;
+        return r < 0 ? r : 1;
+}
+
 static void on_chain(int error, const char *message, void *userdata) {
         _cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
         Launch *l = userdata;
         int r;
 
-        l->request = NULL;
-        if (error >= 0) {
+        l->chain = NULL;
+        if (error >= 0 || plan_again(l) > 0) {
                 launch_next(l);
                 return;
         }
@@ -377,16 +401,14 @@ static void on_earlier_gone(void *userdata) {
 }
 
 static void launch_next(Launch *l) {
-        const struct launcher_chain form = { .form = LAUNCHER_CHAIN_CHECKOUT };
-        Launcher *launcher = l->manager->launcher;
         Task *t = l->task;
-        int r;
+        int r = 1;
 
         if (teardown_wait(l->manager, t->ns->name, t->id, on_earlier_gone, l))
                 return;
-        if (l->chain_id && !launcher_has_chain(launcher, l->chain_id, l->chain_source))
-                r = launcher_chain(launcher, l->chain_id, l->chain_source, &form, on_chain, l, &l->request);
-        else
+        if (l->chain_id)
+                r = chain_mount(l->manager, l->chain_id, &l->form, on_chain, l, &l->chain);
+        if (r > 0)
                 r = take_shim(l);
         if (r < 0)
                 launch_fail(l, r, NULL);
@@ -407,7 +429,7 @@ static int prepare(Launch *l, Container *c, JsonNode *spec, Options *o, sd_bus_e
         if (r < 0)
                 return r;
         l->chain_id = g_steal_pointer(&rootfs.chain_id);
-        l->chain_source = g_steal_pointer(&rootfs.source);
+        l->form = rootfs.form;
         rootfs_plan_done(&rootfs);
         return 0;
 }

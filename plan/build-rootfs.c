@@ -37,25 +37,33 @@ static gboolean build_propagation(Build *b, GError **error) {
         return plan_fail(error, PLAN_ERROR_INVALID, "linux.rootfsPropagation: unknown mode \"%s\"", name);
 }
 
+static gboolean build_layers(Build *b, const char *const *layers, struct plan_list *ret, GError **error) {
+        gsize n = 0;
+
+        while (layers && layers[n])
+                if (!build_path("rootfs", layers[n++], error))
+                        return FALSE;
+        if (n > 0)
+                *ret = writer_strings(&b->writer, layers, n);
+        return TRUE;
+}
+
 static gboolean build_given_rootfs(Build *b, const PlanRootfs *rootfs, GError **error) {
         struct plan_rootfs *r = &b->plan.rootfs;
-        gsize n = 0;
 
         if (rootfs->directory) {
                 r->kind = PLAN_ROOTFS_DIRECTORY;
                 r->path = writer_string(&b->writer, rootfs->directory);
                 return build_path("rootfs", rootfs->directory, error);
         }
-        while (rootfs->lowers && rootfs->lowers[n])
-                if (!build_path("rootfs", rootfs->lowers[n++], error))
-                        return FALSE;
-        if (n == 0)
+        if (!build_layers(b, rootfs->lowers, &r->lowers, error) || !build_layers(b, rootfs->data, &r->data, error))
+                return FALSE;
+        if (r->lowers.n == 0)
                 return plan_fail(error, PLAN_ERROR_INVALID, "rootfs: neither a directory nor a lower layer is given");
         if ((rootfs->upper && !build_path("rootfs", rootfs->upper, error)) ||
             (rootfs->work && !build_path("rootfs", rootfs->work, error)))
                 return FALSE;
         r->kind = PLAN_ROOTFS_OVERLAY;
-        r->lowers = writer_strings(&b->writer, rootfs->lowers, n);
         r->upper = writer_string(&b->writer, rootfs->upper);
         r->work = writer_string(&b->writer, rootfs->work);
         if (rootfs->ephemeral)

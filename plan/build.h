@@ -26,6 +26,7 @@ typedef struct PlanUnitProperty {
 typedef struct PlanRootfs {
         const char *directory;     /* a host directory, or NULL for an overlay of: */
         const char *const *lowers; /* topmost first */
+        const char *const *data;   /* data-only layers below all of them; NULL: none */
         const char *upper, *work;
         gboolean ephemeral;
 } PlanRootfs;
