@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -321,6 +322,34 @@ def import_image(archive, name="", namespace="", timeout=300, **opts):
     return call(job, "Job.Wait", timeout=timeout)["Images"]
 
 
+def chain_exists(chain):
+    """Whether the store has the root file system of a chain, in whichever form."""
+    return any(os.path.lexists(f"{STATE}/{form}/{chain[7:]}") for form in ("checkouts", "erofs"))
+
+
+@contextlib.contextmanager
+def chain_tree(chain):
+    """The files of a chain, in the form the store has."""
+    checkout, image = (f"{STATE}/{form}/{chain[7:]}" for form in ("checkouts", "erofs"))
+    if not os.path.exists(image):
+        yield checkout
+        return
+    with tempfile.TemporaryDirectory() as base:
+        mounts = [f"{base}/metadata", f"{base}/tree"]
+        for path in mounts:
+            os.mkdir(path)
+        run("mount", "-t", "erofs", "-o", "ro,loop", image, mounts[0])
+        try:
+            run("mount", "-t", "overlay", "overlay", "-o",
+                f"ro,metacopy=on,redirect_dir=follow,lowerdir={mounts[0]}::{STATE}/repo/objects", mounts[1])
+            try:
+                yield mounts[1]
+            finally:
+                run("umount", mounts[1])
+        finally:
+            run("umount", mounts[0])
+
+
 def busybox_image(namespace=""):
     """The busybox image, imported when it is not there yet. Returns its name."""
     name = "busybox:latest"
@@ -412,7 +441,7 @@ def remove_container(id, namespace=""):
 
 #: Part of a store or a cache that grows by use and is bounded by other means.
 GROWS = ("/var/lib/davit/repo/objects", "/var/lib/davit/repo/tmp", "/var/lib/davit/cache", "/run/davit/cache",
-         "/var/lib/davit/seccomp", "/run/davit/chains", "/var/lib/davit/repo/state")
+         "/var/lib/davit/seccomp", "/var/lib/davit/erofs", "/run/davit/chains", "/var/lib/davit/repo/state")
 
 
 #: Directories that come with the first object of a namespace and stay for the next.

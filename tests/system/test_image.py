@@ -30,8 +30,9 @@ def chain_id(layers):
     return chain
 
 
-def checkout(chain):
-    return f"{davit.STATE}/checkouts/{chain[7:]}"
+def read(chain, path):
+    with davit.chain_tree(chain) as root, open(f"{root}/{path}") as f:
+        return f.read()
 
 
 class ImageTest(davit.TestCase):
@@ -82,10 +83,10 @@ class Import(ImageTest):
         props = davit.get_all(self.image(name), "Image")
         self.assertEqual(props["ChainId"], chain_id([BASE, TOP]))
         self.assertEqual([layer[0] for layer in props["Layers"]], [images.digest(BASE), images.digest(TOP)])
-        root = checkout(props["ChainId"])
-        with open(f"{root}/etc/base") as base, open(f"{root}/etc/top") as top:
-            self.assertEqual((base.read(), top.read()), ("base\n", "top\n"))
-        self.assertFalse(os.path.exists(f"{root}/gone"))
+        with davit.chain_tree(props["ChainId"]) as root:
+            with open(f"{root}/etc/base") as base, open(f"{root}/etc/top") as top:
+                self.assertEqual((base.read(), top.read()), ("base\n", "top\n"))
+            self.assertFalse(os.path.exists(f"{root}/gone"))
 
     def test_oci_archive(self):
         files = images.oci_files([BASE, TOP], "app:1", SETTINGS)
@@ -320,24 +321,22 @@ class Delete(ImageTest):
         self.bring(self.archive("base:1", layers=[BASE]))
         self.bring(self.archive("both:1", layers=[BASE, alone]))
         both = davit.get(self.image("both:1"), "Image.ChainId")
-        self.assertTrue(os.path.isdir(checkout(both)))
+        self.assertTrue(davit.chain_exists(both))
         with davit.Signals("InterfacesRemoved", path=davit.ROOT, interface="org.freedesktop.DBus.ObjectManager") as gone:
             path = self.image("both:1")
             self.delete("both:1")
             self.assertEqual(gone.wait(lambda p, m, body: body[0] == path)[2][1], [f"{davit.NAME}.Image"])
-        self.assertFalse(os.path.exists(checkout(both)))
+        self.assertFalse(davit.chain_exists(both))
         self.assertEqual(self.list_names(), ["base:1"])
-        with open(checkout(chain_id([BASE])) + "/etc/base") as f:
-            self.assertEqual(f.read(), "base\n")
+        self.assertEqual(read(chain_id([BASE]), "etc/base"), "base\n")
         self.bring(self.archive("both:1", layers=[BASE, alone]))
-        self.assertTrue(os.path.isdir(checkout(both)))
+        self.assertTrue(davit.chain_exists(both))
 
     def test_two_names_of_one_image(self):
         self.bring(self.archive("a:1"))
         self.bring(self.archive("b:1"))
         self.delete("a:1")
-        root = checkout(davit.get(self.image("b:1"), "Image.ChainId"))
-        self.assertTrue(os.path.exists(f"{root}/etc/top"))
+        self.assertEqual(read(davit.get(self.image("b:1"), "Image.ChainId"), "etc/top"), "top\n")
 
     def test_in_use(self):
         name = davit.busybox_image(self.ns)
@@ -359,7 +358,7 @@ class Delete(ImageTest):
         self.bring(self.archive("app:1", layers=layers))
         self.bring(self.archive("other:1", layers=[BASE]))
         self.delete("other:1")
-        self.assertTrue(os.path.isdir(checkout(old)))
+        self.assertTrue(davit.chain_exists(old))
         reader, writer = os.pipe()
         _, _, end = davit.call(container, "Container.Start", "(a{sv})", davit.options(Stdout=0), fds=[writer])
         os.close(writer)
@@ -399,8 +398,7 @@ class Delete(ImageTest):
         self.assertEqual(davit.call(job, "Job.Wait", timeout=60), {"Images": ["y:1"]})
         thread.join(60)
         self.assertEqual(errors, [])
-        with open(checkout(chain_id([BASE, TOP])) + "/etc/top") as f:
-            self.assertEqual(f.read(), "top\n")
+        self.assertEqual(read(chain_id([BASE, TOP]), "etc/top"), "top\n")
 
 
 class Restart(ImageTest):
@@ -445,13 +443,13 @@ class Restart(ImageTest):
             # What the record names is not known, so nothing is freed.
             self.assertError("FailedPrecondition", self.delete, "gone:1", contains="records")
             self.assertEqual(self.list_names(), ["app:1"])
-            self.assertTrue(os.path.isdir(checkout(chain_id([BASE]))))
+            self.assertTrue(davit.chain_exists(chain_id([BASE])))
         finally:
             os.unlink(broken)
             davit.restart_davitd()
         davit.wait_until(lambda: not os.path.exists(DUE), what="the space to be freed")
-        self.assertFalse(os.path.exists(checkout(chain_id([BASE]))))
-        self.assertTrue(os.path.isdir(checkout(kept)))
+        self.assertFalse(davit.chain_exists(chain_id([BASE])))
+        self.assertTrue(davit.chain_exists(kept))
 
     def test_removal_is_taken_up(self):
         """The store cannot be reached when an image is deleted: the next manager frees the space."""
@@ -465,10 +463,10 @@ class Restart(ImageTest):
             self.assertTrue(os.path.exists(DUE))
         finally:
             davit.systemctl("start", "davit-store.socket")
-        self.assertTrue(os.path.isdir(checkout(images.digest(only))))
+        self.assertTrue(davit.chain_exists(images.digest(only)))
         davit.restart_davitd()
         davit.wait_until(lambda: not os.path.exists(DUE), what="the mark to go")
-        self.assertFalse(os.path.exists(checkout(images.digest(only))))
+        self.assertFalse(davit.chain_exists(images.digest(only)))
 
 
 class Container(ImageTest):
@@ -502,7 +500,7 @@ class Container(ImageTest):
             self.assertEqual(davit.output_of(["echo", "x"], image="busybox", namespace=self.ns), ("x\n", (0, "exited")))
             chain = davit.get(self.image("busybox:latest"), "Image.ChainId")
             self.delete("busybox:latest")
-            if not os.path.exists(checkout(chain)):
+            if not davit.chain_exists(chain):
                 davit.wait_until(lambda: not os.path.exists(f"{davit.RUNTIME}/chains/{chain}"), what="the mount to go")
             if restart:
                 davit.restart_davitd()

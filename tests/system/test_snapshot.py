@@ -165,15 +165,15 @@ class Sweep(SnapshotTest):
         self.addCleanup(os.unlink, path)
         davit.import_image(path, namespace=ns)
         image = davit.manager("GetImage", "(ss)", ns, "pin:1")
-        checkout = f"{davit.STATE}/checkouts/{davit.get(image, 'Image.ChainId')[7:]}"
+        chain = davit.get(image, "Image.ChainId")
         id, container = davit.create_container(["true"], image="pin:1", namespace=ns)
         davit.call(container, "Container.Delete", "(a{sv})", davit.options(KeepSnapshot=True))
         davit.call(image, "Image.Delete", "(a{sv})", davit.options(Synchronous=True))
-        self.assertTrue(os.path.isdir(checkout))
+        self.assertTrue(davit.chain_exists(chain))
         davit.call(davit.manager("ListSnapshots", "(sa{sv})", ns, davit.options(Key=[id]))[0][5], "Snapshot.Delete")
         davit.import_image(path, namespace=ns)
         davit.call(davit.manager("GetImage", "(ss)", ns, "pin:1"), "Image.Delete", "(a{sv})", davit.options(Synchronous=True))
-        self.assertFalse(os.path.exists(checkout))
+        self.assertFalse(davit.chain_exists(chain))
 
 
 class StoreTest(davit.TestCase):
