@@ -21,6 +21,7 @@
 #include "daemon/limits.h"
 #include "daemon/manager-bus.h"
 #include "daemon/pool.h"
+#include "daemon/prune.h"
 #include "daemon/rootfs.h"
 #include "daemon/snapshot-bus.h"
 #include "daemon/task.h"
@@ -258,6 +259,9 @@ static const sd_bus_vtable vtable[] = {
         ROW("GetLease", ("s", namespace, "s", id), ("o", lease), method_get_lease),
         ROW("ListLeases", ("s", namespace, "a{sv}", filters), ("a(sssa{ss}tto)", leases), method_list_leases),
         ROW("Collect", ("a{sv}", options), ("o", job), method_collect),
+        ROW("Prune", ("s", namespace, "a{sv}", options), ("o", job), method_prune),
+        SD_BUS_METHOD_WITH_ARGS("DiskUsage", SD_BUS_NO_ARGS, SD_BUS_RESULT("o", job), method_disk_usage,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListJobs", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ussso)", jobs), method_list_jobs,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListNamespaces", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sa{ss}o)", namespaces),

@@ -45,6 +45,7 @@
  *            snapshot. Reads and verifies the layer whole before it writes; a failure after that says that the
  *            snapshot holds a part. "digest" is the blob's. Result: {"diff_id","size"}
  *   usage    {}; fds: upper directories. Result: {"usage":[{"bytes","inodes"}]}, in their order   [snapshot socket]
+ *   space    {}: bytes the repository takes on disk. Result: {"bytes":N}
  *   save     {"images":[{"names":[...],"digest","index"?}],"format":"oci|docker|rootfs","compression":"none|gzip|zstd"};
  *            fds: output (pipe, stream socket, file; or a directory for an OCI layout). "index" is taken where the
  *            format has room for one. A reader that takes nothing for a minute ends it. Result: {"bytes":N}

@@ -31,6 +31,7 @@ static const struct {
         { "compose", request_compose, REQUEST_STORE },
         { "content-commit", request_content_commit, REQUEST_STORE },
         { "content-read", request_content_read, REQUEST_STORE },
+        { "space", request_space, REQUEST_STORE },
         { "commit", request_commit, REQUEST_SNAPSHOTS },
         { "diff", request_diff, REQUEST_SNAPSHOTS },
         { "apply", request_apply, REQUEST_STORE },

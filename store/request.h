@@ -63,6 +63,7 @@ JsonNode *request_usage(Request *r, GError **error);
 JsonNode *request_save(Request *r, GError **error);
 JsonNode *request_compose(Request *r, GError **error);
 JsonNode *request_content_commit(Request *r, GError **error);
+JsonNode *request_space(Request *r, GError **error);
 JsonNode *request_content_read(Request *r, GError **error);
 
 int server_run(int sock, const char *directory, RequestOrigin origin);

@@ -122,6 +122,7 @@ class Contract(davit.TestCase):
                 ("Manager.ListSnapshots", "(sa{sv})", ("", unknown)),
                 ("Manager.ListLeases", "(sa{sv})", ("", unknown)),
                 ("Manager.ListContent", "(sa{sv})", ("", unknown)),
+                ("Manager.Prune", "(sa{sv})", ("", unknown)),
                 ("Manager.WriteContent", "(ssa{sv})", ("", "x", unknown)),
                 ("Manager.CommitContent", "(ssa{sv})", ("", "x", unknown)),
                 ("Manager.CreateLease", "(ssa{sv})", ("", "", unknown)),
