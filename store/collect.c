@@ -135,22 +135,27 @@ static void note_dropped(JsonArray *to, const char *ref) {
         json_array_add_string_element(to, id);
 }
 
-static gboolean drop_refs(Collect *c, GError **error) {
+static gboolean drop_kind(Collect *c, const char *prefix, JsonArray *note, GError **error) {
         GHashTableIter iter;
         gpointer ref;
 
         g_hash_table_iter_init(&iter, c->refs);
         while (g_hash_table_iter_next(&iter, &ref, NULL)) {
-                if (g_hash_table_contains(c->live, ref))
+                if (!g_str_has_prefix(ref, prefix) || g_hash_table_contains(c->live, ref))
                         continue;
                 if (!c->sweep.dry_run && !store_drop_ref(c->store, ref, error))
                         return FALSE;
-                if (g_str_has_prefix(ref, REF_CHAIN))
-                        note_dropped(c->chains, ref);
-                else if (g_str_has_prefix(ref, REF_CONTENT))
-                        note_dropped(c->contents, ref);
+                if (note)
+                        note_dropped(note, ref);
         }
-        return c->sweep.dry_run || store_sync_refs(c->store, error);
+        return TRUE;
+}
+
+/* Chains before the layers they stand on. */
+static gboolean drop_refs(Collect *c, GError **error) {
+        return drop_kind(c, REF_EROFS, NULL, error) && drop_kind(c, REF_CHAIN, c->chains, error) &&
+               drop_kind(c, REF_LAYER, NULL, error) && drop_kind(c, REF_SPLIT, NULL, error) &&
+               drop_kind(c, REF_CONTENT, c->contents, error) && (c->sweep.dry_run || store_sync_refs(c->store, error));
 }
 
 /* Root file systems of chains that are gone: moved away, so that they are removed without the lock. */

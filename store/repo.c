@@ -184,8 +184,7 @@ static char **metadata_strings(GVariant *metadata, const char *key, GError **err
         return list;
 }
 
-/** store_chain_layers() - the diff ids (digits alone) of a chain, lowest first; without the chain STORE_FAIL_NOT_FOUND
- */
+/** store_chain_layers() - the diff ids (digits alone) of a chain, lowest first; no such chain: STORE_FAIL_NOT_FOUND */
 char **store_chain_layers(Store *s, const char *hex, GError **error) {
         g_autofree char *ref = g_strconcat(REF_CHAIN, hex, NULL), *commit = NULL;
         g_autoptr(GVariant) metadata = NULL;
@@ -217,23 +216,4 @@ gboolean store_load_split(Store *s, const guint8 diff_id[DIGEST_SIZE], Split *re
 /** store_sync() - everything written to the store's file system so far is on disk on return */
 gboolean store_sync(Store *s, GError **error) {
         return syncfs(s->dir_fd) == 0 ? TRUE : store_fail_errno(error, errno, "Cannot sync the store");
-}
-
-/** store_set_refs() - set or drop refs and make that durable
- *
- * @refs maps a ref to its commit, or to "" to drop it. The objects have been promoted; they are on the disk before any
- * ref is. A transaction of libostree's would do the same, but sync each of the 256 directories of objects as well.
- */
-gboolean store_set_refs(Store *s, GHashTable *refs, GError **error) {
-        GHashTableIter iter;
-        gpointer ref, commit;
-
-        if (!store_sync(s, error))
-                return FALSE;
-        g_hash_table_iter_init(&iter, refs);
-        while (g_hash_table_iter_next(&iter, &ref, &commit))
-                if (!ostree_repo_set_ref_immediate(s->repo, NULL, ref, *(const char *)commit ? commit : NULL, NULL,
-                                                   error))
-                        return FALSE;
-        return store_sync(s, error);
 }

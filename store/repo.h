@@ -63,10 +63,10 @@ GVariant *store_commit_metadata(Store *s, const char *commit, GError **error);
 GBytes *store_commit_file(Store *s, const char *commit, const char *name, gsize max, GError **error);
 char **store_chain_layers(Store *s, const char *hex, GError **error);
 gboolean store_load_split(Store *s, const guint8 diff_id[DIGEST_SIZE], Split *ret, GError **error);
-gboolean store_set_refs(Store *s, GHashTable *refs, GError **error); /* ref -> commit, "" drops; durable on return */
 gboolean store_sync(Store *s, GError **error);
 
 /* refs.c */
 gboolean store_refs(Store *s, GHashTable **ret, GError **error); /* ref -> commit, "" where the ref is damaged */
+gboolean store_set_refs(Store *s, GHashTable *refs, GError **error); /* ref -> commit, "" drops; durable on return */
 gboolean store_drop_ref(Store *s, const char *ref, GError **error);
 gboolean store_sync_refs(Store *s, GError **error);

@@ -710,7 +710,7 @@ class Connection:
         if fds:
             with open(fds[0], "rb") as f:
                 text = os.pread(f.fileno(), 1 << 23, 0)
-        return kind, json.loads(text)
+        return kind, json.loads(text) if text else None
 
     def result(self):
         progress = []
