@@ -255,10 +255,10 @@ static const Node *find_source(Upper *u, const Entry *e, const char *redirect) {
         return e->source ? tree_lookup(u->from, (Node *)e->source, name, strlen(name)) : NULL;
 }
 
-/* Content comes from the lower file; if nothing else differs either, it is that file. */
+/* Content comes from the lower file; if nothing else differs either, so does its object. Links are another matter: what
+ * is in the upper is an inode of its own. */
 static Inode *borrow(Upper *u, const Entry *e, Inode *i, const Attributes *a, GError **error) {
         const Node *lower = find_source(u, e, a->redirect);
-        const Node *here;
 
         if (!lower || !S_ISREG(lower->inode->mode)) {
                 store_fail(error, STORE_FAIL_INVALID,
@@ -267,10 +267,7 @@ static Inode *borrow(Upper *u, const Entry *e, Inode *i, const Attributes *a, GE
                 return NULL;
         }
         i->size = lower->inode->size;
-        here = tree_lookup(u->to, e->parent, e->name, strlen(e->name));
-        if (here && here->inode == lower->inode && inode_same_attributes(lower->inode, i))
-                return lower->inode;
-        i->flags |= INODE_BORROWED;
+        i->flags |= inode_same_attributes(lower->inode, i) ? INODE_OBJECT : INODE_BORROWED;
         memcpy(i->checksum, lower->inode->checksum, DIGEST_SIZE);
         return i;
 }
@@ -447,6 +444,7 @@ static gssize loose_read(Stream *s, void *buffer, gsize size, GError **error) {
 
         if (!store_job_check(l->job, error))
                 return -1;
+        size = MIN(size, (guint64)l->st.st_size - l->offset);
         do
                 n = pread(l->fd, buffer, size, (off_t)l->offset);
         while (n < 0 && errno == EINTR);
