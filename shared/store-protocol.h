@@ -46,9 +46,10 @@
  *            snapshot holds a part. "digest" is the blob's. Result: {"diff_id","size"}
  *   usage    {}; fds: upper directories. Result: {"usage":[{"bytes","inodes"}]}, in their order   [snapshot socket]
  *   space    {}: bytes the repository takes on disk. Result: {"bytes":N}
- *   save     {"images":[{"names":[...],"digest","index"?}],"format":"oci|docker|rootfs","compression":"none|gzip|zstd"};
- *            fds: output (pipe, stream socket, file; or a directory for an OCI layout). "index" is taken where the
- *            format has room for one. A reader that takes nothing for a minute ends it. Result: {"bytes":N}
+ *   save     {"images":[{"names":[...],"digest","index"?}],"format":"oci|docker|rootfs",
+ *            "compression":"none|gzip|zstd"}; fds: output (pipe, stream socket, file; or a directory for an OCI
+ *            layout). "index" is taken where the format has room for one. A reader that takes
+ *            nothing for a minute ends it. Result: {"bytes":N}
  *   compose  {"parent":manifest's digest or "","diff_ids":[all, lowest first] or "layer":one above the parent's,
  *            "chain_id"?,"author"?,"message"?,"changes"?:["CMD ...",...],"created"? (usec),"rootfs"?}: a manifest and
  *            a configuration for layers that are there. Result: {"image":IMAGE without "name"}

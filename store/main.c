@@ -27,7 +27,8 @@
 static int usage(FILE *to) {
         (void)fprintf(to, "davit-store [--directory=DIR] [COMMAND]\n"
                           "\n"
-                          "Without a command: serve the connection on standard input or the first passed descriptor; with\n"
+                          "Without a command: serve the connection on standard input or the first passed "
+                          "descriptor; with\n"
                           "--snapshots only operations that read overlay uppers.\n"
                           "\n"
                           "  import [--name=NAME] [--format=auto|oci|docker|rootfs] [--platform=OS/ARCH]\n"
