@@ -92,6 +92,7 @@ ErrorKind error_kind_from_errno(int r) {
         case ENOSYS:
                 return ERROR_NOT_SUPPORTED;
         case ENOMEM:
+        case E2BIG:
         case EMFILE:
         case ENFILE:
         case EDQUOT:

@@ -38,18 +38,35 @@ AutoRemove auto_remove_from_name(const char *name) {
         return _AUTO_REMOVE_INVALID;
 }
 
-static int read_auto_remove(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error) {
-        Options *options = data;
+/* One of a few words, the pointer being that of the list. */
+static int read_word(sd_bus_message *m, const BusOption *o, const char *const *words, size_t n, const char **ret,
+                     sd_bus_error *error) {
+        g_autoptr(GString) all = g_string_new(NULL);
         const char *s;
         int r;
 
         r = sd_bus_message_read_basic(m, 's', &s);
         if (r < 0)
                 return r;
-        options->auto_remove = auto_remove_from_name(s);
-        if (options->auto_remove < 0)
-                return error_invalid(error, "AutoRemove is \"%s\"; it takes \"no\", \"task\" or \"container\".", s);
-        return 0;
+        for (size_t i = 0; i < n; i++) {
+                if (streq(words[i], s)) {
+                        *ret = words[i];
+                        return 0;
+                }
+                g_string_append_printf(all, "%s\"%s\"", i == 0 ? "" : i + 1 < n ? ", " : " or ", words[i]);
+        }
+        return error_invalid(error, "%s is \"%s\"; it takes %s.", o->name, s, all->str);
+}
+
+static int read_auto_remove(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
+        Options *options = data;
+        const char *word;
+        int r;
+
+        r = read_word(m, o, auto_remove_names, ELEMENTSOF(auto_remove_names), &word, error);
+        if (r >= 0)
+                options->auto_remove = auto_remove_from_name(word);
+        return r;
 }
 
 static int read_spec(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error) {
@@ -147,18 +164,16 @@ static int read_signal(sd_bus_message *m, const BusOption *o, void *data, sd_bus
         return 0;
 }
 
-static int read_output(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error) {
+static int read_output(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
+        static const char *const words[] = { "journal", "null" };
         Options *options = data;
-        const char *s;
+        const char *word;
         int r;
 
-        r = sd_bus_message_read_basic(m, 's', &s);
-        if (r < 0)
-                return r;
-        if (!streq(s, "journal") && !streq(s, "null"))
-                return error_invalid(error, "Output is \"%s\"; it takes \"journal\" or \"null\".", s);
-        options->output = g_strdup(s);
-        return 0;
+        r = read_word(m, o, words, ELEMENTSOF(words), &word, error);
+        if (r >= 0)
+                options->output = g_strdup(word);
+        return r;
 }
 
 #define DEFINITION (OPTION_CREATE | OPTION_UPDATE)

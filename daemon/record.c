@@ -74,6 +74,8 @@ int record_write(int root_fd, const char *ns, const char *kind, const char *name
         json_object_set_string_member(record, "name", name);
         json_node_set_object(node, record);
         text = json_to_string(node, FALSE);
+        if (strlen(text) > RECORD_SIZE_MAX)
+                return -E2BIG; /* nobody could read it again */
 
         fd = open_kind(root_fd, ns, kind, true);
         if (fd < 0)

@@ -6,102 +6,14 @@
  */
 
 #include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
-#include "daemon/collect.h"
 #include "daemon/error.h"
 #include "daemon/image-store.h"
-#include "daemon/record.h"
-#include "daemon/snapshot.h"
-#include "daemon/store-client.h"
-#include "daemon/store-job.h"
-#include "shared/fd.h"
-#include "shared/macros.h"
-#include "shared/message.h"
 #include "shared/name.h"
+#include "tests/unit/fake-store.h"
 
 #define HEX_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define HEX_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-#define IMPORTS_AT_A_TIME 8U
-
-typedef struct Fixture {
-        char *dir, *socket;
-        int listener, archive;
-        Manager m;
-        Namespace *ns;
-} Fixture;
-
-static void set_up(Fixture *f, const void *data _unused_) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-
-        f->dir = g_dir_make_tmp("davit-store-XXXXXX", NULL);
-        g_assert_nonnull(f->dir);
-        f->socket = g_strconcat(f->dir, "/store", NULL);
-        g_assert_cmpuint(g_strlcpy(address.sun_path, f->socket, sizeof(address.sun_path)), <, sizeof(address.sun_path));
-        f->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        g_assert_cmpint(bind(f->listener, (const struct sockaddr *)&address, sizeof(address)), ==, 0);
-        g_assert_cmpint(listen(f->listener, 64), ==, 0);
-        store_set_socket(f->socket);
-
-        f->archive = memfd_sealed("archive", "abc", 3);
-        f->m.state_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        f->m.runtime_fd = dir_open_at(f->m.state_fd, "run", 0700);
-        f->m.namespaces = g_hash_table_new(g_str_hash, g_str_equal);
-        g_assert_cmpint(sd_event_new(&f->m.event), >=, 0);
-        jobs_init(&f->m);
-        g_assert_cmpint(store_jobs_new(&f->m, IMPORTS_AT_A_TIME, &f->m.store_jobs), ==, 0);
-        g_assert_cmpint(collector_new(&f->m, &f->m.collector), ==, 0);
-        g_assert_cmpint(manager_namespace(&f->m, "", true, &f->ns, NULL), ==, 0);
-}
-
-static void tear_down(Fixture *f, const void *data _unused_) {
-        f->m.collector = collector_free(f->m.collector);
-        f->m.store_jobs = store_jobs_free(f->m.store_jobs);
-        jobs_done(&f->m);
-        g_hash_table_unref(f->m.namespaces);
-        (void)namespace_free(f->ns);
-        sd_event_unref(f->m.event);
-        (void)safe_close(f->m.state_fd);
-        (void)safe_close(f->m.runtime_fd);
-        (void)safe_close(f->listener);
-        (void)safe_close(f->archive);
-        g_assert_cmpint(tree_remove_at(AT_FDCWD, f->dir), ==, 0);
-        g_free(f->socket);
-        g_free(f->dir);
-}
-
-/* The next worker: its connection and the request it got; -1 when none was started. */
-static int worker(Fixture *f, JsonObject **ret_request) {
-        g_autofree struct packet *p = g_new0(struct packet, 1);
-        int fd;
-
-        fd = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0)
-                return -1;
-
-        g_assert_cmpint(packet_recv(fd, p), ==, 1);
-        if (ret_request)
-                g_assert_cmpint(store_text_parse((const char *)p->data + sizeof(struct store_message),
-                                                 p->size - sizeof(struct store_message), ret_request),
-                                ==, 0);
-        packet_done(p);
-        return fd;
-}
-
-/* A worker's last word; it exits and the manager hears of both. */
-static void answer(Fixture *f, int fd, uint16_t type, const char *text) {
-        struct store_message head = { .version = STORE_PROTOCOL_VERSION,
-                                      .type = type,
-                                      .text_size = (uint32_t)strlen(text) };
-
-        g_assert_cmpint(packet_send(fd, &head, sizeof(head), NULL, 0, text, head.text_size, NULL, 0), ==, 0);
-        (void)safe_close(fd);
-        while (sd_event_run(f->m.event, 0) > 0)
-                ;
-}
 
 static char *result(const char *name, const char *hex) {
         return g_strdup_printf("{\"images\":[{\"name\":\"%s\",\"digest\":\"sha256:%s\",\"config_digest\":\"sha256:%s\","
@@ -196,8 +108,8 @@ static void test_no_store(Fixture *f, const void *data _unused_) {
 }
 
 static void test_many_imports(Fixture *f, const void *data _unused_) {
-        Job *jobs[IMPORTS_AT_A_TIME + 2];
-        int fds[IMPORTS_AT_A_TIME];
+        Job *jobs[JOBS_AT_A_TIME + 2];
+        int fds[JOBS_AT_A_TIME];
         g_autofree char *text = result("n:1", HEX_A);
 
         for (size_t i = 0; i < ELEMENTSOF(jobs); i++)
@@ -207,8 +119,8 @@ static void test_many_imports(Fixture *f, const void *data _unused_) {
                 g_assert_cmpint(fds[i], >=, 0);
         }
         g_assert_cmpint(worker(f, NULL), ==, -1);
-        g_assert_cmpint(job_cancel(jobs[IMPORTS_AT_A_TIME]), ==, 0); /* one that waits */
-        g_assert_cmpint(jobs[IMPORTS_AT_A_TIME]->state, ==, JOB_CANCELLED);
+        g_assert_cmpint(job_cancel(jobs[JOBS_AT_A_TIME]), ==, 0); /* one that waits */
+        g_assert_cmpint(jobs[JOBS_AT_A_TIME]->state, ==, JOB_CANCELLED);
         answer(f, fds[0], STORE_DONE, text);
         fds[0] = worker(f, NULL);
         g_assert_cmpint(fds[0], >=, 0);
@@ -216,7 +128,7 @@ static void test_many_imports(Fixture *f, const void *data _unused_) {
                 answer(f, fds[i], STORE_DONE, text);
         g_assert_cmpint(worker(f, NULL), ==, -1);
         for (size_t i = 0; i < ELEMENTSOF(jobs); i++)
-                g_assert_cmpint(jobs[i]->state, ==, i == IMPORTS_AT_A_TIME ? JOB_CANCELLED : JOB_DONE);
+                g_assert_cmpint(jobs[i]->state, ==, i == JOBS_AT_A_TIME ? JOB_CANCELLED : JOB_DONE);
 }
 
 static void test_cancel(Fixture *f, const void *data _unused_) {
