@@ -10,6 +10,7 @@
 
 #include <errno.h>
 
+#include "daemon/chain.h"
 #include "daemon/collect.h"
 #include "daemon/commit.h"
 #include "daemon/error.h"
@@ -71,6 +72,7 @@ static int start_reading(Commit *c, sd_bus_error *error) {
         static const StoreHandlers handlers = { .progress = on_progress, .done = on_done };
         g_autoptr(JsonObject) request = json_object_new();
         _cleanup_close_ int upper = -1;
+        ChainForm form;
 
         upper = snapshot_dir_open(c->snapshot);
         if (upper < 0)
@@ -78,7 +80,8 @@ static int start_reading(Commit *c, sd_bus_error *error) {
                                        c->snapshot->key);
         json_object_set_string_member(request, "operation", "commit");
         json_object_set_string_member(request, "parent", c->parent);
-        json_object_set_string_member(request, "rootfs", "checkout");
+        chain_form(c->manager, &form);
+        json_object_set_string_member(request, "rootfs", chain_form_word(&form));
         return store_op_start_at(c->manager->event, DAVIT_STORE_SNAPSHOT_SOCKET, request, &upper, 1, &handlers, c,
                                  &c->op, error);
 }

@@ -182,11 +182,6 @@ char *snapshot_work(const Snapshot *s) {
         return path_of(s, WORK);
 }
 
-/** snapshot_lower() - the checkout of the chain it stands on, absolute, to be freed; NULL when it stands on nothing */
-char *snapshot_lower(const Snapshot *s) {
-        return *s->parent ? g_strconcat(DAVIT_STATE_DIR "/checkouts/", s->parent + strlen("sha256:"), NULL) : NULL;
-}
-
 /** snapshot_nothing() - an empty directory, for what the kernel only mounts on something; absolute, to be freed */
 char *snapshot_nothing(const Snapshot *s) {
         _cleanup_close_ int fd = dir_open_at(s->ns->manager->state_fd, NOTHING, 0755);

@@ -15,7 +15,6 @@ int snapshot_dir_open(const Snapshot *s);              /* the upper, for a worke
 
 char *snapshot_upper(const Snapshot *s); /* absolute paths, to be freed */
 char *snapshot_work(const Snapshot *s);
-char *snapshot_lower(const Snapshot *s);   /* the chain's checkout; NULL when there is no parent */
 char *snapshot_nothing(const Snapshot *s); /* an empty directory, the layer below what stands on nothing */
 
 /* once, when every namespace is loaded: what no record names goes to the trash */

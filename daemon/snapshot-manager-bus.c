@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "daemon/bus.h"
+#include "daemon/chain.h"
 #include "daemon/error.h"
 #include "daemon/lease.h"
 #include "daemon/objects.h"
@@ -85,12 +86,14 @@ static void on_root_known(StoreOp *op _unused_, JsonObject *o, const sd_bus_erro
 static int ask_root(Prepare *p, sd_bus_error *error) {
         static const StoreHandlers handlers = { .done = on_root_known };
         g_autoptr(JsonObject) request = json_object_new();
+        ChainForm form;
         StoreOp *op;
 
         p->hold = root_hold_new(p->manager, ROOT_CHAIN, p->base.chain_id);
         json_object_set_string_member(request, "operation", "rootfs");
         json_object_set_string_member(request, "chain_id", p->base.chain_id);
-        json_object_set_string_member(request, "rootfs", "checkout");
+        chain_form(p->manager, &form);
+        json_object_set_string_member(request, "rootfs", chain_form_word(&form));
         return store_op_start(p->manager->event, request, NULL, 0, &handlers, p, &op, error);
 }
 

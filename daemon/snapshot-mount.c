@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "daemon/bus.h"
+#include "daemon/chain.h"
 #include "daemon/error.h"
 #include "daemon/launcher.h"
 #include "daemon/snapshot-dir.h"
@@ -20,12 +21,12 @@
 #include "shared/name.h"
 #include "shared/shim-protocol.h"
 
-#define CHAINS_DIR DAVIT_RUNTIME_DIR "/chains/"
-
 struct SnapshotMount {
         Snapshot *snapshot; /* held by snapshot_job_begin() */
         Launcher *launcher;
         bool read_only;
+        ChainForm form;
+        ChainRequest *chain;
         LauncherRequest *request;
         snapshot_mount_done_t done;
         void *userdata;
@@ -69,7 +70,7 @@ static void on_mount(int mount, int r, const char *message, void *userdata) {
 static int ask_mount(SnapshotMount *w) {
         const Snapshot *s = w->snapshot;
         g_autofree char *upper = snapshot_upper(s), *work = snapshot_work(s),
-                        *base = *s->parent ? g_strconcat(CHAINS_DIR, s->parent, NULL) : snapshot_nothing(s);
+                        *base = *s->parent ? g_strconcat(CHAIN_MOUNTS, s->parent, NULL) : snapshot_nothing(s);
         const char *lowers[3] = { 0 };
         size_t n = 0;
 
@@ -80,14 +81,14 @@ static int ask_mount(SnapshotMount *w) {
                 if (*s->parent)
                         lowers[n++] = base;
         }
-        return launcher_mount(w->launcher, lowers, NULL, w->read_only ? NULL : upper, w->read_only ? NULL : work,
-                              on_mount, w, &w->request);
+        return launcher_mount(w->launcher, lowers, *s->parent ? chain_data(&w->form) : NULL,
+                              w->read_only ? NULL : upper, w->read_only ? NULL : work, on_mount, w, &w->request);
 }
 
 static void on_chain(int r, const char *message, void *userdata) {
         SnapshotMount *w = userdata;
 
-        w->request = NULL;
+        w->chain = NULL;
         if (r >= 0) {
                 message = NULL;
                 r = ask_mount(w);
@@ -110,9 +111,7 @@ static int check(Snapshot *s, sd_bus_error *error) {
 /** snapshot_mount() - see snapshot-work.h */
 int snapshot_mount(Snapshot *s, bool read_only, snapshot_mount_done_t done, void *userdata, SnapshotMount **ret,
                    sd_bus_error *error) {
-        static const struct launcher_chain form = { .form = LAUNCHER_CHAIN_CHECKOUT };
-        Launcher *launcher = s->ns->manager->launcher;
-        g_autofree char *source = snapshot_lower(s);
+        Manager *m = s->ns->manager;
         SnapshotMount *w;
         int r;
 
@@ -120,12 +119,16 @@ int snapshot_mount(Snapshot *s, bool read_only, snapshot_mount_done_t done, void
         if (r < 0)
                 return r;
         w = g_new0(SnapshotMount, 1);
-        *w = (SnapshotMount){ s, launcher, read_only || s->kind == SNAPSHOT_VIEW, NULL, done, userdata };
-        s->ns->manager->snapshot_mounts = g_slist_prepend(s->ns->manager->snapshot_mounts, w);
+        w->snapshot = s;
+        w->launcher = m->launcher;
+        w->read_only = read_only || s->kind == SNAPSHOT_VIEW;
+        w->done = done;
+        w->userdata = userdata;
+        chain_form(m, &w->form);
+        m->snapshot_mounts = g_slist_prepend(m->snapshot_mounts, w);
         snapshot_job_begin(s);
-        if (source && !launcher_has_chain(launcher, s->parent, source))
-                r = launcher_chain(launcher, s->parent, source, &form, on_chain, w, &w->request);
-        else
+        r = *s->parent ? chain_mount(m, s->parent, &w->form, on_chain, w, &w->chain) : 1;
+        if (r > 0)
                 r = ask_mount(w);
         if (r < 0) {
                 mount_free(w);
@@ -137,6 +140,7 @@ int snapshot_mount(Snapshot *s, bool read_only, snapshot_mount_done_t done, void
 
 /** snapshot_mount_cancel() - nobody wants it any more; done is not called */
 void snapshot_mount_cancel(SnapshotMount *w) {
+        chain_request_cancel(w->chain);
         launcher_request_cancel(w->request);
         mount_free(w);
 }
@@ -149,14 +153,37 @@ void snapshot_mounts_free(Manager *m) {
 
 /* ---- the description ---- */
 
-static int append_overlay(const Snapshot *s, sd_bus_message *reply) {
-        g_autofree char *source = snapshot_lower(s), *lower = g_strconcat("lowerdir=", source, NULL),
-                        *path = snapshot_upper(s), *work_path = snapshot_work(s),
-                        *upper = g_strconcat("upperdir=", path, NULL), *work = g_strconcat("workdir=", work_path, NULL);
+static int append_chain(const Snapshot *s, const ChainForm *form, const char *target, sd_bus_message *reply) {
+        g_autofree char *source = chain_source(form, s->parent);
 
-        if (s->kind == SNAPSHOT_VIEW)
-                return sd_bus_message_append(reply, "(sssas)", "bind", source, "", 2, "rbind", "ro");
-        return sd_bus_message_append(reply, "(sssas)", "overlay", "overlay", "", 3, lower, upper, work);
+        if (form->form == LAUNCHER_CHAIN_CHECKOUT)
+                return sd_bus_message_append(reply, "(sssas)", "bind", source, target, 2, "rbind", "ro");
+        return sd_bus_message_append(reply, "(sssas)", "erofs", source, target, 1, "ro");
+}
+
+/* The chain where the launcher has it too, then what is above it. */
+static int append_overlay(const Snapshot *s, sd_bus_message *reply) {
+        g_autofree char *chain = g_strconcat(CHAIN_MOUNTS, s->parent, NULL), *lower = NULL, *upper = NULL, *work = NULL,
+                        *path = snapshot_upper(s), *work_path = snapshot_work(s);
+        bool view = s->kind == SNAPSHOT_VIEW;
+        const char *const *data;
+        ChainForm form;
+        int r;
+
+        chain_form(s->ns->manager, &form);
+        data = chain_data(&form);
+        r = append_chain(s, &form, view && !data ? "" : chain, reply);
+        if (r < 0 || (view && !data))
+                return r;
+        /* The colon of a digest is no separator. */
+        lower = g_strconcat("lowerdir=" CHAIN_MOUNTS "sha256\\:", s->parent + strlen("sha256:"), data ? "::" : NULL,
+                            data ? *data : NULL, NULL);
+        upper = g_strconcat("upperdir=", path, NULL);
+        work = g_strconcat("workdir=", work_path, NULL);
+        if (view)
+                return sd_bus_message_append(reply, "(sssas)", "overlay", "overlay", "", 3, "ro", lower, "metacopy=on");
+        return sd_bus_message_append(reply, "(sssas)", "overlay", "overlay", "", 5, lower, upper, work, "metacopy=on",
+                                     "redirect_dir=on");
 }
 
 /** snapshot_append_mounts() - type, source, target ("": where the caller wants it), options of each mount in turn */

@@ -209,11 +209,9 @@ static int overlay_add_upper(struct overlay *o) {
         return 0;
 }
 
-/* An image's files are metadata that lead to their content, and an upper directory may hold the like from earlier
- * starts, whichever form the layers below had then. */
+/* An image's files are metadata that lead to their content, and what was an upper directory may hold the like from
+ * earlier mounts, whichever form the layers below had then. */
 static int overlay_add_options(struct overlay *o) {
-        if (o->layers->n_data == 0 && !o->layers->upper)
-                return 0;
         if (overlay_set(o, "metacopy", "on") < 0)
                 return overlay_fault(o, errno, "option", "metacopy");
         if (overlay_set(o, "redirect_dir", "on") < 0)

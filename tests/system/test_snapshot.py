@@ -444,6 +444,22 @@ class Mounts(StoreTest):
         mounts = davit.call(self.prepare("b"), "Snapshot.Mounts")
         self.assertEqual(mounts[-1][0], "overlay")
         self.assertIn("upperdir=" + self.upper("b"), mounts[-1][3])
+        view = davit.call(self.prepare("v", View=True), "Snapshot.Mounts")
+        self.assertNotIn("upperdir", str(view))
+
+    def test_description_works(self):
+        """Mounted by hand as it says, in a mount namespace of one's own, the snapshot is what OpenMount gives."""
+        for key, opts in (("a", {}), ("v", {"View": True})):
+            script = ["set -e; mkdir -p /mnt/snapshot"]
+            for kind, source, target, options in davit.call(self.prepare(key, **opts), "Snapshot.Mounts"):
+                kind = "" if kind == "bind" else f"-t {kind}"
+                script.append(f"mkdir -p '{target or '/mnt/snapshot'}'")
+                script.append(f"mount {kind} -o '{','.join(options)}' '{source}' '{target or '/mnt/snapshot'}'")
+            script.append("cat /mnt/snapshot/etc/group; touch /mnt/snapshot/new 2>/dev/null && echo written || true")
+            text = davit.run("unshare", "--mount", "sh", "-c", "\n".join(script)).stdout
+            self.assertIn("root:", text)
+            self.assertEqual("written" in text, key == "a")
+        self.assertTrue(os.path.exists(self.upper("a") + "/new"))
 
 
 class Usage(StoreTest):
