@@ -359,11 +359,13 @@ class Changes(StoreCase):
         return id
 
     def test_diff(self):
-        id = self.container("echo x >/added; echo y >>/etc/passwd; rm /etc/os-release; printf x >/etc/$(printf 'a\\033b')")
+        id = self.container("echo x >/added; echo y >>/etc/passwd; rm /etc/os-release; "
+                            "echo >/etc/$(printf 'a\\033b'); echo >/etc/$(printf 'a\\377')")
         lines = self.ctl("diff", id).splitlines()
-        for line in ("A /added", "C /etc/passwd", "D /etc/os-release", "A /etc/a\\x1bb"):
+        for line in ("A /added", "C /etc/passwd", "D /etc/os-release", "A /etc/a\\x1bb", "A /etc/a\\xff"):
             self.assertIn(line, lines)
         self.assertIn({"Kind": "A", "Path": "/etc/a\x1bb"}, json.loads(self.ctl("diff", "--json", id)))
+        self.assertIn({"Kind": "A", "Path": os.fsdecode(b"/etc/a\xff")}, json.loads(self.ctl("diff", "--json", id)))
         self.ctl("diff", "--tar", f"{self.directory}/layer.tar", id)
         with tarfile.open(f"{self.directory}/layer.tar") as tar:
             names = [n.removeprefix("./").strip("/") for n in tar.getnames()]
