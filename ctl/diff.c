@@ -79,21 +79,23 @@ static void print_record(Json *j, bool json, const char *record, size_t n) {
 }
 
 static int print_list(Ctl *ctl, int fd) {
-        struct stat st;
         const char *data = NULL;
+        struct stat st;
+        size_t size;
         Json j = {};
 
         if (fstat(fd, &st) < 0)
                 return ctl_error(ctl, _("cannot read the list: %s"), strerror(errno));
-        if (st.st_size > 0) {
-                data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        size = (size_t)st.st_size;
+        if (size > 0) {
+                data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
                 if (data == MAP_FAILED)
                         return ctl_error(ctl, _("cannot read the list: %s"), strerror(errno));
         }
         if (ctl->json)
                 json_open(&j, '[');
-        for (size_t at = 0, n; at < (size_t)st.st_size; at += n + 1) {
-                n = strnlen(data + at, (size_t)st.st_size - at);
+        for (size_t at = 0, n; data && at < size; at += n + 1) {
+                n = strnlen(data + at, size - at);
                 print_record(&j, ctl->json, data + at, n);
         }
         if (ctl->json) {
@@ -101,7 +103,7 @@ static int print_list(Ctl *ctl, int fd) {
                 json_end(&j);
         }
         if (data)
-                (void)munmap((void *)data, (size_t)st.st_size);
+                (void)munmap((void *)data, size);
         return 0;
 }
 

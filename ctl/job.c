@@ -120,7 +120,7 @@ static int begin(Job *job, Message *m, const char **ret_path) {
  * Returns 0 where it is done, or an exit status after an error has been printed: 130 where it was cancelled.
  */
 int job_run(Job *job, Message *m) {
-        const char *path;
+        const char *path = NULL;
         int r;
 
         r = catch_signals(job);

@@ -76,7 +76,10 @@ static int check_filters(const Listing *listing, const Filter *filters) {
 
 /** listing_now() - the time of day that ages are counted from. */
 uint64_t listing_now(void) {
-        return (uint64_t)time(NULL) * USEC_PER_SEC;
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+        return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / NSEC_PER_USEC;
 }
 
 /** listing_call() - calls a method that takes a namespace and filters; the last of these has no name. 0 or an exit

@@ -101,7 +101,9 @@ static const char *option_word(char **argv) {
 /* Whether it was written in full. getopt_long() takes any beginning of one, so that --name, where a verb has none,
  * would mean --namespace. */
 static bool is_whole(const struct option *option, char **argv) {
-        return strcspn(option_word(argv), "=") == strlen(option->name) + 2;
+        const char *word = option_word(argv);
+
+        return word && option->name && strcspn(word, "=") == strlen(option->name) + 2;
 }
 
 static bool own_letter(const Verb *verb, int key) {

@@ -40,7 +40,8 @@ typedef struct Prune {
         uint64_t until;
         Strv kinds, labels;
         uint64_t freed;
-        size_t n; /* things in the plan */
+        uint64_t bytes; /* of all in the plan; what they share counts more than once */
+        size_t n;       /* things in the plan */
 } Prune;
 
 static int on_option(int key, const char *arg, void *userdata) {
@@ -113,6 +114,7 @@ static int read_plan(Message *m, void *userdata) {
                 size_t n = 0;
 
                 prune->n++;
+                prune->bytes += bytes;
                 if (ls->quiet)
                         printf("%s %s\n", kind, id);
                 if (ls->all_namespaces)
@@ -135,6 +137,7 @@ static int print_plan(Prune *prune, bool quiet) {
 
         table_clear(&prune->ls.table);
         prune->n = 0;
+        prune->bytes = 0;
         prune->ls.quiet = quiet;
         if (!listing_headings(&prune->ls, headings, 1))
                 return ctl_oom(ctl);
@@ -146,7 +149,7 @@ static int print_plan(Prune *prune, bool quiet) {
 
 static int confirm(Prune *prune) {
         char answer[8] = "";
-        _cleanup_free_ char *size = cell_size(&prune->ls, prune->freed);
+        _cleanup_free_ char *size = cell_size(&prune->ls, prune->bytes);
         Ctl *ctl = prune->job.ctl;
 
         if (prune->yes)
@@ -154,7 +157,7 @@ static int confirm(Prune *prune) {
         if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
                 return ctl_error(ctl, _("nothing was removed; add --yes where nobody can be asked"));
         (void)fflush(stdout);
-        (void)fprintf(stderr, _("Remove all this and free %s? [y/N] "), size ?: "");
+        (void)fprintf(stderr, _("Remove all this, at most %s? [y/N] "), size ?: "");
         (void)fflush(stderr);
         if (fgets(answer, sizeof(answer), stdin) && (*answer == 'y' || *answer == 'Y'))
                 return 0;

@@ -109,7 +109,7 @@ static void append_bar(char *line, unsigned width, const Amount *amount) {
 char *rate_line(const Rate *rate, const Amount *amount, unsigned columns) {
         size_t width = 0, bytes = 0, n = 0, room = columns > 0 ? columns - 1 : 0;
         _cleanup_strv_ Strv parts = {};
-        char *line;
+        char *line, *p;
 
         if (!make_parts(rate, amount, &parts))
                 return NULL;
@@ -126,8 +126,9 @@ char *rate_line(const Rate *rate, const Amount *amount, unsigned columns) {
 
                 append_bar(line, bar < BAR_MAX ? (unsigned)bar : BAR_MAX, amount);
         }
+        p = line + strlen(line);
         for (size_t i = 0; i < n; i++)
-                strcat(line, parts.v[i]);
+                p = stpcpy(p, parts.v[i]);
         return line;
 }
 

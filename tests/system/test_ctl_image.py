@@ -238,6 +238,59 @@ class Import(ImageCase):
         self.refused("image", "import", "--limit", "bytes=1k", path, contains="1024", timeout=120)
 
 
+class Prune(ImageCase):
+    NAMESPACE = "ctl-prune"
+
+    def prune(self, *argv, **kwargs):
+        return self.ctl("-n", self.NAMESPACE, "image", "prune", *argv, timeout=120, **kwargs)
+
+    def image_here(self):
+        name = davit.unique("gone") + ":1"
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "image", "rm", "-f", "--sync", name, timeout=120)
+        self.ctl("-n", self.NAMESPACE, "image", "import", "-t", name, davit.busybox_archive(), timeout=120)
+        return name
+
+    def test_plan_and_deed(self):
+        name, pinned = self.image_here(), self.image_here()
+        self.ctl("-n", self.NAMESPACE, "image", "pin", pinned)
+        plan = self.prune("--dry-run")
+        self.assertIn(name, plan)
+        self.assertNotIn(pinned, plan)
+        self.assertEqual([p[2] for p in json.loads(self.prune("--dry-run", "--json"))["Plan"]], [name])
+        self.prune(status=1)
+        self.assertIn("--yes", self.stderr)
+        self.assertIn(name, self.ctl("-n", self.NAMESPACE, "image", "ls", "-q"))
+        out = self.prune("--yes")
+        self.assertIn(name, out)
+        self.assertIn("Freed", out)
+        self.assertEqual(self.ctl("-n", self.NAMESPACE, "image", "ls", "-q"), pinned)
+        self.assertEqual(self.prune(), "There is nothing to remove.")
+
+    def test_quiet_and_json(self):
+        name = self.image_here()
+        self.assertEqual(self.prune("-qy").split(), ["images", name])
+        name = self.image_here()
+        result = json.loads(self.prune("--yes", "--json"))
+        self.assertEqual((result["DryRun"], [p[2] for p in result["Plan"]]), (False, [name]))
+
+    def test_asks_on_a_terminal(self):
+        name = self.image_here()
+        for answer, kept in (("n", True), ("\n", True), ("y\n", False)):
+            t = test_ctl_terminal.Terminal("-n", self.NAMESPACE, "image", "prune", "-q")
+            t.expect("[y/N]")
+            t.type(answer if answer.endswith("\n") else answer + "\n")
+            status, _ = t.end()
+            self.assertEqual((status, name in self.ctl("-n", self.NAMESPACE, "image", "ls", "-q")), (1 if kept else 0, kept))
+
+    def test_filters(self):
+        name = self.image_here()
+        self.assertIn("nothing", self.prune("--label", "no=such"))
+        self.assertIn("nothing", self.prune("--until", "1971-01-01"))
+        self.assertIn(name, self.prune("--dry-run", "--until", "0s"))
+        self.prune("--until", "tomorrow", status=1)
+        self.assertIn("tomorrow", self.stderr)
+
+
 class Terminals(ImageCase):
     """What a user sees and how it is ended."""
 

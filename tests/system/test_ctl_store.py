@@ -383,5 +383,35 @@ class Changes(StoreCase):
         self.refused("diff", "no-such", contains="no-such")
 
 
+class System(StoreCase):
+    def test_df(self):
+        table = self.ctl("system", "df").splitlines()
+        self.assertEqual(table[0].split(), ["TYPE", "NUMBER", "SIZE", "RECLAIMABLE"])
+        self.assertIn("images", [line.split()[0] for line in table[1:] if line])
+        rows = json.loads(self.ctl("df", "--json"))
+        self.assertGreater(rows["Repository"], 0)
+        self.assertIn(str(rows["Rows"][0][2]), self.ctl("system", "df", "--bytes"))
+
+    def test_collect(self):
+        digest = self.ctl("content", "put", "--no-root", self.file(b"nobody's"))
+        plan = json.loads(self.ctl("system", "collect", "--dry-run", "--json"))
+        self.assertIn(digest, plan["Contents"])
+        self.assertIn("Would free", self.ctl("system", "collect", "--dry-run"))
+        self.assertEqual(self.ctl("content", "ls", "-q", "-f", f"digest={digest}"), digest)
+        out = self.ctl("system", "collect").splitlines()
+        self.assertTrue(out[-1].startswith("Freed "))
+        self.assertEqual(self.ctl("content", "ls", "-q", "-f", f"digest={digest}"), "")
+
+    def test_prune_of_all(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id, self.NAMESPACE)
+        self.ctl("create", "--name", id, "busybox", "true")
+        plan = json.loads(self.ctl("system", "prune", "--dry-run", "--json", "--kind=containers"))["Plan"]
+        self.assertEqual([p[:3] for p in plan], [["containers", self.NAMESPACE, id]])
+        self.refused("system", "prune", "--kind=colours", contains="colours")
+        self.assertEqual(self.ctl("prune", "-qy", "--kind=containers").split(), ["containers", id])
+        self.assertEqual(self.ctl("ps", "-aq"), "")
+
+
 if __name__ == "__main__":
     unittest.main()
