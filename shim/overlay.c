@@ -32,6 +32,7 @@ struct overlay {
         const struct overlay_owner *owner;
         struct fault *fault;
         int fs;
+        bool joined;   /* lower layers go into one option */
         bool detached; /* layers are named by descriptors of mapped clones */
         int *fds;      /* layers that are named by descriptor, until the overlay has been created */
         size_t n_fds;
@@ -84,6 +85,13 @@ static const char *layer_name(struct overlay *o, const char *path, bool by_fd, c
         return layer_name_fd(o, fd, name);
 }
 
+/* Before Linux 6.5 an overlay takes any option, and says only when it is created that it does not know it. */
+static bool options_are_known(void) {
+        _cleanup_close_ int fs = fsopen("overlay", FSOPEN_CLOEXEC);
+
+        return fs < 0 || fsconfig(fs, FSCONFIG_SET_FLAG, "davit", NULL, 0) < 0;
+}
+
 /* Before Linux 6.8 all lower layers are one string; magic links keep it short and free of characters to be escaped. */
 static int lowers_joined(struct overlay *o) {
         const struct overlay_layers *l = o->layers;
@@ -132,6 +140,8 @@ static int overlay_add_lowers(struct overlay *o) {
         bool unknown = false;
         int r;
 
+        if (o->joined)
+                return lowers_joined(o);
         r = lowers_add(o, "lowerdir+", o->layers->lowers, o->layers->n_lowers, &unknown);
         if (r < 0)
                 return r;
@@ -263,6 +273,11 @@ static int overlay_create(struct overlay *o) {
 
         if (fd >= 0)
                 fd = overlay_mount(o);
+        if (fd == -EINVAL && !o->joined && !options_are_known()) {
+                o->joined = true;
+                o->fs = safe_close(o->fs);
+                fd = overlay_mount(o);
+        }
         if (overlay_identity(o, 0, 0) < 0 && fd >= 0) {
                 safe_close(fd);
                 fd = o->fault->error;
@@ -330,8 +345,8 @@ int overlay_make(const struct overlay_layers *layers, const struct overlay_owner
         };
         int fd;
 
-        /* Each lower layer may be named twice, once in vain. */
-        o.fds = malloc(sizeof(int) * (2 * (layers->n_lowers + layers->n_data) + 3));
+        /* Each layer may be named twice, once in vain. */
+        o.fds = malloc(sizeof(int) * 2 * (layers->n_lowers + layers->n_data + 2));
         if (!o.fds)
                 return fault_set(fault, SHIM_STEP_ROOTFS, ENOMEM, "overlay");
         fd = layers->upper ? upper_make(&o) : 0;

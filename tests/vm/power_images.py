@@ -25,6 +25,16 @@ cd /tree || exit 1
 } | busybox sha256sum
 """
 
+#: What a container does before it is committed, in /tree; committed() below does it too.
+CHANGE = """#!/bin/busybox sh
+cd /tree || exit 1
+busybox printf added >added
+busybox chmod 600 added
+busybox rm -r {gone}
+busybox mv {renamed} renamed
+busybox chmod 711 {changed}
+"""
+
 
 def listing(tree):
     """`tree`: path -> (tarfile type, mode, uid, gid, data or link target)."""
@@ -85,14 +95,34 @@ def base(chance):
     return layers
 
 
+def change(number):
+    """Names for CHANGE: directories that image `number` has."""
+    bases = [f"base{other % 4}" for other in range(number + 1, number + 4)]
+    return {"gone": bases[0], "renamed": bases[1], "changed": f"own{number}"}
+
+
+def committed(tree, number):
+    """The tree after CHANGE."""
+    names = change(number)
+    tree = {p: entry for p, entry in tree.items() if not (p + "/").startswith(f"./{names['gone']}/")}
+    old = f"./{names['renamed']}"
+    tree = {"./renamed" + p[len(old):] if (p + "/").startswith(old + "/") else p: entry for p, entry in tree.items()}
+    kind, _, uid, gid, content = tree[f"./{names['changed']}"]
+    tree[f"./{names['changed']}"] = (kind, 0o711, uid, gid, content)
+    tree["./added"] = (tarfile.REGTYPE, 0o600, 0, 0, b"added")
+    return tree
+
+
 def make(directory):
-    """Writes image0.tar... and expect.json: name of the archive -> digest of its listing."""
+    """Writes image0.tar... and expect.json: name of the archive -> digest of its listing, and name+ -> that of the image that
+    is committed after /change has run in it."""
     expect = {}
     for number in range(IMAGES):
         layers = base(random.Random(1))
         # Half of the own files are those of the image before, so that imports run into each other's objects.
         for part in (number, number + 1):
             fill(layers, random.Random(100 + part), f"./own{part}", 12)
+        layers.entries.append(images.entry("change", CHANGE.format(**change(number)).encode(), mode=0o755))
         layers.remove(f"./base{number % 4}")
         layers.remove("./base3/f1" if number % 4 != 3 else "./base2/f1")
         layers.add("./base0/f0" if number % 4 != 0 else "./base1/f0", tarfile.REGTYPE, 0o640, content=b"changed %d" % number)
@@ -100,5 +130,6 @@ def make(directory):
         images.oci_archive(os.path.join(directory, f"image{number}.tar"), layers.layers, f"power:{number}",
                            {"Cmd": ["/bin/busybox", "sh", "/list"], "Env": ["PATH=/bin"]})
         expect[f"image{number}"] = listing(layers.tree)
+        expect[f"image{number}+"] = listing(committed(layers.tree, number))
     with open(os.path.join(directory, "expect.json"), "w") as out:
         json.dump(expect, out)

@@ -27,7 +27,7 @@ def compare(known, listed, result):
 
 def verify(result):
     """The store by its own check."""
-    if state.has("CheckStore"):
+    if state.has("Manager", "CheckStore"):
         said = json.loads(state.run("davitctl", "system", "check", "--json", limit=120, may_fail=True) or "null")
         if not isinstance(said, dict) or said.get("Damaged") or said.get("Records"):
             result["damaged"].append(f"check: {said}")
@@ -36,7 +36,7 @@ def verify(result):
 def collect(result):
     """The store by libostree's check. It takes a commit that is kept by nothing for one that has lost its files, so what
     the cut left behind goes first."""
-    if state.has("Collect"):
+    if state.has("Manager", "Collect"):
         state.run("davitctl", "system", "collect")
         try:
             state.run("ostree", f"--repo={state.STATE}/repo", "fsck", "-q", limit=120)
@@ -56,10 +56,12 @@ def start(name, images, expect, result):
 
 
 def leftovers(listed, result):
-    """With all images removed, a collection must find its way to an empty store."""
+    """With all containers and images removed, a collection must find its way to an empty store."""
+    for container in state.containers():
+        state.run("davitctl", "rm", "-f", container)
     for name in listed:
         state.run("davitctl", "image", "rm", "--sync", name)
-    if state.has("Collect"):
+    if state.has("Manager", "Collect"):
         state.run("davitctl", "system", "collect")
     kept = [path for path in state.lists_nothing("repo/objects", "checkouts", "erofs", "work", "ingest", "repo/refs")]
     kept += [path for path in state.lists_nothing("repo/tmp") if "/staging-" in path]
@@ -80,9 +82,7 @@ def check(device, result):
         verify(result)
         if os.path.exists(f"{state.STATE}/repo/config"):
             collect(result)
-        forms = {form: len(os.listdir(f"{state.STATE}/{form}")) for form in ("checkouts", "erofs")
-                 if os.path.isdir(f"{state.STATE}/{form}")}
-        result["trees"] = " and ".join(f"{number} {form}" for form, number in forms.items() if number) or "no trees"
+        result["trees"] = state.trees()
         for name in listed:
             start(name, known.get(name, ("", []))[1], expect, result)
         leftovers(listed, result)

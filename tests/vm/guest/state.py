@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import time
+import xml.etree.ElementTree
 
 STATE = "/var/lib/davit"
 DATA = os.environ.get("DAVIT_VM_DATA", "/davit/data")
@@ -39,7 +40,11 @@ def mount(device):
 
 def start():
     run("systemctl", "start", *sockets())
-    run("systemctl", "start", UNITS[0])
+    try:
+        run("systemctl", "start", UNITS[0])
+    except StateError as error:
+        said = run("journalctl", "-b", "--no-pager", "-n", "20", "-u", "davit*", may_fail=True)
+        raise StateError(f"{error}\n{said}") from None
 
 
 def stop():
@@ -59,10 +64,20 @@ def images():
     return {one["Name"]: one for one in json.loads(run("davitctl", "image", "ls", "--json"))}
 
 
-def has(method):
+def containers():
+    return [one["Id"] for one in json.loads(run("davitctl", "ps", "-a", "--json"))]
+
+
+def has(interface, method):
     """Whether the manager of this build has a method."""
-    with open("/usr/share/dbus-1/interfaces/org.davit.Davit1.xml") as contract:
-        return f'<method name="{method}">' in contract.read()
+    contract = xml.etree.ElementTree.parse("/usr/share/dbus-1/interfaces/org.davit.Davit1.xml")
+    return contract.find(f".//interface[@name='org.davit.Davit1.{interface}']/method[@name='{method}']") is not None
+
+
+def trees():
+    """How many root file systems of each form are kept."""
+    found = {form: len(os.listdir(f"{STATE}/{form}")) for form in ("checkouts", "erofs") if os.path.isdir(f"{STATE}/{form}")}
+    return " and ".join(f"{number} {form}" for form, number in found.items() if number) or "no trees"
 
 
 def lists_nothing(*directories):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""In a guest: imports, removals and collections on a disk, side by side, until the power goes.
+"""In a guest: imports, commits, removals and collections on a disk, side by side, until the power goes.
 
 Usage: workload.py DEVICE FORM SEED SECONDS. One line for each promise; the same promises stand in the disk's journal."""
 
@@ -25,6 +25,7 @@ class Workload:
         self.until = time.monotonic() + seconds
         self.busy = set()
         self.failed = []
+        self.commits = state.has("Container", "Commit")
         self.number = len(self.journal.records)
         self.archives = sorted(name[:-4] for name in os.listdir(state.DATA) if name.endswith(".tar"))
 
@@ -49,35 +50,63 @@ class Workload:
             live = [n for n, (certain, _) in known.items() if certain != "absent" and n not in self.busy]
             if len(live) + len(self.busy) >= LIVE and live:
                 step, name, image = "remove", self.random.choice(live), None
+            elif live and self.commits and self.random.random() < 0.4:
+                self.number += 1
+                step, name, image = "commit", f"c{self.number}:latest", self.random.choice(live)
             else:
                 self.number += 1
                 image = self.random.choice(self.archives)
                 # Names are given a second time too: an image takes the place of another, or of itself.
                 name = self.random.choice(live) if live and self.random.random() < 0.1 else f"p{self.number}:latest"
                 step = "import"
-            self.busy.add(name)
+            self.busy |= {name, image}
         return step, name, image
+
+    def commit(self, name, source):
+        """A container of one image changes its tree and becomes another image."""
+        with self.lock:
+            originals = journal.state(self.journal.records)[source][1]
+        # Of an image that is itself a commit, or was being replaced, only the start is tried.
+        if len(originals) != 1 or originals[0].endswith("+"):
+            self.davitctl("run", "--rm", source)
+            return
+        container = "box-" + name.partition(":")[0]
+        self.note("import", name, [originals[0] + "+"])
+        if self.davitctl("run", "--name", container, source, "/bin/busybox", "sh", "/change") and \
+                self.davitctl("commit", "-q", container, name):
+            self.note("imported", name, [originals[0] + "+"])
+        self.davitctl("rm", "-f", container)
+
+    def step(self, step, name, image):
+        if step == "commit":
+            self.commit(name, image)
+        elif step == "import":
+            self.note("import", name, [image])
+            if self.davitctl("image", "import", "-q", "--name", name, f"{state.DATA}/{image}.tar"):
+                self.note("imported", name, [image])
+        else:
+            self.note("remove", name, [])
+            if self.davitctl("image", "rm", *(["--sync"] if self.random.random() < 0.5 else []), name):
+                self.note("removed", name, [])
 
     def work(self):
         while time.monotonic() < self.until:
             step, name, image = self.choose()
-            self.note(step, name, [image] if image else [])
-            if step == "import":
-                if self.davitctl("image", "import", "-q", "--name", name, f"{state.DATA}/{image}.tar"):
-                    self.note("imported", name, [image])
-            elif self.davitctl("image", "rm", *(["--sync"] if self.random.random() < 0.5 else []), name):
-                self.note("removed", name, [])
+            self.step(step, name, image)
             with self.lock:
-                self.busy.discard(name)
+                self.busy -= {name, image}
 
     def collect(self):
+        commands = [["system", "collect", "-q"]]
+        if state.has("Manager", "Prune"):
+            commands.append(["system", "prune", "-y", "-q", "--kind=content"])
         while time.monotonic() < self.until:
-            if not self.davitctl("system", "collect"):
+            if not self.davitctl(*self.random.choice(commands)):
                 return
             time.sleep(self.random.random())
 
     def run(self):
-        steps = [self.work, self.work] + ([self.collect] if state.has("Collect") else [])
+        steps = [self.work, self.work] + ([self.collect] if state.has("Manager", "Collect") else [])
         threads = [threading.Thread(target=step) for step in steps]
         for thread in threads:
             thread.start()
@@ -92,6 +121,8 @@ def main():
     state.start()
     workload = Workload(device, seed, seconds)
     # What the last cut left undecided is decided again: only a settled name may be used further.
+    for container in state.containers():
+        state.run("davitctl", "rm", "-f", container)
     listed = state.images()
     for name, (certain, images) in journal.state(workload.journal.records).items():
         if certain is None:
