@@ -183,7 +183,6 @@ static char *carry_out(Request *r, StoreJob *job, const char *text, GError **err
         (void)sigaddset(&signals, SIGTERM);
         (void)sigaddset(&signals, SIGINT);
         (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-        (void)signal(SIGPIPE, SIG_IGN);
         g_thread_unref(g_thread_new("signals", signal_thread, job));
         return request_run(r, text, strlen(text), error);
 }

@@ -9,6 +9,7 @@
  */
 
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,6 +86,7 @@ int main(int argc, char **argv) {
         log_open("davit-store", LOG_INFO);
         (void)setlocale(LC_ALL, "C.UTF-8");
         (void)umask(022);
+        (void)signal(SIGPIPE, SIG_IGN); /* a reader that has gone is an error of a write */
         if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
                 files.rlim_cur = MIN(files.rlim_max, 65536);
                 (void)setrlimit(RLIMIT_NOFILE, &files);
