@@ -175,11 +175,12 @@ typedef struct Derive {
         uint64_t imported;
 } Derive;
 
-static void derive_one(Derive *d, const char *digest, ContentKind kind, const char *media_type) {
+static void derive_one(Derive *d, const char *digest, ContentKind kind, uint64_t size, const char *media_type) {
         Content *c = g_hash_table_lookup(d->ns->contents, digest);
 
         if (!c) {
                 c = content_add(d->ns, digest, kind, media_type);
+                c->size = size;
                 c->created = c->updated = d->imported;
                 c->derived = true;
                 if (d->announce)
@@ -192,12 +193,12 @@ static void derive_platform(const ImageRecord *record, void *userdata) {
         bool docker = g_str_has_prefix(record->media_type, "application/vnd.docker.");
         Derive *d = userdata;
 
-        derive_one(d, record->digest, CONTENT_MANIFEST, record->media_type);
-        derive_one(d, record->config_digest, CONTENT_CONFIG,
+        derive_one(d, record->digest, CONTENT_MANIFEST, record->manifest_size, record->media_type);
+        derive_one(d, record->config_digest, CONTENT_CONFIG, record->config_size,
                    docker ? "application/vnd.docker.container.image.v1+json"
                           : "application/vnd.oci.image.config.v1+json");
         for (guint i = 0; i < record->layers->len; i++)
-                derive_one(d, g_array_index(record->layers, ImageLayer, i).diff_id, CONTENT_LAYER,
+                derive_one(d, g_array_index(record->layers, ImageLayer, i).diff_id, CONTENT_LAYER, 0,
                            "application/vnd.oci.image.layer.v1.tar");
 }
 
@@ -249,7 +250,7 @@ void contents_derive(Namespace *ns, bool announce) {
                 d.imported = record->imported;
                 image_record_foreach_platform(record, derive_platform, &d);
                 if (*record->index)
-                        derive_one(&d, record->index, CONTENT_INDEX, "application/vnd.oci.image.index.v1+json");
+                        derive_one(&d, record->index, CONTENT_INDEX, 0, "application/vnd.oci.image.index.v1+json");
         }
         drop_others(&d);
 }

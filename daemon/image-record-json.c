@@ -74,6 +74,8 @@ static JsonObject *one_to_json(const ImageRecord *record) {
         json_object_set_string_member(o, "media_type", record->media_type);
         json_object_set_object_member(o, "platform", platform_to_json(record));
         json_object_set_int_member(o, "size", (gint64)record->size);
+        json_object_set_int_member(o, "manifest_size", (gint64)record->manifest_size);
+        json_object_set_int_member(o, "config_size", (gint64)record->config_size);
         json_object_set_int_member(o, "created", (gint64)record->created);
         json_object_set_array_member(o, "layers", layers_to_json(record->layers));
         json_object_set_string_member(o, "chain_id", record->chain_id);

@@ -395,6 +395,10 @@ static int parse_one(JsonObject *o, ImageRecord *record, char **why) {
         if (r >= 0)
                 r = get_number(o, "size", true, SIZE_MAX_BYTES, &record->size, why);
         if (r >= 0)
+                r = get_number(o, "manifest_size", false, SIZE_MAX_BYTES, &record->manifest_size, why);
+        if (r >= 0)
+                r = get_number(o, "config_size", false, SIZE_MAX_BYTES, &record->config_size, why);
+        if (r >= 0)
                 r = get_number(o, "created", false, CREATED_MAX, &record->created, why);
         for (size_t i = 0; i < ELEMENTSOF(parts) && r >= 0; i++)
                 r = parts[i](o, record, why);

@@ -40,9 +40,10 @@ typedef struct ImageRecord {
         char *variant;  /* "" when there is none */
         char *platform; /* os/architecture[/variant] */
         uint64_t size;
-        uint64_t created;  /* CLOCK_REALTIME, microseconds; 0: not known */
-        uint64_t imported; /* the same, davitd's own */
-        GArray *layers;    /* ImageLayer, lowest first */
+        uint64_t manifest_size, config_size; /* 0: not known */
+        uint64_t created;                    /* CLOCK_REALTIME, microseconds; 0: not known */
+        uint64_t imported;                   /* the same, davitd's own */
+        GArray *layers;                      /* ImageLayer, lowest first */
         char *chain_id;
         uid_t root_uid; /* of the root directory, for an upper that stands in its place */
         gid_t root_gid;

@@ -60,6 +60,7 @@
  *            Result: {"rootfs":ROOTFS}
  *
  * IMAGE: {"name","digest","config_digest","media_type","platform":{"os","architecture","variant"?},"size","created",
+ *         "manifest_size","config_size",
  *         "layers":[{"diff_id","digest","size"}],"chain_id","rootfs":ROOTFS,
  *         "config":{"Entrypoint"[],"Cmd"[],"Env"[],"WorkingDir","User","StopSignal","Labels"{},
  *                   "Volumes"[],"ExposedPorts"[]},

@@ -257,6 +257,10 @@ static gboolean add_members(JsonBuilder *b, const Image *i, GError **error) {
         add_layers(b, i, &total);
         json_builder_set_member_name(b, "size");
         json_builder_add_int_value(b, (gint64)total);
+        json_builder_set_member_name(b, "manifest_size");
+        json_builder_add_int_value(b, (gint64)g_bytes_get_size(i->manifest));
+        json_builder_set_member_name(b, "config_size");
+        json_builder_add_int_value(b, (gint64)g_bytes_get_size(i->config));
         add_digest(b, "chain_id", i->chain_id);
         return add_config(b, config, error) && add_history(b, config, error);
 }

@@ -202,7 +202,7 @@ class Images(ContentTest):
         self.assertEqual(self.contents(Kind=["layer"]), layers)
         self.assertEqual(self.contents(Kind=["manifest"]), [props["Digest"]])
         self.assertEqual(self.contents(Kind=["config"]), [props["ConfigDigest"]])
-        self.assertEqual(self.read(props["ConfigDigest"])[0], config)
+        self.assertEqual(self.read(props["ConfigDigest"]), (config, len(config)))
         self.assertEqual(digest_of(self.read(props["Digest"])[0]), props["Digest"])
         self.assertEqual(self.read(images.digest(TOP))[0], TOP)
         self.assertEqual(self.read(images.digest(BASE), 512, 100)[0], BASE[512:612])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Names of images: tag, rename, pin, and which image a caller means by a name, in every call that takes one."""
 
+import json
 import os
 
 import davit
@@ -91,6 +92,61 @@ class Names(ImageTest):
                          [(1704067200 * 1000000, "ADD one", "somebody", "c", False), (0, "CMD", "", "", True)])
         self.assertEqual(davit.get(self.image("app:1"), "Image.Platforms"), ["linux/amd64"])
         self.assertEqual(davit.get(self.image("app:1"), "Image.Index"), "")
+
+
+class Platforms(ImageTest):
+    """An index of two platforms: one of them, or all under one name."""
+
+    def index_archive(self):
+        blobs, manifests = {}, []
+        for n, architecture in enumerate(("amd64", "riscv64")):
+            layer = (ONE, TWO)[n]
+            config = images.config([layer]).replace(b'"amd64"', b'"%s"' % architecture.encode())
+            manifest = json.dumps({
+                "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": images.digest(config),
+                           "size": len(config)},
+                "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": images.digest(layer),
+                            "size": len(layer)}]}).encode()
+            blobs.update({images.digest(b): b for b in (layer, config, manifest)})
+            manifests.append({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": images.digest(manifest),
+                              "size": len(manifest), "platform": {"os": "linux", "architecture": architecture}})
+        index = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+                            "manifests": manifests}).encode()
+        blobs[images.digest(index)] = index
+        top = {"schemaVersion": 2, "manifests": [
+            {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": images.digest(index), "size": len(index),
+             "annotations": {"org.opencontainers.image.ref.name": "multi:1"}}]}
+        images._write(self.path("multi.tar"), [("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'),
+                                               *((f"blobs/sha256/{d[7:]}", b) for d, b in blobs.items()),
+                                               ("index.json", json.dumps(top).encode())])
+        return self.path("multi.tar"), images.digest(index)
+
+    def test_one(self):
+        archive, _ = self.index_archive()
+        for platform in ("linux/amd64", "linux/riscv64"):
+            with self.subTest(platform):
+                self.bring(archive, Platform=platform)
+                props = davit.get_all(self.image("multi:1"), "Image")
+                self.assertEqual((props["Platform"], props["Platforms"], props["Index"]), (platform, [platform], ""))
+
+    def test_all(self):
+        archive, index = self.index_archive()
+        self.assertEqual(self.bring(archive, Platform="all"), ["multi:1"])
+        davit.restart_davitd()
+        props = davit.get_all(self.image("multi:1"), "Image")
+        self.assertEqual(props["Index"], index)
+        self.assertEqual((props["Platform"], sorted(props["Platforms"])), ("linux/amd64", ["linux/amd64", "linux/riscv64"]))
+        kinds = {row[1]: row[2] for row in davit.manager("ListContent", "(sa{sv})", self.ns, {})}
+        self.assertEqual(sorted(kinds.values()), ["config"] * 2 + ["index"] + ["layer"] * 2 + ["manifest"] * 2)
+        self.assertEqual(kinds[index], "index")
+        davit.call(davit.manager("Collect", "(a{sv})", {}), "Job.Wait", timeout=60)
+        with open(self.path("saved.tar"), "wb") as f:
+            job = davit.manager("SaveImages", "(sasha{sv})", self.ns, [index], 0, {}, fds=[f.fileno()])
+            davit.call(job, "Job.Wait", timeout=60)
+        self.delete("multi:1")
+        self.assertEqual(self.bring(self.path("saved.tar"), Platform="all"), ["multi:1"])
+        self.assertEqual(davit.get(self.image("multi:1"), "Image.Index"), index)
 
 
 class Resolve(ImageTest):

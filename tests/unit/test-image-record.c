@@ -22,7 +22,8 @@
 static const char good[] =
         "{\"name\":\"debian:12\",\"digest\":\"sha256:" HEX_A "\",\"config_digest\":\"sha256:" HEX_B "\","
         "\"media_type\":\"application/vnd.oci.image.manifest.v1+json\","
-        "\"platform\":{\"os\":\"linux\",\"architecture\":\"arm64\",\"variant\":\"v8\"},\"size\":123,\"created\":"
+        "\"platform\":{\"os\":\"linux\",\"architecture\":\"arm64\",\"variant\":\"v8\"},\"size\":123,\"manifest_size\":"
+        "31,\"config_size\":32,\"created\":"
         "1700000000000000,"
         "\"layers\":[{\"diff_id\":\"sha256:" HEX_A "\",\"digest\":\"sha256:" HEX_B "\",\"size\":100},"
         "{\"diff_id\":\"sha256:" HEX_B "\",\"digest\":\"sha256:" HEX_A "\",\"size\":23}],"
@@ -54,6 +55,8 @@ static void check_good(const ImageRecord *r) {
         g_assert_cmpstr(r->config_digest, ==, "sha256:" HEX_B);
         g_assert_cmpstr(r->platform, ==, "linux/arm64/v8");
         g_assert_cmpuint(r->size, ==, 123);
+        g_assert_cmpuint(r->manifest_size, ==, 31);
+        g_assert_cmpuint(r->config_size, ==, 32);
         g_assert_cmpuint(r->created, ==, UINT64_C(1700000000000000));
         g_assert_cmpuint(r->layers->len, ==, 2);
         g_assert_cmpuint(g_array_index(r->layers, ImageLayer, 1).size, ==, 23);
@@ -149,6 +152,8 @@ static const struct {
         { "\"size\":123", "\"size\":1.5", "size" },
         { "\"size\":123", "\"size\":\"123\"", "size" },
         { "\"size\":123", "\"size\":9223372036854775807", "size" },
+        { "\"manifest_size\":31", "\"manifest_size\":\"31\"", "manifest_size" },
+        { "\"config_size\":32", "\"config_size\":-32", "config_size" },
         { "\"created\":17", "\"created\":-17", "created" },
         { "\"layers\":[", "\"layers\":[],\"l\":[", "layers" },
         { "\"layers\":[", "\"layers\":[5,", "layers" },
