@@ -33,6 +33,8 @@
  *   check    {"repair"?,"chains":[chain id],"contents":[digest]}: reads everything back; the lists are what has to be
  *            there. Result: {"objects":N,"bytes":N,"damaged":[{"kind":"object|ref|layer|chain|erofs|checkout|content",
  *            "id","path"?,"why","chains":[...],"contents":[...],"repaired":bool}]}
+ *   why      {"object":64 digits}: what leads to an object of the repository.
+ *            Result: {"chains":[...],"contents":[...],"layers":[...]}
  *   commit   {"parent":chain id or "","rootfs"?}; fds: upper directory of a snapshot on that chain. Makes a layer of
  *            what it changes and the chain of both. "size" is the layer's tar's; "layers" are all, as plain tars.
  *            Result: {"chain_id","diff_id","size","inodes","rootfs":ROOTFS,"layers":[{"diff_id","digest","size"}]}

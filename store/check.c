@@ -289,7 +289,7 @@ JsonNode *store_check(Store *s, StoreJob *job, gboolean repair, const Roots *roo
 
         /* What is in the store has been let in once. */
         job->limits.entries = job->limits.bytes = job->limits.path = job->limits.depth = G_MAXUINT64;
-        job->limits.xattrs = G_MAXUINT64;
+        job->limits.xattrs = job->limits.ratio_floor = G_MAXUINT64;
         g_mutex_init(&c.lock);
         c.affected = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         c.whys = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);

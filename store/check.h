@@ -59,3 +59,4 @@ gboolean check_checkout(Check *c, Tree *chain, const char *hex, GError **error);
 /* repair.c, repair-copy.c */
 gboolean check_repair(Check *c, GError **error);
 gboolean repair_copies(Check *c, GError **error); /* file objects, from what else has their content */
+gboolean repair_unpack(Check *c, GHashTable *layers, gboolean *ret_any, GError **error); /* repair-blob.c */

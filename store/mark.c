@@ -139,7 +139,7 @@ gboolean mark_add(Mark *m, ObjectKind kind, const guint8 checksum[DIGEST_SIZE]) 
 }
 
 gboolean mark_has(const Mark *m, ObjectKind kind, const guint8 checksum[DIGEST_SIZE]) {
-        return slot_find(m, checksum)->kinds & (1U << kind);
+        return (slot_find(m, checksum)->kinds & (1U << kind)) != 0;
 }
 
 guint mark_size(const Mark *m) {

@@ -5,8 +5,9 @@
  *
  * What a damaged object has to be is known from the records of its layers: owner, mode, attributes, size. Its content
  * may be found again: in a checkout, which holds copies of files that are in it twice, or in another object, of the
- * same content under another owner or mode. A candidate proves itself by its checksum alone. The new object takes the
- * damaged one's place by one rename, and then its places in the checkouts.
+ * same content under another owner or mode; or in a stored archive of the layer (repair-blob.c). A candidate proves
+ * itself by its checksum alone. The new object takes the damaged one's place by one rename, and then its places in the
+ * checkouts.
  */
 
 #include <dirent.h>
@@ -273,6 +274,28 @@ static gboolean make_symlinks(Copies *k, GError **error) {
         return TRUE;
 }
 
+/* The last resort: archives of the layers of what is still missing. */
+static gboolean look_in_blobs(Copies *k, GError **error) {
+        g_autoptr(GHashTable) layers = g_hash_table_new(g_str_hash, g_str_equal);
+        GHashTableIter iter, of;
+        gpointer value, key;
+        gboolean any;
+
+        g_hash_table_iter_init(&iter, k->wanted);
+        while (g_hash_table_iter_next(&iter, NULL, &value)) {
+                const Wanted *w = value;
+
+                if (!w->inode || w->found)
+                        continue;
+                g_hash_table_iter_init(&of, w->damage->user->layers);
+                while (g_hash_table_iter_next(&of, &key, NULL))
+                        g_hash_table_add(layers, key);
+        }
+        if (g_hash_table_size(layers) == 0 || !repair_unpack(k->check, layers, &any, error))
+                return g_hash_table_size(layers) == 0;
+        return !any || walk(k, k->check->ingest->fd, "objects", try_file, error);
+}
+
 static gboolean look(Copies *k, GError **error) {
         Store *s = k->check->store;
 
@@ -280,7 +303,7 @@ static gboolean look(Copies *k, GError **error) {
         if (g_hash_table_size(k->sizes) == 0)
                 return TRUE;
         return make_symlinks(k, error) && walk(k, s->dir_fd, "repo/objects", try_file, error) &&
-               walk(k, s->dir_fd, "checkouts", try_file, error) &&
+               walk(k, s->dir_fd, "checkouts", try_file, error) && look_in_blobs(k, error) &&
                (g_hash_table_size(k->places) == 0 || walk(k, s->dir_fd, "checkouts", relink, error));
 }
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a check of the store finds, and what a repair makes of it. Every damage is done by hand, to the files."""
 
+import gzip
+import json
 import os
 import random
 import shutil
@@ -177,6 +179,19 @@ class Copies(CheckTest):
         self.assertWhole()
         self.assertEqual(os.readlink(image["rootfs"]["path"] + "/l"), "to/here")
 
+    def test_stored_blob(self):
+        """The archive of the layer itself, as a client of the content service may have left it."""
+        data = layer([entry("a", os.urandom(5000)), entry("b", os.urandom(6000), uid=3, mode=0o4755)])
+        image = self.layers(data)
+        before = snapshot(image["rootfs"]["path"])
+        self.run_worker("request", json.dumps({"operation": "content-commit"}), self.path("blob", gzip.compress(data)))
+        bad = [p for p in self.objects(smallest=5000) if os.stat(p).st_size in (5000, 6000)]
+        for path in bad:
+            flip(path)
+        self.assertEqual([d["repaired"] for d in self.check("--repair")], [True, True])
+        self.assertWhole()
+        self.assertEqual(snapshot(image["rootfs"]["path"]), before)
+
     def test_two_images(self):
         """Each damage names the images that suffer, and no other."""
         shared, own = entry("shared", os.urandom(5000)), entry("own", os.urandom(6000))
@@ -249,6 +264,42 @@ class Checkouts(CheckTest):
             self.run_worker("rootfs", "--rootfs=checkout", "sha256:" + os.path.basename(top))
             self.assertEqual(snapshot(top), before)
             self.assertWhole()
+
+
+class Erofs(CheckTest):
+    LAYER = layer([entry("d"), entry("d/a", b"a" * 5000), link("l", "d/a")])
+
+    def test_every_difference(self):
+        image = self.layers(self.LAYER, rootfs="erofs")
+        place = image["rootfs"]["path"]
+        before = read(place)
+        self.assertWhole()
+
+        def other():
+            os.unlink(place)
+            self.path("state/erofs/" + os.path.basename(place), b"other")
+
+        for change in (lambda: flip(place), lambda: os.truncate(place, 1000), lambda: os.unlink(place), other):
+            change()
+            found = self.check()
+            self.assertEqual([(d["kind"], d["id"]) for d in found], [("erofs", image["chain_id"])], found)
+            self.assertEqual([d["repaired"] for d in self.check("--repair")], [True])
+            self.assertWhole()
+            got = self.run_worker("rootfs", "--rootfs=erofs", image["chain_id"])
+            self.assertEqual(got["rootfs"], image["rootfs"])
+            self.assertEqual(read(place), before)
+            self.assertWhole()
+
+    def test_object_of_a_chain(self):
+        """The image is as it should be, the file it leads to is not: the chain is refused until it is brought again."""
+        image = self.layers(self.LAYER, rootfs="erofs")
+        flip([p for p in self.objects() if read(p)[:2] == b"aa"][0])
+        self.assertEqual([d["path"] for d in self.check("--repair")], ["d/a"])
+        self.assertFalse(os.path.exists(image["rootfs"]["path"]))
+        with self.assertRaises(Failed):
+            self.run_worker("rootfs", "--rootfs=erofs", image["chain_id"])
+        self.assertEqual(self.layers(self.LAYER, rootfs="erofs"), image)
+        self.assertWhole()
 
 
 class Why(CheckTest):

@@ -315,6 +315,24 @@ class Killed(CollectTest):
 
 
 class Full(CollectTest):
+    def test_not_a_byte_left(self):
+        """What would free space must not need any."""
+        os.mkdir(self.dir)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", self.dir], check=True)
+        self.addCleanup(subprocess.run, ["umount", self.dir], check=True)
+        kept = self.layers(layer([entry("a", b"a" * 5000)]), name="kept")
+        self.layers(layer([entry("b", os.urandom(1 << 20)), entry("d"), entry("d/b", b"b")]), name="gone")
+        with open(self.dir + "/ballast", "wb", buffering=0) as f:
+            while True:
+                try:
+                    f.write(bytes(4096))
+                except OSError:
+                    break
+        self.assertEqual(os.statvfs(self.dir).f_bavail, 0)
+        self.assertGreater(self.collect(kept)["freed"], 1 << 20)
+        os.unlink(self.dir + "/ballast")
+        self.assertWhole()
+
     def test_no_space(self):
         """A store that is full says so, keeps nothing of the import, and collects."""
         os.mkdir(self.dir)
