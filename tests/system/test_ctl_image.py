@@ -327,6 +327,17 @@ class Terminals(ImageCase):
         t.expect("the import was cancelled, nothing of it is left")
         self.assertEqual(t.end()[0], 130)
 
+    def test_ctrl_c_while_saving(self):
+        name, directory = davit.unique("ctl") + ":1", self.scratch()
+        self.addCleanup(davit.ctl, "image", "rm", "--sync", name, timeout=120)
+        self.ctl("image", "import", "-t", name, self.big_archive(), timeout=120)
+        t = test_ctl_terminal.Terminal("image", "save", "--compression=gzip", "-o", f"{directory}/saved.tar", name)
+        t.expect("%")
+        t.type("\x03")
+        t.expect("cancelled; no file was written")
+        self.assertEqual(t.end()[0], 130)
+        self.assertEqual(os.listdir(directory), [])
+
     def test_a_signal_to_a_script(self):
         archive = self.big_archive()
         reader, writer = os.pipe()
