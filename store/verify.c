@@ -59,7 +59,8 @@ static GVariant *read_xattrs(int fd, GError **error) {
         for (ssize_t at = 0; at < n; at += (ssize_t)strlen(list + at) + 1)
                 if (xattr_counts(list + at))
                         g_ptr_array_add(names, list + at);
-        qsort(names->pdata, names->len, sizeof(gpointer), compare_names);
+        if (names->len > 0)
+                qsort(names->pdata, names->len, sizeof(gpointer), compare_names);
         g_variant_builder_init(&b, G_VARIANT_TYPE("a(ayay)"));
         for (guint i = 0; i < names->len; i++)
                 if (!add_xattr(&b, fd, names->pdata[i], error)) {
