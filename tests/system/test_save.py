@@ -279,6 +279,55 @@ class Readers(SaveTest):
         os.close(read)
 
 
+@unittest.skipUnless(os.path.exists(test_store.SOCKET), "outside the private systemd")
+class Sandbox(SaveTest):
+    """The real worker, whose unit takes everything away that it does not need."""
+
+    def ask(self, fds, **request):
+        c = test_store.Connection()
+        self.addCleanup(c.close)
+        c.request(fds, **request)
+        kind, body, _ = c.result()
+        self.assertEqual(kind, DONE, body)
+        return body
+
+    def test_outputs(self):
+        source = images.oci_archive(self.path("a.tar"), [layer([entry("f", os.urandom(500000))])], compress=False)
+        with open(source, "rb") as f:
+            record = self.ask([f.fileno()], operation="import", name="sandbox-save", format="oci", rootfs="erofs")["images"][0]
+        request = {"operation": "save", "format": "oci", "images": [{"names": ["t"], "digest": record["digest"]}]}
+        with open(self.path("file.tar"), "wb") as f:
+            self.ask([f.fileno()], **request)
+        with open(self.path("file.tar"), "rb") as f:
+            wanted = f.read()
+        read, write = os.pipe()
+        got = []
+        thread = threading.Thread(target=lambda: got.extend(iter(lambda: os.read(read, 1 << 16), b"")))
+        thread.start()
+        c = test_store.Connection()
+        c.request([write], **request)
+        os.close(write)
+        self.assertEqual(c.result()[0], DONE)
+        thread.join()
+        c.close()
+        os.close(read)
+        self.assertEqual(b"".join(got), wanted)
+        os.mkdir(self.path("layout"), 0o700)
+        os.chown(self.path("layout"), 1234, 1234)
+        directory = os.open(self.path("layout"), os.O_RDONLY)
+        self.ask([directory], **request)
+        os.close(directory)
+        self.assertEqual(sorted(os.listdir(self.path("layout"))), ["blobs", "index.json", "oci-layout"])
+        self.assertEqual(os.stat(self.path("layout/blobs")).st_uid, 1234)
+        memory = os.memfd_create("content")
+        os.write(memory, b"content")
+        self.assertEqual(self.ask([memory], operation="content-commit")["digest"], digest(b"content"))
+        os.close(memory)
+        out = self.ask([], operation="compose", parent=record["digest"], diff_ids=[l["diff_id"] for l in record["layers"]],
+                       changes=["CMD x"], rootfs="erofs")["image"]
+        self.assertEqual(out["chain_id"], record["chain_id"])
+
+
 class Platforms(SaveTest):
     """Indexes: one image for several machines."""
 
