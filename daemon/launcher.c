@@ -290,6 +290,14 @@ Launcher *launcher_free(Launcher *l) {
         return NULL;
 }
 
+/* A caller does not wait for the next try. */
+static int connect_now(Launcher *l) {
+        if (l->fd >= 0)
+                return 0;
+        l->timer = sd_event_source_disable_unref(l->timer);
+        return launcher_connect(l);
+}
+
 /**
  * launcher_take() - takes a warm shim
  *
@@ -310,12 +318,9 @@ int launcher_take(Launcher *l, WarmShim *ret, launcher_shim_handler_t handler, v
                 }
                 free_warm(s);
         }
-        if (l->fd < 0) {
-                l->timer = sd_event_source_disable_unref(l->timer);
-                r = launcher_connect(l);
-                if (r < 0)
-                        return r;
-        }
+        r = connect_now(l);
+        if (r < 0)
+                return r;
         q = g_new0(LauncherRequest, 1);
         q->launcher = l;
         q->shim_handler = handler;
@@ -344,7 +349,9 @@ static int send_request(Launcher *l, uint16_t type, const void *body, const char
 
         q->launcher = l;
         q->serial = ++l->serial ?: ++l->serial;
-        r = l->fd < 0 ? -ENOTCONN : shim_send_text(l->fd, type, q->serial, body, text, size, NULL, 0);
+        r = connect_now(l);
+        if (r >= 0)
+                r = shim_send_text(l->fd, type, q->serial, body, text, size, NULL, 0);
         if (r < 0) {
                 request_free(q);
                 return r;
