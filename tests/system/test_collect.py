@@ -268,9 +268,9 @@ class Together(CollectTest):
 class Killed(CollectTest):
     """Workers that die at a system call: what is left is whole images and garbage, and garbage goes."""
 
-    def killed(self, call, when, *argv):
+    def killed(self, call, when, *argv, how="signal=KILL"):
         """Whether the worker got so far."""
-        done = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:signal=KILL:when={when}", WORKER,
+        done = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:{how}:when={when}", WORKER,
                                "--directory=" + self.dir, *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         return done.returncode != 0
 
@@ -295,6 +295,52 @@ class Killed(CollectTest):
         self.assertEqual(snapshot(kept["rootfs"]["path"]), before)
         self.collect()
         self.assertNothingLeft()
+
+    def test_repairs(self):
+        """A repair that dies, or meets a broken disk, can be done again."""
+        content = [b"%d" % i * 500 for i in range(10)]
+        data = layer([entry("d")] + [entry(f"d/f{i}", c) for i, c in enumerate(content)] + [entry("d/copy", content[0], mode=0o600)])
+        kept = self.layers(data)
+        before = snapshot(kept["rootfs"]["path"])
+        for how, (call, whens) in itertools.product(("signal=KILL", "error=EIO"), (("renameat", (1, 2, 4)), ("syncfs", (1, 2)),
+                                                                                    ("renameat2", (1, 2)), ("fsync", (1,)))):
+            for when in whens:
+                with self.subTest(how=how, call=call, when=when):
+                    for where, _, files in os.walk(self.dir + "/repo/objects"):
+                        for name in files:
+                            path = f"{where}/{name}"
+                            with open(path, "rb") as f:
+                                old = f.read()
+                            if old in content[:2] or (name.endswith(".dirtree") and b"copy" in old):
+                                with open(path, "r+b") as f:
+                                    f.write(b"x")
+                    self.killed(call, when, "check", "--repair", how=how)
+                    self.run_worker("check", "--repair")
+                    self.layers(data)
+                    self.assertWhole()
+                    self.assertEqual(snapshot(kept["rootfs"]["path"]), before)
+        self.collect()
+        self.assertNothingLeft()
+
+    def test_broken_disk(self):
+        """A collection that cannot remove something says so, and the next one goes on; a check names what it cannot read."""
+        data = layer([entry(f"f{i}", b"%d" % i * 500) for i in range(20)])
+        kept = self.layers(layer([entry("a", b"a" * 500)]), name="kept")
+        argv = ["collect", f"--chain={kept['chain_id']}", f"--content={kept['digest']}", f"--content={kept['config_digest']}"]
+        for call, whens in (("unlinkat", (1, 4, 20)), ("fsync", (1,)), ("renameat", (1,))):
+            for when in whens:
+                with self.subTest(call=call, when=when):
+                    self.layers(data, name="gone")
+                    self.assertTrue(self.killed(call, f"{when}..{when}", *argv, how="error=EIO"))
+                    self.assertWhole()
+                    self.collect(kept)
+                    self.assertEqual(self.collect(kept)["freed"], 0)
+        inode = os.stat(kept["rootfs"]["path"] + "/a").st_ino
+        path = [f"{w}/{f}" for w, _, files in os.walk(self.dir + "/repo/objects") for f in files if os.lstat(f"{w}/{f}").st_ino == inode]
+        done = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-P", path[0], "-e", "inject=pread64:error=EIO", WORKER,
+                               "--directory=" + self.dir, "check"], capture_output=True, check=True)
+        self.assertEqual([d["path"] for d in json.loads(done.stdout)["damaged"]], ["a"])
+        self.assertWhole()
 
     def test_collections(self):
         base, top = layer([entry(f"f{i}", b"%d" % i * 500) for i in range(40)]), layer([entry("g", b"g" * 9000)])
