@@ -18,17 +18,14 @@
 #define PARTS_MAX 65536U
 
 TarPax *tar_pax_new(void) {
-        TarPax *pax = g_new0(TarPax, 1);
-
-        pax->xattrs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
-        return pax;
+        return g_new0(TarPax, 1);
 }
 
 void tar_pax_free(TarPax *pax) {
         g_free(pax->path);
         g_free(pax->link);
         g_free(pax->sparse_name);
-        g_hash_table_unref(pax->xattrs);
+        g_clear_pointer(&pax->xattrs, g_hash_table_unref);
         g_clear_pointer(&pax->parts, g_array_unref);
         g_free(pax);
 }
@@ -137,7 +134,11 @@ static gboolean pax_xattr(TarPax *pax, const char *name, const void *value, gsiz
         if (size > 65536 || pax->xattrs_size > limits->xattrs)
                 return store_fail(error, STORE_FAIL_EXHAUSTED,
                                   "Extended attributes hold more than %" G_GUINT64_FORMAT " bytes", limits->xattrs);
-        if (!pax_xattr_wanted(name) || (!replace && g_hash_table_contains(pax->xattrs, name)))
+        if (!pax_xattr_wanted(name))
+                return TRUE;
+        if (!pax->xattrs)
+                pax->xattrs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
+        if (!replace && g_hash_table_contains(pax->xattrs, name))
                 return TRUE;
         g_hash_table_insert(pax->xattrs, g_strdup(name), g_bytes_new(value, size));
         return TRUE;
@@ -276,10 +277,13 @@ gboolean tar_xattr_kept(const char *name, char type) {
 /** tar_pax_xattrs() - the attributes of an entry of @type as a(ayay), sorted by name as ostree wants them; NULL: none
  */
 GVariant *tar_pax_xattrs(const TarPax *pax, char type) {
-        g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(pax->xattrs), (GCompareFunc)strcmp);
+        g_autoptr(GList) names = NULL;
         GVariantBuilder builder;
         gboolean any = FALSE;
 
+        if (!pax->xattrs)
+                return NULL;
+        names = g_list_sort(g_hash_table_get_keys(pax->xattrs), (GCompareFunc)strcmp);
         g_variant_builder_init(&builder, G_VARIANT_TYPE("a(ayay)"));
         for (GList *l = names; l; l = l->next) {
                 GBytes *value = g_hash_table_lookup(pax->xattrs, l->data);

@@ -13,7 +13,7 @@ typedef struct TarPax TarPax;
 struct TarPax {
         char *path;
         char *link;
-        GHashTable *xattrs; /* name -> GBytes */
+        GHashTable *xattrs; /* name -> GBytes; NULL: none */
         gsize xattrs_size;
         GArray *parts;
         guint64 size, uid, gid, major, minor, sparse_size, sparse_major, sparse_minor;
