@@ -208,6 +208,20 @@ int bus_read_labels(sd_bus_message *m, GHashTable **ret) {
         return r;
 }
 
+/** bus_read_signal() - reads the name or number of a signal */
+int bus_read_signal(sd_bus_message *m, int *ret, sd_bus_error *error) {
+        const char *name;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r < 0)
+                return r;
+        *ret = signal_from_name(name);
+        if (*ret < 0)
+                return error_invalid(error, "\"%s\" is no signal; use a name like \"TERM\" or a number.", name);
+        return 0;
+}
+
 /** bus_append_labels() - appends a table (NULL: an empty one) as a{ss} */
 int bus_append_labels(sd_bus_message *m, GHashTable *labels) {
         GHashTableIter iter;

@@ -33,9 +33,10 @@ int bus_options_read(sd_bus_message *m, const BusOption *options, size_t n_optio
                      sd_bus_error *error);
 
 /* pieces of messages */
-int bus_read_labels(sd_bus_message *m, GHashTable **ret);     /* a{ss} */
-int bus_append_labels(sd_bus_message *m, GHashTable *labels); /* a{ss} */
-int bus_labels_match(GHashTable *labels, char **filters);     /* every "key" or "key=value" */
+int bus_read_labels(sd_bus_message *m, GHashTable **ret);              /* a{ss} */
+int bus_read_signal(sd_bus_message *m, int *ret, sd_bus_error *error); /* s: a name or a number */
+int bus_append_labels(sd_bus_message *m, GHashTable *labels);          /* a{ss} */
+int bus_labels_match(GHashTable *labels, char **filters);              /* every "key" or "key=value" */
 
 /* Answers a pending call with an error that may be set or must be made of r; drops the reference. */
 void bus_reply_error(sd_bus_message **m, int r, const sd_bus_error *error);

@@ -137,6 +137,12 @@ void collect_schedule(Manager *m) {
                 start_later(c, DELAY_USEC);
 }
 
+/** collect_orphan() - what a record named that has just gone */
+void collect_orphan(Manager *m, RootKind kind, const char *target) {
+        if (target && *target && m->collector && !roots_have(m, kind, target))
+                collect_schedule(m);
+}
+
 /** collect_then() - see collect.h */
 void collect_then(Manager *m, bool dry_run, collect_done_t done, void *userdata) {
         Collector *c = m->collector;

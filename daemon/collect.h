@@ -9,6 +9,7 @@
 
 #include "daemon/job.h"
 #include "daemon/manager.h"
+#include "daemon/roots.h"
 
 /* life */
 int collector_new(Manager *m, Collector **ret);
@@ -19,6 +20,8 @@ void collector_start(Collector *c, unsigned n_broken);
 /* for whoever takes a root away: mark before it goes, schedule or wait when it has gone */
 int collect_mark(Manager *m); /* durable: a manager that is killed in between leaves it to the next */
 void collect_schedule(Manager *m);
+/* schedules a collection if no root needs it any more; NULL and "" are fine */
+void collect_orphan(Manager *m, RootKind kind, const char *target);
 int collect_wait(Manager *m, sd_bus_message *call); /* schedule, and answer call when the space is free */
 
 typedef struct CollectResult {

@@ -7,27 +7,30 @@
  */
 
 #include <errno.h>
+#include <string.h>
 
 #include "daemon/bus.h"
+#include "daemon/commit.h"
 #include "daemon/container.h"
 #include "daemon/error.h"
+#include "daemon/image.h"
+#include "daemon/job-bus.h"
+#include "daemon/objects.h"
 #include "daemon/process.h"
 #include "daemon/task.h"
+#include "shared/image-name.h"
 
 #define INTERFACE "org.davit.Davit1.Container"
 
+static const ObjectTable objects = { .kind = "container",
+                                     .what = "container",
+                                     .table = offsetof(Namespace, containers),
+                                     .path = offsetof(Container, path),
+                                     .visible = offsetof(Container, visible) };
+
 /** container_bus_find() - by namespace ("" is the default one) and whole id */
 int container_bus_find(Manager *m, const char *ns_name, const char *id, Container **ret, sd_bus_error *error) {
-        Namespace *ns;
-        int r;
-
-        r = manager_namespace(m, ns_name, false, &ns, error);
-        if (r < 0)
-                return r;
-        *ret = g_hash_table_lookup(ns->containers, id);
-        if (!*ret)
-                return error_not_found(error, "There is no container \"%s\" in namespace \"%s\".", id, ns->name);
-        return 0;
+        return object_find(m, &objects, ns_name, id, (void **)ret, error);
 }
 
 static void on_created(Task *t, int r, const sd_bus_error *error, void *userdata) {
@@ -137,6 +140,57 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 1;
 }
 
+typedef struct CommitOptions {
+        char *author, *message, **changes;
+        int pause;
+} CommitOptions;
+
+static int commit(Container *c, const char *name, const CommitOptions *o, Job **ret, sd_bus_error *error) {
+        _cleanup_free_ char *whole = NULL;
+        ContainerCommitOptions options = { .author = o->author,
+                                           .message = o->message,
+                                           .changes = (const char *const *)o->changes,
+                                           .pause = o->pause };
+        Image *other;
+
+        if (image_name_normalise(name, &whole) < 0)
+                return error_invalid(error, "\"%s\" is not a valid image name.", name);
+        if (strchr(whole, '@'))
+                return error_invalid(error, "\"%s\" carries a digest, which is not known yet.", name);
+        other = g_hash_table_lookup(c->ns->images, whole);
+        if (other && other->record->pinned)
+                return error_precondition(error, "Image \"%s\" is pinned; unpin it, or take another name.", whole);
+        options.image = whole;
+        return container_commit_begin(c, &options, ret, error);
+}
+
+static int method_commit(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        static const BusOption table[] = {
+                { "Author", "s", offsetof(CommitOptions, author), 1, NULL },
+                { "Message", "s", offsetof(CommitOptions, message), 1, NULL },
+                { "Changes", "as", offsetof(CommitOptions, changes), 1, NULL },
+                { "Pause", "b", offsetof(CommitOptions, pause), 1, NULL },
+        };
+        CommitOptions o = { .pause = 1 };
+        g_autofree char *path = NULL;
+        const char *name;
+        Job *job = NULL;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        if (r >= 0)
+                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &o, error);
+        if (r >= 0)
+                r = commit(userdata, name, &o, &job, error);
+        g_free(o.author);
+        g_free(o.message);
+        g_strfreev(o.changes);
+        if (r < 0)
+                return r;
+        path = job_bus_path(job);
+        return sd_bus_reply_method_return(m, "o", path);
+}
+
 #define GETTER(name)                                                                                                   \
         static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,               \
                         const char *property _unused_, sd_bus_message *reply, void *userdata,                          \
@@ -182,6 +236,8 @@ static const sd_bus_vtable vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_delete,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Commit", SD_BUS_ARGS("s", image, "a{sv}", options), SD_BUS_RESULT("o", job),
+                                method_commit, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Namespace", "s", get_namespace, 0, CONST),
         SD_BUS_PROPERTY("Id", "s", NULL, AT(id), CONST),
         SD_BUS_PROPERTY("Image", "s", NULL, AT(image), CONST),
@@ -199,41 +255,19 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
+/* One that is still being made is found too: whoever knows its path has made it. */
 static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret,
                 sd_bus_error *error _unused_) {
-        g_autofree char *ns_name = NULL, *id = NULL;
-        Manager *m = userdata;
-        Namespace *ns;
-        int r;
+        ObjectTable all = objects;
 
-        r = bus_object_parse(path, "container", &ns_name, &id);
-        if (r <= 0)
-                return r;
-        ns = g_hash_table_lookup(m->namespaces, ns_name);
-        *ret = ns ? g_hash_table_lookup(ns->containers, id) : NULL;
+        all.visible = -1;
+        *ret = object_at(userdata, &all, path);
         return *ret ? 1 : 0;
 }
 
 static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
                      sd_bus_error *error _unused_) {
-        Manager *m = userdata;
-        GHashTableIter iter, inner;
-        Container *c;
-        Namespace *ns;
-        char **nodes;
-        size_t n = 0;
-
-        nodes = calloc(m->n_containers + 1U, sizeof(char *));
-        if (!nodes)
-                return -ENOMEM;
-        g_hash_table_iter_init(&iter, m->namespaces);
-        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
-                g_hash_table_iter_init(&inner, ns->containers);
-                while (g_hash_table_iter_next(&inner, NULL, (void **)&c))
-                        if (c->visible)
-                                nodes[n++] = strdup(c->path);
-        }
-        *ret = nodes;
+        *ret = object_paths(userdata, &objects);
         return 1;
 }
 

@@ -11,6 +11,7 @@
 #include "daemon/container.h"
 #include "daemon/error.h"
 #include "daemon/rootfs.h"
+#include "daemon/snapshot.h"
 #include "daemon/task.h"
 
 typedef struct Delete {
@@ -49,9 +50,14 @@ static void on_task_deleted(int r, const struct shim_exited *e _unused_, const s
 /** container_delete() - see container.h; done is called once unless an error is returned */
 int container_delete(Container *c, bool force, bool keep_snapshot, container_done_t done, void *userdata,
                      sd_bus_error *error) {
+        const Snapshot *s = c->snapshot_key ? snapshot_find(c->ns, c->snapshot_key) : NULL;
         Delete *d;
         int r;
 
+        if (keep_snapshot && s && s->ephemeral)
+                return error_precondition(
+                        error, "Container \"%s\" goes with its task, and what it wrote with it: that cannot be kept.",
+                        c->id);
         if (!c->task) {
                 forget(c, keep_snapshot);
                 done(0, NULL, userdata);

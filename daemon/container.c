@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "daemon/bus.h"
+#include "daemon/collect.h"
 #include "daemon/container.h"
 #include "daemon/error.h"
 #include "daemon/record.h"
@@ -31,6 +32,7 @@ Container *container_free(Container *c) {
         g_free(c->path);
         g_free(c->image);
         g_free(c->image_digest);
+        g_free(c->image_config);
         g_free(c->snapshot_key);
         g_free(c->runtime);
         g_free(c->rootfs);
@@ -206,7 +208,9 @@ static JsonObject *to_json(Container *c) {
 
         json_object_set_string_member(o, "image", c->image ?: "");
         json_object_set_string_member(o, "image_digest", c->image_digest ?: "");
+        json_object_set_string_member(o, "image_config", c->image_config ?: "");
         json_object_set_string_member(o, "snapshot", c->snapshot_key ?: "");
+        json_object_set_int_member(o, "shared_snapshot", c->shared_snapshot);
         json_object_set_string_member(o, "runtime", c->runtime);
         json_object_set_string_member(o, "rootfs", c->rootfs ?: "");
         json_object_set_int_member(o, "created_at", (int64_t)c->created_at);
@@ -261,7 +265,7 @@ int container_restore(Namespace *ns, int root_fd, const char *id, JsonObject *o)
         g_autoptr(Container) c = NULL;
         const char *remove = "no";
         JsonNode *spec;
-        uint64_t by = 0;
+        uint64_t by = 0, shared = 0;
 
         if (!name_id_valid(id) || g_hash_table_contains(ns->containers, id))
                 return -EINVAL;
@@ -271,7 +275,10 @@ int container_restore(Namespace *ns, int root_fd, const char *id, JsonObject *o)
         c = container_new(ns, id);
         c->image = dup_string(o, "image");
         c->image_digest = dup_string(o, "image_digest");
+        c->image_config = dup_string(o, "image_config");
         c->snapshot_key = dup_string(o, "snapshot");
+        (void)record_get_u64(o, "shared_snapshot", &shared);
+        c->shared_snapshot = shared > 0;
         c->rootfs = dup_string(o, "rootfs");
         c->stop_signal = dup_string(o, "stop_signal");
         (void)record_get_u64(o, "created_at", &c->created_at);
@@ -375,5 +382,6 @@ void container_forget(Container *c) {
         rootfs_unpin(c);
         if (g_hash_table_remove(ns->containers, c->id))
                 ns->manager->n_containers--;
+        collect_orphan(ns->manager, ROOT_CONTENT, c->image_digest);
         manager_bury(ns->manager, c, destroy);
 }

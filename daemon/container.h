@@ -14,17 +14,18 @@ typedef struct Task Task;
 struct Container {
         Namespace *ns;
         char *id, *path;
-        char *image, *image_digest, *snapshot_key, *runtime, *rootfs; /* "" where there is none */
-        char **command;                                               /* process.args of the configuration */
+        char *image, *image_digest, *image_config, *snapshot_key, *runtime, *rootfs; /* "" where there is none */
+        char **command; /* process.args of the configuration */
         GHashTable *labels;
         uint64_t created_at, updated_at;
         uint32_t created_by;
         AutoRemove auto_remove;
+        bool shared_snapshot; /* made before it, by somebody else: stays when it goes */
         char *stop_signal;
         uint64_t stop_timeout_usec;
         JsonNode *spec;  /* only until it has been written; then: */
         char *spec_text; /* GRefString, shared with the task */
-        Task *task;     /* NULL: none */
+        Task *task;      /* NULL: none */
         bool visible;
 };
 

@@ -79,9 +79,11 @@ static void thaw(Manager *m, const char *ns, const char *id, Task *t) {
 }
 
 static void release(Freeze *f) {
-        Container *c = container_again(f->manager, f->ns, f->id, f->created_at);
+        Namespace *ns = g_hash_table_lookup(f->manager->namespaces, f->ns);
+        Container *c = ns ? g_hash_table_lookup(ns->containers, f->id) : NULL;
 
-        if (c && c->task && !process_ended(&c->task->process) && c->task->process.status == TASK_PAUSED)
+        if (c && c->created_at == f->created_at && c->task && !process_ended(&c->task->process) &&
+            c->task->process.status == TASK_PAUSED)
                 thaw(f->manager, f->ns, f->id, c->task);
         else
                 mark_remove(f->manager, f->ns, f->id); /* it has gone, or somebody lets it run already */

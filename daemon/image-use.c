@@ -31,23 +31,7 @@ const char *image_user(const Image *image) {
         return NULL;
 }
 
-/** snapshot_user() - id of the container that writes to @s; NULL when there is none */
-const char *snapshot_user(const Snapshot *s) {
-        GHashTableIter iter;
-        void *value;
-
-        g_hash_table_iter_init(&iter, s->ns->containers);
-        while (g_hash_table_iter_next(&iter, NULL, &value)) {
-                Container *c = value;
-
-                if (c->snapshot_key && streq(c->snapshot_key, s->key))
-                        return c->id;
-        }
-        return NULL;
-}
-
-/** snapshot_runner() - id of a container that runs on @s, or is about to; NULL when none does but @but */
-const char *snapshot_runner(const Snapshot *s, const char *but) {
+static const char *find_user(const Snapshot *s, const char *but, bool running) {
         GHashTableIter iter;
         void *value;
 
@@ -55,9 +39,24 @@ const char *snapshot_runner(const Snapshot *s, const char *but) {
         while (g_hash_table_iter_next(&iter, NULL, &value)) {
                 const Container *c = value;
 
-                if (c->snapshot_key && streq(c->snapshot_key, s->key) && c->task && !process_ended(&c->task->process) &&
-                    !(but && streq(c->id, but)))
+                if (c->snapshot_key && streq(c->snapshot_key, s->key) && !(but && streq(c->id, but)) &&
+                    (!running || (c->task && !process_ended(&c->task->process))))
                         return c->id;
         }
         return NULL;
+}
+
+/** snapshot_user() - id of a container that writes to @s; NULL when there is none */
+const char *snapshot_user(const Snapshot *s) {
+        return find_user(s, NULL, false);
+}
+
+/** snapshot_other_user() - the same, other than @but */
+const char *snapshot_other_user(const Snapshot *s, const char *but) {
+        return find_user(s, but, false);
+}
+
+/** snapshot_runner() - id of a container that runs on @s, or is about to; NULL when none does but @but */
+const char *snapshot_runner(const Snapshot *s, const char *but) {
+        return find_user(s, but, true);
 }

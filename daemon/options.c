@@ -185,6 +185,7 @@ static const BusOption table[] = {
         { "Spec", "s|h", 0, OPTION_CREATE, read_spec },
         { "SpecPatch", "s", AT(spec_patch), DEFINITION, NULL },
         { "Rootfs", "s", AT(rootfs), OPTION_CREATE, NULL },
+        { "Snapshot", "s", AT(snapshot), OPTION_CREATE, NULL },
         { "Entrypoint", "as", AT(entrypoint), DEFINITION, NULL },
         { "Env", "as", AT(env), DEFINITION | OPTION_EXEC, NULL },
         { "WorkingDir", "s", AT(working_dir), DEFINITION | OPTION_EXEC, NULL },
@@ -242,8 +243,9 @@ static void free_mounts(GArray *mounts) {
 void options_done(Options *o) {
         char **strings[] = { o->command,  o->entrypoint, o->env,           o->cap_add,
                              o->cap_drop, o->filter_ids, o->filter_labels, o->filter_status };
-        char *texts[] = { o->spec,    o->spec_patch,  o->rootfs, o->working_dir, o->user,   o->hostname,
-                          o->network, o->stop_signal, o->output, o->log_path,    o->signal, o->filter_image };
+        char *texts[] = { o->spec,     o->spec_patch,   o->rootfs,      o->working_dir, o->user,
+                          o->hostname, o->network,      o->stop_signal, o->output,      o->log_path,
+                          o->signal,   o->filter_image, o->snapshot };
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)
                 g_strfreev(strings[i]);

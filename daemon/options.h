@@ -33,7 +33,7 @@ typedef enum AutoRemove {
 typedef struct Options {
         /* definition */
         char *spec, *spec_patch; /* JSON texts */
-        char *rootfs;
+        char *rootfs, *snapshot;
         char **command, **entrypoint, **env, **cap_add, **cap_drop;
         char *working_dir, *user, *hostname, *network;
         int terminal, read_only;

@@ -13,6 +13,7 @@
 #include "daemon/bus.h"
 #include "daemon/error.h"
 #include "daemon/exec.h"
+#include "daemon/objects.h"
 #include "daemon/process.h"
 #include "daemon/task.h"
 #include "shared/message.h"
@@ -43,15 +44,11 @@ static int method_start(sd_bus_message *m, void *userdata, sd_bus_error *error) 
 
 static int method_kill(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Process *p = userdata;
-        const char *name;
         int r, sig;
 
-        r = sd_bus_message_read(m, "s", &name);
+        r = bus_read_signal(m, &sig, error);
         if (r < 0)
                 return r;
-        sig = signal_from_name(name);
-        if (sig < 0)
-                return error_invalid(error, "\"%s\" is no signal; use a name like \"TERM\" or a number.", name);
         if (process_ended(p))
                 return error_precondition(error, "The process has ended.");
         if (!is_task(p) && p->status == TASK_CREATED)
@@ -271,23 +268,11 @@ static int find_exec(Manager *m, const char *path, Process **ret) {
 
 static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret,
                 sd_bus_error *error _unused_) {
-        g_autofree char *ns_name = NULL, *id = NULL;
-        Manager *m = userdata;
-        Process *p = NULL;
-        Namespace *ns;
-        Task *t;
-        int r;
+        Task *t = object_at(userdata, &task_objects, path);
+        Process *p = t ? &t->process : NULL;
 
-        r = bus_object_parse(path, "task", &ns_name, &id);
-        if (r < 0)
-                return r;
-        if (r == 0)
-                (void)find_exec(m, path, &p);
-        else {
-                ns = g_hash_table_lookup(m->namespaces, ns_name);
-                t = ns ? g_hash_table_lookup(ns->tasks, id) : NULL;
-                p = t ? &t->process : NULL;
-        }
+        if (!p)
+                (void)find_exec(userdata, path, &p);
         *ret = p;
         return p && p->visible ? 1 : 0;
 }

@@ -31,7 +31,7 @@ struct Process {
         int auto_remove;
         bool visible; /* announced on the bus */
         GArray *waiters;
-        GPtrArray *wait_fds; /* WaitFD, owned */
+        GPtrArray *wait_fds;      /* WaitFD, owned */
         GArray *terminal_waiters; /* of an exec that has not been started */
 };
 
@@ -54,6 +54,7 @@ void process_tell_terminal(Process *p, int fd);
 void process_tell(Process *p); /* everybody who waits hears of the end */
 
 /* bus face, process-bus.c */
+int bus_read_signal(sd_bus_message *m, int *ret, sd_bus_error *error); /* of Kill and KillAll */
 int process_bus_register(Manager *m);
 void process_bus_changed(Process *p, const char *const *properties);
 void process_bus_exited(Process *p);

@@ -33,6 +33,21 @@ static int check_directory(const char *path, sd_bus_error *error) {
         return 0;
 }
 
+/* An active snapshot that is there already, whoever made it. */
+static int use_snapshot(Container *c, const char *key, sd_bus_error *error) {
+        const Snapshot *s = snapshot_find(c->ns, key);
+
+        if (!s)
+                return error_not_found(error, "There is no snapshot \"%s\" in namespace \"%s\"; prepare it first.", key,
+                                       c->ns->name);
+        if (s->kind != SNAPSHOT_ACTIVE)
+                return error_precondition(error, "Snapshot \"%s\" is %s; a container runs on an active one only.", key,
+                                          s->kind == SNAPSHOT_VIEW ? "a view" : "committed");
+        c->snapshot_key = g_strdup(key);
+        c->shared_snapshot = true;
+        return 0;
+}
+
 /** rootfs_resolve() - finds out which root a new container has; *ret_config is the image's configuration, borrowed, or
  * NULL */
 int rootfs_resolve(Container *c, const char *image, Options *o, JsonObject **ret_config, sd_bus_error *error) {
@@ -42,21 +57,25 @@ int rootfs_resolve(Container *c, const char *image, Options *o, JsonObject **ret
         *ret_config = NULL;
         if (*image && o->rootfs)
                 return error_invalid(error, "An image and Rootfs exclude each other.");
+        if (o->snapshot && o->rootfs)
+                return error_invalid(error, "Snapshot and Rootfs exclude each other.");
         if (*image) {
                 r = image_lookup(c->ns, image, &i, error);
                 if (r < 0)
                         return r;
                 c->image = g_strdup(i->record->name);
                 c->image_digest = g_strdup(i->record->digest);
+                c->image_config = g_strdup(i->record->config_digest);
                 *ret_config = i->record->config;
         } else if (o->rootfs) {
                 r = check_directory(o->rootfs, error);
                 if (r < 0)
                         return r;
                 c->rootfs = g_steal_pointer(&o->rootfs);
-        } else if (!o->spec)
-                return error_invalid(error, "Neither an image nor Rootfs nor Spec is given: there is nothing to run.");
-        return 0;
+        } else if (!o->spec && !o->snapshot)
+                return error_invalid(
+                        error, "Neither an image nor Rootfs, Snapshot nor Spec is given: there is nothing to run.");
+        return o->snapshot ? use_snapshot(c, o->snapshot, error) : 0;
 }
 
 /** rootfs_pin() - makes the snapshot of an image's container */
@@ -65,7 +84,7 @@ int rootfs_pin(Container *c, sd_bus_error *error) {
         Image *i;
         int r;
 
-        if (!c->image)
+        if (!c->image || c->shared_snapshot)
                 return 0;
         r = image_lookup(c->ns, c->image, &i, error);
         if (r >= 0)
@@ -80,8 +99,19 @@ int rootfs_pin(Container *c, sd_bus_error *error) {
 void rootfs_unpin(Container *c) {
         Snapshot *s = c->snapshot_key ? snapshot_find(c->ns, c->snapshot_key) : NULL;
 
-        if (s)
+        if (s && !c->shared_snapshot && !snapshot_other_user(s, c->id))
                 (void)snapshot_remove(s);
+}
+
+/** rootfs_check_free() - whether the container may run on its snapshot now: nobody else does */
+int rootfs_check_free(Container *c, sd_bus_error *error) {
+        const Snapshot *s = container_uses_overlay(c) ? snapshot_find(c->ns, c->snapshot_key) : NULL;
+        const char *other = s ? snapshot_runner(s, c->id) : NULL;
+
+        if (other)
+                return error_precondition(
+                        error, "Container \"%s\" runs on snapshot \"%s\"; two cannot at the same time.", other, s->key);
+        return s && s->busy ? snapshot_check_idle(s, error) : 0;
 }
 
 /** rootfs_plan_done() - frees what rootfs_plan() has filled in */
@@ -98,7 +128,6 @@ int rootfs_plan(Container *c, RootfsPlan *ret, sd_bus_error *error) {
         Snapshot *s;
 
         *ret = (RootfsPlan){};
-        ret->rootfs.ephemeral = c->auto_remove == AUTO_REMOVE_CONTAINER;
         ret->rootfs.directory = c->rootfs && *c->rootfs ? c->rootfs : NULL;
         if (!container_uses_overlay(c))
                 return 0;
@@ -107,16 +136,18 @@ int rootfs_plan(Container *c, RootfsPlan *ret, sd_bus_error *error) {
                 return error_precondition(error,
                                           "Snapshot \"%s\" of container \"%s\" is missing; delete the container.",
                                           c->snapshot_key, c->id);
+        ret->rootfs.ephemeral = s->ephemeral;
         ret->upper = snapshot_upper(s);
         ret->work = snapshot_work(s);
-        if (!*s->parent)
-                return error_precondition(error, "Snapshot \"%s\" has no layers below it.", s->key);
-        chain_form(c->ns->manager, &ret->form);
-        ret->chain_id = g_strdup(s->parent);
-        ret->lower = g_strconcat(CHAIN_MOUNTS, s->parent, NULL);
+        if (*s->parent) {
+                chain_form(c->ns->manager, &ret->form);
+                ret->chain_id = g_strdup(s->parent);
+                ret->lower = g_strconcat(CHAIN_MOUNTS, s->parent, NULL);
+                ret->rootfs.data = chain_data(&ret->form);
+        } else
+                ret->lower = snapshot_nothing(s);
         ret->lowers[0] = ret->lower;
         ret->rootfs.lowers = ret->lowers;
-        ret->rootfs.data = chain_data(&ret->form);
         ret->rootfs.upper = ret->upper;
         ret->rootfs.work = ret->work;
         return 0;

@@ -11,6 +11,7 @@
 int rootfs_resolve(Container *c, const char *image, Options *o, JsonObject **ret_config, sd_bus_error *error);
 int rootfs_pin(Container *c, sd_bus_error *error);
 void rootfs_unpin(Container *c);
+int rootfs_check_free(Container *c, sd_bus_error *error); /* before a start */
 
 /* start */
 typedef struct RootfsPlan {

@@ -86,7 +86,7 @@ void snapshot_visit_roots(const Namespace *ns, root_visit_t visit, void *userdat
         }
 }
 
-/** container_visit_roots() - a container needs the manifest of its image: a commit of it is made from that */
+/** container_visit_roots() - a container needs manifest and configuration of its image: what a commit is made from */
 void container_visit_roots(const Namespace *ns, root_visit_t visit, void *userdata) {
         GHashTableIter iter;
         void *value;
@@ -98,6 +98,8 @@ void container_visit_roots(const Namespace *ns, root_visit_t visit, void *userda
 
                 if (c->image_digest && *c->image_digest)
                         visit(ROOT_CONTENT, c->image_digest, &why, userdata);
+                if (c->image_config && *c->image_config)
+                        visit(ROOT_CONTENT, c->image_config, &why, userdata);
         }
 }
 

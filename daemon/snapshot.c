@@ -340,21 +340,6 @@ int snapshot_set_labels(Snapshot *s, GHashTable *labels, sd_bus_error *error) {
         return 0;
 }
 
-/** snapshot_keep() - from now on it is durable, not of this boot and its task alone */
-int snapshot_keep(Snapshot *s) {
-        int r;
-
-        if (!s->ephemeral)
-                return 0;
-        s->ephemeral = false;
-        r = write_record(s);
-        if (r < 0) {
-                s->ephemeral = true;
-                return r;
-        }
-        return record_remove(s->ns->manager->runtime_fd, s->ns->name, KIND, s->key, false);
-}
-
 /* Whether the store can let go of something when this one has gone; said on disk first. */
 static bool leaves_garbage(Snapshot *s) {
         const char *chain = s->kind == SNAPSHOT_COMMITTED ? s->chain_id : s->parent;

@@ -101,6 +101,7 @@ int snapshot_check_idle(const Snapshot *s, sd_bus_error *error);
 int snapshot_check_new(Namespace *ns, const char *key, sd_bus_error *error);
 Snapshot *snapshot_find(Namespace *ns, const char *key);
 const char *snapshot_user(const Snapshot *s); /* id of a container that stands on it, image-use.c; NULL: none */
+const char *snapshot_other_user(const Snapshot *s, const char *but);
 const char *snapshot_runner(const Snapshot *s, const char *but); /* the same of one that runs, other than but */
 const char *snapshot_child(const Snapshot *s);                   /* key of one that was made from it; NULL: none */
 const char *snapshot_kind_name(SnapshotKind kind);
@@ -108,7 +109,6 @@ SnapshotKind snapshot_kind_from_name(const char *name);
 
 /* changes */
 int snapshot_set_labels(Snapshot *s, GHashTable *labels, sd_bus_error *error); /* takes labels */
-int snapshot_keep(Snapshot *s);                                                /* an ephemeral one becomes durable */
 int snapshot_remove(Snapshot *s); /* frees it, or does so when its last job ends; content goes in the background */
 void snapshot_job_begin(Snapshot *s);
 void snapshot_job_end(Snapshot *s); /* may free it */

@@ -13,6 +13,7 @@
 #include "daemon/exec.h"
 #include "daemon/job-bus.h"
 #include "daemon/job.h"
+#include "daemon/objects.h"
 #include "daemon/task.h"
 #include "shared/fd.h"
 
@@ -107,15 +108,11 @@ static int method_begin_stop(sd_bus_message *m, void *userdata, sd_bus_error *er
 }
 
 static int method_kill_all(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        const char *name;
         int r, sig;
 
-        r = sd_bus_message_read(m, "s", &name);
+        r = bus_read_signal(m, &sig, error);
         if (r < 0)
                 return r;
-        sig = signal_from_name(name);
-        if (sig < 0)
-                return error_invalid(error, "\"%s\" is no signal; use a name like \"TERM\" or a number.", name);
         return bus_reply_later(m, task_kill(userdata, "", sig, true, on_done, sd_bus_message_ref(m), error), error);
 }
 
@@ -280,21 +277,16 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
+const ObjectTable task_objects = { .kind = "task",
+                                   .what = "task",
+                                   .table = offsetof(Namespace, tasks),
+                                   .path = offsetof(Task, process.path),
+                                   .visible = offsetof(Task, process.visible) };
+
 static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret,
                 sd_bus_error *error _unused_) {
-        g_autofree char *ns_name = NULL, *id = NULL;
-        Manager *m = userdata;
-        Namespace *ns;
-        Task *t;
-        int r;
-
-        r = bus_object_parse(path, "task", &ns_name, &id);
-        if (r <= 0)
-                return r;
-        ns = g_hash_table_lookup(m->namespaces, ns_name);
-        t = ns ? g_hash_table_lookup(ns->tasks, id) : NULL;
-        *ret = t;
-        return t && t->process.visible ? 1 : 0;
+        *ret = object_at(userdata, &task_objects, path);
+        return *ret ? 1 : 0;
 }
 
 /** task_bus_register() - once, for all of them; process-bus.c enumerates */

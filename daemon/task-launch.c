@@ -419,7 +419,9 @@ static int prepare(Launch *l, Container *c, JsonNode *spec, Options *o, sd_bus_e
         RootfsPlan rootfs = {};
         int r;
 
-        r = rootfs_build(c, spec, n_listen, &l->plan, error);
+        r = rootfs_check_free(c, error);
+        if (r >= 0)
+                r = rootfs_build(c, spec, n_listen, &l->plan, error);
         if (r < 0)
                 return r;
         r = stdio_prepare(o, l->plan.terminal, &l->stdio, l->fds, error);

@@ -80,4 +80,5 @@ int task_record_remove(Task *t);
 
 /* bus face, task-bus.c */
 int task_bus_register(Manager *m);
+extern const struct ObjectTable task_objects;
 int task_bus_find(Manager *m, const char *ns, const char *id, Task **ret, sd_bus_error *error);

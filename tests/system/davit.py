@@ -403,14 +403,14 @@ def run_container(command, id="", image="", namespace="", fds=(), **opts):
     """Manager.Run of the busybox directory, unless an image, Rootfs or Spec says something else.
 
     Returns (id, task, pid, exit fd). File descriptors are named by index into `fds`."""
-    if not image and "Rootfs" not in opts and "Spec" not in opts:
+    if not image and not {"Rootfs", "Snapshot", "Spec"} & set(opts):
         opts["Rootfs"] = rootfs()
     return manager("Run", "(sssasa{sv})", namespace, id, image, list(command), options(**opts), fds=fds)
 
 
 def create_container(command, id="", image="", namespace="", fds=(), **opts):
     """Manager.CreateContainer, with defaults as in run_container. Returns (id, object)."""
-    if not image and "Rootfs" not in opts and "Spec" not in opts:
+    if not image and not {"Rootfs", "Snapshot", "Spec"} & set(opts):
         opts["Rootfs"] = rootfs()
     return manager("CreateContainer", "(sssasa{sv})", namespace, id, image, list(command), options(**opts), fds=fds)
 
