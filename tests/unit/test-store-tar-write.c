@@ -178,11 +178,12 @@ static void test_large(void) {
 }
 
 static GVariant *attribute(const char *name, const void *value, gsize size) {
-        GVariant *pair[] = { g_variant_new_bytestring(name),
-                             g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, value, size, 1) };
-        GVariant *tuple = g_variant_new_tuple(pair, 2);
+        GVariantBuilder b;
 
-        return g_variant_ref_sink(g_variant_new_array(NULL, &tuple, 1));
+        g_variant_builder_init(&b, G_VARIANT_TYPE("a(ayay)"));
+        g_variant_builder_add(&b, "(@ay@ay)", g_variant_new_bytestring(name),
+                              g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, value, size, 1));
+        return g_variant_ref_sink(g_variant_builder_end(&b));
 }
 
 static void test_xattrs(void) {
