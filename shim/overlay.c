@@ -345,8 +345,8 @@ int overlay_make(const struct overlay_layers *layers, const struct overlay_owner
         };
         int fd;
 
-        /* Each layer may be named twice, once in vain. */
-        o.fds = malloc(sizeof(int) * 2 * (layers->n_lowers + layers->n_data + 2));
+        /* Each layer may be named twice, once in vain; what is written, and what holds it, are three. */
+        o.fds = malloc(sizeof(int) * 2 * (layers->n_lowers + layers->n_data + 3));
         if (!o.fds)
                 return fault_set(fault, SHIM_STEP_ROOTFS, ENOMEM, "overlay");
         fd = layers->upper ? upper_make(&o) : 0;
