@@ -29,6 +29,8 @@ static const char **string_option(ContainerOptions *o, int key) {
                 return &o->network;
         case OPTION_ROOTFS:
                 return &o->rootfs;
+        case OPTION_SNAPSHOT:
+                return &o->snapshot;
         case OPTION_ENTRYPOINT:
                 return &o->entrypoint;
         case OPTION_STOP_SIGNAL:
@@ -159,6 +161,8 @@ int container_options_check(ContainerOptions *o, int argc) {
 
         if (!o->rootfs && !o->spec && argc < 1)
                 return ctl_error(o->ctl, _("name an image; see 'davitctl image ls' for those there are"));
+        if (o->snapshot && o->rootfs)
+                return ctl_error(o->ctl, _("a root file system is a directory or a snapshot, not both"));
         if (o->spec) {
                 int r = open_spec(o);
 
@@ -174,13 +178,10 @@ static int append_strings(ContainerOptions *o, Message *m) {
         const struct {
                 const char *key, *value;
         } strings[] = {
-                { "WorkingDir", o->working_dir },
-                { "User", o->user },
-                { "Hostname", o->hostname },
-                { "Network", o->network },
-                { "StopSignal", o->stop_signal },
-                { "SpecPatch", o->spec_patch },
-                { "AutoRemove", o->remove ? "container" : NULL },
+                { "WorkingDir", o->working_dir }, { "User", o->user },
+                { "Hostname", o->hostname },      { "Network", o->network },
+                { "Snapshot", o->snapshot },      { "StopSignal", o->stop_signal },
+                { "SpecPatch", o->spec_patch },   { "AutoRemove", o->remove ? "container" : NULL },
         };
         int r = 0;
 

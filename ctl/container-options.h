@@ -7,8 +7,8 @@
 
 typedef struct ContainerOptions {
         Ctl *ctl;
-        const char *name, *entrypoint, *working_dir, *user, *hostname, *network, *rootfs, *stop_signal, *spec,
-                *spec_patch, *log;
+        const char *name, *entrypoint, *working_dir, *user, *hostname, *network, *rootfs, *snapshot, *stop_signal,
+                *spec, *spec_patch, *log;
         Strv env, cap_add, cap_drop, labels;
         Strv mounts; /* type, source, target, options; four strings each */
         uint64_t memory, cpu_usec, pids, stop_timeout;
@@ -40,6 +40,7 @@ typedef struct ContainerOptions {
         { 'h', "hostname", N_("NAME"), N_("Host name") },                                                       \
         { OPTION_NETWORK, "network", N_("none|host"), N_("Network (default: none)") },                          \
         { OPTION_ROOTFS, "rootfs", N_("DIR"), N_("Use a host directory instead of an image") },                 \
+        { OPTION_SNAPSHOT, "snapshot", N_("KEY"), N_("Use a snapshot; IMAGE is its configuration, or \"\"") },    \
         { OPTION_ENTRYPOINT, "entrypoint", N_("PROGRAM"), N_("Replace the image's entry point; empty: none") }, \
         { OPTION_STOP_SIGNAL, "stop-signal", N_("SIGNAL"), N_("Signal that asks the program to end") },         \
         { OPTION_STOP_TIMEOUT, "stop-timeout", N_("SECONDS"), N_("Time to end before it is killed") },          \
@@ -62,6 +63,7 @@ enum {
         OPTION_PIDS,
         OPTION_NETWORK,
         OPTION_ROOTFS,
+        OPTION_SNAPSHOT,
         OPTION_ENTRYPOINT,
         OPTION_STOP_SIGNAL,
         OPTION_STOP_TIMEOUT,

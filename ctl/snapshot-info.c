@@ -2,8 +2,8 @@
 
 /*
  * davitctl snapshot mounts, usage and label: what there is to know of a snapshot. mounts prints what mount(8) would
- * have to be told; mounting that by hand is for who knows why, since the manager does it for containers. usage counts
- * what the snapshot itself takes, without its parents.
+ * have to be told, a line a mount, the last without its place; mounting that by hand is for who knows why, since the
+ * manager does it for containers. usage counts what the snapshot itself takes, without its parents.
  */
 
 #include <inttypes.h>
@@ -39,7 +39,7 @@ static int print_mounts(Ctl *ctl, Message *m) {
                         printf("%s%s", first ? "" : ",", option);
                         first = false;
                 }
-                printf(" %s %s\n", source, *target ? target : "/");
+                printf(" %s%s%s\n", source, *target ? " " : "", target);
                 if (r >= 0)
                         r = message_exit(m);
                 if (r >= 0)

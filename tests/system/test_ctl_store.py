@@ -315,9 +315,24 @@ class Snapshots(StoreCase):
 
     def test_mounts(self):
         key = self.snapshot("image:busybox")
-        self.assertRegex(self.ctl("snapshot", "mounts", key), r"^-t \w+ -o \S+ \S+ /$")
-        self.assertEqual(json.loads(self.ctl("snapshot", "mounts", "--json", key))[0]["Type"],
-                         self.ctl("snapshot", "mounts", key).split()[1])
+        lines = self.ctl("snapshot", "mounts", key).splitlines()
+        for line in lines:
+            self.assertRegex(line, r"^-t \w+ -o \S+ \S+( /\S+)?$")
+        self.assertRegex(lines[-1], r"^-t \w+ -o \S+ \S+$")
+        self.assertEqual([m["Type"] for m in json.loads(self.ctl("snapshot", "mounts", "--json", key))],
+                         [line.split()[1] for line in lines])
+
+    def test_container(self):
+        key, id = self.snapshot("image:busybox"), davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id, self.NAMESPACE)
+        self.assertEqual(self.ctl("run", "--rm", f"--snapshot={key}", "busybox", "sh", "-c", "echo x >/new; echo $FROM_IMAGE"),
+                         "yes")
+        self.assertEqual(self.ctl("run", "--rm", f"--snapshot={key}", "", "/bin/sh", "-c", "cat /new"), "x")
+        self.assertIn("A /new", self.ctl("snapshot", "diff", key).splitlines())
+        self.ctl("create", "--name", id, f"--snapshot={key}", "busybox", "true")
+        self.refused("snapshot", "rm", key, contains=id)
+        self.refused("run", "--rm", "--snapshot=no-such-snapshot", "busybox", "true", status=125, contains="no-such-snapshot")
+        self.refused("run", "--rm", f"--snapshot={key}", test_ctl.ROOTFS, "true", status=125, contains="not both")
 
     def test_mount(self):
         key, place = self.snapshot("image:busybox"), f"{self.directory}/mnt"
@@ -350,13 +365,35 @@ class Snapshots(StoreCase):
         self.refused("snapshot", "diff", "--compression=gzip", key, contains="--tar")
 
 
-class Changes(StoreCase):
+class Commit(StoreCase):
     def container(self, script):
         id = davit.unique("ctl")
         self.addCleanup(davit.remove_container, id, self.NAMESPACE)
         self.ctl("run", "-d", "--name", id, "busybox", "sh", "-c", f"{script}; echo >/done; sleep 1000")
         davit.wait_until(lambda: davit.ctl("-n", self.NAMESPACE, "exec", id, "test", "-e", "/done").returncode == 0)
         return id
+
+    def test_commit_and_run(self):
+        id, name = self.container("echo text >/new; rm /etc/os-release"), davit.unique("img") + ":2"
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "image", "rm", "--sync", name, timeout=120)
+        self.assertEqual(self.ctl("commit", "-a", "somebody", "-m", "a remark", "-c", "ENV A=b", "-c",
+                                  'CMD ["cat", "/new"]', id, name), name)
+        self.assertEqual(self.ctl("run", "--rm", name), "text")
+        self.assertEqual(self.ctl("run", "--rm", name, "sh", "-c", "echo $A $FROM_IMAGE; test -e /etc/os-release || echo no"),
+                         "b yes\nno")
+        step = json.loads(self.ctl("image", "history", "--json", name))[0]
+        self.assertEqual((step["Author"], step["Comment"]), ("somebody", "a remark"))
+        self.assertEqual(self.ctl("exec", id, "echo", "runs on"), "runs on")
+
+    def test_json_and_wrong(self):
+        id, name = self.container("true"), davit.unique("img") + ":2"
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "image", "rm", "--sync", name, timeout=120)
+        result = json.loads(self.ctl("commit", "--json", "--no-pause", id, name))
+        self.assertEqual(result["Image"], name)
+        self.refused("commit", "no-such", name, contains="no-such")
+        self.refused("commit", id, contains="too few arguments")
+        self.refused("commit", id, "Not A Name", contains="Not A Name")
+        self.refused("commit", "-c", "SING loud", id, davit.unique("img"), contains="SING")
 
     def test_diff(self):
         id = self.container("echo x >/added; echo y >>/etc/passwd; rm /etc/os-release; "
@@ -381,6 +418,7 @@ class Changes(StoreCase):
         self.ctl("create", "--name", id, test_ctl.ROOTFS, "true")
         self.refused("diff", id, contains="directory of the host")
         self.refused("diff", "no-such", contains="no-such")
+        self.refused("commit", id, davit.unique("img"), contains=id)
 
 
 class System(StoreCase):
