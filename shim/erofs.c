@@ -71,8 +71,11 @@ static int erofs_mount_loop(int file) {
 int erofs_open(int file, enum launcher_chain_form form) {
         char source[32];
 
-        if (form == LAUNCHER_CHAIN_EROFS_LOOP)
-                return erofs_mount_loop(file);
+        if (form == LAUNCHER_CHAIN_EROFS_LOOP) {
+                int fd = erofs_mount_loop(file);
+
+                return fd == -ENOENT ? -ENODEV : fd; /* what is missing is a device, not the image */
+        }
         (void)snprintf(source, sizeof(source), "/proc/self/fd/%d", file);
         return erofs_mount(source);
 }
