@@ -15,10 +15,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/collect.h"
 #include "daemon/content.h"
 #include "daemon/error.h"
 #include "daemon/lease.h"
 #include "shared/image-name.h"
+#include "shared/log.h"
 #include "shared/macros.h"
 #include "shared/process.h"
 
@@ -67,6 +69,30 @@ bool content_is_root(const Content *c) {
         time = expire ? parse_time(expire) : NULL;
         return time && g_date_time_to_unix(time) > 0 &&
                (uint64_t)g_date_time_to_unix(time) * USEC_PER_SEC > now_usec(CLOCK_REALTIME);
+}
+
+static int on_expired(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        Content *c = userdata;
+
+        c->timer = sd_event_source_disable_unref(c->timer);
+        collect_schedule(c->ns->manager);
+        return 0;
+}
+
+/** content_watch_expiry() - has a collection run when the content's time is over, also while nothing else happens */
+void content_watch_expiry(Content *c) {
+        const char *expire = g_hash_table_lookup(c->labels, LABEL_EXPIRE);
+        g_autoptr(GDateTime) time = expire ? parse_time(expire) : NULL;
+        gint64 seconds = time ? g_date_time_to_unix(time) : 0;
+        int r;
+
+        c->timer = sd_event_source_disable_unref(c->timer);
+        if (seconds <= 0 || !c->ns->manager->event)
+                return;
+        r = sd_event_add_time(c->ns->manager->event, &c->timer, CLOCK_REALTIME, (uint64_t)(seconds + 1) * USEC_PER_SEC,
+                              USEC_PER_SEC, on_expired, c);
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot watch the time of content %s", c->digest);
 }
 
 typedef struct Walk {

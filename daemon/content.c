@@ -72,6 +72,7 @@ static ContentKind kind_of_type(const char *media_type) {
 static void content_free(void *p) {
         Content *c = p;
 
+        sd_event_source_disable_unref(c->timer);
         g_free(c->digest);
         g_free(c->media_type);
         g_free(c->path);
@@ -139,6 +140,7 @@ static int load_one(const char *digest, JsonObject *o, void *userdata) {
         c->recorded = true;
         g_hash_table_unref(c->labels);
         c->labels = g_steal_pointer(&labels);
+        content_watch_expiry(c);
         return 0;
 }
 
@@ -322,6 +324,7 @@ int content_put(Namespace *ns, const char *digest, uint64_t size, const char *me
         }
 
         c->recorded = true;
+        content_watch_expiry(c);
         if (fresh)
                 content_bus_added(c);
         else
@@ -355,6 +358,7 @@ int content_set_labels(Content *c, GHashTable *labels, sd_bus_error *error) {
                 return error_set_errno(error, r, "The labels of content \"%s\" cannot be stored", c->digest);
         }
         c->recorded = true;
+        content_watch_expiry(c);
         g_hash_table_unref(before);
         content_bus_changed(c);
         collect_schedule(c->ns->manager); /* what a label has kept may be free to go */
@@ -366,6 +370,7 @@ static void forget(Content *c) {
         remove_record(c);
         c->recorded = false;
         g_hash_table_remove_all(c->labels);
+        content_watch_expiry(c);
         if (c->derived) {
                 content_bus_changed(c);
                 return;

@@ -34,6 +34,7 @@ typedef struct Content {
         uint64_t created, updated; /* CLOCK_REALTIME, microseconds */
         bool recorded;             /* has a record of its own: was written here, or was given labels */
         bool derived;              /* an image of the namespace is made of it */
+        sd_event_source *timer;    /* a label keeps it until then */
 } Content;
 
 const char *content_kind_name(ContentKind kind);
@@ -57,6 +58,7 @@ int content_check_labels(GHashTable *labels, sd_bus_error *error);
 
 /* root of collection, whatever names it: labels, and references of what is kept; content-roots.c */
 bool content_is_root(const Content *c);
+void content_watch_expiry(Content *c); /* after its labels have changed */
 void content_visit_roots(const Namespace *ns, root_visit_t visit, void *userdata);
 
 /* bus face, content-bus.c */

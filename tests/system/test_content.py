@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import davit
 import images
@@ -266,6 +267,18 @@ class Collection(ContentTest):
         self.put(b"gone", Labels={"davit.gc.expire": "2001-01-31T12:00:00+01:00"})
         self.collect()
         self.assertEqual(self.contents(), [kept])
+
+    def test_expiry_while_idle(self):
+        """Nobody asks for a collection: it happens when the time is over, also when that was before the manager began."""
+        soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2))
+        self.put(b"first", Labels={"davit.gc.expire": soon})
+        davit.wait_until(lambda: self.contents() == [], what="the content to go")
+        then = time.time() + 2
+        self.put(b"second", Labels={"davit.gc.expire": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(then))})
+        davit.systemctl("stop", "davitd.service")
+        davit.wait_until(lambda: time.time() > then + 1, what="the time to be over")
+        davit.start_davitd()
+        davit.wait_until(lambda: self.contents() == [], what="the content to go")
 
     def test_lease(self):
         _, lease = davit.manager("CreateLease", "(ssa{sv})", self.ns, "mine", {})
