@@ -29,7 +29,9 @@ int content_open_object(void *store, const guint8 checksum[DIGEST_SIZE]) {
 
         object_name(checksum, ".file", name);
         fd = openat(s->objects_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        return fd < 0 ? -errno : fd;
+        if (fd < 0)
+                return -errno;
+        return fd;
 }
 
 gboolean content_has(Store *s, const guint8 digest[DIGEST_SIZE], gboolean *ret, GError **error) {
@@ -57,9 +59,10 @@ gboolean content_open(Store *s, const guint8 digest[DIGEST_SIZE], int *ret_fd, g
         if (!ostree_repo_read_commit(s->repo, commit, &root, NULL, NULL, error))
                 return FALSE;
         file = g_file_get_child(root, CONTENT_FILE);
-        if (!ostree_repo_file_ensure_resolved(OSTREE_REPO_FILE(file), error) ||
-            !digest_parse_hex(ostree_repo_file_get_checksum(OSTREE_REPO_FILE(file)), checksum))
+        if (!ostree_repo_file_ensure_resolved(OSTREE_REPO_FILE(file), error))
                 return FALSE;
+        if (!digest_parse_hex(ostree_repo_file_get_checksum(OSTREE_REPO_FILE(file)), checksum))
+                return store_fail(error, STORE_FAIL_INTERNAL, "%s holds no file", ref);
         fd = content_open_object(s, checksum);
         if (fd < 0)
                 return store_fail_errno(error, -fd, "Cannot open %s", ref);

@@ -38,6 +38,12 @@ void store_limits_init(StoreLimits *limits) {
                 G_STRUCT_MEMBER(guint64, limits, limit_rows[i].offset) = limit_rows[i].initial;
 }
 
+/** store_limits_lift() - the highest that can be set, for what is in the store already */
+void store_limits_lift(StoreLimits *limits) {
+        for (size_t i = 0; i < G_N_ELEMENTS(limit_rows); i++)
+                G_STRUCT_MEMBER(guint64, limits, limit_rows[i].offset) = limit_rows[i].max;
+}
+
 /** store_limits_set() - set the limit called @name; one above its ceiling, or zero, is refused */
 gboolean store_limits_set(StoreLimits *limits, const char *name, guint64 value, GError **error) {
         for (size_t i = 0; i < G_N_ELEMENTS(limit_rows); i++) {

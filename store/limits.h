@@ -23,4 +23,5 @@ struct StoreLimits {
 #define STORE_NAME_MAX 255U /* bytes of one path component, as the file system has it */
 
 void store_limits_init(StoreLimits *limits);
+void store_limits_lift(StoreLimits *limits); /* to their ceilings */
 gboolean store_limits_set(StoreLimits *limits, const char *name, guint64 value, GError **error);

@@ -153,6 +153,18 @@ class RoundTrip(SaveTest):
         self.assertEqual(sorted(i["name"] for i in self.bring(first, name=None)),
                          sorted(["host:5000/one:2", "one:1", "two:latest", digested[0]["name"]]))
 
+    def test_what_came_in_goes_out(self):
+        """Limits hold for what strangers bring; who has raised them can use what he has."""
+        layers = [layer([entry("d/" * 300 + "f", b"")]), *(layer([entry(str(i), b"")]) for i in range(260))]
+        path = images.oci_archive(self.path("a.tar"), layers)
+        record = self.run_worker("import", "--name=t", "--limit=layers=300", "--limit=depth=400", path)["images"][0]
+        for form in FORMATS:
+            self.save([record], form=form)
+        self.checkout(record)
+        self.assertWhole()
+        got = self.request("compose", parent=record["digest"], diff_ids=[l["diff_id"] for l in record["layers"]])
+        self.assertEqual(got["image"]["chain_id"], record["chain_id"])
+
     def test_outputs(self):
         record = self.bring(images.oci_archive(self.path("a.tar"), strange_layers()))[0]
         with open(self.save([record]), "rb") as f:
