@@ -258,6 +258,8 @@ static const sd_bus_vtable vtable[] = {
         ROW("CreateLease", ("s", namespace, "s", id, "a{sv}", options), ("s", id, "o", lease), method_create_lease),
         ROW("GetLease", ("s", namespace, "s", id), ("o", lease), method_get_lease),
         ROW("ListLeases", ("s", namespace, "a{sv}", filters), ("a(sssa{ss}tto)", leases), method_list_leases),
+        ROW("CheckStore", ("a{sv}", options), ("o", job), method_check_store),
+        ROW("WhyKept", ("s", namespace, "s", type, "s", id), ("a(sss)", reasons), method_why_kept),
         ROW("Collect", ("a{sv}", options), ("o", job), method_collect),
         ROW("Prune", ("s", namespace, "a{sv}", options), ("o", job), method_prune),
         SD_BUS_METHOD_WITH_ARGS("DiskUsage", SD_BUS_NO_ARGS, SD_BUS_RESULT("o", job), method_disk_usage,

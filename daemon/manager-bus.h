@@ -11,3 +11,7 @@ int manager_bus_register(Manager *m);
 int method_list_containers(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int method_list_tasks(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int method_list_namespaces(sd_bus_message *m, void *userdata, sd_bus_error *error);
+
+/* check.c, why-bus.c */
+int method_check_store(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int method_why_kept(sd_bus_message *m, void *userdata, sd_bus_error *error);

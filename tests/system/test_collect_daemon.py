@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Collection as the manager runs it: when, with what roots, and what a failure or a crash leaves."""
 
+import json
 import os
 import threading
 
@@ -138,6 +139,104 @@ class Collect(CollectTest):
             davit.call(job, "Job.Cancel")
         except davit.DavitError as error:
             self.assertEqual(error.name, "FailedPrecondition")  # it was faster
+
+
+class Why(CollectTest):
+    def why(self, type, id):
+        return sorted(davit.manager("WhyKept", "(sss)", self.ns, type, id))
+
+    def test_reasons(self):
+        image, chain = self.bring("a:1")
+        reason = [("image", self.ns, "a:1")]
+        digest = davit.get(image, "Image.Digest")
+        layer = davit.get(image, "Image.Layers")[0]
+        for type, id in (("chain", chain), ("content", digest), ("layer", layer[0]), ("layer", layer[1])):
+            with self.subTest(type):
+                self.assertEqual(self.why(type, id), reason)
+        self.assertEqual(self.why("image", "a:1"), [])
+        davit.call(image, "Image.SetPinned", "(b)", True)
+        self.assertEqual(self.why("image", "a:1"), reason)
+        davit.call(image, "Image.SetPinned", "(b)", False)
+        snapshot = davit.manager("PrepareSnapshot", "(sssa{sv})", self.ns, "s", "image:a:1", {})
+        _, lease = davit.manager("CreateLease", "(ssa{sv})", self.ns, "l", {})
+        davit.call(lease, "Lease.Add", "(ss)", "snapshot", "s")
+        davit.call(lease, "Lease.Add", "(ss)", "image", "a:1")
+        self.assertEqual(self.why("image", "a:1"), [("lease", self.ns, "l")])
+        self.assertEqual(self.why("snapshot", "s"), [("lease", self.ns, "l")])
+        self.assertEqual(self.why("chain", chain), sorted(reason + [("lease", self.ns, "l"), ("snapshot", self.ns, "s")]))
+        davit.call(snapshot, "Snapshot.Delete")
+        davit.call(lease, "Lease.Delete", "(a{sv})", {})
+        self.delete(image)
+        self.assertEqual(self.why("chain", chain), [])
+
+    def test_object(self):
+        image, _ = self.bring("a:1")
+        name = "etc/a-1"
+        found = [os.path.join(top, n) for top, _, names in os.walk(f"{davit.STATE}/repo/objects") for n in names
+                 if n.endswith(".file") and os.lstat(os.path.join(top, n)).st_size == 5000]
+        self.assertTrue(found, name)
+        reasons = [self.why("object", os.path.basename(os.path.dirname(p)) + os.path.basename(p)[:62]) for p in found]
+        self.assertIn([("image", self.ns, "a:1")], reasons)
+        self.delete(image)
+
+    def test_refused(self):
+        image, _ = self.bring("a:1")
+        for name, type, id, word in (("InvalidArgument", "thing", "x", "thing"), ("InvalidArgument", "chain", "x", "x"),
+                                     ("InvalidArgument", "object", "x", "x"), ("NotFound", "image", "b:1", "b:1"),
+                                     ("NotFound", "snapshot", "s", "s")):
+            self.assertError(name, self.why, type, id, contains=word)
+        self.delete(image)
+
+
+class Check(CollectTest):
+    def check(self, **opts):
+        return davit.call(davit.manager("CheckStore", "(a{sv})", davit.options(**opts)), "Job.Wait", timeout=60)
+
+    def test_clean(self):
+        image, _ = self.bring("a:1")
+        found = self.check()
+        self.assertEqual((found["Damaged"], found["Records"]), ([], []))
+        self.assertGreater(found["Objects"], 2)
+        self.assertGreater(found["Bytes"], 5000)
+        self.delete(image)
+
+    def test_damaged_file(self):
+        """The file is named with the image that uses it."""
+        image, _ = self.bring("a:1")
+        path = [os.path.join(top, n) for top, _, names in os.walk(f"{davit.STATE}/repo/objects") for n in names
+                if n.endswith(".file") and os.lstat(os.path.join(top, n)).st_size == 5000][0]
+        with open(path, "r+b") as f:
+            first = f.read(1)
+            f.seek(0)
+            f.write(bytes([first[0] ^ 1]))
+        try:
+            damaged = [d for d in self.check()["Damaged"] if f"{self.ns}/a:1" in d[4]]
+            self.assertTrue(damaged)
+            self.assertTrue(any("etc/a-1" in d[2] for d in damaged), damaged)
+        finally:
+            with open(path, "r+b") as f:
+                f.write(first)
+        self.assertEqual(self.check()["Damaged"], [])
+        self.delete(image)
+
+    def test_broken_records(self):
+        image, _ = self.bring("a:1")
+        snapshot = davit.manager("PrepareSnapshot", "(sssa{sv})", self.ns, "s", "image:a:1", {})
+        broken = f"{davit.STATE}/namespaces/{self.ns}/images/cut%3A1.json"
+        with open(f"{davit.STATE}/namespaces/{self.ns}/snapshots/s.json") as f:
+            work = f"{davit.STATE}/snapshots/{json.load(f)['dir']}/work"
+        with open(broken, "w") as f:
+            f.write('{"version":1,"name":"cu')
+        os.rename(work, work + ".away")
+        try:
+            records = [r[0] for r in self.check()["Records"]]
+        finally:
+            os.unlink(broken)
+            os.rename(work + ".away", work)
+        self.assertEqual(sorted(records), [f"namespaces/{self.ns}/images/cut%3A1.json", f"namespaces/{self.ns}/snapshots/s"])
+        self.assertEqual(self.check()["Records"], [])
+        davit.call(snapshot, "Snapshot.Delete")
+        self.delete(image)
 
 
 class Failure(CollectTest):
