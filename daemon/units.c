@@ -18,11 +18,13 @@
 #include "daemon/units.h"
 #include "plan/build.h"
 #include "shared/log.h"
+#include "shared/process.h"
 
 #define SYSTEMD_NAME "org.freedesktop.systemd1"
 #define SYSTEMD_PATH "/org/freedesktop/systemd1"
 #define SYSTEMD_MANAGER "org.freedesktop.systemd1.Manager"
 #define SYSTEMD_UNIT_EXISTS "org.freedesktop.systemd1.UnitExists"
+#define OWNER_WAIT_USEC (30 * USEC_PER_SEC)
 #define STOP_MARGIN_USEC (2 * USEC_PER_SEC)
 #define REMOVED_TIMEOUT_USEC (5 * USEC_PER_SEC)
 
@@ -406,6 +408,23 @@ static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret
         return 0;
 }
 
+/* We may be what started the bus: systemd then joins it a moment later than we do. */
+static int owner_wait(Units *u) {
+        uint64_t deadline = now_usec(CLOCK_MONOTONIC) + OWNER_WAIT_USEC;
+        sd_bus *bus = u->manager->bus;
+
+        while (!u->owner) {
+                uint64_t now = now_usec(CLOCK_MONOTONIC);
+                int r = sd_bus_process(bus, NULL);
+
+                if (r == 0)
+                        r = now < deadline ? sd_bus_wait(bus, deadline - now) : -ETIMEDOUT;
+                if (r < 0 && r != -EINTR)
+                        return r;
+        }
+        return 0;
+}
+
 static int subscribe(Units *u) {
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
@@ -428,16 +447,22 @@ static int subscribe(Units *u) {
                                        "GetNameOwner", &error, &reply, "s", SYSTEMD_NAME);
         if (r >= 0)
                 r = sd_bus_message_read(reply, "s", &owner);
+        if (r >= 0) {
+                g_free(u->owner);
+                u->owner = g_strdup(owner);
+        } else if (sd_bus_error_has_name(&error, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
+                r = owner_wait(u);
         if (r < 0)
                 return log_error_errno(r, "Cannot find systemd on the bus");
-        u->owner = g_strdup(owner);
+        sd_bus_error_free(&error);
         r = sd_bus_call_method(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe", &error, NULL, NULL);
         if (r < 0)
                 return log_error_errno(r, "Cannot subscribe to systemd");
         return 0;
 }
 
-/** units_new() - matches and subscription, before any scope is asked for; the one place that waits for answers */
+/** units_new() - matches and subscription, before any scope is asked for; the one place that waits for answers,
+ * and for systemd to join a bus that has only just been started */
 int units_new(Manager *m, Units **ret) {
         Units *u = g_new0(Units, 1);
         int r = 0;
