@@ -288,8 +288,8 @@ JsonNode *store_check(Store *s, StoreJob *job, gboolean repair, const Roots *roo
         JsonNode *result = NULL;
 
         /* What is in the store has been let in once. */
-        job->limits.entries = job->limits.bytes = job->limits.path = job->limits.depth = G_MAXUINT64;
-        job->limits.xattrs = job->limits.ratio_floor = G_MAXUINT64;
+        store_limits_lift(&job->limits);
+        job->limits.entries = job->limits.bytes = G_MAXUINT64; /* of all layers together */
         g_mutex_init(&c.lock);
         c.affected = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         c.whys = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);

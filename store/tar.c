@@ -415,7 +415,7 @@ static gboolean reader_long(TarReader *r, const guint8 *h, char **ret, GError **
         guint8 *data = NULL;
         gsize size = 0;
 
-        if (!reader_extended(r, h, (gsize)r->limits->path + 1, &data, &size, error))
+        if (!reader_extended(r, h, (gsize)MIN(r->limits->path, EXTENDED_MAX - 1) + 1, &data, &size, error))
                 return FALSE;
         g_free(*ret);
         *ret = (char *)data;

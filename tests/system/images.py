@@ -13,10 +13,10 @@ def digest(data):
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def layer(entries):
+def layer(entries, kind=tarfile.PAX_FORMAT):
     """An uncompressed layer tar of (tarfile.TarInfo, bytes or None)."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with tarfile.open(fileobj=out, mode="w", format=kind) as tar:
         for info, data in entries:
             tar.addfile(info, io.BytesIO(data) if data is not None else None)
     return out.getvalue()

@@ -83,6 +83,14 @@ class Tampering(CheckTest):
         self.assertEqual(os.listdir(self.dir + "/damaged"), [])
         self.assertNothingLeft()
 
+    def test_every_format_is_whole(self):
+        """A repair throws away what a check calls damaged, so it must read whatever an import has read."""
+        name = "/".join(["d" * 90] * 20)
+        for kind in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+            image = self.layers(layer([entry(name, b"x" * 600), entry("h", kind=tarfile.LNKTYPE, linkname=name)], kind))
+            self.assertWhole()
+            self.assertEqual(self.check("--repair"), [])
+
     def test_path_of_an_overwritten_file(self):
         """It is in no chain's tree, yet the image that has the layer cannot be saved without it."""
         image = self.layers(self.BASE, self.TOP)
