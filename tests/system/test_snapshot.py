@@ -473,3 +473,60 @@ class Usage(StoreTest):
         self.assertEqual(inodes - empty[1], 2)
         done = self.commit(active, "c")
         self.assertEqual(davit.call(done["Snapshot"], "Snapshot.Usage")[0], done["Size"])
+
+
+class DiffAndApply(StoreTest):
+    def diff(self, snapshot, path, source="", **opts):
+        with open(path, "wb") as output:
+            job = davit.call(snapshot, "Snapshot.Diff", "(sha{sv})", source, 0, davit.options(**opts), fds=[output.fileno()])
+            return davit.call(job, "Job.Wait", timeout=60)
+
+    def apply(self, snapshot, path, **opts):
+        with open(path, "rb") as layer:
+            job = davit.call(snapshot, "Snapshot.Apply", "(ha{sv})", 0, davit.options(**opts), fds=[layer.fileno()])
+            return davit.call(job, "Job.Wait", timeout=60)
+
+    def setUp(self):
+        super().setUp()
+        self.path = f"/tmp/{self.ns}.layer"
+        self.addCleanup(lambda: os.path.exists(self.path) and os.unlink(self.path))
+
+    def test_there_and_back(self):
+        """A difference applied to another snapshot of the same parent makes it the same."""
+        a, b = self.prepare("a"), self.prepare("b")
+        self.write("a", "etc/new", b"new")
+        os.mknod(self.upper("a") + "/etc/group", 0o600 | 0o020000, 0)
+        done = self.diff(a, self.path, Compression="gzip")
+        self.assertEqual(done["Size"], os.path.getsize(self.path))
+        with davit.LeakCheck(ignore=(davit.STATE,)):
+            applied = self.apply(b, self.path, Digest=done["Digest"])
+        self.assertEqual(applied["DiffId"], done["DiffId"])
+        shown = self.content_of(b)
+        self.assertEqual(shown["etc/new"], b"new")
+        self.assertNotIn("etc/group", shown)
+        self.assertIn("etc/passwd", shown)
+
+    def test_list(self):
+        a = self.prepare("a")
+        self.write("a", "new", b"new")
+        os.mknod(self.upper("a") + "/bin", 0o600 | 0o020000, 0)
+        self.diff(a, self.path, Format="list")
+        with open(self.path, "rb") as f:
+            self.assertEqual(sorted(filter(None, f.read().split(b"\0")))[0][:2], b"A ")
+        self.diff(self.prepare("v", View=True), self.path, Format="list")
+        self.assertEqual(os.path.getsize(self.path), 0)
+
+    def test_refused(self):
+        a = self.prepare("a")
+        for opts in ({"Format": "zip"}, {"Compression": "rar"}):
+            self.assertError("InvalidArgument", self.diff, a, self.path, contains=list(opts.values())[0], **opts)
+        self.assertError("NotFound", self.diff, a, self.path, "none", contains="none")
+        with open("/dev/null", "rb") as closed:
+            self.assertError("InvalidArgument", davit.call, a, "Snapshot.Diff", "(sha{sv})", "", 0, {}, contains="writing",
+                             fds=[closed.fileno()])
+        with open(self.path, "wb") as f:
+            f.write(b"no layer at all" * 100)
+        self.assertError("InvalidArgument", self.apply, a, self.path)
+        self.assertError("InvalidArgument", self.apply, a, self.path, contains="abc", Digest="abc")
+        self.write("a", "still", b"usable")
+        self.assertGreater(self.commit(a, "c")["Size"], 0)
