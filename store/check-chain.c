@@ -122,13 +122,14 @@ gboolean check_layers(Check *c, GError **error) {
                 const char *hex = strrchr(ref, '/') + 1;
                 g_autoptr(GError) why = NULL;
 
-                if (!store_job_check(c->job, error))
+                if (!store_job_result(c->job, error))
                         return FALSE;
                 if (g_str_has_prefix(ref, REF_LAYER) && check_is_sound(c, REF_LAYER, hex) &&
-                    check_is_sound(c, REF_SPLIT, hex) && !check_layer(c, objects, hex, &why))
+                    check_is_sound(c, REF_SPLIT, hex) && !check_layer(c, objects, hex, &why) &&
+                    check_is_damage(c, why))
                         bad_layer(c, hex, why->message);
         }
-        return store_job_check(c->job, error);
+        return store_job_result(c->job, error);
 }
 
 /* ---- chains ---- */
@@ -194,10 +195,10 @@ static void check_forms(Check *c, Tree *chain, const char *hex) {
 
         if (!digest_parse_hex(hex, chain_id))
                 return;
-        if (!check_erofs(c, chain, chain_id, hex, &why))
+        if (!check_erofs(c, chain, chain_id, hex, &why) && check_is_damage(c, why))
                 bad_form(c, "erofs", hex, why->message);
         g_clear_error(&why);
-        if (!check_checkout(c, chain, hex, &why))
+        if (!check_checkout(c, chain, hex, &why) && check_is_damage(c, why))
                 bad_form(c, "checkout", hex, why->message);
 }
 
@@ -225,15 +226,16 @@ gboolean check_chains(Check *c, GError **error) {
                 g_autoptr(GError) why = NULL;
                 g_auto(GStrv) layers = NULL;
 
-                if (!store_job_check(c->job, error))
+                if (!store_job_result(c->job, error))
                         return FALSE;
                 if (!g_str_has_prefix(ref, REF_CHAIN) || !check_is_sound(c, REF_CHAIN, hex))
                         continue;
                 layers = store_chain_layers(c->store, hex, &why);
-                if (!layers || (layers_are_sound(c, layers, hex) && !check_chain(c, objects, hex, layers, &why)))
+                if ((!layers || (layers_are_sound(c, layers, hex) && !check_chain(c, objects, hex, layers, &why))) &&
+                    check_is_damage(c, why))
                         bad_form(c, "chain", hex, why->message);
         }
-        return store_job_check(c->job, error);
+        return store_job_result(c->job, error);
 }
 
 /* ---- commits made again ---- */

@@ -188,7 +188,10 @@ static gboolean check_entries(Check *c, int fd, const Node *n, GError **error) {
 static gboolean check_directory(Check *c, int dir_fd, const Node *n, GError **error) {
         _cleanup_close_ int fd = openat(dir_fd, n->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-        return fd >= 0 ? check_entries(c, fd, n, error) : differs(n, "it cannot be opened", error);
+        if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
+                return differs(n, "it is not a directory", error);
+        return fd >= 0 ? check_entries(c, fd, n, error)
+                       : store_fail_errno(error, errno, "A directory of the checkout cannot be opened");
 }
 
 /** check_checkout() - compare a chain's checkout, if there is one, with the chain */

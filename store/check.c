@@ -34,6 +34,18 @@ Damage *check_report(Check *c, const char *kind, const char *id, const char *why
         return d;
 }
 
+/** check_is_damage() - whether @why tells of the store, rather than of a lack of room, memory or descriptors
+ *
+ * Such a lack ends the check: what it hides must not be taken for damage, since a repair throws that away.
+ */
+gboolean check_is_damage(Check *c, const GError *why) {
+        if (!g_error_matches(why, STORE_FAIL, STORE_FAIL_EXHAUSTED) &&
+            !g_error_matches(why, STORE_FAIL, STORE_FAIL_CANCELLED))
+                return TRUE;
+        store_job_fail(c->job, g_error_copy(why));
+        return FALSE;
+}
+
 static void damage_free(gpointer data) {
         Damage *d = data;
 
@@ -74,6 +86,8 @@ static void bad_object(void *data, ObjectKind kind, const guint8 checksum[DIGEST
         char hex[DIGEST_HEX];
         Check *c = data;
 
+        if (!check_is_damage(c, why))
+                return;
         digest_hex(checksum, hex);
         g_mutex_lock(&c->lock);
         if (mark_add(c->bad, kind, checksum))
@@ -174,7 +188,7 @@ static gboolean check_objects(Check *c, GError **error) {
                 threads[i] = g_thread_new("check", reading_thread, &r);
         for (guint i = 0; i < THREADS; i++)
                 (void)g_thread_join(threads[i]);
-        return store_job_check(c->job, error);
+        return store_job_result(c->job, error);
 }
 
 static void copy_set(GHashTable *from, GPtrArray *to) {

@@ -42,6 +42,7 @@ struct Check {
 };
 
 Damage *check_report(Check *c, const char *kind, const char *id, const char *why);
+gboolean check_is_damage(Check *c, const GError *why); /* FALSE: it ends the check */
 gboolean check_is_sound(Check *c, const char *prefix,
                         const char *hex); /* the ref is there and leads to nothing damaged */
 

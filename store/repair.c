@@ -26,6 +26,7 @@ typedef struct {
         Check *check;
         int damaged_fd;   /* of DAMAGED_DIRECTORY */
         GHashTable *refs; /* to set: ref -> commit, "" drops */
+        Objects *remade;  /* commits of chains, not yet promoted: until their refs are set nothing keeps them */
 } Repair;
 
 static gboolean set_aside(Repair *r, int dir_fd, const char *name, const char *to, GError **error) {
@@ -156,34 +157,29 @@ static gboolean give_up(Repair *r, Damage *d, GError **error) {
         return TRUE;
 }
 
-static gboolean remake_chain(Repair *r, Objects *objects, const char *hex) {
+static gboolean remake_chain(Repair *r, const char *hex) {
         char commit[DIGEST_HEX];
 
-        if (!check_remake_chain(r->check, objects, hex, commit, NULL))
+        if (!check_remake_chain(r->check, r->remade, hex, commit, NULL))
                 return FALSE;
         g_hash_table_insert(r->refs, g_strconcat(REF_CHAIN, hex, NULL), g_strdup(commit));
         return TRUE;
 }
 
 /* A chain whose layers are sound is made again. */
-static void repair_chains(Repair *r) {
-        g_autoptr(Objects) objects =
-                objects_new(r->check->job, r->check->store->objects_fd, r->check->ingest->stage_fd);
-
+static void remake_chains(Repair *r) {
         for (guint i = 0; i < r->check->damages->len; i++) {
                 Damage *d = r->check->damages->pdata[i];
                 g_autofree char *ref = g_strconcat(REF_CHAIN, d->id, NULL);
 
                 if (strcmp(d->kind, "chain") == 0 && g_hash_table_contains(r->check->refs, ref))
-                        d->repaired = remake_chain(r, objects, d->id);
-        }
-        if (store_sync(r->check->store, NULL) && store_lock(r->check->store, FALSE, NULL)) {
-                (void)objects_promote(objects, NULL);
-                store_unlock(r->check->store, FALSE);
+                        d->repaired = remake_chain(r, d->id);
         }
 }
 
 static gboolean repair_locked(Repair *r, GError **error) {
+        if (!objects_promote(r->remade, error))
+                return FALSE;
         for (guint i = 0; i < r->check->damages->len; i++) {
                 Damage *d = r->check->damages->pdata[i];
 
@@ -198,8 +194,9 @@ static gboolean repair(Repair *r, GError **error) {
 
         if (!repair_copies(r->check, error) || !repair_metadata(r, error))
                 return FALSE;
-        repair_chains(r);
-        if (!store_lock(r->check->store, TRUE, error))
+        r->remade = objects_new(r->check->job, r->check->store->objects_fd, r->check->ingest->stage_fd);
+        remake_chains(r);
+        if (!store_sync(r->check->store, error) || !store_lock(r->check->store, TRUE, error))
                 return FALSE;
         ok = repair_locked(r, error);
         store_unlock(r->check->store, TRUE);
@@ -218,6 +215,7 @@ gboolean check_repair(Check *c, GError **error) {
                 return store_fail_errno(error, errno, "Cannot open the directory for what is damaged");
         r.refs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         ok = repair(&r, error);
+        g_clear_pointer(&r.remade, objects_free);
         g_hash_table_unref(r.refs);
         r.damaged_fd = safe_close(r.damaged_fd);
         return ok;

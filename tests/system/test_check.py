@@ -6,10 +6,11 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import tarfile
 
 import images
-from test_store import Failed, StoreTest, entry, layer, link, snapshot
+from test_store import WORKER, Failed, StoreTest, entry, layer, link, snapshot
 
 
 def flip(path, at=None):
@@ -90,6 +91,15 @@ class Tampering(CheckTest):
             image = self.layers(layer([entry(name, b"x" * 600), entry("h", kind=tarfile.LNKTYPE, linkname=name)], kind))
             self.assertWhole()
             self.assertEqual(self.check("--repair"), [])
+
+    def test_lack_of_descriptors_is_no_damage(self):
+        image = self.layers(layer([entry("/".join(["d"] * 100) + "/f", b"x")]))
+        done = subprocess.run(["prlimit", "--nofile=60", WORKER, "--directory=" + self.dir, "check", "--repair"],
+                              capture_output=True, check=False)
+        self.assertIn("Too many open files", done.stderr.decode())
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue(os.path.exists(image["rootfs"]["path"]))
+        self.assertWhole()
 
     def test_path_of_an_overwritten_file(self):
         """It is in no chain's tree, yet the image that has the layer cannot be saved without it."""
