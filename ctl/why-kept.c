@@ -15,16 +15,16 @@ const Option why_kept_options[] = {
 
 static const char *const members[] = { "Type", "Namespace", "Id", NULL };
 
-static int print_reasons(Listing *ls, Message *m, const char *id) {
+static int print_reasons(Listing *ls, Message *m, const char *type, const char *id) {
         static const char *const headings[] = { N_("KEPT BY"), N_("TYPE"), N_("NAMESPACE"), NULL };
-        const char *type, *ns, *name;
+        const char *reason, *ns, *name;
         int r;
 
         if (!listing_headings(ls, headings, 0))
                 return ctl_oom(ls->ctl);
         r = message_enter(m, 'a', "(sss)");
-        while (r >= 0 && (r = message_read(m, "(sss)", &type, &ns, &name)) > 0) {
-                char *cells[] = { strdup(name), strdup(type), strdup(*ns ? ns : "-") };
+        while (r >= 0 && (r = message_read(m, "(sss)", &reason, &ns, &name)) > 0) {
+                char *cells[] = { strdup(name), strdup(reason), strdup(*ns ? ns : "-") };
 
                 if (ls->quiet)
                         printf("%s\n", name);
@@ -34,7 +34,11 @@ static int print_reasons(Listing *ls, Message *m, const char *id) {
         if (r < 0)
                 return bus_protocol_error(ls->ctl, r);
         if (ls->table.n_rows == 1) {
-                ctl_note(_("nothing keeps %s: the next collection takes it"), id);
+                /* an image and a snapshot stay until they are removed */
+                if (streq(type, "image") || streq(type, "snapshot"))
+                        ctl_note(_("nothing uses %s"), id);
+                else
+                        ctl_note(_("nothing keeps %s: the next collection takes it"), id);
                 return 0;
         }
         listing_print(ls);
@@ -54,5 +58,5 @@ int verb_why_kept(Ctl *ctl, int argc, char **argv) {
                 r = call_finish(ctl, &call, argv[1]);
         if (r != 0)
                 return r;
-        return ctl->json ? json_records(ctl, call.reply, members) : print_reasons(&ls, call.reply, argv[1]);
+        return ctl->json ? json_records(ctl, call.reply, members) : print_reasons(&ls, call.reply, argv[0], argv[1]);
 }
