@@ -45,6 +45,24 @@ static int print_reasons(Listing *ls, Message *m, const char *type, const char *
         return 0;
 }
 
+/* Asks once, and where a content is kept by nothing of its own once more for the layer it may be. */
+static int ask(Ctl *ctl, Call *call, const char *type, const char *id) {
+        int r;
+
+        r = call_simple(ctl, call, BUS_PATH, BUS_MANAGER, "WhyKept", "sss", ctl->ns, type, id);
+        if (r == 0)
+                r = call_finish(ctl, call, id);
+        if (r != 0 || !streq(type, "content"))
+                return r;
+        r = message_enter(call->reply, 'a', "(sss)");
+        if (r >= 0 && message_peek(call->reply) == 0) {
+                call_clear(call);
+                return ask(ctl, call, "layer", id);
+        }
+        message_rewind(call->reply);
+        return r < 0 ? bus_protocol_error(ctl, r) : 0;
+}
+
 /** verb_why_kept() - see above. */
 int verb_why_kept(Ctl *ctl, int argc, char **argv) {
         _cleanup_listing_ Listing ls = { .ctl = ctl };
@@ -53,9 +71,7 @@ int verb_why_kept(Ctl *ctl, int argc, char **argv) {
 
         r = options_parse(ctl, "why-kept", &argc, &argv, listing_option, &ls);
         if (r == 0)
-                r = call_simple(ctl, &call, BUS_PATH, BUS_MANAGER, "WhyKept", "sss", ctl->ns, argv[0], argv[1]);
-        if (r == 0)
-                r = call_finish(ctl, &call, argv[1]);
+                r = ask(ctl, &call, argv[0], argv[1]);
         if (r != 0)
                 return r;
         return ctl->json ? json_records(ctl, call.reply, members) : print_reasons(&ls, call.reply, argv[0], argv[1]);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """davitctl's verbs for content, leases, snapshots, commit and diff, and for the store as a whole."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -430,6 +431,36 @@ class System(StoreCase):
         self.assertGreater(rows["Repository"], 0)
         self.assertIn(str(rows["Rows"][0][2]), self.ctl("system", "df", "--bytes"))
 
+    def damage(self, data):
+        """Changes the file of the repository that holds these bytes."""
+        for directory, _, names in os.walk("/var/lib/davit/repo/objects"):
+            for name in names:
+                # a collection may be on its way
+                with contextlib.suppress(FileNotFoundError):
+                    path = f"{directory}/{name}"
+                    if os.path.islink(path) or os.path.getsize(path) != len(data):
+                        continue
+                    with open(path, "r+b") as f:
+                        if f.read() == data:
+                            f.seek(0)
+                            f.write(bytes([data[0] ^ 1]))
+                            return
+        self.fail("no such object")
+
+    def test_check_finds_damage(self):
+        data = os.urandom(5000)
+        digest = self.ctl("content", "put", self.file(data))
+        self.addCleanup(davit.ctl, "system", "collect", timeout=120)
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "content", "rm", digest)
+        self.damage(data)
+        out = self.ctl("system", "check", "-q", status=1)
+        self.assertIn("--repair", self.stderr)
+        found = next(line.split() for line in out.splitlines() if line.startswith("object "))
+        self.assertIn(digest, self.ctl("why-kept", "object", found[1]))
+        self.ctl("content", "rm", digest)
+        self.ctl("system", "collect")
+        self.assertEqual(self.ctl("system", "check", "-q"), "")
+
     def test_collect(self):
         digest = self.ctl("content", "put", "--no-root", self.file(b"nobody's"))
         plan = json.loads(self.ctl("system", "collect", "--dry-run", "--json"))
@@ -439,6 +470,31 @@ class System(StoreCase):
         out = self.ctl("system", "collect").splitlines()
         self.assertTrue(out[-1].startswith("Freed "))
         self.assertEqual(self.ctl("content", "ls", "-q", "-f", f"digest={digest}"), "")
+
+    def test_check(self):
+        self.assertRegex(self.ctl("system", "check"), r"^\d+ objects, .*: all is well\.$")
+        self.assertEqual(self.ctl("system", "check", "-q"), "")
+        result = json.loads(self.ctl("system", "check", "--json"))
+        self.assertEqual((result["Damaged"], result["Records"]), ([], []))
+
+    def test_why_kept(self):
+        self.assertEqual(self.ctl("why-kept", "image", "busybox"), "")
+        self.assertIn("nothing uses busybox", self.stderr)
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id, self.NAMESPACE)
+        self.ctl("create", "--name", id, "busybox", "true")
+        self.assertIn(id, self.ctl("why-kept", "-q", "image", "busybox").splitlines())
+        chain = json.loads(self.ctl("image", "inspect", "busybox"))[0]["ChainId"]
+        self.assertIn({"Type": "image", "Namespace": self.NAMESPACE, "Id": "busybox:latest"},
+                      json.loads(self.ctl("why-kept", "--json", "chain", chain)))
+        layer = json.loads(self.ctl("image", "inspect", "busybox"))[0]["Layers"][0][0]
+        self.assertIn("busybox:latest", self.ctl("why-kept", "-q", "content", layer).splitlines())
+        digest = self.ctl("content", "put", "--no-root", self.file(b"nobody's own"))
+        self.assertEqual(self.ctl("why-kept", "content", digest), "")
+        self.assertIn("nothing keeps", self.stderr)
+        self.ctl("content", "rm", digest)
+        self.refused("why-kept", "colour", "red", contains="colour")
+        self.refused("why-kept", "image", contains="too few arguments")
 
     def test_prune_of_all(self):
         id = davit.unique("ctl")
