@@ -17,6 +17,8 @@
 #include "store/error.h"
 #include "store/layer.h"
 
+#define FOREIGN_HOPS_MAX 40U
+
 static gboolean is_whiteout(const Node *n) {
         return n->size >= 4 && memcmp(n->name, WHITEOUT_PREFIX, 4) == 0;
 }
@@ -55,33 +57,27 @@ static void apply_directory(Tree *chain, Node *to, Tree *layer, Node *from, GPtr
         }
 }
 
-/* Hard links to what lower layers have; a link to a link is resolved when its turn comes round again. */
+/* The file a hard link to a lower layer ends at, by way of other such links; *@ret is NULL when there is none. */
+static gboolean foreign_target(Tree *chain, const Node *n, Node **ret, GError **error) {
+        for (guint hops = 0; hops < FOREIGN_HOPS_MAX; hops++) {
+                *ret = tree_find(chain, n->inode->target);
+                if (!*ret || !((*ret)->inode->flags & INODE_FOREIGN))
+                        return TRUE;
+                n = *ret;
+        }
+        return store_fail(error, STORE_FAIL_INVALID, "Hard links point to each other");
+}
+
 static gboolean apply_foreign(Tree *chain, GPtrArray *foreign, GError **error) {
-        guint left = foreign->len;
+        for (guint i = 0; i < foreign->len; i++) {
+                Node *n = foreign->pdata[i], *target;
 
-        for (guint round = 0; left > 0; round++) {
-                guint before = left;
-
-                left = 0;
-                for (guint i = 0; i < foreign->len; i++) {
-                        Node *n = foreign->pdata[i], *target;
-
-                        if (!n)
-                                continue;
-                        target = tree_find(chain, n->inode->target);
-                        if (target && (target->inode->flags & INODE_FOREIGN)) {
-                                left++;
-                                continue;
-                        }
-                        if (!target || inode_is_dir(target->inode))
-                                return store_fail(error, STORE_FAIL_INVALID,
-                                                  "Hard link '%s' points to '%s', which is not a file", n->name,
-                                                  n->inode->target);
-                        tree_replace(chain, n, target->inode);
-                        foreign->pdata[i] = NULL;
-                }
-                if (left == before)
-                        return store_fail(error, STORE_FAIL_INVALID, "Hard links point to each other");
+                if (!foreign_target(chain, n, &target, error))
+                        return FALSE;
+                if (!target || inode_is_dir(target->inode))
+                        return store_fail(error, STORE_FAIL_INVALID, "Hard link '%s' points to '%s', which is not a file",
+                                          n->name, n->inode->target);
+                tree_replace(chain, n, target->inode);
         }
         return TRUE;
 }

@@ -236,6 +236,32 @@ static void test_many_whiteouts(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
         check_chain(f, g_steal_pointer(&lower), g_steal_pointer(&upper), "");
 }
 
+/* Links to links to files of a lower layer: told by their number, and resolved in no quadratic time. */
+static void test_linked_links(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
+        for (guint n = 20; n <= 20000; n *= 1000) {
+                g_autoptr(GByteArray) upper = g_byte_array_new();
+                g_autoptr(GError) error = NULL;
+                g_autoptr(Layer) lower = read_layer(f, TAR_OF({ "a", '0', "" }), &error), layer = NULL;
+                g_autoptr(Tree) chain = tree_new();
+
+                for (guint i = n; i > 0; i--) {
+                        g_autofree char *directory = g_strdup_printf("d%u", i - 1);
+
+                        test_header(upper, directory, '5', 0, "", 0755);
+                }
+                for (guint i = 0; i < n; i++) {
+                        g_autofree char *name = g_strdup_printf("d%u/l", i), *next = g_strdup_printf("d%u/l", i + 1);
+
+                        test_header(upper, name, '1', 0, i + 1 < n ? next : "a", 0644);
+                }
+                test_end(upper);
+                layer = read_layer(f, g_steal_pointer(&upper), &error);
+                g_assert_no_error(error);
+                g_assert_true(chain_apply(chain, lower->tree, &error));
+                g_assert_cmpint(chain_apply(chain, layer->tree, &error), ==, n == 20);
+        }
+}
+
 static void test_chain_id(void) {
         guint8 chain[DIGEST_SIZE], diff[DIGEST_SIZE];
         char text[DIGEST_STRING];
@@ -258,6 +284,7 @@ int main(int argc, char **argv) {
         g_test_add("/store/layer/object-checksum", Fixture, NULL, set_up, test_object_checksum, tear_down);
         g_test_add("/store/chain/merge", Fixture, NULL, set_up, test_chain, tear_down);
         g_test_add("/store/chain/many-whiteouts", Fixture, NULL, set_up, test_many_whiteouts, tear_down);
+        g_test_add("/store/chain/linked-links", Fixture, NULL, set_up, test_linked_links, tear_down);
         g_test_add_func("/store/chain/id", test_chain_id);
         return g_test_run();
 }
