@@ -18,7 +18,14 @@
 #include "store/error.h"
 
 #define LINK_HOPS_MAX 40U
-#define WALK_MAX 65536U /* bytes of a path while links in it are being followed */
+#define WALK_MAX 8192U /* bytes of a path while links in it are being followed */
+
+/* What is left of a path. */
+typedef struct {
+        char *text;
+        gsize at;
+        guint hops; /* links followed */
+} Rest;
 
 /** layer_path() - normalise a path of the archive; one that leads above the root is refused */
 char *layer_path(const char *path, GError **error) {
@@ -71,8 +78,7 @@ static Node *add_parent(Layer *l, Node *at, const char *name, gsize size, GError
 }
 
 /* One step down; symbolic links rewrite what is left of the path. NULL without error: not there. */
-static Node *walk_step(Layer *l, Node *at, const char *name, gsize size, char **rest, guint *hops, gboolean create,
-                       GError **error) {
+static Node *walk_step(Layer *l, Node *at, const char *name, gsize size, Rest *rest, gboolean create, GError **error) {
         Node *n;
         const char *target;
         char *longer;
@@ -93,34 +99,32 @@ static Node *walk_step(Layer *l, Node *at, const char *name, gsize size, char **
                 return NULL;
         }
         target = n->inode->target;
-        if (++*hops > LINK_HOPS_MAX || strlen(target) + strlen(*rest) > WALK_MAX) {
+        if (++rest->hops > LINK_HOPS_MAX || strlen(target) + strlen(rest->text + rest->at) > WALK_MAX) {
                 store_fail(error, STORE_FAIL_INVALID, "Too many symbolic links in the path of an entry at '%.*s'",
                            (int)size, name);
                 return NULL;
         }
-        longer = g_strconcat(target, "/", *rest, NULL);
-        g_free(*rest);
-        *rest = longer;
+        longer = g_strconcat(target, "/", rest->text + rest->at, NULL);
+        g_free(rest->text);
+        rest->text = longer;
+        rest->at = 0;
         return target[0] == '/' ? tree_root(l->tree) : at;
 }
 
 /* The directory that holds the last component of normalised @path, which is not "". */
 static Node *walk_parent(Layer *l, const char *path, gboolean create, GError **error) {
         const char *slash = strrchr(path, '/');
-        g_autofree char *rest = slash ? g_strndup(path, (gsize)(slash - path)) : g_strdup("");
+        Rest rest = { .text = slash ? g_strndup(path, (gsize)(slash - path)) : g_strdup("") };
         Node *at = tree_root(l->tree);
-        guint hops = 0;
 
-        while (rest[0] != '\0') {
-                gsize size = strcspn(rest, "/");
-                g_autofree char *name = g_strndup(rest, size);
-                gsize drop = rest[size] == '/' ? size + 1 : size;
+        while (at && rest.text[rest.at] != '\0') {
+                gsize size = strcspn(rest.text + rest.at, "/");
+                g_autofree char *name = g_strndup(rest.text + rest.at, size);
 
-                memmove(rest, rest + drop, strlen(rest + drop) + 1);
-                at = walk_step(l, at, name, size, &rest, &hops, create, error);
-                if (!at)
-                        return NULL;
+                rest.at += size + (rest.text[rest.at + size] == '/');
+                at = walk_step(l, at, name, size, &rest, create, error);
         }
+        g_free(rest.text);
         return at;
 }
 
