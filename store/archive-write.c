@@ -11,6 +11,7 @@
 
 #include "store/archive-write.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "shared/fd.h"
 #include "shared/macros.h"
 #include "shared/syscalls.h"
 #include "store/error.h"
@@ -74,12 +76,33 @@ static int parent_open(const ArchiveWriter *w, const char *name, GError **error)
         return fd;
 }
 
-/* Of the directory's owner, who has to be able to remove it. */
-static gboolean made(ArchiveWriter *w, int parent, const char *name, const char *path, GError **error) {
-        g_ptr_array_add(w->made, g_strdup(path));
-        if (fchownat(parent, name, w->owner.st_uid, w->owner.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
-                return store_fail_errno(error, errno, "Cannot give '%s' to the directory's owner", path);
-        return TRUE;
+/* Everything belongs to the directory's owner, who has to be able to remove it. */
+static gboolean give(const ArchiveWriter *w, int fd, const char *path, GError **error) {
+        return fchown(fd, w->owner.st_uid, w->owner.st_gid) == 0
+                       ? TRUE
+                       : store_fail_errno(error, errno, "Cannot give '%s' to the directory's owner", path);
+}
+
+static gboolean is_new(int fd) {
+        DIR *dir = NULL;
+        guint n = 0;
+        struct stat st;
+
+        if (fstat(fd, &st) < 0 || st.st_uid != geteuid() || dir_stream(fd, &dir) < 0)
+                return FALSE;
+        while (readdir(dir))
+                n++;
+        (void)closedir(dir);
+        return n == 2; /* "." and ".." */
+}
+
+/* The owner may have put another directory of root's in the new one's place: only an empty one is given away. */
+static gboolean give_directory(const ArchiveWriter *w, int parent, const char *path, GError **error) {
+        _cleanup_close_ int fd = openat(parent, last_name(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        if (fd < 0 || !is_new(fd))
+                return store_fail(error, STORE_FAIL_INVALID, "'%s' of the image layout is no longer what it was", path);
+        return give(w, fd, path, error);
 }
 
 static void unmake(ArchiveWriter *w) {
@@ -135,7 +158,8 @@ gboolean archive_writer_mkdir(ArchiveWriter *w, const char *name, GError **error
                 return FALSE;
         if (mkdirat(parent, last_name(name), DIRECTORY_MODE) < 0)
                 return store_fail_errno(error, errno, "Cannot make '%s' of the image layout", name);
-        return made(w, parent, last_name(name), name, error);
+        g_ptr_array_add(w->made, g_strdup(name));
+        return give_directory(w, parent, name, error);
 }
 
 static gboolean file_fill(ArchiveWriter *w, int fd, Stream *from, guint64 size, GError **error) {
@@ -157,7 +181,7 @@ static gboolean file_write(ArchiveWriter *w, const char *name, Stream *from, gui
         fd = openat(parent, fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
         if (fd < 0)
                 return store_fail_errno(error, errno, "Cannot make '%s' of the image layout", name);
-        if (!file_fill(w, fd, from, size, error)) {
+        if (!file_fill(w, fd, from, size, error) || !give(w, fd, name, error)) {
                 (void)unlinkat(parent, fresh, 0);
                 return FALSE;
         }
@@ -166,7 +190,8 @@ static gboolean file_write(ArchiveWriter *w, const char *name, Stream *from, gui
                 (void)unlinkat(parent, fresh, 0);
                 return FALSE;
         }
-        return made(w, parent, last_name(name), name, error);
+        g_ptr_array_add(w->made, g_strdup(name));
+        return TRUE;
 }
 
 /** archive_writer_stream() - a member of @size bytes, all of what @from gives */
