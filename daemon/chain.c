@@ -28,7 +28,9 @@ struct ChainRequest {
         void *userdata;
         LauncherRequest *request;
         StoreOp *op;
-        bool made; /* the store has made it, or tried to */
+        sd_event_source *retry;
+        bool made;  /* the store has made it, or tried to */
+        bool again; /* a launcher went while it was asked, another one is */
 };
 
 /** chain_form() - the form in which chains are mounted from now on
@@ -74,6 +76,7 @@ void chain_request_cancel(ChainRequest *q) {
                 return;
         launcher_request_cancel(q->request);
         (void)store_op_free(q->op);
+        (void)sd_event_source_disable_unref(q->retry);
         g_free(q->chain_id);
         g_free(q->source);
         g_free(q);
@@ -112,10 +115,27 @@ static int ask_store(ChainRequest *q) {
         return store_op_start(q->manager->event, request, NULL, 0, &handlers, q, &q->op, NULL);
 }
 
+static int on_retry(sd_event_source *s _unused_, void *userdata) {
+        ChainRequest *q = userdata;
+        int r;
+
+        q->retry = sd_event_source_disable_unref(q->retry);
+        r = ask_launcher(q);
+        if (r < 0)
+                finish(q, r, NULL);
+        return 0;
+}
+
 static void on_mounted(int error, const char *message, void *userdata) {
         ChainRequest *q = userdata;
 
         q->request = NULL;
+        /* Not from here: the connection is just being given up. */
+        if (error == -ECONNRESET && !q->again) {
+                q->again = true;
+                if (sd_event_add_defer(q->manager->event, &q->retry, on_retry, q) >= 0)
+                        return;
+        }
         if (error == -ENOENT && !q->made && ask_store(q) >= 0)
                 return;
         finish(q, error, message);

@@ -352,6 +352,13 @@ static int send_request(Launcher *l, uint16_t type, const void *body, const char
         r = connect_now(l);
         if (r >= 0)
                 r = shim_send_text(l->fd, type, q->serial, body, text, size, NULL, 0);
+        if (r == -EPIPE || r == -ECONNRESET) {
+                /* It has gone, and we have not been told yet. */
+                disconnect(l);
+                r = connect_now(l);
+                if (r >= 0)
+                        r = shim_send_text(l->fd, type, q->serial, body, text, size, NULL, 0);
+        }
         if (r < 0) {
                 request_free(q);
                 return r;
