@@ -75,8 +75,9 @@ static gboolean apply_foreign(Tree *chain, GPtrArray *foreign, GError **error) {
                 if (!foreign_target(chain, n, &target, error))
                         return FALSE;
                 if (!target || inode_is_dir(target->inode))
-                        return store_fail(error, STORE_FAIL_INVALID, "Hard link '%s' points to '%s', which is not a file",
-                                          n->name, n->inode->target);
+                        return store_fail(error, STORE_FAIL_INVALID,
+                                          "Hard link '%s' points to '%s', which is not a file", n->name,
+                                          n->inode->target);
                 tree_replace(chain, n, target->inode);
         }
         return TRUE;
