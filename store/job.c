@@ -90,6 +90,15 @@ gboolean store_job_add_entry(StoreJob *job, GError **error) {
         return store_job_check(job, error);
 }
 
+/** store_job_add_memory() - count @n bytes that entries take in memory, beside their names, against the limit */
+gboolean store_job_add_memory(StoreJob *job, guint64 n, GError **error) {
+        if (__atomic_add_fetch(&job->memory, n, __ATOMIC_RELAXED) > job->limits.memory)
+                return store_fail(error, STORE_FAIL_EXHAUSTED,
+                                  "The headers of the archive take more than %" G_GUINT64_FORMAT " bytes of memory",
+                                  job->limits.memory);
+        return TRUE;
+}
+
 /** store_job_add_bytes() - count @n bytes of layer content against the limit */
 gboolean store_job_add_bytes(StoreJob *job, guint64 n, GError **error) {
         guint64 now = __atomic_add_fetch(&job->bytes_out, n, __ATOMIC_RELAXED);

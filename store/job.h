@@ -20,6 +20,7 @@ struct StoreJob {
         guint64 bytes_total;
         guint64 bytes_out;   /* atomic, inflated */
         guint64 entries;     /* atomic */
+        guint64 memory;      /* atomic */
         guint64 written;     /* atomic, since the space was looked at */
         guint64 layers_done; /* atomic */
         guint64 layers_total;
@@ -32,5 +33,6 @@ void store_job_fail(StoreJob *job, GError *failure);
 gboolean store_job_check(StoreJob *job, GError **error);
 gboolean store_job_result(StoreJob *job, GError **error);
 gboolean store_job_add_entry(StoreJob *job, GError **error);
+gboolean store_job_add_memory(StoreJob *job, guint64 n, GError **error);
 gboolean store_job_add_bytes(StoreJob *job, guint64 n, GError **error);
 gboolean store_job_add_written(StoreJob *job, int fd, guint64 n, GError **error);

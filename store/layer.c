@@ -306,6 +306,22 @@ static gboolean layer_entry(Layer *l, TarReader *r, const TarEntry *e, GError **
         return TRUE;
 }
 
+/* What an entry keeps in memory until the import ends. In a replay it has been let in before. */
+static gboolean add_memory(Layer *l, const TarEntry *e, GError **error) {
+        guint64 size = strlen(e->link) + (e->xattrs ? g_variant_get_size(e->xattrs) : 0);
+
+        return !l->objects || store_job_add_memory(l->job, size, error);
+}
+
+/* A TarRaw: the record is kept in memory too, and what cannot be compressed makes it as large as the headers are. */
+static gboolean layer_raw(void *layer, const void *data, gsize size, GError **error) {
+        Layer *l = layer;
+        gsize before = split_writer_size(l->split);
+
+        return split_writer_raw(l->split, data, size, error) &&
+               store_job_add_memory(l->job, split_writer_size(l->split) - before, error);
+}
+
 static gboolean layer_entries(Layer *l, TarReader *r, GError **error) {
         const TarEntry *e;
         int n;
@@ -316,7 +332,7 @@ static gboolean layer_entries(Layer *l, TarReader *r, GError **error) {
                 if (l->objects && !store_job_add_entry(l->job, error))
                         return FALSE;
                 path = g_strdup(e->path);
-                if (!layer_entry(l, r, e, error)) {
+                if (!add_memory(l, e, error) || !layer_entry(l, r, e, error)) {
                         g_prefix_error(error, "Entry '%s': ", path);
                         return FALSE;
                 }
@@ -345,7 +361,7 @@ Layer *layer_new(StoreJob *job, Objects *objects) {
 gboolean layer_read(Layer *l, Stream *tar, GError **error) {
         g_autoptr(TarReader) r = tar_reader_new(tar, &l->job->limits);
 
-        tar_reader_set_raw(r, split_writer_raw, l->split);
+        tar_reader_set_raw(r, layer_raw, l);
         return layer_entries(l, r, error);
 }
 

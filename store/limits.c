@@ -28,6 +28,7 @@ static const LimitRow limit_rows[] = {
         { "path", offsetof(StoreLimits, path), 4095, 4095 },
         { "depth", offsetof(StoreLimits, depth), 256, 1024 },
         { "xattrs", offsetof(StoreLimits, xattrs), 128 << 10, 1 << 20 },
+        { "memory", offsetof(StoreLimits, memory), 512 << 20, G_GUINT64_CONSTANT(8) << 30 },
         { "layers", offsetof(StoreLimits, layers), 256, 4096 },
         { "images", offsetof(StoreLimits, images), 64, 4096 },
 };

@@ -15,6 +15,7 @@ struct StoreLimits {
         guint64 path;        /* bytes of a path or link target */
         guint64 depth;       /* components of a path */
         guint64 xattrs;      /* bytes of names and values of one entry */
+        guint64 memory;      /* bytes of attributes, links and headers that one import keeps in memory */
         guint64 layers;      /* of one image */
         guint64 images;      /* of one archive */
 };

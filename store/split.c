@@ -98,6 +98,11 @@ gboolean split_writer_raw(void *writer, const void *data, gsize size, GError **e
         return TRUE;
 }
 
+/** split_writer_size() - bytes of the record so far, compressed */
+gsize split_writer_size(const SplitWriter *w) {
+        return w->out->len;
+}
+
 /** split_writer_object() - number an entry that is an object; its checksum is read when the record is finished */
 guint32 split_writer_object(SplitWriter *w, Inode *inode) {
         g_ptr_array_add(w->inodes, inode);

@@ -28,6 +28,7 @@ SplitWriter *split_writer_new(void);
 void split_writer_free(SplitWriter *w);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SplitWriter, split_writer_free)
 gboolean split_writer_raw(void *writer, const void *data, gsize size, GError **error);
+gsize split_writer_size(const SplitWriter *w);
 guint32 split_writer_object(SplitWriter *w, Inode *inode);
 void split_writer_data(SplitWriter *w, guint32 object, guint64 offset, guint64 size);
 const GPtrArray *split_writer_inodes(const SplitWriter *w);

@@ -587,6 +587,15 @@ class Limits(StoreTest):
         self.assertFails("ResourceExhausted", layer([entry("d" * 90, b"")]), limit="path=80")
         self.assertFails("ResourceExhausted", pax(*((b"SCHILY.xattr.user.a%d" % i, b"x" * 60000) for i in range(3))) + header(b"f") + END)
 
+    def test_memory(self):
+        """What is kept of headers until the import ends: links, attributes, and what cannot be compressed."""
+        attributes = pax(*((b"SCHILY.xattr.user.a%d" % i, b"x" * 60000) for i in range(2)))
+        for many in (b"".join(header(b"l%d" % i, kind=b"2", linkname=b"t" * 100) for i in range(300)),
+                     b"".join(attributes + header(b"f%d" % i) for i in range(20)),
+                     b"".join(pax((b"comment", os.urandom(30000).hex().encode())) + header(b"f%d" % i) for i in range(60))):
+            self.bring(many + END, format="rootfs")
+            self.assertFails("ResourceExhausted", many + END, "memory", format="rootfs", limit="memory=20000")
+
     def test_zstd_window(self):
         data = subprocess.run(["zstd", "-qc", "--ultra", "--long=31"], input=layer([entry("f", bytes(1 << 20))]), capture_output=True,
                               check=True).stdout
