@@ -36,6 +36,7 @@ static void lease_free(void *p) {
 
         sd_event_source_disable_unref(l->timer);
         sd_bus_slot_unref(l->watch);
+        sd_bus_slot_unref(l->ask);
         g_hash_table_unref(l->labels);
         g_hash_table_unref(l->resources);
         g_free(l->id);
@@ -203,7 +204,8 @@ static int on_watching(sd_bus_message *m _unused_, void *userdata, sd_bus_error 
         Lease *l = userdata;
         int r;
 
-        r = sd_bus_call_method_async(l->ns->manager->bus, NULL, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+        l->ask = sd_bus_slot_unref(l->ask);
+        r = sd_bus_call_method_async(l->ns->manager->bus, &l->ask, "org.freedesktop.DBus", "/org/freedesktop/DBus",
                                      "org.freedesktop.DBus", "NameHasOwner", on_owner_known, l, "s", l->owner);
         if (r < 0)
                 (void)log_warning_errno(r, "Cannot ask whether the owner of lease %s is there", l->id);

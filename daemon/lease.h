@@ -25,6 +25,7 @@ typedef struct Lease {
         uint64_t expires;      /* the same; 0: never */
         sd_event_source *timer;
         sd_bus_slot *watch;
+        sd_bus_slot *ask; /* whether the owner is there */
 } Lease;
 
 typedef struct LeaseOptions {
