@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 
 #include "daemon/collect.h"
 #include "daemon/content.h"
@@ -27,6 +28,7 @@
 #include "shared/image-name.h"
 #include "shared/log.h"
 #include "shared/macros.h"
+#include "shared/process.h"
 
 #define CHAINS "chains" /* of the run directory: where the launcher mounts them */
 #define MARK "collection-due"
@@ -53,6 +55,7 @@ struct Collector {
         bool running;
         bool dry_run;    /* of the one that runs: */
         uint64_t serves; /* the asks it serves */
+        uint64_t since;  /* CLOCK_MONOTONIC: when the worker was told the roots */
         GQueue served;   /* Waiter */
         StoreOp *op;
 };
@@ -276,7 +279,7 @@ static void op_done(StoreOp *op _unused_, JsonObject *o, const sd_bus_error *err
                 error = &failure;
         }
         if (!error && !c->dry_run)
-                contents_collected(c->m, result.contents);
+                contents_collected(c->m, result.contents, c->since);
         finish(c, error ? NULL : &result, error);
         g_strfreev(result.chains);
         g_strfreev(result.contents);
@@ -288,6 +291,7 @@ static JsonObject *op_ready(StoreOp *op _unused_, void *userdata) {
         Collector *c = userdata;
 
         c->serves = c->asked;
+        c->since = now_usec(CLOCK_MONOTONIC);
         return roots_to_json(c->m);
 }
 
@@ -330,6 +334,7 @@ static void pump(Collector *c) {
                 c->running = true;
                 c->dry_run = c->waiting.head && ((Waiter *)c->waiting.head->data)->dry_run;
                 c->serves = c->asked;
+                c->since = 0;
                 take_waiters(c);
                 if (!c->dry_run)
                         c->timer = sd_event_source_disable_unref(c->timer);

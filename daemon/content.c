@@ -324,6 +324,7 @@ int content_put(Namespace *ns, const char *digest, uint64_t size, const char *me
         }
 
         c->recorded = true;
+        c->put = now_usec(CLOCK_MONOTONIC);
         content_watch_expiry(c);
         if (fresh)
                 content_bus_added(c);
@@ -400,8 +401,9 @@ int content_delete(Content *c, sd_bus_error *error) {
 /**
  * contents_collected() - what a collection means for the records
  * @dropped: digests whose bytes have gone; NULL ends
+ * @since: when the collection had the store to itself (CLOCK_MONOTONIC); what was committed later is there again
  */
-void contents_collected(Manager *m, char **dropped) {
+void contents_collected(Manager *m, char **dropped, uint64_t since) {
         GHashTableIter iter;
         void *ns;
 
@@ -410,7 +412,7 @@ void contents_collected(Manager *m, char **dropped) {
                 for (char **d = dropped; d && *d; d++) {
                         Content *c = g_hash_table_lookup(((Namespace *)ns)->contents, *d);
 
-                        if (c && c->recorded && !c->derived && c->kind != CONTENT_LAYER)
+                        if (c && c->recorded && !c->derived && c->kind != CONTENT_LAYER && c->put < since)
                                 forget(c);
                 }
 }

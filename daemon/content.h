@@ -32,6 +32,7 @@ typedef struct Content {
         uint64_t size; /* 0: not known before it is read */
         GHashTable *labels;
         uint64_t created, updated; /* CLOCK_REALTIME, microseconds */
+        uint64_t put;              /* when the store has last committed it: CLOCK_MONOTONIC; 0: an earlier manager */
         bool recorded;             /* has a record of its own: was written here, or was given labels */
         bool derived;              /* an image of the namespace is made of it */
         sd_event_source *timer;    /* a label keeps it until then */
@@ -46,7 +47,7 @@ void contents_done(Namespace *ns);
 int contents_load(Namespace *ns);                   /* after images_load(), and as that */
 void contents_derive(Namespace *ns, bool announce); /* images have changed */
 unsigned contents_count_recorded(const Namespace *ns);
-void contents_collected(Manager *m, char **dropped); /* after a collection: digests that have gone */
+void contents_collected(Manager *m, char **dropped, uint64_t since); /* after a collection: digests that have gone */
 
 int content_find(Namespace *ns, const char *digest, Content **ret, sd_bus_error *error);
 int content_put(Namespace *ns, const char *digest, uint64_t size, const char *media_type, GHashTable *labels,

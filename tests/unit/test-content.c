@@ -143,7 +143,9 @@ static void test_collected(Fixture *f, const void *data _unused_) {
 
         g_assert_cmpint(image_put(f->ns, record_new("d:1", D, B), NULL), ==, 0);
         (void)put(f, A, NULL, NULL);
-        contents_collected(&f->m, dropped);
+        contents_collected(&f->m, dropped, 1);
+        g_assert_nonnull(g_hash_table_lookup(f->ns->contents, A)); /* committed again since the collection began */
+        contents_collected(&f->m, dropped, UINT64_MAX);
         g_assert_null(g_hash_table_lookup(f->ns->contents, A));
         g_assert_true(there(f, D, CONTENT_MANIFEST)); /* an image still says it is there */
         reload(f);
