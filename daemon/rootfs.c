@@ -36,6 +36,7 @@ static int check_directory(const char *path, sd_bus_error *error) {
 /* An active snapshot that is there already, whoever made it. */
 static int use_snapshot(Container *c, const char *key, sd_bus_error *error) {
         const Snapshot *s = snapshot_find(c->ns, key);
+        int r;
 
         if (!s)
                 return error_not_found(error, "There is no snapshot \"%s\" in namespace \"%s\"; prepare it first.", key,
@@ -43,6 +44,9 @@ static int use_snapshot(Container *c, const char *key, sd_bus_error *error) {
         if (s->kind != SNAPSHOT_ACTIVE)
                 return error_precondition(error, "Snapshot \"%s\" is %s; a container runs on an active one only.", key,
                                           s->kind == SNAPSHOT_VIEW ? "a view" : "committed");
+        r = snapshot_check_idle(s, error); /* a commit without Continue takes it away in the end */
+        if (r < 0)
+                return r;
         c->snapshot_key = g_strdup(key);
         c->shared_snapshot = true;
         return 0;
