@@ -126,7 +126,10 @@ static void on_committed(const SnapshotCommit *commit, const sd_bus_error *error
         Work *w = userdata;
 
         w->commit = NULL;
-        if (commit) {
+        if (commit && cancelled) { /* the worker was faster than the wish */
+                (void)error_precondition(&failure, "The commit was cancelled.");
+                error = &failure;
+        } else if (commit) {
                 w->holds[0] = root_hold_new(w->manager, ROOT_CHAIN, commit->chain_id);
                 json_object_set_array_member(w->request, "diff_ids", diff_ids_of(commit));
                 json_object_set_string_member(w->request, "chain_id", commit->chain_id);
