@@ -26,6 +26,7 @@ typedef struct Plan {
         const PruneOptions *options;
         GPtrArray *items;
         GHashTable *doomed; /* Container, a set */
+        GHashTable *roots;  /* digests of contents that are kept, a set */
 } Plan;
 
 static const char *const kind_names[_PRUNE_KIND_MAX] = {
@@ -96,9 +97,11 @@ static bool snapshot_free_to_go(const Snapshot *s, GHashTable *doomed) {
                !used(s->ns, doomed, offsetof(Container, snapshot_key), s->key);
 }
 
-static bool content_free_to_go(const Content *c) {
-        return c->recorded && !c->derived && !content_is_root(c) && !lease_of(c->ns, "content", c->digest) &&
-               !roots_have(c->ns->manager, ROOT_CONTENT, c->digest);
+/* @roots: all contents that are kept, by labels and leases too; NULL: to be asked for this one. */
+static bool content_free_to_go(const Content *c, GHashTable *roots) {
+        return c->recorded && !c->derived &&
+               !(roots ? g_hash_table_contains(roots, c->digest)
+                       : roots_have(c->ns->manager, ROOT_CONTENT, c->digest));
 }
 
 /* A name that says no tag: one that stands for a digest alone. */
@@ -166,7 +169,7 @@ static void plan_contents(Plan *p, Namespace *ns) {
         while (g_hash_table_iter_next(&iter, NULL, &value)) {
                 const Content *c = value;
 
-                if (content_free_to_go(c) && asked_for(p, c->labels, c->created))
+                if (content_free_to_go(c, p->roots) && asked_for(p, c->labels, c->created))
                         g_ptr_array_add(p->items, prune_item_new(PRUNE_CONTENT, ns->name, c->digest, c->size));
         }
 }
@@ -195,8 +198,8 @@ static void plan_namespace(Plan *p, Namespace *ns) {
 
 /** prune_plan() - what would go, in order; nothing of it is changed */
 GPtrArray *prune_plan(Manager *m, Namespace *ns, const PruneOptions *options) {
-        g_autoptr(GHashTable) doomed = g_hash_table_new(NULL, NULL);
-        Plan p = { m, options, g_ptr_array_new_with_free_func(item_free), doomed };
+        g_autoptr(GHashTable) doomed = g_hash_table_new(NULL, NULL), roots = roots_of(m, ROOT_CONTENT);
+        Plan p = { m, options, g_ptr_array_new_with_free_func(item_free), doomed, roots };
         GHashTableIter iter;
         void *value;
 
@@ -228,7 +231,7 @@ void *prune_find(Manager *m, const PruneItem *item) {
                 return object && snapshot_free_to_go(object, NULL) ? object : NULL;
         case PRUNE_CONTENT:
                 object = g_hash_table_lookup(ns->contents, item->id);
-                return object && content_free_to_go(object) ? object : NULL;
+                return object && content_free_to_go(object, NULL) ? object : NULL;
         default:
                 return NULL;
         }

@@ -35,6 +35,7 @@ typedef struct Prune {
 } Prune;
 
 static void step(Prune *p);
+static int on_begin(sd_event_source *source, void *userdata);
 
 static void prune_free(Prune *p) {
         sd_event_source_disable_unref(p->begin);
@@ -153,6 +154,8 @@ static void step(Prune *p) {
                 (void)job_progress(p->job, &progress);
                 if (!take(p, g_ptr_array_index(p->plan, p->next++)))
                         return;
+                if (!p->dry_run && sd_event_add_defer(p->m->event, &p->begin, on_begin, p) >= 0)
+                        return; /* whoever calls meanwhile has a turn after each item */
         }
         if (p->cancelled) {
                 (void)job_finish_cancelled(p->job);
@@ -164,7 +167,7 @@ static void step(Prune *p) {
                 finish(p, 0);
 }
 
-/* The reply with the job's path goes first. */
+/* The reply with the job's path goes first; later the next item. */
 static int on_begin(sd_event_source *source _unused_, void *userdata) {
         Prune *p = userdata;
 
