@@ -589,7 +589,7 @@ class Limits(StoreTest):
 
     def test_memory(self):
         """What is kept of headers until the import ends: links, attributes, and what cannot be compressed."""
-        attributes = pax(*((b"SCHILY.xattr.user.a%d" % i, b"x" * 60000) for i in range(2)))
+        attributes = pax(*((b"SCHILY.xattr.user.a%d" % i, b"x" * 1000) for i in range(2)))
         for many in (b"".join(header(b"l%d" % i, kind=b"2", linkname=b"t" * 100) for i in range(300)),
                      b"".join(attributes + header(b"f%d" % i) for i in range(20)),
                      b"".join(pax((b"comment", os.urandom(30000).hex().encode())) + header(b"f%d" % i) for i in range(60))):
