@@ -25,6 +25,7 @@ typedef struct {
         GByteArray *list;
         GHashTable *from_names; /* inode -> its nodes, where it has more than one */
         GHashTable *to_names;
+        GHashTable *same; /* inode of @to with many names -> that of @from with the same names, or NULL */
 } Diff;
 
 static gboolean variant_same(GVariant *a, GVariant *b) {
@@ -95,10 +96,9 @@ static Node *counterpart(Tree *t, const Node *n) {
         return parent ? tree_lookup(t, parent, n->name, n->size) : NULL;
 }
 
-/* Whether the names of @n's inode are, after everything else has been written, those of @old's inode anyway. */
-static gboolean links_same(const Diff *d, const Node *old, const Node *n) {
+/* Whether all names of @n's inode are names of @old's in the lower tree. */
+static gboolean names_were(const Diff *d, const Node *old, const Node *n) {
         const GPtrArray *now = g_hash_table_lookup(d->to_names, n->inode);
-        const GPtrArray *before = g_hash_table_lookup(d->from_names, old->inode);
 
         for (guint i = 0; now && i < now->len; i++) {
                 const Node *other = counterpart(d->from, now->pdata[i]);
@@ -106,6 +106,13 @@ static gboolean links_same(const Diff *d, const Node *old, const Node *n) {
                 if (!other || other->inode != old->inode)
                         return FALSE;
         }
+        return TRUE;
+}
+
+/* Whether all names of @old's inode that are not written for another reason are names of @n's. */
+static gboolean names_stay(const Diff *d, const Node *old, const Node *n) {
+        const GPtrArray *before = g_hash_table_lookup(d->from_names, old->inode);
+
         for (guint i = 0; before && i < before->len; i++) {
                 const Node *other = counterpart(d->to, before->pdata[i]);
 
@@ -114,6 +121,20 @@ static gboolean links_same(const Diff *d, const Node *old, const Node *n) {
                         return FALSE;
         }
         return TRUE;
+}
+
+/* Whether the names of @n's inode are, after everything else has been written, those of @old's inode anyway. There is
+ * one @old at most for which that is so: it is looked for once, whatever number of names there is. */
+static gboolean links_same(const Diff *d, const Node *old, const Node *n) {
+        gpointer same;
+
+        if (!g_hash_table_contains(d->to_names, n->inode))
+                return names_stay(d, old, n);
+        if (!g_hash_table_lookup_extended(d->same, n->inode, NULL, &same)) {
+                same = names_were(d, old, n) && names_stay(d, old, n) ? old->inode : NULL;
+                g_hash_table_insert(d->same, n->inode, same);
+        }
+        return same == old->inode;
 }
 
 /* The directory of the layer that stands for @to's directory @n, with those above it. */
@@ -291,9 +312,11 @@ Tree *tree_diff(Tree *from, Tree *to, GByteArray *list, GError **error) {
         tree_sort(tree_root(to));
         d.from_names = names_of(from);
         d.to_names = names_of(to);
+        d.same = g_hash_table_new(NULL, NULL);
         diff_root(&d);
         ok = diff_directory(&d, tree_root(from), tree_root(to), error) && complete_links(&d, error);
         g_hash_table_unref(d.from_names);
         g_hash_table_unref(d.to_names);
+        g_hash_table_unref(d.same);
         return ok ? g_steal_pointer(&layer) : NULL;
 }

@@ -167,6 +167,25 @@ static void test_links(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
               "D /a\nC /b\nA /n\nA /n/a\n");
 }
 
+/* Many names of one file take no quadratic time. */
+static void test_many_links(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
+        GByteArray *tars[2];
+
+        for (guint t = 0; t < 2; t++) {
+                tars[t] = g_byte_array_new();
+                test_entry(tars[t], &(TestEntry){ "f", '0', "x" });
+                for (guint i = 0; i < 30000; i++) {
+                        g_autofree char *name = g_strdup_printf("l%u", i);
+
+                        test_header(tars[t], name, '1', 0, "f", 0644);
+                }
+                if (t == 1)
+                        test_entry(tars[t], &(TestEntry){ "n", '0', "y" });
+                test_end(tars[t]);
+        }
+        check(f, tars[0], tars[1], "n ", "A /n\n");
+}
+
 static void test_refusal(Fixture *f G_GNUC_UNUSED, gconstpointer data G_GNUC_UNUSED) {
         g_autoptr(Tree) from = tree_new(), to = tree_new();
         g_autoptr(GError) error = NULL;
@@ -182,6 +201,7 @@ int main(int argc, char **argv) {
         g_test_add("/store/diff/types", Fixture, NULL, set_up, test_types, tear_down);
         g_test_add("/store/diff/opaque", Fixture, NULL, set_up, test_opaque, tear_down);
         g_test_add("/store/diff/links", Fixture, NULL, set_up, test_links, tear_down);
+        g_test_add("/store/diff/many-links", Fixture, NULL, set_up, test_many_links, tear_down);
         g_test_add("/store/diff/refusal", Fixture, NULL, set_up, test_refusal, tear_down);
         return g_test_run();
 }
