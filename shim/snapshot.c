@@ -18,6 +18,10 @@
 #define LAYERS_MAX 64U
 
 static bool path_is_ours(const char *path) {
+        size_t n = strlen(path);
+
+        if (n >= 3 && streq(path + n - 3, "/.."))
+                return false;
         return (strncmp(path, DAVIT_STATE_DIR "/", strlen(DAVIT_STATE_DIR "/")) == 0 ||
                 strncmp(path, DAVIT_RUNTIME_DIR "/", strlen(DAVIT_RUNTIME_DIR "/")) == 0) &&
                !strstr(path, "/../") && !strstr(path, "/./");
