@@ -109,10 +109,10 @@ class Usage(PruneTest):
         return {row[0]: row[1:] for row in result["Rows"]}, result["Repository"]
 
     def test_disk_usage(self):
+        davit.busybox_image(self.ns)
         before, _ = self.usage()
         self.bring(self.archive("a:1", layers=[BASE]))
         self.bring(self.archive("b:1", layers=[BASE, TOP]))
-        davit.busybox_image(self.ns)
         id, _, _, end = davit.run_container(["dd", "if=/dev/zero", "of=/big", "bs=1M", "count=3"], image="busybox",
                                             namespace=self.ns)
         self.addCleanup(davit.remove_container, id, self.ns)
@@ -120,7 +120,7 @@ class Usage(PruneTest):
         loose = self.put(b"x" * 5000, Labels={"davit.gc.root": ""})
         rows, repository = self.usage()
         self.assertEqual(set(rows), {"containers", "images", "snapshots", "content", "space"})
-        self.assertEqual(rows["images"][0], before["images"][0] + 3)
+        self.assertEqual(rows["images"][0], before["images"][0] + 2)
         sizes = {name: davit.get(self.image(name), "Image.Size") for name in ("a:1", "b:1")}
         self.assertLess(rows["images"][2] - before["images"][2], sum(sizes.values()), "the shared layer counts once")
         self.assertGreaterEqual(rows["containers"][1] - before["containers"][1], 3 << 20)
