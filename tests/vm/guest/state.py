@@ -39,6 +39,8 @@ def mount(device):
 
 
 def start():
+    # A disk is looked at in two seconds: systemd takes so many starts for a unit that fails.
+    run("systemctl", "reset-failed", may_fail=True)
     run("systemctl", "start", *sockets())
     try:
         run("systemctl", "start", UNITS[0])
