@@ -13,6 +13,7 @@
 #include "daemon/collect.h"
 #include "daemon/error.h"
 #include "daemon/image-bus.h"
+#include "daemon/lease.h"
 #include "daemon/objects.h"
 #include "shared/image-name.h"
 #include "shared/log.h"
@@ -155,6 +156,14 @@ static int refuse_used(const Image *image, sd_bus_error *error) {
                     : 0;
 }
 
+static int refuse_leased(const Image *image, const char *hint, sd_bus_error *error) {
+        const Lease *lease = lease_of(image->ns, "image", image->record->name);
+
+        return lease ? error_precondition(error, "Image \"%s\" is held by lease \"%s\"%s.", image->record->name,
+                                          lease->id, hint)
+                     : 0;
+}
+
 static int method_rename(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         const char *name;
         Image *image;
@@ -163,6 +172,8 @@ static int method_rename(sd_bus_message *m, void *userdata, sd_bus_error *error)
         r = sd_bus_message_read(m, "s", &name);
         if (r >= 0)
                 r = refuse_used(userdata, error);
+        if (r >= 0)
+                r = refuse_leased(userdata, "", error);
         if (r >= 0)
                 r = image_rename(userdata, name, &image, error);
         return r < 0 ? r : sd_bus_reply_method_return(m, "o", image->path);
@@ -196,6 +207,8 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
         r = bus_options_read(m, table, ELEMENTSOF(table), 1, &options, error);
         if (r >= 0)
                 r = refuse_used(image, error);
+        if (r >= 0 && !options.force)
+                r = refuse_leased(image, "; delete that first, or use Force", error);
         if (r < 0)
                 return r;
         if (image->record->pinned && !options.force)

@@ -14,6 +14,7 @@
 #include "daemon/commit.h"
 #include "daemon/error.h"
 #include "daemon/job-bus.h"
+#include "daemon/lease.h"
 #include "daemon/objects.h"
 #include "daemon/snapshot-bus.h"
 #include "daemon/snapshot-work.h"
@@ -154,6 +155,7 @@ static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *er
 static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Snapshot *s = userdata;
         const char *user = snapshot_user(s), *child = snapshot_child(s);
+        const Lease *lease = lease_of(s->ns, "snapshot", s->key);
         int r;
 
         if (user)
@@ -162,6 +164,8 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (child)
                 return error_precondition(error, "Snapshot \"%s\" was made from \"%s\"; delete that first.", child,
                                           s->key);
+        if (lease)
+                return error_precondition(error, "Snapshot \"%s\" is held by lease \"%s\".", s->key, lease->id);
         if (s->n_jobs > 0)
                 return error_precondition(error, "An operation works on snapshot \"%s\"; cancel it, or try again.",
                                           s->key);

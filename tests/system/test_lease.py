@@ -119,6 +119,36 @@ class Keeps(LeaseTest):
         davit.wait_until(lambda: not self.there(), what="the chain to go")
         self.end(path)
 
+    def test_names(self):
+        """An image and a snapshot that a lease names stay under their names, over a restart, until it lets go."""
+        image = self.bring()
+        name = davit.get(image, "Image.Name")
+        snapshot = davit.manager("PrepareSnapshot", "(sssa{sv})", self.ns, "held", "image:app:1", {})
+        _, path = self.lease("keep")
+        for resource in (("image", "app:1"), ("snapshot", "held")):
+            davit.call(path, "Lease.Add", "(ss)", *resource)
+        davit.kill_davitd()
+        refused = lambda *call: self.assertError("FailedPrecondition", davit.call, *call, contains='"keep"')
+        refused(image, "Image.Delete", "(a{sv})", {})
+        refused(image, "Image.Rename", "(s)", "other:1")
+        refused(snapshot, "Snapshot.Delete")
+        self.assertEqual(davit.get(image, "Image.Name"), name)
+        davit.call(path, "Lease.Remove", "(ss)", "snapshot", "held")
+        davit.call(snapshot, "Snapshot.Delete")
+        refused(image, "Image.Delete", "(a{sv})", {})
+        davit.call(image, "Image.Delete", "(a{sv})", davit.options(Force=True, Synchronous=True))
+        self.assertFalse(self.there())
+        self.end(path)
+
+    def test_name_after_the_end(self):
+        image = self.bring()
+        _, path = self.lease("keep")
+        davit.call(path, "Lease.Add", "(ss)", "image", "app:1")
+        self.end(path)
+        renamed = davit.call(image, "Image.Rename", "(s)", "other:1")
+        self.delete_image(renamed)
+        self.assertFalse(self.there())
+
     def test_expiry(self):
         """Nobody calls; the time is over, and the space is free."""
         image = self.bring()

@@ -388,6 +388,7 @@ class Commit(StoreTest):
         self.write("a", "file", os.urandom(10))
         done = self.commit(active, "c", Lease="keep")
         self.assertEqual(sorted(davit.get(lease, "Lease.Resources")), [("chain", done["ChainId"]), ("snapshot", "c")])
+        davit.call(lease, "Lease.Remove", "(ss)", "snapshot", "c")
         davit.call(done["Snapshot"], "Snapshot.Delete")
         davit.call(davit.manager("Collect", "(a{sv})", {}), "Job.Wait")
         again = self.prepare("again", done["ChainId"], View=True)
