@@ -13,6 +13,7 @@
 #include "daemon/rootfs.h"
 #include "daemon/snapshot.h"
 #include "daemon/task.h"
+#include "shared/log.h"
 
 typedef struct Delete {
         Manager *manager;
@@ -31,6 +32,10 @@ static void delete_free(Delete *d) {
 
 static void forget(Container *c, bool keep_snapshot) {
         if (keep_snapshot) {
+                Snapshot *s = c->snapshot_key ? snapshot_find(c->ns, c->snapshot_key) : NULL;
+
+                if (s && snapshot_disown(s) < 0)
+                        log_warning("Cannot note that snapshot %s stays without its container", s->key);
                 g_free(c->snapshot_key);
                 c->snapshot_key = NULL;
         }

@@ -57,7 +57,7 @@ static int on_container(const char *name, JsonObject *record, void *userdata) {
         return container_restore(x->ns, x->root_fd, name, record);
 }
 
-static int load_root(Manager *m, int root_fd, unsigned *n_broken) {
+static int load_root(Manager *m, int root_fd, unsigned *n_broken, bool *containers_broken) {
         g_auto(GStrv) names = NULL;
         int r;
 
@@ -85,21 +85,26 @@ static int load_root(Manager *m, int root_fd, unsigned *n_broken) {
                 r = record_foreach(root_fd, ns->name, "containers", on_container, &x);
                 if (r < 0)
                         (void)log_warning_errno(r, "Cannot read the containers of namespace %s", ns->name);
+                if (r != 0)
+                        *containers_broken = true;
         }
         return 0;
 }
 
 /** recovery_load() - namespaces and containers from their records */
 int recovery_load(Manager *m) {
+        bool containers_broken = false;
         unsigned n_broken = 0;
         Namespace *ns;
         int r;
 
-        r = load_root(m, m->state_fd, &n_broken);
+        r = load_root(m, m->state_fd, &n_broken, &containers_broken);
         if (r >= 0)
-                r = load_root(m, m->runtime_fd, &n_broken);
+                r = load_root(m, m->runtime_fd, &n_broken, &containers_broken);
         if (r < 0)
                 return log_error_errno(r, "Cannot read the records");
+        if (n_broken == 0 && !containers_broken)
+                snapshots_remove_orphans(m);
         (void)snapshots_sweep(m, n_broken);
         ingests_sweep(m, n_broken);
         collector_start(m->collector, n_broken);

@@ -110,6 +110,7 @@ static int write_record(const Snapshot *s) {
         json_object_set_int_member(o, "uid", s->root.uid);
         json_object_set_int_member(o, "gid", s->root.gid);
         json_object_set_int_member(o, "mode", s->root.mode);
+        json_object_set_int_member(o, "owned", s->owned);
         return record_write(root_fd_of(s), s->ns->name, KIND, s->key, o, !s->ephemeral);
 }
 
@@ -159,6 +160,7 @@ static int load_one(Namespace *ns, const char *key, JsonObject *o, bool ephemera
         s->dir = optional_string(o, "dir");
         s->size = optional_number(o, "size", 0);
         s->inodes = optional_number(o, "inodes", 0);
+        s->owned = optional_number(o, "owned", 0) > 0;
         s->root = (SnapshotRoot){ (uid_t)optional_number(o, "uid", 0), (gid_t)optional_number(o, "gid", 0),
                                   (mode_t)optional_number(o, "mode", 0755) };
         r = record_get_u64(o, "created", &s->created);
@@ -226,6 +228,7 @@ int snapshot_make(Namespace *ns, const char *key, const SnapshotBase *base, cons
 
         s = snapshot_new(ns, key, options->kind, options->labels);
         s->ephemeral = options->ephemeral;
+        s->owned = options->owned;
         s->parent = g_strdup(base->chain_id ?: "");
         s->parent_key = g_strdup(base->key ?: "");
         s->chain_id = g_strdup("");
@@ -245,10 +248,10 @@ int snapshot_make(Namespace *ns, const char *key, const SnapshotBase *base, cons
         return 0;
 }
 
-/** snapshot_prepare() - snapshot_make() of an active one on an image; NULL for nothing */
+/** snapshot_prepare() - snapshot_make() of an active one on an image, for a container; NULL for nothing */
 int snapshot_prepare(Namespace *ns, const char *key, const Image *image, bool ephemeral, Snapshot **ret,
                      sd_bus_error *error) {
-        const SnapshotOptions options = { .kind = SNAPSHOT_ACTIVE, .ephemeral = ephemeral };
+        const SnapshotOptions options = { .kind = SNAPSHOT_ACTIVE, .ephemeral = ephemeral, .owned = true };
         SnapshotBase base = SNAPSHOT_BASE_NULL;
 
         if (image) {
@@ -387,6 +390,39 @@ int snapshot_remove(Snapshot *s) {
 
         s->doomed = true;
         return 0;
+}
+
+/** snapshot_disown() - a container's own snapshot becomes one like any other, durably */
+int snapshot_disown(Snapshot *s) {
+        s->owned = false;
+        return write_record(s);
+}
+
+/**
+ * snapshots_remove_orphans() - takes away snapshots whose container does not exist
+ *
+ * A container's snapshot is recorded before the container is, and forgotten after it: a power cut in between leaves one
+ * that nobody has asked for.
+ */
+void snapshots_remove_orphans(Manager *m) {
+        GHashTableIter spaces, snapshots;
+        void *ns, *s;
+
+        g_hash_table_iter_init(&spaces, m->namespaces);
+        while (g_hash_table_iter_next(&spaces, NULL, &ns)) {
+                g_autoptr(GPtrArray) orphans = g_ptr_array_new();
+
+                g_hash_table_iter_init(&snapshots, ((Namespace *)ns)->snapshots);
+                while (g_hash_table_iter_next(&snapshots, NULL, &s))
+                        if (((Snapshot *)s)->owned && !snapshot_user(s))
+                                g_ptr_array_add(orphans, s);
+                for (guint i = 0; i < orphans->len; i++) {
+                        Snapshot *orphan = g_ptr_array_index(orphans, i);
+
+                        log_info("Snapshot %s is of a container that does not exist: it goes", orphan->key);
+                        (void)snapshot_remove(orphan);
+                }
+        }
 }
 
 /** snapshot_job_begin() - an operation works on it until snapshot_job_end() */

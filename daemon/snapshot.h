@@ -46,6 +46,7 @@ typedef struct Snapshot {
         uint64_t size, inodes; /* committed: of the layer */
         SnapshotRoot root;     /* of the chain: of the one it is, or of what it stands on */
         bool ephemeral;        /* recorded in /run/davit only: goes with its task, or with the boot */
+        bool owned;            /* made for a container, with which it goes */
         unsigned n_jobs;       /* operations that read or write it */
         const char *busy;      /* what an operation that bears no other does to it: "committed"; NULL: none */
         bool doomed;           /* removed as soon as those have ended */
@@ -74,11 +75,12 @@ int snapshot_base_resolve(Namespace *ns, const char *parent, SnapshotBase *ret, 
 typedef struct SnapshotOptions {
         SnapshotKind kind;  /* active or view */
         bool ephemeral;     /* otherwise durable when the call returns */
+        bool owned;         /* goes at the next start if no container uses it then */
         GHashTable *labels; /* a reference is taken; may be NULL */
 } SnapshotOptions;
 int snapshot_make(Namespace *ns, const char *key, const SnapshotBase *base, const SnapshotOptions *options,
                   Snapshot **ret, sd_bus_error *error);
-/* image: NULL for an empty one */
+/* a container's own; image: NULL for an empty one */
 int snapshot_prepare(Namespace *ns, const char *key, const Image *image, bool ephemeral, Snapshot **ret,
                      sd_bus_error *error);
 
@@ -109,6 +111,8 @@ SnapshotKind snapshot_kind_from_name(const char *name);
 
 /* changes */
 int snapshot_set_labels(Snapshot *s, GHashTable *labels, sd_bus_error *error); /* takes labels */
+int snapshot_disown(Snapshot *s); /* its container goes, it stays */
+void snapshots_remove_orphans(Manager *m); /* once at start, when every container is known */
 int snapshot_remove(Snapshot *s); /* frees it, or does so when its last job ends; content goes in the background */
 void snapshot_job_begin(Snapshot *s);
 void snapshot_job_end(Snapshot *s); /* may free it */

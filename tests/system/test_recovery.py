@@ -24,6 +24,10 @@ def kill_and_wait(pid, number=signal.SIGKILL):
 class Manager(davit.TestCase):
     time_limit = 120
 
+    @classmethod
+    def setUpClass(cls):
+        davit.busybox_image()
+
     def setUp(self):
         self.leaks()
 
@@ -54,6 +58,37 @@ class Manager(davit.TestCase):
         davit.start_davitd()
         self.assertEqual(davit.call(task, "Process.Wait")[:2], (23, "exited"))
         self.assertEqual(davit.get(task, "Process.Status"), "stopped")
+
+    def orphan(self, record):
+        """A container whose record has become @record: None for no record; the manager starts after it. Its id."""
+        id = davit.unique("orphan")
+        davit.create_container(["true"], id=id, image=davit.busybox_image())
+        path = f"{davit.STATE}/namespaces/default/containers/{id}.json"
+        davit.systemctl("stop", "davitd.service")
+        with open(path, encoding="utf-8") as f:
+            whole = f.read()
+        if record is None:
+            os.unlink(path)
+        else:
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(record)
+        davit.start_davitd()
+        return id, path, whole
+
+    def test_snapshot_of_a_container_that_was_never_made(self):
+        """What a power cut leaves between the two records; the leak check finds the directory."""
+        id, _, _ = self.orphan(None)
+        self.assertError("NotFound", davit.manager, "GetSnapshot", "(ss)", "", id)
+
+    def test_snapshot_of_a_container_that_cannot_be_read(self):
+        id, path, whole = self.orphan("{")
+        davit.manager("GetSnapshot", "(ss)", "", id)
+        davit.systemctl("stop", "davitd.service")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(whole)
+        davit.start_davitd()
+        davit.remove_container(id)
+        self.assertError("NotFound", davit.manager, "GetSnapshot", "(ss)", "", id)
 
     def test_systemctl_stop_while_the_manager_is_dead(self):
         id, task, _, _ = self.start(["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.05; done"])
