@@ -70,6 +70,7 @@ int append_labels(Message *m, const Strv *labels);
 int object_ask(Ctl *ctl, Call *get, const char *member, const char *name);
 int object_answer(Ctl *ctl, Call *get, const char *name, const char **ret_path);
 int object_get(Ctl *ctl, Call *get, const char *member, const char *name, const char **ret_path);
+int image_get(Ctl *ctl, Call *get, const char *name, const char **ret_name, const char **ret_path);
 int object_each(Ctl *ctl, int argc, char **argv, int (*one)(Ctl *ctl, const char *name, void *userdata),
                 void *userdata);
 int property_get(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name);

@@ -39,12 +39,12 @@ int verb_image_tag(Ctl *ctl, int argc, char **argv) {
 /** verb_image_rename() - see above. */
 int verb_image_rename(Ctl *ctl, int argc, char **argv) {
         _cleanup_call_ Call get = {}, call = {};
-        const char *path;
+        const char *whole, *path;
         int r;
 
         r = options_parse(ctl, "image rename", &argc, &argv, NULL, NULL);
         if (r == 0)
-                r = object_get(ctl, &get, "GetImage", argv[0], &path);
+                r = image_get(ctl, &get, argv[0], &whole, &path);
         if (r == 0)
                 r = call_simple(ctl, &call, path, BUS_IMAGE, "Rename", "s", argv[1]);
         if (r == 0)
@@ -56,16 +56,16 @@ int verb_image_rename(Ctl *ctl, int argc, char **argv) {
 
 static int set_pinned(Ctl *ctl, const char *name, void *userdata) {
         _cleanup_call_ Call get = {}, call = {};
-        const char *path;
+        const char *whole, *path;
         int r;
 
-        r = object_get(ctl, &get, "GetImage", name, &path);
+        r = image_get(ctl, &get, name, &whole, &path);
         if (r == 0)
                 r = call_simple(ctl, &call, path, BUS_IMAGE, "SetPinned", "b", (int)*(bool *)userdata);
         if (r == 0)
-                r = call_finish(ctl, &call, name);
+                r = call_finish(ctl, &call, whole);
         if (r == 0)
-                printf("%s\n", name);
+                printf("%s\n", whole);
         return r;
 }
 

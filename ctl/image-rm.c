@@ -4,7 +4,8 @@
  * davitctl image rm and untag: remove names of images. What only they needed is freed by the store, before the answer
  * with --sync, else some time later. An image a container uses and a pinned one stay, with an error; untag takes a name
  * only where it is not the last to a container.
- * Nothing is looked up by its beginning where something would be lost but by the manager's own rules.
+ * Nothing is looked up by its beginning where something would be lost but by the manager's own rules, which refuse a
+ * digest of several names. What is printed is the name that went.
  */
 
 #include "ctl/bus.h"
@@ -51,16 +52,16 @@ static int send_delete(Ctl *ctl, Call *call, const char *path, const Remove *rem
 
 static int remove_image(Ctl *ctl, const char *name, void *userdata) {
         _cleanup_call_ Call get = {}, delete = {};
-        const char *path;
+        const char *whole, *path;
         int r;
 
-        r = object_get(ctl, &get, "GetImage", name, &path);
+        r = image_get(ctl, &get, name, &whole, &path);
         if (r == 0)
                 r = send_delete(ctl, &delete, path, userdata);
         if (r == 0)
-                r = call_finish(ctl, &delete, name);
+                r = call_finish(ctl, &delete, whole);
         if (r == 0)
-                printf("%s\n", name);
+                printf("%s\n", whole);
         return r;
 }
 

@@ -40,6 +40,23 @@ int object_get(Ctl *ctl, Call *get, const char *member, const char *name, const 
         return r == 0 ? object_answer(ctl, get, name, ret_path) : r;
 }
 
+/**
+ * image_get() - the image whose name is to be changed or removed; refused where a digest means several names.
+ * @ret_name, @ret_path: in the answer, so they live as long as @get.
+ *
+ * Returns 0, or an exit status after an error has been printed.
+ */
+int image_get(Ctl *ctl, Call *get, const char *name, const char **ret_name, const char **ret_path) {
+        int r = object_ask(ctl, get, "GetImageName", name);
+
+        if (r != 0)
+                return r;
+        if (call_error(get))
+                return call_report(ctl, get, name);
+        r = message_read(get->reply, "so", ret_name, ret_path);
+        return r <= 0 ? bus_protocol_error(ctl, r < 0 ? r : -EBADMSG) : 0;
+}
+
 /** object_each() - does something with every name; 0, or the exit status of the last failure. */
 int object_each(Ctl *ctl, int argc, char **argv, int (*one)(Ctl *ctl, const char *name, void *userdata),
                 void *userdata) {

@@ -212,7 +212,7 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (r < 0)
                 return r;
         if (image->record->pinned && !options.force)
-                return error_precondition(error, "Image \"%s\" is pinned; unpin it, or use Force.",
+                return error_precondition(error, "Image \"%s\" is pinned; unpin it first, or force it.",
                                           image->record->name);
 
         manager = image->ns->manager;
@@ -266,22 +266,35 @@ int image_bus_register(Manager *m) {
 
 /* ---- Manager ---- */
 
-/** method_get_image() - Manager.GetImage */
-int method_get_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+static int get_image(sd_bus_message *m, Manager *manager,
+                     int (*lookup)(Namespace *ns, const char *name, Image **ret, sd_bus_error *error), Image **ret,
+                     sd_bus_error *error) {
         const char *ns_name, *name;
         Namespace *ns;
-        Image *image;
         int r;
 
         r = sd_bus_message_read(m, "ss", &ns_name, &name);
         if (r >= 0)
-                r = manager_namespace(userdata, ns_name, false, &ns, error);
-        if (r < 0)
-                return r;
-        r = image_lookup(ns, name, &image, error);
-        if (r < 0)
-                return r;
-        return sd_bus_reply_method_return(m, "o", image->path);
+                r = manager_namespace(manager, ns_name, false, &ns, error);
+        return r < 0 ? r : lookup(ns, name, ret, error);
+}
+
+/** method_get_image() - Manager.GetImage */
+int method_get_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Image *image;
+        int r;
+
+        r = get_image(m, userdata, image_lookup, &image, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, "o", image->path);
+}
+
+/** method_get_image_name() - Manager.GetImageName */
+int method_get_image_name(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Image *image;
+        int r;
+
+        r = get_image(m, userdata, image_lookup_name, &image, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, "so", image->record->name, image->path);
 }
 
 typedef struct Filters {

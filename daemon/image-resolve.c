@@ -63,8 +63,8 @@ static bool digest_begins(const char *digest, const char *hex) {
         return g_str_has_prefix(digest, DIGEST_PREFIX) && g_str_has_prefix(digest + strlen(DIGEST_PREFIX), hex);
 }
 
-/* Names that mean the same content are not several answers: the first of them, in the order of names, is taken. */
-static void add_by_digest(GPtrArray *all, const char *reference, GPtrArray *found) {
+/* Names that mean the same content are not several answers unless @each: the first, in the order of names, is taken. */
+static void add_by_digest(GPtrArray *all, const char *reference, bool each, GPtrArray *found) {
         const char *hex = g_str_has_prefix(reference, DIGEST_PREFIX) ? reference + strlen(DIGEST_PREFIX) : reference;
         g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
         size_t size = strlen(hex);
@@ -76,7 +76,7 @@ static void add_by_digest(GPtrArray *all, const char *reference, GPtrArray *foun
                 const char *const digests[] = { image->record->digest, image->record->index };
 
                 for (size_t k = 0; k < ELEMENTSOF(digests); k++)
-                        if (digest_begins(digests[k], hex) && g_hash_table_add(seen, (void *)digests[k]))
+                        if (digest_begins(digests[k], hex) && (g_hash_table_add(seen, (void *)digests[k]) || each))
                                 add(found, image);
         }
 }
@@ -91,7 +91,7 @@ static size_t repository_size(const char *name) {
 }
 
 /* NAME[:TAG]@DIGEST: an image that is kept under that name, with that tag if one is given, and has that digest. */
-static void add_by_name_and_digest(GPtrArray *all, const char *whole, GPtrArray *found) {
+static void add_by_name_and_digest(GPtrArray *all, const char *whole, bool each, GPtrArray *found) {
         const char *at = strchr(whole, '@');
         size_t repository = repository_size(whole), tagged;
 
@@ -104,7 +104,8 @@ static void add_by_name_and_digest(GPtrArray *all, const char *whole, GPtrArray 
                 size_t size = tagged > repository ? strcspn(name, "@") : repository_size(name);
 
                 if (size == (tagged > repository ? tagged : repository) && strncmp(name, whole, size) == 0 &&
-                    (streq(image->record->digest, at + 1) || streq(image->record->index, at + 1)) && found->len == 0)
+                    (streq(image->record->digest, at + 1) || streq(image->record->index, at + 1)) &&
+                    (found->len == 0 || each))
                         add(found, image);
         }
 }
@@ -147,13 +148,7 @@ static int refuse(GPtrArray *found, const char *name, sd_bus_error *error) {
                              found->len > MATCHES_SHOWN ? " and others" : "");
 }
 
-/**
- * image_lookup() - the image a user means
- * @name: a name, without tag meaning ":latest", a digest, or one of the fallbacks described above
- *
- * Return: -EINVAL when it is no name or could be several, -ENOENT; both with a sentence.
- */
-int image_lookup(Namespace *ns, const char *name, Image **ret, sd_bus_error *error) {
+static int lookup(Namespace *ns, const char *name, bool each, Image **ret, sd_bus_error *error) {
         g_autoptr(GPtrArray) found = g_ptr_array_new(), all = NULL;
         _cleanup_free_ char *whole = NULL;
 
@@ -164,8 +159,8 @@ int image_lookup(Namespace *ns, const char *name, Image **ret, sd_bus_error *err
                 return 0;
 
         all = sorted(ns);
-        add_by_digest(all, name, found);
-        add_by_name_and_digest(all, whole, found);
+        add_by_digest(all, name, each, found);
+        add_by_name_and_digest(all, whole, each, found);
         add_by_registries(ns, whole, found);
         add_by_end(all, whole, found);
         if (found->len > 1)
@@ -176,4 +171,19 @@ int image_lookup(Namespace *ns, const char *name, Image **ret, sd_bus_error *err
 
         *ret = g_ptr_array_index(found, 0);
         return 0;
+}
+
+/**
+ * image_lookup() - the image a user means
+ * @name: a name, without tag meaning ":latest", a digest, or one of the fallbacks described above
+ *
+ * Return: -EINVAL when it is no name or could be several, -ENOENT; both with a sentence.
+ */
+int image_lookup(Namespace *ns, const char *name, Image **ret, sd_bus_error *error) {
+        return lookup(ns, name, false, ret, error);
+}
+
+/** image_lookup_name() - the same for who changes or removes a name: -EINVAL, too, for a digest several names share */
+int image_lookup_name(Namespace *ns, const char *name, Image **ret, sd_bus_error *error) {
+        return lookup(ns, name, true, ret, error);
 }

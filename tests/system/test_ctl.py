@@ -465,7 +465,7 @@ class Images(CtlCase):
         self.assertEqual(self.ctl("run", "--rm", name, "echo", "hello"), "hello")
         self.assertEqual(json.loads(self.ctl("image", "inspect", name))[0]["Name"], name + ":latest")
         self.assertEqual(json.loads(self.ctl("inspect", name))[0]["Name"], name + ":latest")
-        self.assertEqual(self.ctl("image", "rm", "--sync", name, timeout=120), name)
+        self.assertEqual(self.ctl("image", "rm", "--sync", name, timeout=120), name + ":latest")
         self.refused("image", "rm", name, contains=name)
 
     def test_import_from_stdin(self):

@@ -52,10 +52,27 @@ class Names(ImageCase):
         self.assertEqual(self.ctl("image", "tag", name, other, third).splitlines(), [other, third])
         self.assertEqual(self.shown(other)["Digest"], self.shown(name)["Digest"])
         self.assertEqual(self.shown(third)["Name"], third + ":latest")
-        self.assertEqual(self.ctl("untag", other, third).splitlines(), [other, third])
+        self.assertEqual(self.ctl("untag", other, third).splitlines(), [other, third + ":latest"])
         self.assertNotIn(other, self.names())
         self.assertIn(name, self.names())
         self.refused("image", "untag", other, contains=other)
+
+    def test_a_digest_of_several_names(self):
+        name, other = self.image(), davit.unique("twin") + ":1"
+        self.addCleanup(davit.ctl, "image", "rm", "-f", other)
+        digest = self.shown(name)["Digest"]
+        self.ctl("image", "tag", name, other)
+        self.ctl("image", "pin", other)
+        for typed in (digest, digest[7:], digest[7:19]):
+            for verb in (["rm", typed], ["untag", typed], ["pin", typed], ["unpin", typed], ["rename", typed, "a:1"]):
+                with self.subTest(verb):
+                    self.refused("image", *verb, contains=other)
+                    self.assertIn(name, self.stderr)
+        self.assertEqual(self.shown(digest[7:19])["Digest"], digest)
+        self.assertFalse(self.shown(name)["Pinned"])
+        self.assertEqual(self.ctl("image", "rm", "-f", other), other)
+        self.assertEqual(self.ctl("image", "pin", digest[7:19]), name)
+        self.assertEqual(self.ctl("image", "rm", "-f", digest[7:19]), name)
 
     def test_bad_names(self):
         name = self.image()

@@ -130,6 +130,43 @@ static void test_table(const void *data) {
         config_done(&m.config);
 }
 
+/* Who changes a name is refused a digest of several, short or long, alone or after a name. */
+static void test_names(void) {
+        static const struct {
+                const char *reference;
+                int one, name;
+        } references[] = {
+                { "same:1", 0, 0 },
+                { "sha256:" SAME, 0, -EINVAL },
+                { "ccccccc", 0, -EINVAL },
+                { "team/same@sha256:" SAME, 0, -EINVAL },
+                { "team/same:2@sha256:" SAME, 0, 0 },
+                { "bbbbbbb", 0, 0 },
+                { "nothing", -ENOENT, -ENOENT },
+        };
+        Manager m = { 0 };
+        Namespace ns = { .manager = &m, .name = (char *)"default" };
+
+        config_set_defaults(&m.config);
+        images_init(&ns);
+        (void)image_new(&ns, "same:1", SAME);
+        (void)image_new(&ns, "team/same:1", SAME);
+        (void)image_new(&ns, "team/same:2", SAME);
+        (void)image_new(&ns, "plain:latest", HEX("bbbbbbbb"));
+        for (size_t i = 0; i < ELEMENTSOF(references); i++) {
+                _cleanup_bus_error_ sd_bus_error one = SD_BUS_ERROR_NULL, name = SD_BUS_ERROR_NULL;
+                Image *image;
+
+                g_assert_cmpint(image_lookup(&ns, references[i].reference, &image, &one), ==, references[i].one);
+                g_assert_cmpint(image_lookup_name(&ns, references[i].reference, &image, &name), ==,
+                                references[i].name);
+                if (references[i].name == -EINVAL)
+                        g_assert_nonnull(strstr(name.message, "\"team/same:1\", \"team/same:2\""));
+        }
+        images_done(&ns);
+        config_done(&m.config);
+}
+
 /* What is refused is named, and the error of nothing found is that of the name itself. */
 static void test_sentences(void) {
         _cleanup_bus_error_ sd_bus_error several = SD_BUS_ERROR_NULL, none = SD_BUS_ERROR_NULL;
@@ -166,6 +203,7 @@ int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_data_func("/image-resolve/forwards", GINT_TO_POINTER(0), test_table);
         g_test_add_data_func("/image-resolve/backwards", GINT_TO_POINTER(1), test_table);
+        g_test_add_func("/image-resolve/names", test_names);
         g_test_add_func("/image-resolve/sentences", test_sentences);
         g_test_add_func("/image-resolve/no-registries", test_no_registries);
         return g_test_run();
