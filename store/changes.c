@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "shared/name.h"
 #include "store/error.h"
 #include "store/json.h"
 
@@ -178,8 +179,13 @@ static gboolean shell_list(const Change *c, GPtrArray **ret, GError **error) {
 static gboolean change_command(Change *c, const char *member, GError **error) {
         g_autoptr(GPtrArray) list = NULL;
 
-        if (!json_list(c->rest, &list) && !shell_list(c, &list, error))
-                return FALSE;
+        if (!json_list(c->rest, &list)) {
+                /* Quotes forgotten or a bracket not closed: as a line for the shell it would fail when it is run. */
+                if (c->rest[0] == '[')
+                        return bad(c, "what begins with '[' needs to be a JSON list of strings", error);
+                if (!shell_list(c, &list, error))
+                        return FALSE;
+        }
         write_list(c->config, member, list);
         return TRUE;
 }
@@ -321,9 +327,11 @@ static gboolean change_user(Change *c, GError **error) {
 }
 
 static gboolean change_stopsignal(Change *c, GError **error) {
-        if (c->rest[strspn(c->rest, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-")] != '\0')
-                return bad(c, "it needs the name or number of a signal", error);
-        return change_string(c, "StopSignal", error);
+        const char *name;
+
+        if (!change_string(c, "StopSignal", error) || !json_string(c->config, "StopSignal", WHAT, &name, error))
+                return FALSE;
+        return signal_from_name(name) > 0 ? TRUE : bad(c, "it needs the name or number of a signal", error);
 }
 
 /* A relative directory is below the one there is. */
