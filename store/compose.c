@@ -160,17 +160,39 @@ static char *created_by(const Compose *c) {
         return g_string_free(text, FALSE);
 }
 
+/* Some builders write no history, or only that of their own layers: others then take the steps for other layers'. */
+static gboolean complete_history(const Compose *c, JsonArray *history, GError **error) {
+        guint wanted = c->parent ? c->parent->layers->len : 0, found = 0;
+
+        for (guint i = 0; i < json_array_get_length(history); i++) {
+                JsonObject *step = json_element(history, i, "history", error);
+
+                if (!step)
+                        return FALSE;
+                found += !json_object_get_boolean_member_with_default(step, "empty_layer", FALSE);
+        }
+        for (; found < wanted; found++) {
+                JsonObject *step = json_object_new();
+
+                json_object_set_string_member(step, "comment", "layer of the parent image");
+                json_array_add_object_element(history, step);
+        }
+        return TRUE;
+}
+
 /* One step for each new layer, or one that changed no file. */
 static gboolean set_history(const Compose *c, JsonObject *config, const char *created, GError **error) {
         guint layers = c->image->layers->len - (c->parent ? c->parent->layers->len : 0);
         g_autofree char *by = created_by(c);
-        JsonArray *old, *history;
+        g_autoptr(JsonArray) history = json_array_new();
+        JsonArray *old;
 
         if (!json_array(config, "history", WHAT, &old, error))
                 return FALSE;
-        history = json_array_new();
         for (guint i = 0; old && i < json_array_get_length(old); i++)
                 json_array_add_element(history, json_node_copy(json_array_get_element(old, i)));
+        if (!complete_history(c, history, error))
+                return FALSE;
         for (guint i = 0; i < MAX(layers, 1); i++) {
                 JsonObject *step = json_object_new();
 
@@ -184,7 +206,7 @@ static gboolean set_history(const Compose *c, JsonObject *config, const char *cr
                         json_object_set_boolean_member(step, "empty_layer", TRUE);
                 json_array_add_object_element(history, step);
         }
-        json_object_set_array_member(config, "history", history);
+        json_object_set_array_member(config, "history", g_steal_pointer(&history));
         return TRUE;
 }
 
