@@ -6,13 +6,16 @@
  * The main thread carries the request out; a watcher thread meanwhile reports progress, at most ten times a second, and
  * cancels the job when the manager says so, goes away, or systemd sends SIGTERM. It alone reads the socket, and hands
  * over the roots that a collection waits for; packets are whole whoever of the two sends them. When an operation has
- * published something, the connection is kept until the manager closes it.
+ * published something, the connection is kept until the manager closes it. A system call may wait for a stranger's
+ * file system or terminal without end: what is cancelled and has not ended in time is ended with the process, which is
+ * safe at any point, because the next operation sweeps away what a dead one has left.
  */
 
 #include <errno.h>
 #include <json-glib/json-glib.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -29,6 +32,7 @@
 #include "store/request.h"
 
 #define PROGRESS_MSEC 100
+#define CANCEL_SEC 30
 #define FDS_MAX 16
 
 typedef struct {
@@ -37,6 +41,7 @@ typedef struct {
         int done_fd;
         StoreJob job;
         struct store_progress last;
+        gint64 deadline; /* the watcher's: 0 until the job is cancelled */
         GMutex lock;
         GCond changed;
         char *roots; /* under lock: what the manager answered to STORE_READY */
@@ -185,10 +190,21 @@ static gboolean watch_socket(Server *s) {
 }
 
 static void cancel(Server *s) {
+        if (s->deadline == 0)
+                s->deadline = g_get_monotonic_time() + CANCEL_SEC * G_USEC_PER_SEC;
         g_mutex_lock(&s->lock);
         store_job_cancel(&s->job);
         g_cond_broadcast(&s->changed);
         g_mutex_unlock(&s->lock);
+}
+
+/* The manager is to see the end even where the kernel keeps a thread, and with it the descriptors, for longer. */
+static void check_deadline(Server *s) {
+        if (s->deadline == 0 || g_get_monotonic_time() < s->deadline)
+                return;
+        log_error("The operation did not end within %d seconds of its cancellation", CANCEL_SEC);
+        (void)shutdown(s->sock, SHUT_RDWR);
+        _exit(EXIT_FAILURE);
 }
 
 /* Asks the manager for its roots; the watcher brings the answer, or cancels when there will be none. */
@@ -232,6 +248,7 @@ static gpointer watcher(gpointer data) {
                         cancel(s);
                         fds[2].fd = -1;
                 }
+                check_deadline(s);
                 send_progress(s);
         }
 }
@@ -283,6 +300,7 @@ static char *serve(Server *s, Request *request, Received *r, GError **error) {
         request->userdata = s;
         thread = g_thread_new("watcher", watcher, s);
         result = request_run(request, r->text, r->text_size, error);
+        received_clear(r); /* a pipe's writer sees that it was read; a close may block as well */
         (void)eventfd_write(s->done_fd, 1);
         (void)g_thread_join(g_steal_pointer(&thread));
         send_progress(s);
@@ -323,7 +341,6 @@ static int answer(Server *s, const char *directory, RequestOrigin origin, Receiv
 
         if (store_job_init(&s->job, &error))
                 result = serve(s, &request, r, &error);
-        received_clear(r); /* a pipe's writer sees that it was read */
         n = result ? send_result(s, result) : send_error(s, error);
         if (n >= 0 && request.held)
                 wait_closed(s);
