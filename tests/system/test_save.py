@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import unittest
 
 import images
@@ -264,6 +265,25 @@ class Readers(SaveTest):
         self.assertEqual(c.result()[1]["error"], "Unavailable")
         os.close(read)
         self.assertEqual(os.listdir(self.dir + "/ingest"), [])
+
+    def test_cancelled_in_the_kernel(self):
+        """A terminal nobody reads: the write waits for ever, the worker does not."""
+        record = self.bring(images.oci_archive(self.path("a.tar"), [layer([entry("f", os.urandom(3000000))])]))[0]
+        c = test_store.Connection(self.dir)
+        self.addCleanup(c.close)
+        master, terminal = os.openpty()
+        self.addCleanup(os.close, master)
+        c.request([terminal], operation="save", format="oci", images=[{"names": ["t"], "digest": record["digest"]}])
+        os.close(terminal)
+        os.read(master, 1)
+        begun = time.monotonic()
+        c.send(CANCEL)
+        self.assertEqual(c.result()[:2], (None, None))
+        self.assertGreater(time.monotonic() - begun, 25)
+        self.assertEqual(c.worker.wait(10), 1)
+        self.bring(self.path("a.tar"))
+        self.assertEqual(os.listdir(self.dir + "/ingest"), [])
+        self.assertWhole()
 
     def test_collection_waits_for_nobody(self):
         """A slow reader keeps its image, not the repository: collection runs, and what is read stays whole."""
@@ -607,6 +627,27 @@ class Compose(SaveTest):
         got = self.compose(parent, changes=["CMD new", 'ENTRYPOINT ["/x"]'])["config"]
         self.assertEqual((got["Entrypoint"], got["Cmd"]), (["/x"], ["/bin/bash", "-ec", "new"]))
 
+    def test_stop_signals(self):
+        parent = self.layers(layer([entry("f", b"")]))
+        for value in ("SIGTERM", "TERM", "15", "64", "SIGRTMIN+3", "RTMAX-2"):
+            self.assertEqual(self.compose(parent, changes=["STOPSIGNAL " + value])["config"]["StopSignal"], value)
+
+    def test_history_has_a_step_for_each_layer(self):
+        data = [layer([entry(n, b"")]) for n in "abc"]
+        self.layers(*data, name="top")
+        padding, empty = {"comment": "layer of the parent image"}, {"created_by": "e", "empty_layer": True}
+        for history, wanted in ((None, [padding, padding]), ([], [padding, padding]), ([empty, {"created_by": "1"}], [empty, {"created_by": "1"}, padding]),
+                                ([{"created_by": "1"}, empty, {"created_by": "2", "empty_layer": False}], None)):
+            conf = images.config(data[:2], history=history)
+            parent = self.bring(images.oci_archive(self.path("a.tar"), data[:2], config_data=conf))[0]
+            for layers in (data[:2], data):
+                got = self.compose(parent, diff_ids=[digest(l) for l in layers])
+                got["name"] = "c:1"
+                files = members(self.save([got]))
+                written = json.loads(blob(files, manifests(files)[0][1]["config"]))
+                self.assertEqual(written["history"][:-1], history if wanted is None else wanted)
+                self.assertEqual(sum(not s.get("empty_layer") for s in written["history"]), len(written["rootfs"]["diff_ids"]))
+
     def test_new_layers(self):
         base, top = layer([entry("a", b"1")]), layer([entry("b", b"2")])
         parent = self.bring(images.oci_archive(self.path("a.tar"), [base]))[0]
@@ -631,7 +672,10 @@ class Compose(SaveTest):
         for changes, word in (["FROM x"], "NotSupported"), (["HEALTHCHECK NONE"], "NotSupported"), (["ENV A"], "InvalidArgument"), \
                 (["ENV ="], "InvalidArgument"), (["ENV A='x"], "InvalidArgument"), (["EXPOSE 0"], "InvalidArgument"), (["EXPOSE 9-8"], "InvalidArgument"), \
                 (["EXPOSE 1/icmp"], "InvalidArgument"), (["USER"], "InvalidArgument"), (["STOPSIGNAL a b"], "InvalidArgument"), ([1], "InvalidArgument"), \
-                (["LABEL x"], "InvalidArgument"), ([""], "NotSupported"):
+                (["LABEL x"], "InvalidArgument"), ([""], "NotSupported"), (["STOPSIGNAL FOO"], "InvalidArgument"), \
+                (["STOPSIGNAL 0"], "InvalidArgument"), (["STOPSIGNAL 65"], "InvalidArgument"), (["STOPSIGNAL RTMIN+31"], "InvalidArgument"), \
+                (["CMD [foo"], "InvalidArgument"), (["CMD [foo]"], "InvalidArgument"), (['ENTRYPOINT ["a", 1]'], "InvalidArgument"), \
+                (['ENTRYPOINT ["a"] b'], "InvalidArgument"):
             with self.subTest(changes), self.assertRaises(Failed) as caught:
                 self.compose(parent, changes=changes)
             self.assertEqual(caught.exception.word, word, caught.exception.message)
