@@ -5,7 +5,7 @@
  *
  * It is paused like anybody's pause, after a mark in /run/davit that says that this is ours: a manager that is killed
  * in between leaves the mark, and the next one lets the container run on. One that was paused before is not touched,
- * and has no mark. The container may go at any moment; then there is nothing to let go of.
+ * and has no mark; one that is just being let go is held still again after that. The container may go at any moment; then there is nothing to let go of.
  */
 
 #include <string.h>
@@ -22,7 +22,7 @@ struct Freeze {
         Manager *manager;
         char *ns, *id;
         uint64_t created_at;
-        bool asked; /* the shim has not answered yet */
+        bool asked; /* the shim has not answered yet, or is not asked yet: see Thaw.next */
         bool over;  /* freeze_end() has been called */
         freeze_done_t done;
         void *userdata;
@@ -34,6 +34,8 @@ static Freeze *freeze_free(Freeze *f) {
         g_free(f);
         return NULL;
 }
+
+static void on_paused(Task *t, int r, const sd_bus_error *error, void *userdata);
 
 static void mark_remove(Manager *m, const char *ns, const char *id) {
         int r = record_remove(m->runtime_fd, ns, KIND, id, false);
@@ -51,17 +53,43 @@ static int mark_write(const Container *c) {
 typedef struct Thaw {
         Manager *manager;
         char *ns, *id;
+        Freeze *next; /* waits to hold it still again */
 } Thaw;
 
-/* A mark that stays after a failure is the next manager's. */
-static void on_thawed(Task *t _unused_, int r, const sd_bus_error *error, void *userdata) {
-        Thaw *x = userdata;
+/* The answer to a freeze that has not been asked for at the shim. */
+static void answer(Freeze *f, int r, const sd_bus_error *error) {
+        f->asked = false;
+        f->done(r, error, f->userdata);
+}
 
+static void freeze_ask(Freeze *f, Task *t) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        if (process_ended(&t->process)) {
+                answer(f, 0, NULL);
+                return;
+        }
+        r = task_pause(t, true, on_paused, f, &error);
+        if (r < 0)
+                answer(f, r, &error);
+}
+
+/* A mark that stays after a failure is the next manager's; one that is to be held still again keeps its mark. */
+static void on_thawed(Task *t, int r, const sd_bus_error *error, void *userdata) {
+        Thaw *x = userdata;
+        Freeze *next = x->next && !x->next->over ? x->next : NULL;
+
+        t->thaw = NULL;
+        if (x->next && !next)
+                (void)freeze_free(x->next);
         if (r < 0)
                 log_warning("Container %s/%s cannot be resumed: %s", x->ns, x->id,
                             error && error->message ? error->message : g_strerror(-r));
-        else
+        else if (!next)
                 mark_remove(x->manager, x->ns, x->id);
+        if (next)
+                freeze_ask(next, t);
         g_free(x->ns);
         g_free(x->id);
         g_free(x);
@@ -72,7 +100,8 @@ static void thaw(Manager *m, const char *ns, const char *id, Task *t) {
         Thaw *x = g_new(Thaw, 1);
         int r;
 
-        *x = (Thaw){ m, g_strdup(ns), g_strdup(id) };
+        *x = (Thaw){ m, g_strdup(ns), g_strdup(id), NULL };
+        t->thaw = x;
         r = task_pause(t, false, on_thawed, x, &error);
         if (r < 0)
                 on_thawed(t, r, &error, x);
@@ -93,14 +122,26 @@ static void release(Freeze *f) {
 static void on_paused(Task *t _unused_, int r, const sd_bus_error *error, void *userdata) {
         Freeze *f = userdata;
 
-        f->asked = false;
-        if (f->over) {
+        if (f->over)
                 release(f);
-                return;
-        }
-        if (r < 0)
-                mark_remove(f->manager, f->ns, f->id);
-        f->done(r, error, f->userdata);
+        else
+                answer(f, r, error);
+}
+
+static Freeze *freeze_new(const Container *c, freeze_done_t done, void *userdata) {
+        Freeze *f = g_new0(Freeze, 1);
+
+        *f = (Freeze){ c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), c->created_at, true, false, done,
+                       userdata };
+        return f;
+}
+
+/* Whoever waits already waits for a commit that has been given up, since there is one at a time. */
+static Freeze *freeze_after(Thaw *x, Freeze *f) {
+        if (x->next)
+                (void)freeze_free(x->next);
+        x->next = f;
+        return f;
 }
 
 /** freeze_begin() - see freeze.h */
@@ -110,15 +151,22 @@ int freeze_begin(Container *c, freeze_done_t done, void *userdata, Freeze **ret,
         int r;
 
         *ret = NULL;
-        if (!t || process_ended(&t->process) || t->process.status == TASK_CREATED || t->process.status == TASK_PAUSED)
+        if (!t || process_ended(&t->process))
+                return 0;
+        if (t->launch || t->starting || (t->thaw && t->thaw->next && !t->thaw->next->over))
+                return error_precondition(error, "Container \"%s\" is just being %s; try again when that is done.",
+                                          c->id, t->thaw ? "held still" : "started");
+        if (t->thaw) {
+                *ret = freeze_after(t->thaw, freeze_new(c, done, userdata));
+                return 1;
+        }
+        if (t->process.status == TASK_CREATED || t->process.status == TASK_PAUSED)
                 return 0;
         r = mark_write(c);
         if (r < 0)
                 return error_set_errno(error, r, "Cannot note that container \"%s\" is held still", c->id);
 
-        f = g_new0(Freeze, 1);
-        *f = (Freeze){ c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), c->created_at, true, false, done,
-                       userdata };
+        f = freeze_new(c, done, userdata);
         r = task_pause(t, true, on_paused, f, error);
         if (r < 0) {
                 mark_remove(f->manager, f->ns, f->id);
@@ -153,12 +201,35 @@ static int recover_one(const char *id, JsonObject *o _unused_, void *userdata) {
         return 0;
 }
 
-/** freeze_recover() - see freeze.h */
-void freeze_recover(Manager *m) {
+static int stop_one(const char *id, JsonObject *o _unused_, void *userdata) {
+        Namespace *ns = userdata;
+        Container *c = g_hash_table_lookup(ns->containers, id);
+        Task *t = c ? c->task : NULL;
+        int r;
+
+        if (!t || !t->link || process_ended(&t->process) || t->process.status == TASK_RUNNING)
+                return 0;
+        r = link_request(t->link, SHIM_RESUME, NULL, NULL, NULL, 0, NULL, NULL);
+        if (r < 0)
+                (void)log_warning_errno(r, "Container %s/%s stands still until the next start", ns->name, id);
+        return 0;
+}
+
+static void foreach_mark(Manager *m, record_handler_t handler) {
         GHashTableIter iter;
         void *ns;
 
         g_hash_table_iter_init(&iter, m->namespaces);
         while (g_hash_table_iter_next(&iter, NULL, &ns))
-                (void)record_foreach(m->runtime_fd, ((Namespace *)ns)->name, KIND, recover_one, ns);
+                (void)record_foreach(m->runtime_fd, ((Namespace *)ns)->name, KIND, handler, ns);
+}
+
+/** freeze_stop() - see freeze.h; the shims may read it when we have gone; the marks are for the next to check */
+void freeze_stop(Manager *m) {
+        foreach_mark(m, stop_one);
+}
+
+/** freeze_recover() - see freeze.h */
+void freeze_recover(Manager *m) {
+        foreach_mark(m, recover_one);
 }

@@ -13,4 +13,5 @@ typedef void (*freeze_done_t)(int r, const sd_bus_error *error, void *userdata);
 int freeze_begin(Container *c, freeze_done_t done, void *userdata, Freeze **ret, sd_bus_error *error);
 Freeze *freeze_end(Freeze *f); /* lets it run on, also before done was called; done is not called any more */
 
+void freeze_stop(Manager *m);    /* an orderly end: what is held still runs on, whatever reads it has ended */
 void freeze_recover(Manager *m); /* once, when the shims have answered: what a killed manager left frozen runs on */

@@ -17,6 +17,7 @@
 #include "daemon/container.h"
 #include "daemon/content.h"
 #include "daemon/error.h"
+#include "daemon/freeze.h"
 #include "daemon/image-bus.h"
 #include "daemon/job-bus.h"
 #include "daemon/job.h"
@@ -106,6 +107,7 @@ Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
         dig(m);
+        freeze_stop(m);
         (void)recovery_free(m->recovery);
         (void)pool_free(m->pool);
         m->collector = collector_free(m->collector);

@@ -12,6 +12,7 @@
 
 #include "daemon/error.h"
 #include "daemon/exec.h"
+#include "daemon/rootfs.h"
 #include "daemon/task.h"
 #include "daemon/units.h"
 #include "shared/log.h"
@@ -108,10 +109,11 @@ static void on_started(const LinkAnswer *a, void *userdata) {
                 (void)process_set_started(&t->process, s->pid, s->start_time, now_usec(CLOCK_REALTIME));
                 (void)task_files_write_state(t);
         }
+        t->starting = false;
         on_plain_answer(a, userdata);
 }
 
-/** task_start() - executes the program of a created task */
+/** task_start() - executes the program of a created task; not while something reads what it would write to */
 int task_start(Task *t, task_done_t done, void *userdata, sd_bus_error *error) {
         int r = check_live(t, error);
 
@@ -120,7 +122,12 @@ int task_start(Task *t, task_done_t done, void *userdata, sd_bus_error *error) {
         if (t->process.status != TASK_CREATED)
                 return error_precondition(error, "Task \"%s\" is %s; only a created one can be started.", t->id,
                                           task_status_name(t->process.status));
-        return send(request_new(t, "The task cannot be started", done, userdata), SHIM_START, NULL, on_started, error);
+        r = rootfs_check_free(t->container, error);
+        if (r < 0)
+                return r;
+        r = send(request_new(t, "The task cannot be started", done, userdata), SHIM_START, NULL, on_started, error);
+        t->starting = r >= 0;
+        return r;
 }
 
 /** task_kill() - a signal to the first process (exec_id ""), an exec, or every process */

@@ -26,6 +26,8 @@ struct Task {
         char *spec_text;   /* GRefString: the configuration it really uses; NULL while it is being created */
         bool journal;      /* extra fields for its streams have been written */
         bool deleting;
+        bool starting;     /* the shim has been told and has not answered yet */
+        struct Thaw *thaw; /* freeze.c: it was held still, and is just being let go */
 };
 
 /* r: 0 or a negative errno; on failure the task object is about to go */

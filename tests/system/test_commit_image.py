@@ -263,6 +263,58 @@ class Failure(CommitTest):
         davit.call(self.task, "Task.Resume")
         self.as_before()
 
+    def still(self, group):
+        """Whether the kernel holds it still, whatever davitd says."""
+        with open(f"{group}/cgroup.events") as f:
+            return "frozen 1" in f.read()
+
+    def group(self):
+        """The cgroup that is held still: all of what runs in the container."""
+        with open(f"/proc/{davit.get(self.task, 'Process.Pid')}/cgroup") as f:
+            path = [line.split(":", 2)[2] for line in f.read().splitlines() if ".scope" in line]
+        for root in davit.cgroup_roots():
+            for p in path:
+                p = p[:p.index(".scope")] + ".scope/payload"
+                if os.path.exists(f"{root}{p}/cgroup.events"):
+                    return root + p
+        raise AssertionError(f"no cgroup with a freezer: {path}")
+
+    def test_again_at_once(self):
+        """The next commit holds it still itself, though the end of the one before has not yet let it run."""
+        group = self.group()
+        for _ in range(20):
+            with played_store() as store:
+                first = self.begin("mine:1")
+                connection, _ = receive(store)
+                ended = threading.Thread(target=self.assertError, args=("Unavailable", davit.call, first, "Job.Wait"))
+                ended.start()
+                connection.close()
+                ended.join()
+                second = self.begin("mine:1")
+                connection, _ = receive(store)
+                self.assertTrue(self.still(group))
+                self.assertEqual(davit.get(self.task, "Process.Status"), "paused")
+                self.assertTrue(self.marks())
+                connection.close()
+                self.assertError("Unavailable", davit.call, second, "Job.Wait")
+            self.as_before()
+
+    def test_manager_stops(self):
+        """An orderly stop does not leave it standing still."""
+        group = self.group()
+        with played_store() as store:
+            self.begin("mine:1")
+            connection, _ = receive(store)
+            self.assertTrue(self.still(group))
+            davit.systemctl("stop", "davitd.service")
+            try:
+                davit.wait_until(lambda: not self.still(group), what="the container to run on")
+            finally:
+                davit.start_davitd()
+                connection.close()
+            self.as_before()
+        self.commit("mine:1")
+
     def test_only_one_at_a_time(self):
         with played_store() as store:
             job = self.begin("mine:1")
@@ -395,6 +447,20 @@ class FromSnapshot(CommitTest):
                          Rootfs=davit.rootfs(), Snapshot="v")
         self.assertError("NotFound", davit.create_container, ["true"], image="none", namespace=self.ns, contains="none",
                          Snapshot="v")
+
+    def test_not_started_while_it_is_read(self):
+        """A task that was only made does not begin to write behind the back of whoever reads."""
+        davit.create_container(["sleep", "1000"], id=self.cid, image="busybox", namespace=self.ns)
+        task = davit.call(self.container(), "Container.CreateTask", "(a{sv})", {})[0]
+        with played_store() as store:
+            job = self.begin("mine:1")
+            connection, _ = receive(store)
+            self.assertError("FailedPrecondition", davit.call, task, "Process.Start", contains="committed")
+            self.assertEqual(davit.get(task, "Process.Status"), "created")
+            connection.close()
+            self.assertError("Unavailable", davit.call, job, "Job.Wait")
+        davit.call(task, "Process.Start")
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
 
     def test_keep_what_goes_with_its_task(self):
         task = self.start(["sleep", "1000"], AutoRemove="container")
