@@ -56,6 +56,7 @@ struct Collector {
         bool dry_run;    /* of the one that runs: */
         uint64_t serves; /* the asks it serves */
         uint64_t since;  /* CLOCK_MONOTONIC: when the worker was told the roots */
+        GHashTable *chains, *contents; /* what stays: the roots it was told; NULL before that */
         GQueue served;   /* Waiter */
         StoreOp *op;
 };
@@ -74,12 +75,18 @@ int collector_new(Manager *m, Collector **ret) {
         return 0;
 }
 
+static void drop_told(Collector *c) {
+        g_clear_pointer(&c->chains, g_hash_table_unref);
+        g_clear_pointer(&c->contents, g_hash_table_unref);
+}
+
 /** collector_free() - gives up what is running: the worker sees the end of its connection. Who waits is not told. */
 Collector *collector_free(Collector *c) {
         if (!c)
                 return NULL;
 
         c->op = store_op_free(c->op);
+        drop_told(c);
         sd_event_source_disable_unref(c->timer);
         g_queue_clear_full(&c->waiting, g_free);
         g_queue_clear_full(&c->served, g_free);
@@ -219,9 +226,26 @@ static void drop_dead_mounts(Collector *c) {
         (void)closedir(dir);
 }
 
+/**
+ * collect_check() - whether something that gets a root now is sure to stay
+ *
+ * A worker that has been told the roots takes everything else, whatever is said later.
+ */
+int collect_check(Manager *m, RootKind kind, const char *target, sd_bus_error *error) {
+        const Collector *c = m->collector;
+        GHashTable *told = kind == ROOT_CHAIN ? c->chains : c->contents;
+
+        if (!told || g_hash_table_contains(told, target))
+                return 0;
+        return error_unavailable(error, "A collection that may take \"%s\" is under way; try again when it has ended.",
+                                 target);
+}
+
 static void finish(Collector *c, const CollectResult *result, const sd_bus_error *error) {
         GQueue served = c->served;
         Waiter *w;
+
+        drop_told(c);
 
         g_queue_init(&c->served);
         c->running = false;
@@ -292,6 +316,11 @@ static JsonObject *op_ready(StoreOp *op _unused_, void *userdata) {
 
         c->serves = c->asked;
         c->since = now_usec(CLOCK_MONOTONIC);
+        if (!c->dry_run) {
+                drop_told(c);
+                c->chains = roots_of(c->m, ROOT_CHAIN);
+                c->contents = roots_of(c->m, ROOT_CONTENT);
+        }
         return roots_to_json(c->m);
 }
 

@@ -22,6 +22,8 @@ int collect_mark(Manager *m); /* durable: a manager that is killed in between le
 void collect_schedule(Manager *m);
 /* schedules a collection if no root needs it any more; NULL and "" are fine */
 void collect_orphan(Manager *m, RootKind kind, const char *target);
+/* for whoever gives something a root that has none perhaps: Unavailable while a collection may be taking it */
+int collect_check(Manager *m, RootKind kind, const char *target, sd_bus_error *error);
 int collect_wait(Manager *m, sd_bus_message *call); /* schedule, and answer call when the space is free */
 
 typedef struct CollectResult {

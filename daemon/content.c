@@ -334,6 +334,22 @@ int content_put(Namespace *ns, const char *digest, uint64_t size, const char *me
         return 0;
 }
 
+/* Labels that keep something now have to come before a collection is told what stays. */
+static int check_kept(const Content *c, GHashTable *labels, sd_bus_error *error) {
+        Manager *m = c->ns->manager;
+        GHashTableIter iter;
+        void *key, *value;
+        int r = 0;
+
+        if (g_hash_table_contains(labels, "davit.gc.root") || g_hash_table_contains(labels, "davit.gc.expire"))
+                r = collect_check(m, ROOT_CONTENT, c->digest, error);
+        g_hash_table_iter_init(&iter, labels);
+        while (r >= 0 && g_hash_table_iter_next(&iter, &key, &value))
+                if (g_str_has_prefix(key, "davit.gc.ref.content"))
+                        r = collect_check(m, ROOT_CONTENT, value, error);
+        return r;
+}
+
 /** content_set_labels() - replaces all labels, durably; @labels is taken in any case */
 int content_set_labels(Content *c, GHashTable *labels, sd_bus_error *error) {
         GHashTable *before = c->labels;
@@ -344,6 +360,8 @@ int content_set_labels(Content *c, GHashTable *labels, sd_bus_error *error) {
         if (r >= 0 && c->kind == CONTENT_LAYER &&
             (g_hash_table_contains(labels, "davit.gc.root") || g_hash_table_contains(labels, "davit.gc.expire")))
                 r = error_not_supported(error, "A layer is kept by its image, not by a label; pin or tag the image.");
+        if (r >= 0)
+                r = check_kept(c, labels, error);
         if (r < 0) {
                 g_hash_table_unref(labels);
                 return r;

@@ -5,7 +5,8 @@
  *
  * It is paused like anybody's pause, after a mark in /run/davit that says that this is ours: a manager that is killed
  * in between leaves the mark, and the next one lets the container run on. One that was paused before is not touched,
- * and has no mark; one that is just being let go is held still again after that. The container may go at any moment; then there is nothing to let go of.
+ * and has no mark; one that is just being let go is held still again after that. The container may go at any moment;
+ * then there is nothing to let go of.
  */
 
 #include <string.h>

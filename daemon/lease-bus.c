@@ -152,6 +152,8 @@ static int method_add(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         r = sd_bus_message_read(m, "ss", &type, &id);
         if (r >= 0)
                 r = resolve(l, type, &id, error);
+        if (r >= 0 && (streq(type, "chain") || streq(type, "content")) && !lease_has(l, type, id))
+                r = collect_check(l->ns->manager, streq(type, "chain") ? ROOT_CHAIN : ROOT_CONTENT, id, error);
         if (r >= 0)
                 r = lease_add(l, type, id, error);
         return r < 0 ? r : sd_bus_reply_method_return(m, NULL);

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Leases: what they name stays; they end when they are deleted, in time, or with their caller."""
 
+import json
 import os
+import struct
 import time
 
 import davit
 import images
 from davit import GLib
+from test_commit_image import answer, played_store, receive
 
 from gi.repository import Gio
 
@@ -139,6 +142,29 @@ class Keeps(LeaseTest):
         davit.call(image, "Image.Delete", "(a{sv})", davit.options(Force=True, Synchronous=True))
         self.assertFalse(self.there())
         self.end(path)
+
+    def test_while_a_collection_sweeps(self):
+        """What the worker was not told to keep may be going already: no lease says that it is kept."""
+        self.bring()
+        _, path = self.lease("late")
+        gone = "sha256:" + "1" * 64
+        with played_store(f"{davit.RUNTIME}/store", "davit-store.socket") as store:
+            job = davit.manager("Collect", "(a{sv})", {})
+            connection, request = receive(store)
+            self.assertEqual(request["operation"], "collect")
+            davit.call(path, "Lease.Add", "(ss)", "content", gone)
+            davit.call(path, "Lease.Remove", "(ss)", "content", gone)
+            connection.send(struct.pack("=IHHII", 1, 6, 0, 0, 0))  # STORE_READY: the roots are wanted
+            told = json.loads(connection.recv(1 << 20)[16:])
+            self.assertIn(self.chain, told["chains"])
+            davit.call(path, "Lease.Add", "(ss)", "chain", self.chain)
+            for type in ("chain", "content"):
+                self.assertError("Unavailable", davit.call, path, "Lease.Add", "(ss)", type, gone, contains=gone)
+            connection.close()
+            self.assertError("Internal", davit.call, job, "Job.Wait")
+            davit.call(path, "Lease.Add", "(ss)", "content", gone)
+        self.end(path)
+        self.collect()
 
     def test_name_after_the_end(self):
         image = self.bring()
