@@ -164,8 +164,8 @@ class Why(CollectTest):
         self.assertEqual(self.why("image", "a:1"), [("lease", self.ns, "l")])
         self.assertEqual(self.why("snapshot", "s"), [("lease", self.ns, "l")])
         self.assertEqual(self.why("chain", chain), sorted(reason + [("lease", self.ns, "l"), ("snapshot", self.ns, "s")]))
-        davit.call(snapshot, "Snapshot.Delete")
         davit.call(lease, "Lease.Delete", "(a{sv})", {})
+        davit.call(snapshot, "Snapshot.Delete")
         self.delete(image)
         self.assertEqual(self.why("chain", chain), [])
 
