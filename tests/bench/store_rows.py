@@ -41,8 +41,12 @@ def _ready(bus, image, key):
     descriptor = bus.open_mount(snapshot)
     elapsed = (time.monotonic_ns() - start) / 1e6
     try:
-        if not os.listdir(descriptor):
-            raise Unable("the root file system is empty")
+        top = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=descriptor)
+        try:
+            if not os.listdir(top):
+                raise Unable("the root file system is empty")
+        finally:
+            os.close(top)
     finally:
         os.close(descriptor)
         bus.delete(snapshot, "Snapshot")
