@@ -15,6 +15,8 @@ const Option image_history_options[] = {
         {},
 };
 
+#define CREATED_BY_MAX 45U /* characters of what a step did, without --no-trunc */
+
 typedef struct Step {
         uint64_t created;
         const char *by, *author, *comment;
@@ -88,6 +90,7 @@ static int print_table(Listing *ls, const Steps *s) {
         if (!listing_headings(ls, headings, 0))
                 return ctl_oom(ls->ctl);
         ls->table.right[2] = true;
+        ls->table.cut_max = CREATED_BY_MAX;
         for (size_t i = s->n_steps; i-- > 0;) {
                 const Step *step = &s->steps[i];
                 bool has = !step->empty && layer > 0;

@@ -45,6 +45,8 @@ static void measure(const Table *table, size_t widths[]) {
                         if (width > widths[i])
                                 widths[i] = width;
                 }
+                if (table->cut_max > 0 && i == table->cut && widths[i] > table->cut_max)
+                        widths[i] = table->cut_max;
                 total += widths[i] + (i > 0 ? GAP : 0);
         }
         if (columns == 0 || total <= columns || table->cut >= table->n_columns)

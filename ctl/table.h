@@ -12,6 +12,7 @@ typedef enum TableColour { TABLE_PLAIN, TABLE_GREEN, TABLE_RED, TABLE_YELLOW } T
 typedef struct Table {
         size_t n_columns;
         size_t cut; /* the column that is shortened where the terminal is too narrow; n_columns: none */
+        size_t cut_max; /* it is never wider than this; 0: no limit */
         bool right[TABLE_COLUMNS_MAX];
         Strv cells;           /* row after row, the headings first */
         TableColour *colours; /* of a row's status column */

@@ -181,13 +181,11 @@ static int append_content(sd_bus_message *reply, const Content *c) {
 
 static int append_contents(sd_bus_message *reply, Namespace *ns, const void *userdata) {
         const Filters *filters = userdata;
-        GHashTableIter iter;
-        void *value;
+        g_autoptr(GPtrArray) keys = object_keys(ns->contents);
         int r = 0;
 
-        g_hash_table_iter_init(&iter, ns->contents);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value)) {
-                const Content *c = value;
+        for (guint i = 0; i < keys->len && r >= 0; i++) {
+                const Content *c = g_hash_table_lookup(ns->contents, g_ptr_array_index(keys, i));
 
                 if (wanted(c->digest, filters->digests) && wanted(content_kind_name(c->kind), filters->kinds) &&
                     bus_labels_match(c->labels, filters->labels))

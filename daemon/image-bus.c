@@ -331,13 +331,11 @@ static int append_image(sd_bus_message *reply, const Image *image) {
 
 static int append_images(sd_bus_message *reply, Namespace *ns, const void *userdata) {
         const Filters *filters = userdata;
-        GHashTableIter iter;
-        void *value;
+        g_autoptr(GPtrArray) keys = object_keys(ns->images);
         int r = 0;
 
-        g_hash_table_iter_init(&iter, ns->images);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value)) {
-                const Image *image = value;
+        for (guint i = 0; i < keys->len && r >= 0; i++) {
+                const Image *image = g_hash_table_lookup(ns->images, g_ptr_array_index(keys, i));
 
                 if (name_wanted(image->record->name, filters->names) &&
                     bus_labels_match(image->labels, filters->labels))

@@ -68,20 +68,36 @@ char **object_paths(Manager *m, const ObjectTable *t) {
         return (char **)g_ptr_array_free(paths, FALSE);
 }
 
+static int by_key(const void *a, const void *b) {
+        return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/** object_keys() - the keys of a table in their order, to walk it as lists show it; the strings are the table's */
+GPtrArray *object_keys(GHashTable *table) {
+        GPtrArray *keys = g_ptr_array_new();
+        GHashTableIter iter;
+        void *key;
+
+        g_hash_table_iter_init(&iter, table);
+        while (g_hash_table_iter_next(&iter, &key, NULL))
+                g_ptr_array_add(keys, key);
+        g_ptr_array_sort(keys, by_key);
+        return keys;
+}
+
 static int list_namespaces(sd_bus_message *reply, Manager *m, const char *name, const void *filters, object_rows_t rows,
                            sd_bus_error *error) {
-        GHashTableIter iter;
+        g_autoptr(GPtrArray) keys = NULL;
         Namespace *ns;
-        void *value;
         int r = 0;
 
         if (!streq(name, "*")) {
                 r = manager_namespace(m, name, false, &ns, error);
                 return r < 0 ? r : rows(reply, ns, filters);
         }
-        g_hash_table_iter_init(&iter, m->namespaces);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value))
-                r = rows(reply, value, filters);
+        keys = object_keys(m->namespaces);
+        for (guint i = 0; i < keys->len && r >= 0; i++)
+                r = rows(reply, g_hash_table_lookup(m->namespaces, g_ptr_array_index(keys, i)), filters);
         return r;
 }
 

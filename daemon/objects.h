@@ -25,6 +25,7 @@ typedef struct ObjectTable {
 
 void *object_at(Manager *m, const ObjectTable *t, const char *path); /* NULL: there is none */
 int object_find(Manager *m, const ObjectTable *t, const char *ns, const char *name, void **ret, sd_bus_error *error);
+GPtrArray *object_keys(GHashTable *table);           /* sorted, the table's own */
 char **object_paths(Manager *m, const ObjectTable *t); /* for an enumerator */
 
 /* A list method "s namespace, a{sv} filters": reads both, opens an array of row_type, has rows() append those of one

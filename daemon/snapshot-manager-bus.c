@@ -177,13 +177,11 @@ static bool wanted(const Snapshot *s, const Filters *f) {
 }
 
 static int append_snapshots(sd_bus_message *reply, Namespace *ns, const void *filters) {
-        GHashTableIter iter;
-        void *value;
+        g_autoptr(GPtrArray) keys = object_keys(ns->snapshots);
         int r = 0;
 
-        g_hash_table_iter_init(&iter, ns->snapshots);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value)) {
-                const Snapshot *s = value;
+        for (guint i = 0; i < keys->len && r >= 0; i++) {
+                const Snapshot *s = g_hash_table_lookup(ns->snapshots, g_ptr_array_index(keys, i));
 
                 if (wanted(s, filters))
                         r = sd_bus_message_append(reply, "(ssssto)", ns->name, s->key, snapshot_kind_name(s->kind),

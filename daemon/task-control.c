@@ -167,7 +167,7 @@ static int on_stop_timeout(sd_event_source *s _unused_, uint64_t usec _unused_, 
         process_forget(&q->task->process, q);
         link_forget(q->task->link, q);
         r = error_set(&error, ERROR_STOP_TIMEOUT,
-                      "Task \"%s\" has not ended in time and runs on; use Force to kill it.", q->task->id);
+                      "Task \"%s\" has not ended in time and runs on; force it to be killed.", q->task->id);
         request_done(q, r, &error);
         return 0;
 }
@@ -334,7 +334,7 @@ int task_delete(Task *t, bool force, task_deleted_t done, void *userdata, sd_bus
         if (t->deleting)
                 return error_precondition(error, "Task \"%s\" is being deleted already.", t->id);
         if (!process_ended(&t->process) && !force)
-                return error_precondition(error, "Task \"%s\" is %s; stop it first, or use Force.", t->id,
+                return error_precondition(error, "Task \"%s\" is %s; stop it first, or force it.", t->id,
                                           task_status_name(t->process.status));
         if (!process_ended(&t->process)) {
                 r = kill_for_delete(t, error);

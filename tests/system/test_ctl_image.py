@@ -74,6 +74,21 @@ class Names(ImageCase):
         self.assertEqual(self.ctl("image", "pin", digest[7:19]), name)
         self.assertEqual(self.ctl("image", "rm", "-f", digest[7:19]), name)
 
+    def test_sorted(self):
+        for _ in range(4):
+            self.image()
+        names = self.names()
+        self.assertEqual(names, sorted(names))
+        for kind in ("content", "snapshot"):
+            listed = self.ctl(kind, "ls", "-q").splitlines()
+            self.assertEqual(listed, sorted(listed))
+
+    def test_long_history(self):
+        name = self.image(history=[{"created_by": "RUN " + "x" * 100}])
+        self.assertIn("RUN " + "x" * 40 + "…", self.ctl("image", "history", name))
+        self.assertNotIn("x" * 45, self.ctl("image", "history", name))
+        self.assertIn("x" * 100, self.ctl("image", "history", "--no-trunc", name))
+
     def test_bad_names(self):
         name = self.image()
         self.refused("image", "tag", name, "Not A Name", contains="Not A Name")
