@@ -89,19 +89,24 @@ static bool add_root_label(Put *put) {
 static int name_writer(Put *put) {
         Ctl *ctl = put->job.ctl;
         struct stat st;
+        off_t at;
 
         if (fstat(put->copy.from, &st) < 0)
                 return ctl_error(ctl, _("cannot open '%s': %s"), put->input ?: "-", strerror(errno));
         if (S_ISDIR(st.st_mode))
                 return ctl_error(ctl, _("'%s' is a directory; name a file"), put->input);
         put->resumable = put->given_ref || S_ISREG(st.st_mode);
+        /* somebody may have read from standard input before: what is left of it is what is put */
+        at = S_ISREG(st.st_mode) ? lseek(put->copy.from, 0, SEEK_CUR) : 0;
+        if (at < 0)
+                return ctl_error(ctl, _("cannot open '%s': %s"), put->input ?: "-", strerror(errno));
         if (S_ISREG(st.st_mode))
-                put->copy.total = (uint64_t)st.st_size;
+                put->copy.total = st.st_size > at ? (uint64_t)(st.st_size - at) : 0;
         if (put->given_ref)
                 put->ref = strdup(put->given_ref);
         else if (S_ISREG(st.st_mode))
-                put->ref = text_printf("file-%jx-%jx-%jx-%jx.%lx", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino,
-                                       (uintmax_t)st.st_size, (uintmax_t)st.st_mtim.tv_sec,
+                put->ref = text_printf("file-%jx-%jx-%jx-%jx-%jx.%lx", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino,
+                                       (uintmax_t)st.st_size, (uintmax_t)at, (uintmax_t)st.st_mtim.tv_sec,
                                        (unsigned long)st.st_mtim.tv_nsec);
         else
                 put->ref = text_printf("stream-%d-%jx", (int)getpid(), (uintmax_t)time(NULL));

@@ -130,6 +130,10 @@ static int print_check(Check *check) {
         if (left > 0 && !check->repair)
                 return ctl_error(ctl, _("%zu damaged; 'davitctl system check --repair' mends what has a second copy"),
                                  left);
+        if (check->damaged > check->repaired)
+                ctl_note(_("damaged files were put aside in /var/lib/davit/damaged; the images named above cannot be "
+                           "started until one with each of their layers is imported again; running containers go on "
+                           "with what they have until they are restarted"));
         if (left > 0)
                 return ctl_error(ctl, _("%zu damaged; import the images named above again, then check once more"),
                                  left);
