@@ -79,5 +79,6 @@ int property_get(Ctl *ctl, Call *call, const char *path, const char *interface, 
 char *path_encode(const char *prefix, const char *segment);
 char *path_of(const char *ns, const char *kind, const char *id);
 int container_find(Ctl *ctl, const char *given, char **ret);
+int content_digest(Ctl *ctl, const char *given, char **ret);
 int container_missing(Ctl *ctl, const char *given);
 char *container_resolve(Ctl *ctl, const char *given);

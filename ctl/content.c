@@ -98,19 +98,25 @@ static int get_content(const Get *get, const char *digest) {
 
 /** verb_content_get() - see above. */
 int verb_content_get(Ctl *ctl, int argc, char **argv) {
+        _cleanup_free_ char *digest = NULL;
         Get get = { .ctl = ctl };
         int r;
 
         r = options_parse(ctl, "content get", &argc, &argv, on_option, &get);
-        return r == 0 ? get_content(&get, argv[0]) : r;
+        if (r == 0)
+                r = content_digest(ctl, argv[0], &digest);
+        return r == 0 ? get_content(&get, digest) : r;
 }
 
-static int remove_content(Ctl *ctl, const char *digest, _unused_ void *userdata) {
+static int remove_content(Ctl *ctl, const char *name, _unused_ void *userdata) {
         _cleanup_call_ Call get = {}, delete = {};
+        _cleanup_free_ char *digest = NULL;
         const char *path;
         int r;
 
-        r = object_get(ctl, &get, "GetContent", digest, &path);
+        r = content_digest(ctl, name, &digest);
+        if (r == 0)
+                r = object_get(ctl, &get, "GetContent", digest, &path);
         if (r == 0)
                 r = call_simple(ctl, &delete, path, BUS_CONTENT, "Delete", NULL);
         if (r == 0)

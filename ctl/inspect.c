@@ -101,10 +101,14 @@ static int try_container(Ctl *ctl, Json *j, const char *id) {
  * may be something else, so a name that cannot be one is none. */
 static int try_object(Ctl *ctl, Json *j, const struct Type *type, const char *name, bool maybe) {
         _cleanup_call_ Call get = {}, all = {};
+        _cleanup_free_ char *digest = NULL;
         const char *path;
-        int r;
+        int r = 0;
 
-        r = object_ask(ctl, &get, type->member, name);
+        if (streq(type->name, "content"))
+                r = content_digest(ctl, name, &digest);
+        if (r == 0)
+                r = object_ask(ctl, &get, type->member, digest ?: name);
         if (r != 0)
                 return r;
         if (call_failed(&get, "NotFound") || (maybe && call_failed(&get, "InvalidArgument")))

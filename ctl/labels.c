@@ -94,12 +94,15 @@ static int set_labels(Ctl *ctl, const char *path, const char *interface, const S
 int labels_verb(Ctl *ctl, const char *verb, int argc, char **argv, const char *member, const char *interface) {
         _cleanup_strv_ Strv removed = {}, labels = {};
         _cleanup_call_ Call get = {}, old = {};
+        _cleanup_free_ char *digest = NULL;
         const char *path;
         int r;
 
         r = options_parse(ctl, verb, &argc, &argv, on_option, &removed);
+        if (r == 0 && streq(member, "GetContent"))
+                r = content_digest(ctl, argv[0], &digest);
         if (r == 0)
-                r = object_get(ctl, &get, member, argv[0], &path);
+                r = object_get(ctl, &get, member, digest ?: argv[0], &path);
         if (r == 0)
                 r = property_get(ctl, &old, path, interface, "Labels");
         if (r != 0)

@@ -2,7 +2,8 @@
 
 /*
  * davitctl why-kept: what keeps something in the store. The answer names images, snapshots, containers, leases and
- * labels; nothing is an answer, too, and means that the next collection takes it. Nothing is changed by asking.
+ * labels; nothing is an answer, too, and means that the next collection takes it, or of an image and a snapshot that
+ * nothing but its name is in the way of removal. Nothing is changed by asking.
  */
 
 #include "ctl/listing.h"
@@ -24,7 +25,8 @@ static int print_reasons(Listing *ls, Message *m, const char *type, const char *
                 return ctl_oom(ls->ctl);
         r = message_enter(m, 'a', "(sss)");
         while (r >= 0 && (r = message_read(m, "(sss)", &reason, &ns, &name)) > 0) {
-                char *cells[] = { strdup(name), strdup(reason), strdup(*ns ? ns : "-") };
+                bool pinned = streq(type, "image") && streq(reason, "image");
+                char *cells[] = { strdup(name), strdup(pinned ? _("pinned") : reason), strdup(*ns ? ns : "-") };
 
                 if (ls->quiet)
                         printf("%s\n", name);
@@ -36,7 +38,7 @@ static int print_reasons(Listing *ls, Message *m, const char *type, const char *
         if (ls->table.n_rows == 1) {
                 /* an image and a snapshot stay until they are removed */
                 if (streq(type, "image") || streq(type, "snapshot"))
-                        ctl_note(_("nothing uses %s"), id);
+                        ctl_note(_("nothing uses %s; it stays until it is removed or pruned"), id);
                 else
                         ctl_note(_("nothing keeps %s: the next collection takes it"), id);
                 return 0;
@@ -66,12 +68,15 @@ static int ask(Ctl *ctl, Call *call, const char *type, const char *id) {
 /** verb_why_kept() - see above. */
 int verb_why_kept(Ctl *ctl, int argc, char **argv) {
         _cleanup_listing_ Listing ls = { .ctl = ctl };
+        _cleanup_free_ char *digest = NULL;
         _cleanup_call_ Call call = {};
         int r;
 
         r = options_parse(ctl, "why-kept", &argc, &argv, listing_option, &ls);
+        if (r == 0 && (streq(argv[0], "content") || streq(argv[0], "layer")))
+                r = content_digest(ctl, argv[1], &digest);
         if (r == 0)
-                r = ask(ctl, &call, argv[0], argv[1]);
+                r = ask(ctl, &call, argv[0], digest ?: argv[1]);
         if (r != 0)
                 return r;
         return ctl->json ? json_records(ctl, call.reply, members) : print_reasons(&ls, call.reply, argv[0], argv[1]);

@@ -87,6 +87,28 @@ class Content(StoreCase):
         self.assertEqual(self.put(b"the same", name="other"), digest)
         self.assertEqual(len(self.listed(digest)), 1)
 
+    def test_short_digests(self):
+        text = "short " + os.urandom(20).hex()
+        digest = self.ctl("content", "put", "-q", self.file(text.encode()))
+        reasons = self.ctl("why-kept", "content", digest)
+        self.assertIn("KEPT BY", reasons)
+        for typed in (digest[7:], digest[7:19], digest[:19]):
+            with self.subTest(typed):
+                self.assertEqual(self.ctl("content", "get", typed), text)
+                self.ctl("content", "label", typed, "typed=" + typed[:5])
+                self.assertEqual(json.loads(self.ctl("inspect", "-t", "content", typed))[0]["Digest"], digest)
+                self.assertEqual(self.ctl("why-kept", "content", typed), reasons)
+        self.refused("content", "get", "0123456789ab", contains="0123456789ab")
+        self.assertEqual(self.ctl("content", "rm", digest[7:19]), digest)
+
+    def test_the_rest_of_a_file(self):
+        data = os.urandom(4000)
+        with open(self.file(data), "rb") as f:
+            os.lseek(f.fileno(), 1000, os.SEEK_SET)
+            digest = self.ctl("content", "put", "-q", "-", stdin=f)
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "content", "rm", digest)
+        self.assertEqual(digest, "sha256:" + hashlib.sha256(data[1000:]).hexdigest())
+
     def test_stdin_and_json(self):
         data = os.urandom(1000)
         done = subprocess.run(["davitctl", "-n", self.NAMESPACE, "content", "put", "--json", "--no-root", "-"], input=data,
@@ -447,6 +469,19 @@ class System(StoreCase):
                             return
         self.fail("no such object")
 
+    def test_repair_says_what_became_of_it(self):
+        data = os.urandom(5000)
+        digest = self.ctl("content", "put", self.file(data))
+        self.addCleanup(davit.ctl, "system", "collect", timeout=120)
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "content", "rm", digest)
+        self.damage(data)
+        self.ctl("system", "check", "-q", "--repair", status=1)
+        self.assertIn("/var/lib/davit/damaged", self.stderr)
+        shutil.rmtree("/var/lib/davit/damaged")
+        self.ctl("content", "rm", digest)
+        self.ctl("system", "collect")
+        self.assertEqual(self.ctl("system", "check", "-q"), "")
+
     def test_check_finds_damage(self):
         data = os.urandom(5000)
         digest = self.ctl("content", "put", self.file(data))
@@ -479,7 +514,11 @@ class System(StoreCase):
 
     def test_why_kept(self):
         self.assertEqual(self.ctl("why-kept", "image", "busybox"), "")
-        self.assertIn("nothing uses busybox", self.stderr)
+        self.assertIn("nothing uses busybox; it stays until it is removed or pruned", self.stderr)
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "image", "unpin", "busybox")
+        self.ctl("image", "pin", "busybox")
+        self.assertRegex(self.ctl("why-kept", "image", "busybox"), r"\nbusybox:latest +pinned +")
+        self.ctl("image", "unpin", "busybox")
         id = davit.unique("ctl")
         self.addCleanup(davit.remove_container, id, self.NAMESPACE)
         self.ctl("create", "--name", id, "busybox", "true")
