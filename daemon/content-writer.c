@@ -288,8 +288,8 @@ int content_write(Namespace *ns, const char *ref, const WriteOptions *options, c
                   uint64_t *ret_offset, sd_bus_error *error) {
         Ingest *i = g_hash_table_lookup(ns->ingests, ref);
         _cleanup_close_ int fd = -1;
-        bool fresh = !i, changed;
-        struct stat st;
+        bool fresh = !i, changed = false;
+        struct stat st = {};
         int r;
 
         r = check_ref(ref, error);
@@ -297,7 +297,7 @@ int content_write(Namespace *ns, const char *ref, const WriteOptions *options, c
                 r = check_options(options, error);
         if (r >= 0 && fresh)
                 r = ingest_new(ns, ref, &i, error);
-        if (r < 0)
+        if (r < 0 || !i)
                 return r;
         if (i->committing)
                 return error_precondition(error, "Writer \"%s\" is being committed.", ref);
@@ -413,7 +413,7 @@ static int commit_start(Ingest *i, const WriteOptions *options, uint64_t size, J
  */
 int content_commit(Namespace *ns, const char *ref, const WriteOptions *options, Job **ret, sd_bus_error *error) {
         Ingest *i = g_hash_table_lookup(ns->ingests, ref);
-        uint64_t size, updated;
+        uint64_t size = 0, updated = 0;
         bool changed;
         Lease *lease;
         int r;

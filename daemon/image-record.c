@@ -108,7 +108,7 @@ static int get_word(JsonObject *o, const char *key, bool needed, size_t max, con
         r = get_string(o, key, needed, ret, why);
         if (r < 0)
                 return r;
-        if (strlen(*ret) > max || (needed && !**ret))
+        if (!*ret || strlen(*ret) > max || (needed && !**ret))
                 return refuse(why, key, "is empty or too long");
 
         for (const char *p = *ret; *p; p++)
@@ -158,7 +158,7 @@ static int parse_name(JsonObject *o, ImageRecord *record, char **why) {
 }
 
 static int parse_platform(JsonObject *o, ImageRecord *record, char **why) {
-        JsonObject *platform;
+        JsonObject *platform = NULL;
         int r;
 
         r = get_object(o, "platform", &platform, why);
