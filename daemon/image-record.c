@@ -296,7 +296,7 @@ static int check_place(JsonObject *rootfs, const char *chain_id, char **why) {
 }
 
 static int parse_rootfs(JsonObject *o, ImageRecord *record, char **why) {
-        JsonObject *rootfs;
+        JsonObject *rootfs = NULL;
         int r;
 
         r = get_object(o, "rootfs", &rootfs, why);

@@ -43,7 +43,7 @@ static GVariant *import_result(GPtrArray *records) {
         g_autoptr(GVariantBuilder) names = g_variant_builder_new(G_VARIANT_TYPE_STRING_ARRAY);
         GVariantDict dict;
 
-        for (guint i = 0; i < records->len; i++)
+        for (guint i = 0; records && i < records->len; i++)
                 g_variant_builder_add(names, "s", ((ImageRecord *)g_ptr_array_index(records, i))->name);
         g_variant_dict_init(&dict, NULL);
         g_variant_dict_insert_value(&dict, "Images", g_variant_builder_end(names));
@@ -85,7 +85,7 @@ static int import_accept(JsonObject *result, void *userdata, GVariant **ret, sd_
                 return r;
         *ret = import_result(records);
         g_ptr_array_set_free_func(records, NULL);
-        for (guint k = 0; k < records->len; k++) {
+        for (guint k = 0; records && k < records->len; k++) {
                 ImageRecord *record = g_ptr_array_index(records, k);
                 Image *image;
                 int q;

@@ -170,12 +170,12 @@ static int named_copy(Image *image, const char *name, ImageRecord **ret, sd_bus_
  * @name: one that is there already gets the new meaning, unless it is pinned to another one
  */
 int image_tag(Image *image, const char *name, Image **ret, sd_bus_error *error) {
-        ImageRecord *record;
+        ImageRecord *record = NULL;
         Image *other;
         int r;
 
         r = named_copy(image, name, &record, error);
-        if (r < 0)
+        if (r < 0 || !record)
                 return r;
         other = g_hash_table_lookup(image->ns->images, record->name);
         if (other && other->record->pinned && !streq(other->record->digest, record->digest)) {
@@ -198,11 +198,11 @@ int image_tag(Image *image, const char *name, Image **ret, sd_bus_error *error) 
  */
 int image_rename(Image *image, const char *name, Image **ret, sd_bus_error *error) {
         Namespace *ns = image->ns;
-        ImageRecord *record;
+        ImageRecord *record = NULL;
         int r;
 
         r = named_copy(image, name, &record, error);
-        if (r < 0)
+        if (r < 0 || !record)
                 return r;
         if (g_hash_table_contains(ns->images, record->name)) {
                 r = error_exists(error, "There is an image \"%s\" in namespace \"%s\" already.", record->name,

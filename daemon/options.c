@@ -60,7 +60,7 @@ static int read_word(sd_bus_message *m, const BusOption *o, const char *const *w
 
 static int read_auto_remove(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
         Options *options = data;
-        const char *word;
+        const char *word = "";
         int r;
 
         r = read_word(m, o, auto_remove_names, ELEMENTSOF(auto_remove_names), &word, error);
@@ -167,7 +167,7 @@ static int read_signal(sd_bus_message *m, const BusOption *o, void *data, sd_bus
 static int read_output(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
         static const char *const words[] = { "journal", "null" };
         Options *options = data;
-        const char *word;
+        const char *word = "";
         int r;
 
         r = read_word(m, o, words, ELEMENTSOF(words), &word, error);

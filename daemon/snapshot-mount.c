@@ -148,7 +148,7 @@ void snapshot_mount_cancel(SnapshotMount *w) {
 /** snapshot_mounts_free() - at the end of the manager */
 void snapshot_mounts_free(Manager *m) {
         while (m->snapshot_mounts)
-                snapshot_mount_cancel(m->snapshot_mounts->data);
+                snapshot_mount_cancel(m->snapshot_mounts->data); /* NOLINT: it leaves the list */
 }
 
 /* ---- the description ---- */

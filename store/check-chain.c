@@ -126,7 +126,7 @@ gboolean check_layers(Check *c, GError **error) {
                         return FALSE;
                 if (g_str_has_prefix(ref, REF_LAYER) && check_is_sound(c, REF_LAYER, hex) &&
                     check_is_sound(c, REF_SPLIT, hex) && !check_layer(c, objects, hex, &why) &&
-                    check_is_damage(c, why))
+                    why && check_is_damage(c, why))
                         bad_layer(c, hex, why->message);
         }
         return store_job_result(c->job, error);

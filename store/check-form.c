@@ -169,7 +169,7 @@ static gboolean count_entries(int fd, guint *ret, GError **error) {
 
 /* Every entry of the directory, and no other. */
 static gboolean check_entries(Check *c, int fd, const Node *n, GError **error) {
-        guint found, expected = 0;
+        guint found = 0, expected = 0;
 
         if (!store_job_check(c->job, error))
                 return FALSE;

