@@ -168,9 +168,9 @@ def _print_import(result, out):
 def _print_store(result, out):
     if result.get("ready"):
         out("\nfrom the call to a mounted root file system, milliseconds")
-        out(f"  {'':14} {'first':>9} {'median':>9} {'max':>9}")
+        out(f"  {'':14} {'first':>9} {'median':>9} {'max':>9} {'snapshot':>9}")
         for name, row in result["ready"].items():
-            out(f"  {name:14} {row['first']:9.2f} {row['median']:9.2f} {row['max']:9.2f}")
+            out(f"  {name:14} {row['first']:9.2f} {row['median']:9.2f} {row['max']:9.2f} {row['prepare']:9.2f}")
 
 
 def _print_criteria(rows, out):
