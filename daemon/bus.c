@@ -112,6 +112,8 @@ static int read_plain(sd_bus_message *m, const BusOption *o, void *data) {
                 }
                 return r;
         }
+        if (streq(o->types, "a{ss}"))
+                return bus_read_labels(m, p);
         if (streq(o->types, "h"))
                 return read_fd(m, p);
         if (streq(o->types, "b") || streq(o->types, "u") || streq(o->types, "t"))

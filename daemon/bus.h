@@ -17,8 +17,9 @@ int bus_object_parse(const char *path, const char *kind, char **ret_ns, char **r
 
 /*
  * Options (a{sv}): a table says which keys there are, of which type and where they go. Types: "s" char* (owned),
- * "as" char** (owned), "b" int, "u" uint32_t, "t" uint64_t, "h" int (duplicated, caller initialises with -1); anything
- * else needs a handler. An unknown key, a second occurrence and a wrong type are InvalidArgument with the key's name.
+ * "as" char** (owned), "a{ss}" GHashTable* (owned), "b" int, "u" uint32_t, "t" uint64_t, "h" int (duplicated, caller
+ * initialises with -1); anything else needs a handler. An unknown key, a second occurrence and a wrong type are
+ * InvalidArgument with the key's name.
  */
 typedef struct BusOption BusOption;
 typedef int (*bus_option_handler_t)(sd_bus_message *m, const BusOption *option, void *data, sd_bus_error *error);

@@ -206,7 +206,6 @@ typedef struct CheckOptions {
 int method_check_store(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = { { "Repair", "b", offsetof(CheckOptions, repair), 1, NULL } };
         g_autoptr(JsonObject) request = NULL;
-        g_autofree char *path = NULL;
         CheckOptions options = { 0 };
         Manager *manager = userdata;
         StoreWork work = { .type = "check", .subject = "store", .accept = accept_check, .userdata = manager };
@@ -223,6 +222,5 @@ int method_check_store(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         r = store_job_begin(manager->store_jobs, &work, &job, error);
         if (r < 0)
                 return r;
-        path = job_bus_path(job);
-        return sd_bus_reply_method_return(m, "o", path);
+        return job_bus_reply_path(job, m);
 }

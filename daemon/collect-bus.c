@@ -42,7 +42,6 @@ static void on_cancel(Job *job, void *userdata _unused_) {
 int method_collect(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = { { "DryRun", "b", offsetof(CollectOptions, dry_run), 1, NULL } };
         CollectOptions options = { 0 };
-        g_autofree char *path = NULL;
         Manager *manager = userdata;
         Job *job;
         int r;
@@ -53,8 +52,7 @@ int method_collect(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         if (r < 0)
                 return r;
 
-        path = job_bus_path(job);
-        r = sd_bus_reply_method_return(m, "o", path);
+        r = job_bus_reply_path(job, m);
         collect_then(manager, options.dry_run, on_collected, job);
         return r < 0 ? r : 1;
 }

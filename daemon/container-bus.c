@@ -172,7 +172,6 @@ static int method_commit(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 { "Pause", "b", offsetof(CommitOptions, pause), 1, NULL },
         };
         CommitOptions o = { .pause = 1 };
-        g_autofree char *path = NULL;
         const char *name;
         Job *job = NULL;
         int r;
@@ -187,8 +186,7 @@ static int method_commit(sd_bus_message *m, void *userdata, sd_bus_error *error)
         g_strfreev(o.changes);
         if (r < 0)
                 return r;
-        path = job_bus_path(job);
-        return sd_bus_reply_method_return(m, "o", path);
+        return job_bus_reply_path(job, m);
 }
 
 #define GETTER(name)                                                                                                   \

@@ -221,10 +221,6 @@ static void options_free(WriteOptions *o) {
                 g_hash_table_unref(o->labels);
 }
 
-static int read_labels(sd_bus_message *m, const BusOption *option _unused_, void *data, sd_bus_error *error _unused_) {
-        return bus_read_labels(m, &((WriteOptions *)data)->labels);
-}
-
 enum { WRITE = 1, COMMIT = 2 };
 
 /* The namespace, the reference and the options of both calls. */
@@ -234,7 +230,7 @@ static int read_writer(sd_bus_message *m, Manager *manager, unsigned mask, Names
                 { "Size", "t", offsetof(WriteOptions, total), WRITE | COMMIT, NULL },
                 { "Digest", "s", offsetof(WriteOptions, digest), WRITE | COMMIT, NULL },
                 { "MediaType", "s", offsetof(WriteOptions, media_type), WRITE | COMMIT, NULL },
-                { "Labels", "a{ss}", 0, WRITE | COMMIT, read_labels },
+                { "Labels", "a{ss}", offsetof(WriteOptions, labels), WRITE | COMMIT, NULL },
                 { "Lease", "s", offsetof(WriteOptions, lease), COMMIT, NULL },
         };
         const char *ns_name;
@@ -266,7 +262,6 @@ int method_write_content(sd_bus_message *m, void *userdata, sd_bus_error *error)
 /** method_commit_content() - Manager.CommitContent */
 int method_commit_content(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_(options_free) WriteOptions o = { 0 };
-        g_autofree char *path = NULL;
         const char *ref;
         Namespace *ns;
         Job *job;
@@ -277,8 +272,7 @@ int method_commit_content(sd_bus_message *m, void *userdata, sd_bus_error *error
                 r = content_commit(ns, ref, &o, &job, error);
         if (r < 0)
                 return r;
-        path = job_bus_path(job);
-        return sd_bus_reply_method_return(m, "o", path);
+        return job_bus_reply_path(job, m);
 }
 
 /** method_abort_content() - Manager.AbortContent */

@@ -51,12 +51,6 @@ static int check_archive(int fd, bool output, uint64_t *ret_size, sd_bus_error *
                                     "that holds an OCI layout.");
 }
 
-static int reply_job(sd_bus_message *m, Job *job) {
-        g_autofree char *path = job_bus_path(job);
-
-        return sd_bus_reply_method_return(m, "o", path);
-}
-
 /* ---- ImportImage ---- */
 
 typedef struct ImportArgs {
@@ -182,7 +176,7 @@ int method_import_image(sd_bus_message *m, void *userdata, sd_bus_error *error) 
                 r = bus_options_read(m, table, ELEMENTSOF(table), 1, &args, error);
         if (r >= 0)
                 r = import_call(userdata, ns, name, fd, &args, &job, error);
-        return r < 0 ? r : reply_job(m, job);
+        return r < 0 ? r : job_bus_reply_path(job, m);
 }
 
 /* ---- SaveImages ---- */
@@ -244,5 +238,5 @@ int method_save_images(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 r = manager_namespace(userdata, ns_name, false, &ns, error);
         if (r >= 0)
                 r = image_save_begin(ns, names, fd, &options, &job, error);
-        return r < 0 ? r : reply_job(m, job);
+        return r < 0 ? r : job_bus_reply_path(job, m);
 }

@@ -24,6 +24,13 @@ char *job_bus_path(const Job *job) {
         return g_strdup_printf(JOB_ROOT "/%u", job->number);
 }
 
+/** job_bus_reply_path() - answers the method that has begun a job with its object path */
+int job_bus_reply_path(const Job *job, sd_bus_message *call) {
+        g_autofree char *path = job_bus_path(job);
+
+        return sd_bus_reply_method_return(call, "o", path);
+}
+
 /* "7" of ".../job/7"; 0, which no job has, for anything that is not one plain number. */
 static uint32_t number_from_path(const char *path) {
         const char *s = path + strlen(JOB_ROOT "/");

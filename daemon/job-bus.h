@@ -10,6 +10,7 @@
 int job_bus_register(Manager *m);
 char *job_bus_path(const Job *job);
 int job_bus_reply(Job *job, sd_bus_message *call);
+int job_bus_reply_path(const Job *job, sd_bus_message *call); /* of the method that has begun it */
 
 /* methods of Manager; userdata is the Manager */
 int method_list_jobs(sd_bus_message *m, void *userdata, sd_bus_error *error);

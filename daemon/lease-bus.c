@@ -33,16 +33,12 @@ typedef struct CreateOptions {
         GHashTable *labels;
 } CreateOptions;
 
-static int read_labels(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error _unused_) {
-        return bus_read_labels(m, &((CreateOptions *)data)->labels);
-}
-
 /** method_create_lease() - Manager.CreateLease */
 int method_create_lease(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = {
                 { "ExpireUSec", "t", offsetof(CreateOptions, expire_usec), 1, NULL },
                 { "BusName", "b", offsetof(CreateOptions, bus_name), 1, NULL },
-                { "Labels", "a{ss}", 0, 1, read_labels },
+                { "Labels", "a{ss}", offsetof(CreateOptions, labels), 1, NULL },
         };
         CreateOptions o = { 0 };
         const char *ns_name, *id;

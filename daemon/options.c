@@ -116,10 +116,6 @@ static int read_mounts(sd_bus_message *m, const BusOption *o _unused_, void *dat
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
-static int read_labels(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error _unused_) {
-        return bus_read_labels(m, &((Options *)data)->labels);
-}
-
 static int read_listen_fds(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error) {
         Options *options = data;
         int fd, r;
@@ -200,7 +196,7 @@ static const BusOption table[] = {
         { "MemoryMax", "t", AT(memory_max), DEFINITION, NULL },
         { "CPUQuotaPerSecUSec", "t", AT(cpu_quota_per_sec_usec), DEFINITION, NULL },
         { "TasksMax", "t", AT(tasks_max), DEFINITION, NULL },
-        { "Labels", "a{ss}", 0, DEFINITION, read_labels },
+        { "Labels", "a{ss}", AT(labels), DEFINITION, NULL },
         { "StopSignal", "s", AT(stop_signal), DEFINITION, read_signal },
         { "StopTimeoutUSec", "t", AT(stop_timeout_usec), DEFINITION, NULL },
         { "AutoRemove", "s", 0, DEFINITION | OPTION_TASK, read_auto_remove },

@@ -20,12 +20,6 @@ static void args_done(PruneArgs *args) {
         g_strfreev(args->labels);
 }
 
-static int reply_job(sd_bus_message *m, Job *job) {
-        g_autofree char *path = job_bus_path(job);
-
-        return sd_bus_reply_method_return(m, "o", path);
-}
-
 static int choose_kinds(char **kinds, PruneOptions *options, sd_bus_error *error) {
         for (PruneKind k = 0; k < _PRUNE_KIND_MAX; k++)
                 options->wanted[k] = !kinds;
@@ -71,7 +65,7 @@ int method_prune(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         options.labels = args.labels;
         options.until = args.until;
         r = prune_begin(userdata, ns, &options, &job, error);
-        return r < 0 ? r : reply_job(m, job);
+        return r < 0 ? r : job_bus_reply_path(job, m);
 }
 
 /** method_disk_usage() - Manager.DiskUsage */
@@ -80,5 +74,5 @@ int method_disk_usage(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         int r;
 
         r = disk_usage_begin(userdata, &job, error);
-        return r < 0 ? r : reply_job(m, job);
+        return r < 0 ? r : job_bus_reply_path(job, m);
 }

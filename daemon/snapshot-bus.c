@@ -26,12 +26,6 @@
 
 static const ObjectTable objects = OBJECT_TABLE("snapshot", "snapshot", snapshots, Snapshot, path);
 
-static int reply_job(sd_bus_message *m, const Job *job) {
-        g_autofree char *path = job_bus_path(job);
-
-        return sd_bus_reply_method_return(m, "o", path);
-}
-
 static int method_mounts(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
         int r;
@@ -72,14 +66,10 @@ typedef struct CommitOptions {
         char *lease;
 } CommitOptions;
 
-static int read_labels(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error _unused_) {
-        return bus_read_labels(m, (GHashTable **)((char *)data + o->offset));
-}
-
 static int method_commit(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = {
                 { "Continue", "b", offsetof(CommitOptions, continued), 1, NULL },
-                { "Labels", "a{ss}", offsetof(CommitOptions, labels), 1, read_labels },
+                { "Labels", "a{ss}", offsetof(CommitOptions, labels), 1, NULL },
                 { "Lease", "s", offsetof(CommitOptions, lease), 1, NULL },
         };
         CommitOptions o = { 0 };
@@ -97,7 +87,7 @@ static int method_commit(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (o.labels)
                 g_hash_table_unref(o.labels);
         g_free(o.lease);
-        return r < 0 ? r : reply_job(m, job);
+        return r < 0 ? r : job_bus_reply_path(job, m);
 }
 
 static int method_diff(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -116,7 +106,7 @@ static int method_diff(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 r = snapshot_diff_begin(userdata, &o, &job, error);
         g_free((char *)o.format);
         g_free((char *)o.compression);
-        return r < 0 ? r : reply_job(m, job);
+        return r < 0 ? r : job_bus_reply_path(job, m);
 }
 
 typedef struct ApplyOptions {
@@ -135,7 +125,7 @@ static int method_apply(sd_bus_message *m, void *userdata, sd_bus_error *error) 
         if (r >= 0)
                 r = snapshot_apply_begin(userdata, layer, o.digest, &job, error);
         g_free(o.digest);
-        return r < 0 ? r : reply_job(m, job);
+        return r < 0 ? r : job_bus_reply_path(job, m);
 }
 
 static int method_usage(sd_bus_message *m, void *userdata, sd_bus_error *error) {

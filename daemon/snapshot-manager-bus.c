@@ -97,10 +97,6 @@ static int ask_root(Prepare *p, sd_bus_error *error) {
         return store_op_start(p->manager->event, request, NULL, 0, &handlers, p, &op, error);
 }
 
-static int read_labels(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error _unused_) {
-        return bus_read_labels(m, (GHashTable **)((char *)data + o->offset));
-}
-
 /* All that can be said without the store. */
 static int check_prepare(Prepare *p, const char *parent, sd_bus_error *error) {
         Namespace *ns;
@@ -119,7 +115,7 @@ static int check_prepare(Prepare *p, const char *parent, sd_bus_error *error) {
 int method_prepare_snapshot(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = {
                 { "View", "b", offsetof(Prepare, view), 1, NULL },
-                { "Labels", "a{ss}", offsetof(Prepare, labels), 1, read_labels },
+                { "Labels", "a{ss}", offsetof(Prepare, labels), 1, NULL },
                 { "Lease", "s", offsetof(Prepare, lease), 1, NULL },
         };
         _cleanup_(prepare_freep) Prepare *p = g_new0(Prepare, 1);
