@@ -52,6 +52,7 @@ struct Collector {
         GQueue waiting;    /* Waiter */
         sd_event_source *timer;
         uint64_t retry_usec;
+        uint64_t freed; /* bytes, by all collections of this manager */
         bool running;
         bool dry_run;    /* of the one that runs: */
         uint64_t serves; /* the asks it serves */
@@ -185,6 +186,11 @@ void collect_forget(Manager *m, void *userdata) {
         forget_in(&m->collector->served, userdata);
 }
 
+/** collect_freed() - bytes that collections have freed since the manager began */
+uint64_t collect_freed(const Manager *m) {
+        return m->collector->freed;
+}
+
 static void answer_call(const CollectResult *result _unused_, const sd_bus_error *error, void *userdata) {
         sd_bus_message *call = userdata;
 
@@ -251,6 +257,7 @@ static void finish(Collector *c, const CollectResult *result, const sd_bus_error
         c->running = false;
         if (!c->dry_run && !error) {
                 c->answered = c->serves;
+                c->freed += result->freed;
                 c->retry_usec = RETRY_USEC;
                 if (c->asked == c->answered)
                         unmark(c);

@@ -35,6 +35,7 @@ typedef void (*collect_done_t)(const CollectResult *result, const sd_bus_error *
  * dry run changes nothing */
 void collect_then(Manager *m, bool dry_run, collect_done_t done, void *userdata);
 void collect_forget(Manager *m, void *userdata);
+uint64_t collect_freed(const Manager *m); /* bytes, by all of them together */
 
 /* methods of Manager; userdata is the Manager */
 int method_collect(sd_bus_message *m, void *userdata, sd_bus_error *error);

@@ -28,6 +28,7 @@ typedef struct Prune {
         sd_event_source *begin;
         guint next;
         bool dry_run, space;
+        uint64_t freed_before; /* bytes */
         bool deleting;    /* a container's deletion is under way */
         bool synchronous; /* and was begun further up the stack */
         bool collecting;
@@ -69,19 +70,22 @@ static void finish(Prune *p, uint64_t freed) {
 
 static void on_collected(const CollectResult *result, const sd_bus_error *error, void *userdata) {
         Prune *p = userdata;
+        uint64_t freed;
 
         if (error) {
                 (void)job_finish_error(p->job, error->name, error->message);
                 prune_free(p);
                 return;
         }
-        if (p->space && result->freed > 0) {
-                PruneItem *item = prune_item_new(PRUNE_SPACE, "", "", result->freed);
+        /* What an earlier item left may have gone with a collection that was under way already. */
+        freed = p->dry_run ? result->freed : collect_freed(p->m) - p->freed_before;
+        if (p->space && freed > 0) {
+                PruneItem *item = prune_item_new(PRUNE_SPACE, "", "", freed);
 
                 g_ptr_array_add(p->plan, item);
                 g_ptr_array_add(p->gone, item);
         }
-        finish(p, result->freed);
+        finish(p, freed);
 }
 
 static void on_cancel(Job *job, void *userdata) {
@@ -187,6 +191,7 @@ int prune_begin(Manager *m, Namespace *ns, const PruneOptions *options, Job **re
 
         p->m = m;
         p->dry_run = options->dry_run;
+        p->freed_before = collect_freed(m);
         p->space = options->wanted[PRUNE_SPACE];
         p->plan = prune_plan(m, ns, options);
         p->gone = g_ptr_array_new();
