@@ -37,6 +37,18 @@ class CollectTest(davit.TestCase):
     def collect(self, **opts):
         return davit.call(davit.manager("Collect", "(a{sv})", davit.options(**opts)), "Job.Wait", timeout=60)
 
+    def why(self, type, id):
+        return sorted(davit.manager("WhyKept", "(sss)", self.ns, type, id))
+
+    def file_of(self, image, size=5000):
+        """The one object that the store says is kept by the image alone. Equal in size may be what other tests left."""
+        paths = [os.path.join(top, n) for top, _, names in os.walk(f"{davit.STATE}/repo/objects") for n in names
+                 if n.endswith(".file") and os.lstat(os.path.join(top, n)).st_size == size]
+        kept = {p: self.why("object", os.path.basename(os.path.dirname(p)) + os.path.basename(p)[:62]) for p in paths}
+        own = [p for p, reasons in kept.items() if reasons == [("image", self.ns, image)]]
+        self.assertEqual(len(own), 1, kept)
+        return own[0]
+
     def idle(self):
         davit.wait_until(lambda: not os.path.exists(DUE), what="the mark to go")
 
@@ -142,9 +154,6 @@ class Collect(CollectTest):
 
 
 class Why(CollectTest):
-    def why(self, type, id):
-        return sorted(davit.manager("WhyKept", "(sss)", self.ns, type, id))
-
     def test_reasons(self):
         image, chain = self.bring("a:1")
         reason = [("image", self.ns, "a:1")]
@@ -171,12 +180,7 @@ class Why(CollectTest):
 
     def test_object(self):
         image, _ = self.bring("a:1")
-        name = "etc/a-1"
-        found = [os.path.join(top, n) for top, _, names in os.walk(f"{davit.STATE}/repo/objects") for n in names
-                 if n.endswith(".file") and os.lstat(os.path.join(top, n)).st_size == 5000]
-        self.assertTrue(found, name)
-        reasons = [self.why("object", os.path.basename(os.path.dirname(p)) + os.path.basename(p)[:62]) for p in found]
-        self.assertIn([("image", self.ns, "a:1")], reasons)
+        self.file_of("a:1")
         self.delete(image)
 
     def test_refused(self):
@@ -203,8 +207,7 @@ class Check(CollectTest):
     def test_damaged_file(self):
         """The file is named with the image that uses it."""
         image, _ = self.bring("a:1")
-        path = [os.path.join(top, n) for top, _, names in os.walk(f"{davit.STATE}/repo/objects") for n in names
-                if n.endswith(".file") and os.lstat(os.path.join(top, n)).st_size == 5000][0]
+        path = self.file_of("a:1")
         with open(path, "r+b") as f:
             first = f.read(1)
             f.seek(0)
