@@ -128,7 +128,8 @@ def make(directory):
         layers.add("./base0/f0" if number % 4 != 0 else "./base1/f0", tarfile.REGTYPE, 0o640, content=b"changed %d" % number)
         layers.close()
         images.oci_archive(os.path.join(directory, f"image{number}.tar"), layers.layers, f"power:{number}",
-                           {"Cmd": ["/bin/busybox", "sh", "/list"], "Env": ["PATH=/bin"]})
+                           {"Cmd": ["/bin/busybox", "sh", "/list"], "Env": ["PATH=/bin"],
+                            "Labels": {"archive": f"image{number}"}})
         expect[f"image{number}"] = listing(layers.tree)
         expect[f"image{number}+"] = listing(committed(layers.tree, number))
     with open(os.path.join(directory, "expect.json"), "w") as out:

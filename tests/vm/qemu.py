@@ -25,7 +25,8 @@ class GuestLate(GuestError):
 
 
 def accelerators():
-    """Emulation works everywhere; DAVIT_VM_ACCEL=kvm is for machines that really have it."""
+    """Emulation works everywhere. DAVIT_VM_ACCEL=kvm is for machines that really have it: those that are guests themselves may
+    have /dev/kvm, make a machine with it and then not get through its first instructions."""
     wanted = os.environ.get("DAVIT_VM_ACCEL")
     return [wanted or "tcg,thread=multi"]
 

@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 import time
-import xml.etree.ElementTree
 
 STATE = "/var/lib/davit"
 DATA = os.environ.get("DAVIT_VM_DATA", "/davit/data")
@@ -68,12 +67,6 @@ def images():
 
 def containers():
     return [one["Id"] for one in json.loads(run("davitctl", "ps", "-a", "--json"))]
-
-
-def has(interface, method):
-    """Whether the manager of this build has a method."""
-    contract = xml.etree.ElementTree.parse("/usr/share/dbus-1/interfaces/org.davit.Davit1.xml")
-    return contract.find(f".//interface[@name='org.davit.Davit1.{interface}']/method[@name='{method}']") is not None
 
 
 def trees():

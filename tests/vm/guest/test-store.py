@@ -12,7 +12,7 @@ DEVICE = "/dev/vdb"
 
 
 def one_form(form, expect):
-    result = {"damaged": [], "bad_starts": [], "errors": []}
+    result = {"damaged": [], "bad_starts": [], "findings": [], "errors": []}
     state.configure(form)
     state.mount(DEVICE)
     try:

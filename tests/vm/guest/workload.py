@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""In a guest: imports, commits, removals and collections on a disk, side by side, until the power goes.
+"""In a guest: imports, commits, removals, prunes and collections on a disk, side by side, until the power goes.
 
 Usage: workload.py DEVICE FORM SEED SECONDS. One line for each promise; the same promises stand in the disk's journal."""
 
@@ -25,7 +25,6 @@ class Workload:
         self.until = time.monotonic() + seconds
         self.busy = set()
         self.failed = []
-        self.commits = state.has("Container", "Commit")
         self.number = len(self.journal.records)
         self.archives = sorted(name[:-4] for name in os.listdir(state.DATA) if name.endswith(".tar"))
 
@@ -43,6 +42,13 @@ class Workload:
             print("FAILED", self.failed[-1], flush=True)
         return done.returncode == 0
 
+    @staticmethod
+    def made_of(known, archive):
+        """What a prune by the label of an archive takes; nothing when that is not certain."""
+        found = {n: {one.rstrip("+") for one in images} for n, (certain, images) in known.items() if certain != "absent"}
+        found = {n: archives for n, archives in found.items() if archive in archives}
+        return [] if any(len(archives) > 1 for archives in found.values()) else list(found)
+
     def choose(self):
         """The next step, whose name nobody else works on meanwhile."""
         with self.lock:
@@ -50,7 +56,12 @@ class Workload:
             live = [n for n, (certain, _) in known.items() if certain != "absent" and n not in self.busy]
             if len(live) + len(self.busy) >= LIVE and live:
                 step, name, image = "remove", self.random.choice(live), None
-            elif live and self.commits and self.random.random() < 0.4:
+                archive = known[name][1][0].rstrip("+")
+                others = self.made_of(known, archive)
+                if others and self.random.random() < 0.4 and not self.busy & {*others, archive}:
+                    self.busy |= {*others, archive}
+                    return "prune", others, archive
+            elif live and self.random.random() < 0.4:
                 self.number += 1
                 step, name, image = "commit", f"c{self.number}:latest", self.random.choice(live)
             else:
@@ -80,6 +91,12 @@ class Workload:
     def step(self, step, name, image):
         if step == "commit":
             self.commit(name, image)
+        elif step == "prune":
+            for one in name:
+                self.note("remove", one, [])
+            if self.davitctl("image", "prune", "-y", "-q", f"--label=archive={image}"):
+                for one in name:
+                    self.note("removed", one, [])
         elif step == "import":
             self.note("import", name, [image])
             if self.davitctl("image", "import", "-q", "--name", name, f"{state.DATA}/{image}.tar"):
@@ -94,20 +111,18 @@ class Workload:
             step, name, image = self.choose()
             self.step(step, name, image)
             with self.lock:
-                self.busy -= {name, image}
+                self.busy -= {*(name if step == "prune" else [name]), image}
 
     def collect(self):
-        commands = [["system", "collect", "-q"]]
-        if state.has("Manager", "Prune"):
-            commands.append(["system", "prune", "-y", "-q", "--kind=content"])
+        kinds = [f"--kind={kind}" for kind in ("images", "snapshots", "content", "space")]
+        commands = [["system", "collect", "-q"], ["system", "prune", "-y", "-q", "--dangling", *kinds]]
         while time.monotonic() < self.until:
             if not self.davitctl(*self.random.choice(commands)):
                 return
             time.sleep(self.random.random())
 
     def run(self):
-        steps = [self.work, self.work] + ([self.collect] if state.has("Manager", "Collect") else [])
-        threads = [threading.Thread(target=step) for step in steps]
+        threads = [threading.Thread(target=step) for step in (self.work, self.work, self.collect)]
         for thread in threads:
             thread.start()
         for thread in threads:
