@@ -191,6 +191,26 @@ int bus_options_read(sd_bus_message *m, const BusOption *options, size_t n_optio
         return sd_bus_message_exit_container(m);
 }
 
+/** bus_options_free() - frees what bus_options_read() has put into data, but for what a handler has */
+void bus_options_free(const BusOption *options, size_t n_options, void *data) {
+        for (size_t i = 0; i < n_options; i++) {
+                void *p = (char *)data + options[i].offset;
+
+                if (options[i].handler)
+                        continue;
+                if (streq(options[i].types, "s"))
+                        g_clear_pointer((char **)p, g_free);
+                else if (streq(options[i].types, "as"))
+                        g_clear_pointer((char ***)p, g_strfreev);
+                else if (streq(options[i].types, "a{ss}"))
+                        g_clear_pointer((GHashTable **)p, g_hash_table_unref);
+                else if (streq(options[i].types, "h")) {
+                        (void)safe_close(*(int *)p);
+                        *(int *)p = -1;
+                }
+        }
+}
+
 /** bus_read_labels() - reads an a{ss} as a new table */
 int bus_read_labels(sd_bus_message *m, GHashTable **ret) {
         g_autoptr(GHashTable) labels = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);

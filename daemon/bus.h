@@ -32,6 +32,7 @@ struct BusOption {
 };
 int bus_options_read(sd_bus_message *m, const BusOption *options, size_t n_options, unsigned mask, void *data,
                      sd_bus_error *error);
+void bus_options_free(const BusOption *options, size_t n_options, void *data); /* what has no handler */
 
 /* pieces of messages */
 int bus_read_labels(sd_bus_message *m, GHashTable **ret);              /* a{ss} */

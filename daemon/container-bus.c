@@ -20,17 +20,17 @@
 #include "daemon/task.h"
 #include "shared/image-name.h"
 
-#define INTERFACE "org.davit.Davit1.Container"
-
-static const ObjectTable objects = { .kind = "container",
-                                     .what = "container",
-                                     .table = offsetof(Namespace, containers),
-                                     .path = offsetof(Container, path),
-                                     .visible = offsetof(Container, visible) };
+/* One that is still being made is found too: whoever knows its path has made it. */
+const ObjectTable container_objects = { .kind = "container",
+                                        .interface = DAVIT_BUS_NAME ".Container",
+                                        .table = offsetof(Namespace, containers),
+                                        .path = offsetof(Container, path),
+                                        .visible = offsetof(Container, visible),
+                                        .find_all = true };
 
 /** container_bus_find() - by namespace ("" is the default one) and whole id */
 int container_bus_find(Manager *m, const char *ns_name, const char *id, Container **ret, sd_bus_error *error) {
-        return object_find(m, &objects, ns_name, id, (void **)ret, error);
+        return object_find(m, &container_objects, ns_name, id, (void **)ret, error);
 }
 
 static void on_created(Task *t, int r, const sd_bus_error *error, void *userdata) {
@@ -181,9 +181,7 @@ static int method_commit(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 r = bus_options_read(m, table, ELEMENTSOF(table), 1, &o, error);
         if (r >= 0)
                 r = commit(userdata, name, &o, &job, error);
-        g_free(o.author);
-        g_free(o.message);
-        g_strfreev(o.changes);
+        bus_options_free(table, ELEMENTSOF(table), &o);
         if (r < 0)
                 return r;
         return job_bus_reply_path(job, m);
@@ -253,30 +251,9 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
-/* One that is still being made is found too: whoever knows its path has made it. */
-static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret,
-                sd_bus_error *error _unused_) {
-        ObjectTable all = objects;
-
-        all.visible = -1;
-        *ret = object_at(userdata, &all, path);
-        return *ret ? 1 : 0;
-}
-
-static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
-                     sd_bus_error *error _unused_) {
-        *ret = object_paths(userdata, &objects);
-        return 1;
-}
-
 /** container_bus_register() - once, for all of them */
 int container_bus_register(Manager *m) {
-        int r;
-
-        r = sd_bus_add_fallback_vtable(m->bus, NULL, DAVIT_BUS_PATH "/ns", INTERFACE, vtable, find, m);
-        if (r < 0)
-                return r;
-        return sd_bus_add_node_enumerator(m->bus, NULL, DAVIT_BUS_PATH "/ns", enumerate, m);
+        return object_register(m, &container_objects, vtable);
 }
 
 /** container_bus_added() - announces it */
@@ -284,7 +261,7 @@ void container_bus_added(Container *c) {
         if (c->visible)
                 return;
         c->visible = true;
-        (void)sd_bus_emit_interfaces_added(c->ns->manager->bus, c->path, INTERFACE, NULL);
+        object_added(c->ns->manager, &container_objects, c);
 }
 
 /** container_bus_removed() - announces its end */
@@ -292,11 +269,11 @@ void container_bus_removed(Container *c) {
         if (!c->visible)
                 return;
         c->visible = false;
-        (void)sd_bus_emit_interfaces_removed(c->ns->manager->bus, c->path, INTERFACE, NULL);
+        object_removed(c->ns->manager, &container_objects, c);
 }
 
 /** container_bus_changed() - announces new values */
 void container_bus_changed(Container *c, const char *const *properties) {
         if (c->visible)
-                (void)sd_bus_emit_properties_changed_strv(c->ns->manager->bus, c->path, INTERFACE, (char **)properties);
+                object_changed(c->ns->manager, &container_objects, c, properties);
 }

@@ -50,6 +50,7 @@ int container_delete(Container *c, bool force, bool keep_snapshot, container_don
                      sd_bus_error *error);
 
 /* bus face, container-bus.c */
+extern const struct ObjectTable container_objects;
 int container_bus_register(Manager *m);
 void container_bus_added(Container *c);
 void container_bus_removed(Container *c);

@@ -19,23 +19,7 @@
 #include "shared/macros.h"
 #include "shared/name.h"
 
-#define CONTENT_ROOT DAVIT_BUS_PATH "/ns"
-#define CONTENT_INTERFACE "org.davit.Davit1.Content"
-#define ROW "ssssta{ss}to"
-
-static const ObjectTable objects = OBJECT_TABLE("content", "content", contents, Content, path);
-
-static int find_object(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata,
-                       void **ret, sd_bus_error *error _unused_) {
-        *ret = object_at(userdata, &objects, path);
-        return *ret ? 1 : 0;
-}
-
-static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
-                     sd_bus_error *error _unused_) {
-        *ret = object_paths(userdata, &objects);
-        return 0;
-}
+static const ObjectTable objects = OBJECT_TABLE("content", "Content", contents, Content, path);
 
 /* ---- the object ---- */
 
@@ -109,35 +93,22 @@ static const sd_bus_vtable vtable[] = {
 
 /** content_bus_register() - puts the contents of every namespace on the bus */
 int content_bus_register(Manager *m) {
-        int r;
-
-        r = sd_bus_add_fallback_vtable(m->bus, NULL, CONTENT_ROOT, CONTENT_INTERFACE, vtable, find_object, m);
-        if (r < 0)
-                return r;
-        return sd_bus_add_node_enumerator(m->bus, NULL, CONTENT_ROOT, enumerate, m);
-}
-
-static void complain(const Content *c, int r) {
-        if (r < 0)
-                (void)log_warning_errno(r, "Cannot announce content %s", c->digest);
+        return object_register(m, &objects, vtable);
 }
 
 void content_bus_added(Content *c) {
-        if (c->ns->manager->bus)
-                complain(c, sd_bus_emit_interfaces_added(c->ns->manager->bus, c->path, CONTENT_INTERFACE, NULL));
+        object_added(c->ns->manager, &objects, c);
 }
 
 void content_bus_removed(Content *c) {
-        if (c->ns->manager->bus)
-                complain(c, sd_bus_emit_interfaces_removed(c->ns->manager->bus, c->path, CONTENT_INTERFACE, NULL));
+        object_removed(c->ns->manager, &objects, c);
 }
 
 /** content_bus_changed() - labels, or what was written again */
 void content_bus_changed(Content *c) {
-        if (c->ns->manager->bus)
-                complain(c,
-                         sd_bus_emit_properties_changed(c->ns->manager->bus, c->path, CONTENT_INTERFACE, "Kind",
-                                                        "MediaType", "Size", "Labels", "CreatedAt", "UpdatedAt", NULL));
+        object_changed(
+                c->ns->manager, &objects, c,
+                (const char *const[]){ "Kind", "MediaType", "Size", "Labels", "CreatedAt", "UpdatedAt", NULL });
 }
 
 /* ---- Manager ---- */
@@ -161,37 +132,23 @@ typedef struct Filters {
         char **digests, **labels, **kinds;
 } Filters;
 
-static bool wanted(const char *s, char **list) {
-        return !list || g_strv_contains((const char *const *)list, s);
+static bool wanted(const void *object, const void *filters) {
+        const Filters *f = filters;
+        const Content *c = object;
+
+        return object_named(c->digest, f->digests) && object_named(content_kind_name(c->kind), f->kinds) &&
+               bus_labels_match(c->labels, f->labels);
 }
 
-static int append_content(sd_bus_message *reply, const Content *c) {
+static int append(sd_bus_message *reply, const void *object) {
+        const Content *c = object;
         int r;
 
-        r = sd_bus_message_open_container(reply, 'r', ROW);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "sssst", c->ns->name, c->digest, content_kind_name(c->kind),
-                                          c->media_type, c->size);
+        r = sd_bus_message_append(reply, "sssst", c->ns->name, c->digest, content_kind_name(c->kind), c->media_type,
+                                  c->size);
         if (r >= 0)
                 r = bus_append_labels(reply, c->labels);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "to", c->created, c->path);
-        return r < 0 ? r : sd_bus_message_close_container(reply);
-}
-
-static int append_contents(sd_bus_message *reply, Namespace *ns, const void *userdata) {
-        const Filters *filters = userdata;
-        g_autoptr(GPtrArray) keys = object_keys(ns->contents);
-        int r = 0;
-
-        for (guint i = 0; i < keys->len && r >= 0; i++) {
-                const Content *c = g_hash_table_lookup(ns->contents, g_ptr_array_index(keys, i));
-
-                if (wanted(c->digest, filters->digests) && wanted(content_kind_name(c->kind), filters->kinds) &&
-                    bus_labels_match(c->labels, filters->labels))
-                        r = append_content(reply, c);
-        }
-        return r;
+        return r < 0 ? r : sd_bus_message_append(reply, "to", c->created, c->path);
 }
 
 /** method_list_content() - Manager.ListContent */
@@ -201,14 +158,10 @@ int method_list_content(sd_bus_message *m, void *userdata, sd_bus_error *error) 
                 { "Label", "as", offsetof(Filters, labels), 1, NULL },
                 { "Kind", "as", offsetof(Filters, kinds), 1, NULL },
         };
+        static const ObjectList list = { &objects, table, ELEMENTSOF(table), "ssssta{ss}to", wanted, append };
         Filters filters = { 0 };
-        int r;
 
-        r = object_list(m, userdata, table, ELEMENTSOF(table), &filters, "(" ROW ")", append_contents, error);
-        g_strfreev(filters.digests);
-        g_strfreev(filters.labels);
-        g_strfreev(filters.kinds);
-        return r;
+        return object_list(m, userdata, &list, &filters, error);
 }
 
 /* ---- writers ---- */

@@ -20,23 +20,7 @@
 #include "shared/macros.h"
 #include "shared/name.h"
 
-#define IMAGE_ROOT DAVIT_BUS_PATH "/ns"
-
-/* ---- objects ---- */
-
-static const ObjectTable objects = OBJECT_TABLE("image", "image", images, Image, path);
-
-static int find_object(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata,
-                       void **ret, sd_bus_error *error _unused_) {
-        *ret = object_at(userdata, &objects, path);
-        return *ret ? 1 : 0;
-}
-
-static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
-                     sd_bus_error *error _unused_) {
-        *ret = object_paths(userdata, &objects);
-        return 0;
-}
+static const ObjectTable objects = OBJECT_TABLE("image", "Image", images, Image, path);
 
 /* ---- properties ---- */
 
@@ -256,12 +240,7 @@ static const sd_bus_vtable vtable[] = {
 
 /** image_bus_register() - puts the images of every namespace on the bus */
 int image_bus_register(Manager *m) {
-        int r;
-
-        r = sd_bus_add_fallback_vtable(m->bus, NULL, IMAGE_ROOT, IMAGE_INTERFACE, vtable, find_object, m);
-        if (r < 0)
-                return r;
-        return sd_bus_add_node_enumerator(m->bus, NULL, IMAGE_ROOT, enumerate, m);
+        return object_register(m, &objects, vtable);
 }
 
 /* ---- Manager ---- */
@@ -314,34 +293,23 @@ static bool name_wanted(const char *name, char **wanted) {
         return false;
 }
 
-static int append_image(sd_bus_message *reply, const Image *image) {
+static bool wanted(const void *object, const void *filters) {
+        const Filters *f = filters;
+        const Image *image = object;
+
+        return name_wanted(image->record->name, f->names) && bus_labels_match(image->labels, f->labels);
+}
+
+static int append(sd_bus_message *reply, const void *object) {
+        const Image *image = object;
         const ImageRecord *record = image->record;
         int r;
 
-        r = sd_bus_message_open_container(reply, 'r', "sssstta{ss}o");
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "sssstt", image->ns->name, record->name, record->digest,
-                                          record->chain_id, record->size, record->created);
+        r = sd_bus_message_append(reply, "sssstt", image->ns->name, record->name, record->digest, record->chain_id,
+                                  record->size, record->created);
         if (r >= 0)
                 r = bus_append_labels(reply, image->labels);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "o", image->path);
-        return r < 0 ? r : sd_bus_message_close_container(reply);
-}
-
-static int append_images(sd_bus_message *reply, Namespace *ns, const void *userdata) {
-        const Filters *filters = userdata;
-        g_autoptr(GPtrArray) keys = object_keys(ns->images);
-        int r = 0;
-
-        for (guint i = 0; i < keys->len && r >= 0; i++) {
-                const Image *image = g_hash_table_lookup(ns->images, g_ptr_array_index(keys, i));
-
-                if (name_wanted(image->record->name, filters->names) &&
-                    bus_labels_match(image->labels, filters->labels))
-                        r = append_image(reply, image);
-        }
-        return r;
+        return r < 0 ? r : sd_bus_message_append(reply, "o", image->path);
 }
 
 /** method_list_images() - Manager.ListImages */
@@ -350,46 +318,30 @@ int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 { "Name", "as", offsetof(Filters, names), 1, NULL },
                 { "Label", "as", offsetof(Filters, labels), 1, NULL },
         };
+        static const ObjectList list = { &objects, table, ELEMENTSOF(table), "sssstta{ss}o", wanted, append };
         Filters filters = { 0 };
-        int r;
 
-        r = object_list(m, userdata, table, ELEMENTSOF(table), &filters, "(sssstta{ss}o)", append_images, error);
-        g_strfreev(filters.names);
-        g_strfreev(filters.labels);
-        return r;
+        return object_list(m, userdata, &list, &filters, error);
 }
 
 /* ---- announcements ---- */
 
-static void complain(const Image *image, int r) {
-        if (r < 0)
-                (void)log_warning_errno(r, "Cannot announce image %s", image->record->name);
-}
-
 void image_bus_added(Image *image) {
-        if (image->ns->manager->bus)
-                complain(image,
-                         sd_bus_emit_interfaces_added(image->ns->manager->bus, image->path, IMAGE_INTERFACE, NULL));
+        object_added(image->ns->manager, &objects, image);
 }
 
 void image_bus_removed(Image *image) {
-        if (image->ns->manager->bus)
-                complain(image,
-                         sd_bus_emit_interfaces_removed(image->ns->manager->bus, image->path, IMAGE_INTERFACE, NULL));
+        object_removed(image->ns->manager, &objects, image);
 }
 
 /** image_bus_changed() - the name means something else now */
 void image_bus_changed(Image *image) {
-        if (image->ns->manager->bus)
-                complain(image, sd_bus_emit_properties_changed(image->ns->manager->bus, image->path, IMAGE_INTERFACE,
-                                                               "Digest", "ConfigDigest", "ChainId", "Platform", "Index",
-                                                               "Platforms", "Size", "CreatedAt", "ImportedAt", "Layers",
-                                                               "History", "Config", NULL));
+        object_changed(image->ns->manager, &objects, image,
+                       (const char *const[]){ "Digest", "ConfigDigest", "ChainId", "Platform", "Index", "Platforms",
+                                              "Size", "CreatedAt", "ImportedAt", "Layers", "History", "Config", NULL });
 }
 
 /** image_bus_pinned() - the image is pinned, or not any more */
 void image_bus_pinned(Image *image) {
-        if (image->ns->manager->bus)
-                complain(image, sd_bus_emit_properties_changed(image->ns->manager->bus, image->path, IMAGE_INTERFACE,
-                                                               "Pinned", NULL));
+        object_changed(image->ns->manager, &objects, image, (const char *const[]){ "Pinned", NULL });
 }

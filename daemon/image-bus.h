@@ -5,8 +5,6 @@
 
 #include "daemon/image.h"
 
-#define IMAGE_INTERFACE "org.davit.Davit1.Image"
-
 int image_bus_register(Manager *m);
 
 /* methods of Manager; userdata is the Manager */

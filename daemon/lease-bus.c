@@ -20,10 +20,7 @@
 #include "shared/macros.h"
 #include "shared/name.h"
 
-#define INTERFACE "org.davit.Davit1.Lease"
-#define LEASE_ROOT DAVIT_BUS_PATH "/ns"
-
-static const ObjectTable objects = OBJECT_TABLE("lease", "lease", leases, Lease, path);
+static const ObjectTable objects = OBJECT_TABLE("lease", "Lease", leases, Lease, path);
 
 /* ---- Manager ---- */
 
@@ -56,8 +53,7 @@ int method_create_lease(sd_bus_message *m, void *userdata, sd_bus_error *error) 
                                                o.labels };
                 r = lease_create(ns, id, &options, &lease, error);
         }
-        if (o.labels)
-                g_hash_table_unref(o.labels);
+        bus_options_free(table, ELEMENTSOF(table), &o);
         return r < 0 ? r : sd_bus_reply_method_return(m, "so", lease->id, lease->path);
 }
 
@@ -77,35 +73,21 @@ typedef struct Filters {
         char **ids, **labels;
 } Filters;
 
-static int append_lease(sd_bus_message *reply, const Lease *l) {
-        int r;
+static bool wanted(const void *object, const void *filters) {
+        const Filters *f = filters;
+        const Lease *l = object;
 
-        r = sd_bus_message_open_container(reply, 'r', "sssa{ss}tto");
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "sss", l->ns->name, l->id, l->owner);
-        if (r >= 0)
-                r = bus_append_labels(reply, l->labels);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "tto", l->created, l->expires, l->path);
-        return r < 0 ? r : sd_bus_message_close_container(reply);
+        return object_named(l->id, f->ids) && bus_labels_match(l->labels, f->labels);
 }
 
-static int append_leases(sd_bus_message *reply, Namespace *ns, const void *userdata) {
-        const Filters *filters = userdata;
-        GHashTableIter iter;
-        void *value;
-        int r = 0;
+static int append(sd_bus_message *reply, const void *object) {
+        const Lease *l = object;
+        int r;
 
-        g_hash_table_iter_init(&iter, ns->leases);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value)) {
-                const Lease *l = value;
-
-                if ((filters->ids && !g_strv_contains((const char *const *)filters->ids, l->id)) ||
-                    !bus_labels_match(l->labels, filters->labels))
-                        continue;
-                r = append_lease(reply, l);
-        }
-        return r;
+        r = sd_bus_message_append(reply, "sss", l->ns->name, l->id, l->owner);
+        if (r >= 0)
+                r = bus_append_labels(reply, l->labels);
+        return r < 0 ? r : sd_bus_message_append(reply, "tto", l->created, l->expires, l->path);
 }
 
 /** method_list_leases() - Manager.ListLeases */
@@ -114,14 +96,10 @@ int method_list_leases(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 { "Id", "as", offsetof(Filters, ids), 1, NULL },
                 { "Label", "as", offsetof(Filters, labels), 1, NULL },
         };
+        static const ObjectList list = { &objects, table, ELEMENTSOF(table), "sssa{ss}tto", wanted, append };
         Filters filters = { 0 };
-        int r;
 
-        r = object_list(m, userdata, table, ELEMENTSOF(table), &filters, "(sssa{ss}tto)", append_leases,
-                        error);
-        g_strfreev(filters.ids);
-        g_strfreev(filters.labels);
-        return r;
+        return object_list(m, userdata, &list, &filters, error);
 }
 
 /* ---- Lease ---- */
@@ -258,43 +236,20 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
-static int find(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata, void **ret,
-                sd_bus_error *error _unused_) {
-        *ret = object_at(userdata, &objects, path);
-        return *ret ? 1 : 0;
-}
-
-static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
-                     sd_bus_error *error _unused_) {
-        *ret = object_paths(userdata, &objects);
-        return 0;
-}
-
 /** lease_bus_register() - once, for all of them */
 int lease_bus_register(Manager *m) {
-        int r;
-
-        r = sd_bus_add_fallback_vtable(m->bus, NULL, LEASE_ROOT, INTERFACE, vtable, find, m);
-        return r < 0 ? r : sd_bus_add_node_enumerator(m->bus, NULL, LEASE_ROOT, enumerate, m);
-}
-
-static void complain(const Lease *l, int r) {
-        if (r < 0)
-                (void)log_warning_errno(r, "Cannot announce lease %s", l->id);
+        return object_register(m, &objects, vtable);
 }
 
 void lease_bus_added(Lease *l) {
-        if (l->ns->manager->bus)
-                complain(l, sd_bus_emit_interfaces_added(l->ns->manager->bus, l->path, INTERFACE, NULL));
+        object_added(l->ns->manager, &objects, l);
 }
 
 void lease_bus_removed(Lease *l) {
-        if (l->ns->manager->bus)
-                complain(l, sd_bus_emit_interfaces_removed(l->ns->manager->bus, l->path, INTERFACE, NULL));
+        object_removed(l->ns->manager, &objects, l);
 }
 
 /** lease_bus_changed() - announces the new value of a property */
 void lease_bus_changed(Lease *l, const char *property) {
-        if (l->ns->manager->bus)
-                complain(l, sd_bus_emit_properties_changed(l->ns->manager->bus, l->path, INTERFACE, property, NULL));
+        object_changed(l->ns->manager, &objects, l, (const char *const[]){ property, NULL });
 }

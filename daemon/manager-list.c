@@ -5,113 +5,83 @@
  * Every row comes from memory; no file is read and no shim is asked, so a list costs microseconds a row.
  */
 
-#include <errno.h>
-
 #include "daemon/bus.h"
 #include "daemon/container.h"
-#include "daemon/error.h"
 #include "daemon/manager-bus.h"
+#include "daemon/objects.h"
 #include "daemon/task.h"
 #include "shared/message.h"
 
-typedef int (*row_t)(sd_bus_message *reply, Namespace *ns, const Options *o);
+typedef struct Filters {
+        char **ids, **labels, **statuses, *image;
+} Filters;
 
-static bool id_wanted(const Options *o, const char *id) {
-        return !o->filter_ids || g_strv_contains((const char *const *)o->filter_ids, id);
+static bool container_wanted(const void *object, const void *filters) {
+        const Container *c = object;
+        const Filters *f = filters;
+
+        return object_named(c->id, f->ids) && (!f->image || streq(f->image, c->image ?: "")) &&
+               bus_labels_match(c->labels, f->labels);
 }
 
-static bool container_wanted(const Options *o, const Container *c) {
-        return id_wanted(o, c->id) && (!o->filter_image || g_strcmp0(o->filter_image, c->image ?: "") == 0) &&
-               bus_labels_match(c->labels, o->filter_labels);
-}
-
-static int append_container(sd_bus_message *reply, Container *c) {
+static int append_container(sd_bus_message *reply, const void *object) {
+        const Container *c = object;
         int r;
 
-        r = sd_bus_message_open_container(reply, 'r', "sssasa{ss}to");
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "sss", c->ns->name, c->id, c->image ?: "");
+        r = sd_bus_message_append(reply, "sss", c->ns->name, c->id, c->image ?: "");
         if (r >= 0)
                 r = sd_bus_message_append_strv(reply, c->command);
         if (r >= 0)
                 r = bus_append_labels(reply, c->labels);
-        if (r >= 0)
-                r = sd_bus_message_append(reply, "to", c->created_at, c->path);
-        return r < 0 ? r : sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_message_append(reply, "to", c->created_at, c->path);
 }
 
-static int containers_of(sd_bus_message *reply, Namespace *ns, const Options *o) {
-        GHashTableIter iter;
-        Container *c;
-        int r = 0;
-
-        g_hash_table_iter_init(&iter, ns->containers);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, (void **)&c))
-                if (c->visible && container_wanted(o, c))
-                        r = append_container(reply, c);
-        return r;
-}
-
-static int tasks_of(sd_bus_message *reply, Namespace *ns, const Options *o) {
-        GHashTableIter iter;
-        int r = 0;
-        Task *t;
-
-        g_hash_table_iter_init(&iter, ns->tasks);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, (void **)&t)) {
-                const Process *p = &t->process;
-                const char *status = task_status_name(p->status);
-
-                if (!p->visible || !id_wanted(o, t->id) || (t->container && !container_wanted(o, t->container)) ||
-                    (o->filter_status && !g_strv_contains((const char *const *)o->filter_status, status)))
-                        continue;
-                r = sd_bus_message_append(reply, "(ssusustto)", ns->name, t->id, p->pid, status, p->exit_status,
-                                          p->exit_kind ? exit_kind_name(p->exit_kind) : "", p->exited_at, p->started_at,
-                                          p->path);
-        }
-        return r;
-}
-
-static int list(sd_bus_message *m, Manager *manager, OptionMask mask, const char *type, row_t row,
-                sd_bus_error *error) {
-        _cleanup_bus_message_ sd_bus_message *reply = NULL;
-        _cleanup_(options_done) Options o = OPTIONS_NULL;
-        const char *name;
-        GHashTableIter iter;
-        Namespace *ns;
-        int r;
-
-        r = sd_bus_message_read(m, "s", &name);
-        if (r >= 0)
-                r = options_read(m, mask, &o, error);
-        if (r < 0)
-                return r;
-        if (!*name)
-                name = DAVIT_DEFAULT_NAMESPACE;
-        if (!streq(name, "*") && !name_namespace_valid(name))
-                return error_invalid(error, "\"%s\" is no namespace; \"*\" means all.", name);
-        r = sd_bus_message_new_method_return(m, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', type);
-        g_hash_table_iter_init(&iter, manager->namespaces);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, (void **)&ns))
-                if (streq(name, "*") || streq(name, ns->name))
-                        r = row(reply, ns, &o);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        if (r < 0)
-                return r;
-        return sd_bus_send(NULL, reply, NULL);
-}
+#define AT(x) offsetof(Filters, x)
 
 /** method_list_containers() - Manager.ListContainers */
 int method_list_containers(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        return list(m, userdata, OPTION_LIST_CONTAINERS, "(sssasa{ss}to)", containers_of, error);
+        static const BusOption table[] = {
+                { "Id", "as", AT(ids), 1, NULL },
+                { "Label", "as", AT(labels), 1, NULL },
+                { "Image", "s", AT(image), 1, NULL },
+        };
+        static const ObjectList list = { &container_objects, table,           ELEMENTSOF(table), "sssasa{ss}to",
+                                         container_wanted,   append_container };
+        Filters filters = { 0 };
+
+        return object_list(m, userdata, &list, &filters, error);
+}
+
+static bool task_wanted(const void *object, const void *filters) {
+        const Filters *f = filters;
+        const Task *t = object;
+
+        return object_named(t->id, f->ids) && (!t->container || container_wanted(t->container, f)) &&
+               object_named(task_status_name(t->process.status), f->statuses);
+}
+
+static int append_task(sd_bus_message *reply, const void *object) {
+        const Task *t = object;
+        const Process *p = &t->process;
+
+        return sd_bus_message_append(reply, "ssusustto", t->ns->name, t->id, p->pid, task_status_name(p->status),
+                                     p->exit_status, p->exit_kind ? exit_kind_name(p->exit_kind) : "", p->exited_at,
+                                     p->started_at, p->path);
 }
 
 /** method_list_tasks() - Manager.ListTasks */
 int method_list_tasks(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        return list(m, userdata, OPTION_LIST_TASKS, "(ssusustto)", tasks_of, error);
+        static const BusOption table[] = {
+                { "Id", "as", AT(ids), 1, NULL },
+                { "Label", "as", AT(labels), 1, NULL },
+                { "Image", "s", AT(image), 1, NULL },
+                { "Status", "as", AT(statuses), 1, NULL },
+        };
+        static const ObjectList list = { &task_objects, table,      ELEMENTSOF(table), "ssusustto",
+                                         task_wanted,   append_task };
+        Filters filters = { 0 };
+
+        return object_list(m, userdata, &list, &filters, error);
 }
 
 static int append_namespace(sd_bus_message *reply, Namespace *ns) {

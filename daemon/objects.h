@@ -10,26 +10,39 @@
 #include "daemon/namespace.h"
 
 typedef struct ObjectTable {
-        const char *kind;  /* in the path: .../ns/<namespace>/<kind>/<name> */
-        const char *what;  /* for people: "There is no <what> ..." */
-        size_t table;      /* GHashTable *, in Namespace */
-        size_t path;       /* char *, in the object */
-        ptrdiff_t visible; /* bool, in the object: whether it is announced; -1: always */
+        const char *kind;      /* in the path: .../ns/<namespace>/<kind>/<name> */
+        const char *interface; /* that object_register() puts there and the announcements are about */
+        size_t table;          /* GHashTable *, in Namespace */
+        size_t path;           /* char *, in the object */
+        ptrdiff_t visible;     /* bool, in the object: whether it is announced and listed; -1: always */
+        bool find_all;         /* those that are not announced are found by their path all the same */
 } ObjectTable;
 
-#define OBJECT_TABLE(kind_, what_, table_, type, path_)                                                                \
+#define OBJECT_TABLE(kind_, interface_, table_, type, path_)                                                           \
         {                                                                                                              \
-                .kind = (kind_), .what = (what_), .table = offsetof(Namespace, table_), .path = offsetof(type, path_), \
-                .visible = -1                                                                                          \
+                .kind = (kind_), .interface = DAVIT_BUS_NAME "." interface_, .table = offsetof(Namespace, table_),     \
+                .path = offsetof(type, path_), .visible = -1                                                           \
         }
 
 void *object_at(Manager *m, const ObjectTable *t, const char *path); /* NULL: there is none */
 int object_find(Manager *m, const ObjectTable *t, const char *ns, const char *name, void **ret, sd_bus_error *error);
-GPtrArray *object_keys(GHashTable *table);           /* sorted, the table's own */
-char **object_paths(Manager *m, const ObjectTable *t); /* for an enumerator */
 
-/* A list method "s namespace, a{sv} filters": reads both, opens an array of row_type, has rows() append those of one
- * namespace ("*": of each) and sends the reply. Filters are the caller's to free in any case. */
-typedef int (*object_rows_t)(sd_bus_message *reply, Namespace *ns, const void *filters);
-int object_list(sd_bus_message *m, Manager *manager, const BusOption *table, size_t n, void *filters,
-                const char *row_type, object_rows_t rows, sd_bus_error *error);
+/* The face: found by path and enumerated, then announced one by one. Nothing happens without Manager.bus. */
+int object_register(Manager *m, const ObjectTable *t, const sd_bus_vtable *vtable);
+void object_added(Manager *m, const ObjectTable *t, const void *object);
+void object_removed(Manager *m, const ObjectTable *t, const void *object);
+void object_changed(Manager *m, const ObjectTable *t, const void *object, const char *const *properties);
+
+/* A list method "s namespace, a{sv} filters": a row for each object that is wanted, sorted, of one namespace or ("*")
+ * of all; a namespace that does not exist yet has none. */
+typedef struct ObjectList {
+        const ObjectTable *objects;
+        const BusOption *filters; /* what the dictionary may hold; freed when the reply is made */
+        size_t n_filters;
+        const char *row; /* the types of a row */
+        bool (*wanted)(const void *object, const void *filters);
+        int (*append)(sd_bus_message *reply, const void *object); /* the fields of a row */
+} ObjectList;
+
+int object_list(sd_bus_message *m, Manager *manager, const ObjectList *list, void *filters, sd_bus_error *error);
+bool object_named(const char *name, char *const *names); /* NULL: any name is wanted */

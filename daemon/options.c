@@ -174,7 +174,6 @@ static int read_output(sd_bus_message *m, const BusOption *o, void *data, sd_bus
 
 #define DEFINITION (OPTION_CREATE | OPTION_UPDATE)
 #define START (OPTION_TASK | OPTION_EXEC)
-#define LIST (OPTION_LIST_CONTAINERS | OPTION_LIST_TASKS)
 #define AT(x) offsetof(Options, x)
 
 static const BusOption table[] = {
@@ -212,10 +211,6 @@ static const BusOption table[] = {
         { "TimeoutUSec", "t", AT(timeout_usec), OPTION_STOP, NULL },
         { "Force", "b", AT(force), OPTION_STOP | OPTION_DELETE_CONTAINER | OPTION_DELETE_PROCESS, NULL },
         { "KeepSnapshot", "b", AT(keep_snapshot), OPTION_DELETE_CONTAINER, NULL },
-        { "Id", "as", AT(filter_ids), LIST, NULL },
-        { "Label", "as", AT(filter_labels), LIST, NULL },
-        { "Image", "s", AT(filter_image), LIST, NULL },
-        { "Status", "as", AT(filter_status), OPTION_LIST_TASKS, NULL },
 };
 
 /** options_read() - reads the dictionary of a call that takes the rows of mask; calls of two methods may share one
@@ -237,11 +232,10 @@ static void free_mounts(GArray *mounts) {
 
 /** options_done() - frees and closes what is left */
 void options_done(Options *o) {
-        char **strings[] = { o->command,  o->entrypoint, o->env,           o->cap_add,
-                             o->cap_drop, o->filter_ids, o->filter_labels, o->filter_status };
+        char **strings[] = { o->command, o->entrypoint, o->env, o->cap_add, o->cap_drop };
         char *texts[] = { o->spec,     o->spec_patch,   o->rootfs,      o->working_dir, o->user,
                           o->hostname, o->network,      o->stop_signal, o->output,      o->log_path,
-                          o->signal,   o->filter_image, o->snapshot };
+                          o->signal,   o->snapshot };
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)
                 g_strfreev(strings[i]);

@@ -18,8 +18,6 @@ typedef enum OptionMask {
         OPTION_STOP = 1 << 4,
         OPTION_DELETE_CONTAINER = 1 << 5,
         OPTION_DELETE_PROCESS = 1 << 6,
-        OPTION_LIST_CONTAINERS = 1 << 7,
-        OPTION_LIST_TASKS = 1 << 8,
 } OptionMask;
 
 typedef enum AutoRemove {
@@ -54,8 +52,6 @@ typedef struct Options {
         uint64_t timeout_usec; /* UINT64_MAX: not given */
         int force;             /* -1: not given */
         int keep_snapshot;
-        /* filters */
-        char **filter_ids, **filter_labels, **filter_status, *filter_image;
 } Options;
 
 #define OPTIONS_NULL                                                                                                   \

@@ -22,9 +22,7 @@
 #include "shared/macros.h"
 #include "shared/name.h"
 
-#define SNAPSHOT_ROOT DAVIT_BUS_PATH "/ns"
-
-static const ObjectTable objects = OBJECT_TABLE("snapshot", "snapshot", snapshots, Snapshot, path);
+const ObjectTable snapshot_objects = OBJECT_TABLE("snapshot", "Snapshot", snapshots, Snapshot, path);
 
 static int method_mounts(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
@@ -84,9 +82,7 @@ static int method_commit(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 const SnapshotCommitOptions options = { key, o.continued, o.labels, o.lease };
                 r = snapshot_commit_begin(userdata, &options, &job, error);
         }
-        if (o.labels)
-                g_hash_table_unref(o.labels);
-        g_free(o.lease);
+        bus_options_free(table, ELEMENTSOF(table), &o);
         return r < 0 ? r : job_bus_reply_path(job, m);
 }
 
@@ -104,8 +100,7 @@ static int method_diff(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 r = bus_options_read(m, table, ELEMENTSOF(table), 1, &o, error);
         if (r >= 0)
                 r = snapshot_diff_begin(userdata, &o, &job, error);
-        g_free((char *)o.format);
-        g_free((char *)o.compression);
+        bus_options_free(table, ELEMENTSOF(table), &o);
         return r < 0 ? r : job_bus_reply_path(job, m);
 }
 
@@ -214,53 +209,22 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_END,
 };
 
-static int find_object(sd_bus *bus _unused_, const char *path, const char *interface _unused_, void *userdata,
-                       void **ret, sd_bus_error *error _unused_) {
-        *ret = object_at(userdata, &objects, path);
-        return *ret ? 1 : 0;
-}
-
-static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
-                     sd_bus_error *error _unused_) {
-        *ret = object_paths(userdata, &objects);
-        return 0;
-}
-
 /** snapshot_bus_register() - puts the snapshots of every namespace on the bus */
 int snapshot_bus_register(Manager *m) {
-        int r;
-
-        r = sd_bus_add_fallback_vtable(m->bus, NULL, SNAPSHOT_ROOT, SNAPSHOT_INTERFACE, vtable, find_object, m);
-        return r < 0 ? r : sd_bus_add_node_enumerator(m->bus, NULL, SNAPSHOT_ROOT, enumerate, m);
+        return object_register(m, &snapshot_objects, vtable);
 }
 
 /* ---- announcements ---- */
 
 void snapshot_bus_added(Snapshot *s) {
-        int r = 0;
-
-        if (s->ns->manager->bus)
-                r = sd_bus_emit_interfaces_added(s->ns->manager->bus, s->path, SNAPSHOT_INTERFACE, NULL);
-        if (r < 0)
-                (void)log_warning_errno(r, "Cannot announce snapshot %s", s->key);
+        object_added(s->ns->manager, &snapshot_objects, s);
 }
 
 void snapshot_bus_removed(Snapshot *s) {
-        int r = 0;
-
-        if (s->ns->manager->bus)
-                r = sd_bus_emit_interfaces_removed(s->ns->manager->bus, s->path, SNAPSHOT_INTERFACE, NULL);
-        if (r < 0)
-                (void)log_warning_errno(r, "Cannot announce the removal of snapshot %s", s->key);
+        object_removed(s->ns->manager, &snapshot_objects, s);
 }
 
 /** snapshot_bus_changed() - new labels */
 void snapshot_bus_changed(Snapshot *s) {
-        int r = 0;
-
-        if (s->ns->manager->bus)
-                r = sd_bus_emit_properties_changed(s->ns->manager->bus, s->path, SNAPSHOT_INTERFACE, "Labels",
-                                                   "UpdatedAt", NULL);
-        if (r < 0)
-                (void)log_warning_errno(r, "Cannot announce the labels of snapshot %s", s->key);
+        object_changed(s->ns->manager, &snapshot_objects, s, (const char *const[]){ "Labels", "UpdatedAt", NULL });
 }

@@ -5,7 +5,7 @@
 
 #include "daemon/snapshot.h"
 
-#define SNAPSHOT_INTERFACE "org.davit.Davit1.Snapshot"
+extern const struct ObjectTable snapshot_objects;
 
 int snapshot_bus_register(Manager *m);
 

@@ -20,8 +20,6 @@
 #include "daemon/store-client.h"
 #include "shared/macros.h"
 
-static const ObjectTable objects = OBJECT_TABLE("snapshot", "snapshot", snapshots, Snapshot, path);
-
 /* ---- PrepareSnapshot ---- */
 
 typedef struct Prepare {
@@ -152,7 +150,7 @@ int method_get_snapshot(sd_bus_message *m, void *userdata, sd_bus_error *error) 
 
         r = sd_bus_message_read(m, "ss", &ns, &key);
         if (r >= 0)
-                r = object_find(userdata, &objects, ns, key, &s, error);
+                r = object_find(userdata, &snapshot_objects, ns, key, &s, error);
         return r < 0 ? r : sd_bus_reply_method_return(m, "o", ((Snapshot *)s)->path);
 }
 
@@ -162,28 +160,22 @@ typedef struct Filters {
 } Filters;
 
 /* Parent: a key, a chain id, or "" for what stands on nothing. */
-static bool wanted(const Snapshot *s, const Filters *f) {
-        if (f->keys && !g_strv_contains((const char *const *)f->keys, s->key))
-                return false;
+static bool wanted(const void *object, const void *filters) {
+        const Snapshot *s = object;
+        const Filters *f = filters;
+
         if (f->kind && !streq(f->kind, snapshot_kind_name(s->kind)))
                 return false;
         if (f->parent && !streq(f->parent, s->parent) && !(*f->parent && streq(f->parent, s->parent_key)))
                 return false;
-        return bus_labels_match(s->labels, f->labels);
+        return object_named(s->key, f->keys) && bus_labels_match(s->labels, f->labels);
 }
 
-static int append_snapshots(sd_bus_message *reply, Namespace *ns, const void *filters) {
-        g_autoptr(GPtrArray) keys = object_keys(ns->snapshots);
-        int r = 0;
+static int append(sd_bus_message *reply, const void *object) {
+        const Snapshot *s = object;
 
-        for (guint i = 0; i < keys->len && r >= 0; i++) {
-                const Snapshot *s = g_hash_table_lookup(ns->snapshots, g_ptr_array_index(keys, i));
-
-                if (wanted(s, filters))
-                        r = sd_bus_message_append(reply, "(ssssto)", ns->name, s->key, snapshot_kind_name(s->kind),
-                                                  s->parent, s->created, s->path);
-        }
-        return r;
+        return sd_bus_message_append(reply, "ssssto", s->ns->name, s->key, snapshot_kind_name(s->kind), s->parent,
+                                     s->created, s->path);
 }
 
 /** method_list_snapshots() - Manager.ListSnapshots */
@@ -194,13 +186,8 @@ int method_list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *error
                 { "Label", "as", offsetof(Filters, labels), 1, NULL },
                 { "Parent", "s", offsetof(Filters, parent), 1, NULL },
         };
+        static const ObjectList list = { &snapshot_objects, table, ELEMENTSOF(table), "ssssto", wanted, append };
         Filters filters = { 0 };
-        int r;
 
-        r = object_list(m, userdata, table, ELEMENTSOF(table), &filters, "(ssssto)", append_snapshots, error);
-        g_strfreev(filters.keys);
-        g_strfreev(filters.labels);
-        g_free(filters.kind);
-        g_free(filters.parent);
-        return r;
+        return object_list(m, userdata, &list, &filters, error);
 }

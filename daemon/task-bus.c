@@ -278,7 +278,7 @@ static const sd_bus_vtable vtable[] = {
 };
 
 const ObjectTable task_objects = { .kind = "task",
-                                   .what = "task",
+                                   .interface = INTERFACE,
                                    .table = offsetof(Namespace, tasks),
                                    .path = offsetof(Task, process.path),
                                    .visible = offsetof(Task, process.visible) };

@@ -107,6 +107,21 @@ class Contract(davit.TestCase):
         self.assertEqual(set(objects[task]) & {f"{davit.NAME}.Task", f"{davit.NAME}.Process"},
                          {f"{davit.NAME}.Task", f"{davit.NAME}.Process"})
 
+    def test_lists_by_namespace(self):
+        """Sorted, one namespace or all of them, nothing in one that is still to come, and no nonsense for a name."""
+        nowhere, ids = davit.unique("nowhere"), [davit.unique(letter) for letter in "cab"]
+        for id in ids:
+            davit.create_container(["true"], id=id)
+            self.addCleanup(davit.remove_container, id)
+        for namespace in ("", "default", "*"):
+            listed = davit.manager("ListContainers", "(sa{sv})", namespace, davit.options(Id=ids))
+            self.assertEqual([(row[0], row[1]) for row in listed], [("default", id) for id in sorted(ids)])
+        for what in ("Containers", "Tasks", "Images", "Snapshots", "Leases", "Content"):
+            with self.subTest(what):
+                self.assertEqual(davit.manager(f"List{what}", "(sa{sv})", nowhere, {}), [])
+                self.assertError("InvalidArgument", davit.manager, f"List{what}", "(sa{sv})", "../x", {}, contains="../x")
+        self.assertNotIn(nowhere, [row[0] for row in davit.manager("ListNamespaces", "()")])
+
     def test_unknown_options_are_refused_by_name(self):
         gvariant = davit.GLib.Variant("s", "x")
         id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("contract"))
