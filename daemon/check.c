@@ -21,6 +21,7 @@
 #include "daemon/roots.h"
 #include "daemon/snapshot-dir.h"
 #include "daemon/store-job.h"
+#include "shared/fd.h"
 #include "shared/macros.h"
 
 #define DAMAGED_TYPE "a(ssssasb)"
@@ -63,17 +64,10 @@ static void check_kind(Namespace *ns, int root_fd, size_t k, GVariantBuilder *b)
         Reading reading = { seen, *(GHashTable **)((char *)ns + kinds[k].table) };
         struct dirent *de;
         DIR *dir;
-        int fd;
 
         (void)record_foreach(root_fd, ns->name, kinds[k].kind, on_record, &reading);
-        fd = openat(root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
+        if (dir_stream_at(root_fd, path, &dir) < 0)
                 return;
-        dir = fdopendir(fd);
-        if (!dir) {
-                (void)safe_close(fd);
-                return;
-        }
         while ((de = readdir(dir))) {
                 g_autofree char *base = g_str_has_suffix(de->d_name, ".json")
                                                 ? g_strndup(de->d_name, strlen(de->d_name) - strlen(".json"))

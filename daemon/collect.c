@@ -216,16 +216,9 @@ static void drop_dead_mounts(Collector *c) {
         g_autoptr(GHashTable) live = roots_of(c->m, ROOT_CHAIN);
         struct dirent *de;
         DIR *dir;
-        int fd;
 
-        fd = openat(c->m->runtime_fd, CHAINS, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
+        if (dir_stream_at(c->m->runtime_fd, CHAINS, &dir) < 0)
                 return;
-        dir = fdopendir(fd);
-        if (!dir) {
-                (void)safe_close(fd);
-                return;
-        }
         while ((de = readdir(dir)))
                 if (digest_valid(de->d_name) && !g_hash_table_contains(live, de->d_name))
                         (void)launcher_drop_chain(c->m->launcher, de->d_name); /* one that has gone has no mounts */

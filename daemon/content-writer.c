@@ -155,16 +155,9 @@ void ingests_sweep(Manager *m, unsigned n_broken) {
         g_autoptr(GHashTable) named = g_hash_table_new(g_str_hash, g_str_equal);
         struct dirent *de;
         DIR *dir;
-        int fd;
 
-        fd = n_broken > 0 ? -1 : openat(m->state_fd, DIRECTORY, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
+        if (n_broken > 0 || dir_stream_at(m->state_fd, DIRECTORY, &dir) < 0)
                 return;
-        dir = fdopendir(fd);
-        if (!dir) {
-                (void)safe_close(fd);
-                return;
-        }
         add_files(m, named);
         while ((de = readdir(dir)))
                 if (de->d_name[0] != '.' && !g_hash_table_contains(named, de->d_name))

@@ -190,15 +190,11 @@ int record_list_namespaces(int root_fd, char ***ret) {
         g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
         struct dirent *de;
         DIR *dir = NULL;
-        int fd;
+        int r;
 
-        fd = openat(root_fd, "namespaces", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0 && errno != ENOENT)
-                return -errno;
-        if (fd >= 0 && !(dir = fdopendir(fd))) {
-                (void)close(fd);
-                return -errno;
-        }
+        r = dir_stream_at(root_fd, "namespaces", &dir);
+        if (r < 0 && r != -ENOENT)
+                return r;
         while (dir && (de = readdir(dir)))
                 if (de->d_name[0] != '.')
                         g_ptr_array_add(names, g_strdup(de->d_name));

@@ -341,25 +341,21 @@ static void scan_namespace(Recovery *v, int task_fd, const char *name) {
         Namespace *ns = g_hash_table_lookup(m->namespaces, name);
         struct dirent *de;
         DIR *dir;
-        int fd;
 
-        fd = openat(task_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0 || !(dir = fdopendir(fd))) {
-                (void)safe_close(fd);
+        if (dir_stream_at(task_fd, name, &dir) < 0)
                 return;
-        }
         while ((de = readdir(dir))) {
                 _cleanup_close_ int dir_fd = -1;
                 Container *c;
 
                 if (!name_id_valid(de->d_name))
                         continue;
-                dir_fd = openat(fd, de->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+                dir_fd = openat(dirfd(dir), de->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
                 c = ns ? g_hash_table_lookup(ns->containers, de->d_name) : NULL;
                 if (dir_fd >= 0 && c && !c->task)
                         recover_task(v, c, dir_fd);
                 else if (dir_fd >= 0)
-                        discard(m, fd, name, de->d_name, dir_fd);
+                        discard(m, dirfd(dir), name, de->d_name, dir_fd);
         }
         (void)closedir(dir);
 }
@@ -367,16 +363,12 @@ static void scan_namespace(Recovery *v, int task_fd, const char *name) {
 static void scan_tasks(Recovery *v) {
         struct dirent *de;
         DIR *dir;
-        int fd;
 
-        fd = openat(v->manager->runtime_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0 || !(dir = fdopendir(fd))) {
-                (void)safe_close(fd);
+        if (dir_stream_at(v->manager->runtime_fd, "task", &dir) < 0)
                 return;
-        }
         while ((de = readdir(dir)))
                 if (name_namespace_valid(de->d_name))
-                        scan_namespace(v, fd, de->d_name);
+                        scan_namespace(v, dirfd(dir), de->d_name);
         (void)closedir(dir);
 }
 

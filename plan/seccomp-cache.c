@@ -83,15 +83,12 @@ GBytes *seccomp_cache_get(const char *key, const char *dir) {
 /* Profiles that nobody uses any more, and those of an older davitd, go when there are too many: all of them, as after a
  * reboot. */
 static void make_room(int dir_fd) {
-        int fd = openat(dir_fd, ".", O_DIRECTORY | O_RDONLY | O_CLOEXEC);
-        DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
         const struct dirent *entry;
         guint n = 0;
+        DIR *dir;
 
-        if (!dir) {
-                (void)safe_close(fd);
+        if (dir_stream(dir_fd, &dir) < 0)
                 return;
-        }
         while ((entry = readdir(dir)))
                 n += *entry->d_name != '.';
         rewinddir(dir);

@@ -208,12 +208,17 @@ int dir_open_at(int dir_fd, const char *path, unsigned mode) {
         return take_fd(&current);
 }
 
-/** dir_stream() - read the directory @dir_fd, which stays the caller's and may be an O_PATH descriptor
+/** dir_stream() - read the directory @dir_fd, which stays the caller's and may be an O_PATH descriptor */
+int dir_stream(int dir_fd, DIR **ret) {
+        return dir_stream_at(dir_fd, ".", ret);
+}
+
+/** dir_stream_at() - read the directory @path below @dir_fd, which is no symbolic link
  *
  * Return: 0 with *@ret to be closed by closedir(), or a negative errno.
  */
-int dir_stream(int dir_fd, DIR **ret) {
-        _cleanup_close_ int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+int dir_stream_at(int dir_fd, const char *path, DIR **ret) {
+        _cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
         if (fd < 0)
                 return -errno;

@@ -19,6 +19,7 @@ int file_replace_at(int dir_fd, const char *name, const void *data, size_t size,
 int dir_open_at(int dir_fd, const char *path,
                 unsigned mode); /* mkdir -p of relative components, no symlinks followed, then O_DIRECTORY */
 int dir_stream(int dir_fd, DIR **ret);
+int dir_stream_at(int dir_fd, const char *path, DIR **ret); /* no symbolic link */
 int tree_remove_at(int dir_fd, const char *name);
 
 /* memory files */
