@@ -89,25 +89,15 @@ static gboolean layer_is_whole(Check *c, const char *hex) {
         return g_hash_table_contains(c->refs, tree) && g_hash_table_contains(c->refs, record);
 }
 
-static void add_chains_of(Check *c, Damage *d, const char *layer) {
-        GHashTableIter iter;
-        gpointer ref;
+static void add_chain(const char *chain, char **layers, void *userdata) {
+        Damage *d = userdata;
 
-        g_hash_table_iter_init(&iter, c->refs);
-        while (g_hash_table_iter_next(&iter, &ref, NULL)) {
-                const char *hex = strrchr(ref, '/') + 1;
-                g_auto(GStrv) layers = NULL;
-
-                if (!g_str_has_prefix(ref, REF_CHAIN))
-                        continue;
-                layers = store_chain_layers(c->store, hex, NULL);
-                if (layers && g_strv_contains((const char *const *)layers, layer))
-                        g_ptr_array_add(d->chains, g_strdup(hex));
-        }
+        if (g_strv_contains((const char *const *)layers, d->id))
+                g_ptr_array_add(d->chains, g_strdup(chain));
 }
 
 static void bad_layer(Check *c, const char *hex, const char *why) {
-        add_chains_of(c, check_report(c, "layer", hex, why), hex);
+        store_chains_foreach(c->store, c->refs, add_chain, check_report(c, "layer", hex, why));
         g_hash_table_add(c->affected, g_strconcat(REF_LAYER, hex, NULL));
 }
 

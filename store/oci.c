@@ -144,7 +144,11 @@ static Candidate *candidate_new(JsonObject *o, GError **error) {
         return c;
 }
 
-static gboolean group_manifests(OciReader *r, Group *g, JsonObject *index, guint depth, GError **error) {
+/* What a walk through the manifests of an index gives each of them to; takes @c. */
+typedef gboolean (*manifest_handler_t)(OciReader *r, JsonObject *o, Candidate *c, void *userdata, GError **error);
+
+static gboolean foreach_manifest(OciReader *r, JsonObject *index, manifest_handler_t handler, void *userdata,
+                                 GError **error) {
         JsonArray *manifests;
 
         if (!json_array(index, "manifests", "the index", &manifests, error))
@@ -155,10 +159,21 @@ static gboolean group_manifests(OciReader *r, Group *g, JsonObject *index, guint
                 JsonObject *o = json_element(manifests, i, "manifests", error);
                 Candidate *c = o ? candidate_new(o, error) : NULL;
 
-                if (!c || !group_add(r, g, c, depth, error))
+                if (!c || !handler(r, o, c, userdata, error))
                         return FALSE;
         }
         return TRUE;
+}
+
+typedef struct Level {
+        Group *group;
+        guint depth;
+} Level;
+
+static gboolean on_nested(OciReader *r, JsonObject *o G_GNUC_UNUSED, Candidate *c, void *userdata, GError **error) {
+        const Level *level = userdata;
+
+        return group_add(r, level->group, c, level->depth, error);
 }
 
 static gboolean group_index(OciReader *r, Group *g, const Descriptor *d, guint depth, GError **error) {
@@ -178,7 +193,7 @@ static gboolean group_index(OciReader *r, Group *g, const Descriptor *d, guint d
                 g->index = g_bytes_ref(bytes);
                 memcpy(g->index_digest, d->digest, DIGEST_SIZE);
         }
-        return group_manifests(r, g, o, depth + 1, error);
+        return foreach_manifest(r, o, on_nested, &(Level){ g, depth + 1 }, error);
 }
 
 /* Manifests of index.json for several platforms under one name are one image. */
@@ -193,34 +208,20 @@ static Group *group_find(GPtrArray *groups, const char *name, const Candidate *c
         return group_new(groups, name);
 }
 
-static gboolean read_groups(OciReader *r, JsonObject *index, GPtrArray *groups, GError **error) {
-        JsonArray *manifests;
+static gboolean on_named(OciReader *r, JsonObject *o, Candidate *c, void *userdata, GError **error) {
+        GPtrArray *groups = userdata;
+        const char *name;
 
-        if (!json_array(index, "manifests", "the index", &manifests, error))
+        if (!descriptor_name(o, &name, error)) {
+                candidate_free(c);
                 return FALSE;
-        if (!manifests)
-                return store_fail(error, STORE_FAIL_INVALID, "The index has no 'manifests'");
-        for (guint i = 0; i < json_array_get_length(manifests); i++) {
-                JsonObject *o = json_element(manifests, i, "manifests", error);
-                Candidate *c = o ? candidate_new(o, error) : NULL;
-                const char *name;
-
-                if (!c)
-                        return FALSE;
-                if (!descriptor_name(o, &name, error)) {
-                        candidate_free(c);
-                        return FALSE;
-                }
-                if (groups->len >= r->limits->images) {
-                        candidate_free(c);
-                        return store_fail(error, STORE_FAIL_EXHAUSTED,
-                                          "The archive holds more than %" G_GUINT64_FORMAT " images",
-                                          r->limits->images);
-                }
-                if (!group_add(r, group_find(groups, name, c), c, 0, error))
-                        return FALSE;
         }
-        return TRUE;
+        if (groups->len >= r->limits->images) {
+                candidate_free(c);
+                return store_fail(error, STORE_FAIL_EXHAUSTED,
+                                  "The archive holds more than %" G_GUINT64_FORMAT " images", r->limits->images);
+        }
+        return group_add(r, group_find(groups, name, c), c, 0, error);
 }
 
 /* The best candidate; with "all" any of ours will do when this machine's is not there. */
@@ -298,7 +299,7 @@ static gboolean read_images(OciReader *r, JsonObject *index, const char *platfor
         g_autoptr(GPtrArray) groups = g_ptr_array_new_with_free_func(group_free);
         gboolean any = FALSE;
 
-        if (!read_groups(r, index, groups, error))
+        if (!foreach_manifest(r, index, on_named, groups, error))
                 return FALSE;
         for (guint i = 0; i < groups->len; i++) {
                 const Group *g = groups->pdata[i];

@@ -199,6 +199,24 @@ char **store_chain_layers(Store *s, const char *hex, GError **error) {
         return metadata ? metadata_strings(metadata, "davit.layers", error) : NULL;
 }
 
+/** store_chains_foreach() - every chain among @refs whose layers can be read */
+void store_chains_foreach(Store *s, GHashTable *refs, chain_handler_t handler, void *userdata) {
+        GHashTableIter iter;
+        gpointer ref;
+
+        g_hash_table_iter_init(&iter, refs);
+        while (g_hash_table_iter_next(&iter, &ref, NULL)) {
+                const char *hex = strrchr(ref, '/') + 1;
+                g_auto(GStrv) layers = NULL;
+
+                if (!g_str_has_prefix(ref, REF_CHAIN))
+                        continue;
+                layers = store_chain_layers(s, hex, NULL);
+                if (layers)
+                        handler(hex, layers, userdata);
+        }
+}
+
 /** store_load_split() - the tar-split record of a layer; a layer that is not there is STORE_FAIL_NOT_FOUND */
 gboolean store_load_split(Store *s, const guint8 diff_id[DIGEST_SIZE], Split *ret, GError **error) {
         g_autofree char *ref = store_ref(REF_SPLIT, diff_id), *commit = NULL;

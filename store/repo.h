@@ -62,6 +62,8 @@ gboolean store_resolve(Store *s, const char *ref, char **ret, GError **error); /
 GVariant *store_commit_metadata(Store *s, const char *commit, GError **error);
 GBytes *store_commit_file(Store *s, const char *commit, const char *name, gsize max, GError **error);
 char **store_chain_layers(Store *s, const char *hex, GError **error);
+typedef void (*chain_handler_t)(const char *hex, char **layers, void *userdata);
+void store_chains_foreach(Store *s, GHashTable *refs, chain_handler_t handler, void *userdata);
 gboolean store_load_split(Store *s, const guint8 diff_id[DIGEST_SIZE], Split *ret, GError **error);
 gboolean store_sync(Store *s, GError **error);
 

@@ -181,35 +181,19 @@ static gboolean walk_ref(Walk *w, const char *ref, const char *hex) {
         return (a && b && walk_tree(w, a, b)) || any;
 }
 
-static void add_chain(GHashTable *found, const char *chain, char **layers) {
+/* Chains stand on layers. */
+static void add_chain(const char *chain, char **layers, void *userdata) {
+        const Walk *w = userdata;
         GHashTableIter iter;
         gpointer key;
 
-        g_hash_table_iter_init(&iter, found);
+        g_hash_table_iter_init(&iter, w->found);
         while (g_hash_table_iter_next(&iter, &key, NULL)) {
                 User *u = key;
 
                 for (char **l = layers; *l; l++)
                         if (g_hash_table_contains(u->layers, *l))
                                 g_hash_table_add(u->chains, g_strdup(chain));
-        }
-}
-
-/* Chains stand on layers. */
-static void add_chains(Walk *w) {
-        GHashTableIter iter;
-        gpointer ref;
-
-        g_hash_table_iter_init(&iter, w->refs);
-        while (g_hash_table_iter_next(&iter, &ref, NULL)) {
-                const char *hex = strrchr(ref, '/') + 1;
-                g_auto(GStrv) layers = NULL;
-
-                if (!g_str_has_prefix(ref, REF_CHAIN))
-                        continue;
-                layers = store_chain_layers(w->store, hex, NULL);
-                if (layers)
-                        add_chain(w->found, hex, layers);
         }
 }
 
@@ -228,7 +212,7 @@ GPtrArray *users_find(Store *s, int fallback_fd, GHashTable *refs, const Mark *w
         while (g_hash_table_iter_next(&iter, &ref, &commit))
                 if (walk_ref(&w, ref, commit) && affected)
                         g_hash_table_add(affected, g_strdup(ref));
-        add_chains(&w);
+        store_chains_foreach(s, refs, add_chain, &w);
         g_hash_table_iter_init(&iter, w.found);
         while (g_hash_table_iter_next(&iter, &key, NULL))
                 g_ptr_array_add(result, key);
