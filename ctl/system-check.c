@@ -142,21 +142,27 @@ static int print_check(Check *check) {
         return 0;
 }
 
+/* The method takes one flag, which an option of ours sets. */
+static int run(Check *check, const char *method, const char *flag, bool set) {
+        _cleanup_message_ Message *m = NULL;
+        int r;
+
+        r = job_new(&check->job, BUS_PATH, BUS_MANAGER, method, &m);
+        if (r == 0)
+                r = set ? message_append(m, "a{sv}", 1, flag, "b", 1) : message_append(m, "a{sv}", 0);
+        if (r < 0)
+                r = bus_protocol_error(check->job.ctl, r);
+        return r == 0 ? job_run(&check->job, m) : r;
+}
+
 /** verb_system_check() - see above. */
 int verb_system_check(Ctl *ctl, int argc, char **argv) {
         Check check = { .job = JOB_INIT(ctl, _("the check was cancelled")), .ls = { .ctl = ctl } };
-        _cleanup_message_ Message *m = NULL;
         int r;
 
         r = options_parse(ctl, "system check", &argc, &argv, on_option, &check);
         if (r == 0)
-                r = job_new(&check.job, BUS_PATH, BUS_MANAGER, "CheckStore", &m);
-        if (r == 0)
-                r = check.repair ? message_append(m, "a{sv}", 1, "Repair", "b", 1) : message_append(m, "a{sv}", 0);
-        if (r < 0)
-                r = bus_protocol_error(ctl, r);
-        if (r == 0)
-                r = job_run(&check.job, m);
+                r = run(&check, "CheckStore", "Repair", check.repair);
         if (r == 0)
                 r = print_check(&check);
         job_clear(&check.job);
@@ -196,18 +202,11 @@ static int print_collect(Check *check) {
 int verb_system_collect(Ctl *ctl, int argc, char **argv) {
         Check check = { .job = JOB_INIT(ctl, _("the collection was cancelled; the next one goes on")),
                         .ls = { .ctl = ctl } };
-        _cleanup_message_ Message *m = NULL;
         int r;
 
         r = options_parse(ctl, "system collect", &argc, &argv, on_option, &check);
         if (r == 0)
-                r = job_new(&check.job, BUS_PATH, BUS_MANAGER, "Collect", &m);
-        if (r == 0)
-                r = check.dry_run ? message_append(m, "a{sv}", 1, "DryRun", "b", 1) : message_append(m, "a{sv}", 0);
-        if (r < 0)
-                r = bus_protocol_error(ctl, r);
-        if (r == 0)
-                r = job_run(&check.job, m);
+                r = run(&check, "Collect", "DryRun", check.dry_run);
         if (r == 0)
                 r = ctl->json ? job_print(&check.job) : print_collect(&check);
         job_clear(&check.job);
