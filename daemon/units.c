@@ -24,6 +24,7 @@
 #define SYSTEMD_PATH "/org/freedesktop/systemd1"
 #define SYSTEMD_MANAGER "org.freedesktop.systemd1.Manager"
 #define SYSTEMD_UNIT_EXISTS "org.freedesktop.systemd1.UnitExists"
+#define SYSTEMD_ALREADY_SUBSCRIBED "org.freedesktop.systemd1.AlreadySubscribed"
 #define OWNER_WAIT_USEC (30 * USEC_PER_SEC)
 #define STOP_MARGIN_USEC (2 * USEC_PER_SEC)
 #define REMOVED_TIMEOUT_USEC (5 * USEC_PER_SEC)
@@ -34,6 +35,7 @@ struct Units {
         GHashTable *jobs;    /* job path -> UnitCall */
         GHashTable *removal; /* unit name -> UnitCall that waits for it to go */
         sd_bus_slot *slot_owner, *slot_job, *slot_removed;
+        bool subscribed; /* to the first systemd that was there */
 };
 
 struct UnitCall {
@@ -394,6 +396,15 @@ int units_list(Units *u, const char *pattern, units_list_handler_t handler, void
         return 0;
 }
 
+/* That it has become owner may reach us after we have found it by its name. */
+static int on_subscribed(sd_bus_message *m, void *userdata _unused_, sd_bus_error *reterr _unused_) {
+        const sd_bus_error *e = sd_bus_message_get_error(m);
+
+        if (e && !sd_bus_error_has_name(e, SYSTEMD_ALREADY_SUBSCRIBED))
+                log_warning("Cannot subscribe to systemd: %s", e->message ?: e->name);
+        return 0;
+}
+
 static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *reterr _unused_) {
         const char *name, *before, *after;
         Units *u = userdata;
@@ -402,9 +413,9 @@ static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret
                 return 0;
         g_free(u->owner);
         u->owner = *after ? g_strdup(after) : NULL;
-        if (u->owner)
+        if (u->owner && u->subscribed)
                 (void)sd_bus_call_method_async(u->manager->bus, NULL, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER,
-                                               "Subscribe", on_stopped, NULL, NULL);
+                                               "Subscribe", on_subscribed, NULL, NULL);
         return 0;
 }
 
@@ -458,6 +469,7 @@ static int subscribe(Units *u) {
         r = sd_bus_call_method(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe", &error, NULL, NULL);
         if (r < 0)
                 return log_error_errno(r, "Cannot subscribe to systemd");
+        u->subscribed = true;
         return 0;
 }
 
