@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Subscribing to systemd, which may join the bus before us, after us, or again. Bus and systemd are played by a thread at
- * the other end of the connection: like systemd it takes one subscription from a client and refuses the second.
+ * Subscribing to systemd, which may join the bus before us, after us, or again. Bus and systemd are played by a thread
+ * at the other end of the connection: like systemd it takes one subscription from a client and refuses the second.
  */
 
 #include <sys/socket.h>
