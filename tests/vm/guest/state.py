@@ -29,7 +29,9 @@ def sockets():
 
 
 def mount(device):
-    """The journal of the file system is played back here; what the cache still has of an older disk is dropped first."""
+    """The journal of the file system is played back here; what the cache still has of an older disk is dropped first. A
+    manager that runs already would go on with what it has read from elsewhere."""
+    stop()
     if stat.S_ISBLK(os.stat(device).st_mode):
         run("blockdev", "--flushbufs", device)
         run("mount", "-t", "ext4", device, STATE)
