@@ -67,32 +67,48 @@ static void tear_down(Fixture *f, const void *data _unused_) {
         g_free(f->dir);
 }
 
+/* What a worker is told next. */
+static void receive(int fd, uint16_t type, JsonObject **ret) {
+        g_autofree struct packet *p = g_new0(struct packet, 1);
+        struct store_message head;
+
+        g_assert_cmpint(packet_recv(fd, p), ==, 1);
+        memcpy(&head, p->data, sizeof(head));
+        g_assert_cmpint(head.type, ==, type);
+        if (ret)
+                g_assert_cmpint(store_text_parse((const char *)p->data + sizeof(head), p->size - sizeof(head), ret), ==,
+                                0);
+        packet_done(p);
+}
+
 /* The next worker: its connection and the request it got; -1 when none was started. */
 static int worker(Fixture *f, JsonObject **ret_request) {
-        g_autofree struct packet *p = g_new0(struct packet, 1);
         int fd;
 
         fd = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0)
-                return -1;
-
-        g_assert_cmpint(packet_recv(fd, p), ==, 1);
-        if (ret_request)
-                g_assert_cmpint(store_text_parse((const char *)p->data + sizeof(struct store_message),
-                                                 p->size - sizeof(struct store_message), ret_request),
-                                ==, 0);
-        packet_done(p);
+        if (fd >= 0)
+                receive(fd, STORE_REQUEST, ret_request);
         return fd;
 }
 
-/* A worker's last word; it exits and the manager hears of both. */
-static void answer(Fixture *f, int fd, uint16_t type, const char *text) {
+static void turn(Fixture *f) {
+        while (sd_event_run(f->m.event, 0) > 0)
+                ;
+}
+
+/* What a worker says before its end. */
+static void say(Fixture *f, int fd, uint16_t type, const char *text) {
         struct store_message head = { .version = STORE_PROTOCOL_VERSION,
                                       .type = type,
                                       .text_size = (uint32_t)strlen(text) };
 
         g_assert_cmpint(packet_send(fd, &head, sizeof(head), NULL, 0, text, head.text_size, NULL, 0), ==, 0);
+        turn(f);
+}
+
+/* A worker's last word; it exits and the manager hears of both. */
+static void answer(Fixture *f, int fd, uint16_t type, const char *text) {
+        say(f, fd, type, text);
         (void)safe_close(fd);
-        while (sd_event_run(f->m.event, 0) > 0)
-                ;
+        turn(f);
 }

@@ -13,6 +13,7 @@
 #include "daemon/lease.h"
 #include "shared/name.h"
 #include "tests/unit/fake-store.h"
+#include "tests/unit/image-sample.h"
 
 #define HEX(c) c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c
 #define A "sha256:" HEX("aa")
@@ -22,18 +23,7 @@
 #define DATA "data"
 
 static ImageRecord *record_new(const char *name, const char *digest, const char *layer) {
-        g_autoptr(JsonObject) o = NULL;
-        g_autofree char *text = NULL;
-        ImageRecord *record;
-
-        text = g_strdup_printf("{\"name\":\"%s\",\"digest\":\"%s\",\"config_digest\":\"" C "\",\"media_type\":\"a/b\","
-                               "\"platform\":{\"os\":\"linux\",\"architecture\":\"amd64\"},\"size\":1,\"layers\":[{"
-                               "\"diff_id\":\"%s\",\"digest\":\"%s\",\"size\":1}],\"chain_id\":\"%s\",\"rootfs\":{},"
-                               "\"config\":{}}",
-                               name, digest, layer, layer, layer);
-        g_assert_cmpint(store_text_parse(text, strlen(text), &o), ==, 0);
-        g_assert_cmpint(image_record_parse(o, &record, NULL), ==, 0);
-        return record;
+        return image_sample(name, digest, C, layer, "\"rootfs\":{},\"config\":{}");
 }
 
 static GHashTable *labels(const char *key, const char *value) {

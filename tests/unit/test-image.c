@@ -20,6 +20,7 @@
 #include "shared/fd.h"
 #include "shared/macros.h"
 #include "shared/name.h"
+#include "tests/unit/image-sample.h"
 
 #define HEX_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define HEX_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
@@ -88,21 +89,14 @@ static int reload(Fixture *f) {
 }
 
 static ImageRecord *record_new(const char *name, const char *hex) {
-        g_autoptr(JsonObject) o = NULL;
-        g_autofree char *text = NULL, *why = NULL;
-        ImageRecord *record;
+        g_autofree char *digest = g_strconcat("sha256:", hex, NULL), *rest = NULL;
 
-        text = g_strdup_printf(
-                "{\"name\":\"%s\",\"digest\":\"sha256:%s\",\"config_digest\":\"sha256:%s\",\"media_type\":\"a/b\","
-                "\"platform\":{\"os\":\"linux\",\"architecture\":\"amd64\"},\"size\":1,\"layers\":[{\"diff_id\":"
-                "\"sha256:%s\","
-                "\"digest\":\"sha256:%s\",\"size\":1}],\"chain_id\":\"sha256:%s\",\"rootfs\":{\"form\":\"checkout\","
-                "\"path\":\"" DAVIT_STATE_DIR "/checkouts/%s\",\"root\":{\"uid\":0,\"gid\":0,\"mode\":1005}},"
-                "\"config\":{\"StopSignal\":\"SIGINT\",\"Labels\":{\"a\":\"b\"}}}",
-                name, hex, hex, hex, hex, hex, hex);
-        g_assert_cmpint(store_text_parse(text, strlen(text), &o), ==, 0);
-        g_assert_cmpint(image_record_parse(o, &record, &why), ==, 0);
-        return record;
+        rest = g_strdup_printf(
+                "\"rootfs\":{\"form\":\"checkout\",\"path\":\"" DAVIT_STATE_DIR
+                "/checkouts/%s\",\"root\":{\"uid\":0,\"gid\":0,\"mode\":1005}},"
+                "\"config\":{\"StopSignal\":\"SIGINT\",\"Labels\":{\"a\":\"b\"}}",
+                hex);
+        return image_sample(name, digest, digest, digest, rest);
 }
 
 static bool exists(int fd, const char *path) {

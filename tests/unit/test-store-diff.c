@@ -16,44 +16,34 @@
 #include "store/chain.h"
 #include "store/error.h"
 #include "store/layer.h"
+#include "tests/unit/store-objects.h"
 #include "tests/unit/store-tar.h"
 
 typedef struct {
-        char *directory;
-        int fd;
-        StoreJob job;
-        Objects *objects;
+        ObjectDir dir;
         GPtrArray *layers;
 } Fixture;
 
 static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
-        f->directory = g_dir_make_tmp("davit-test-XXXXXX", NULL);
-        f->fd = open(f->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        g_assert_cmpint(f->fd, >=, 0);
-        g_assert_true(store_job_init(&f->job, NULL));
-        f->objects = objects_new(&f->job, f->fd, f->fd);
+        object_dir_open(&f->dir, NULL);
         f->layers = g_ptr_array_new_with_free_func((GDestroyNotify)layer_free);
 }
 
 static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
         g_ptr_array_unref(f->layers);
-        objects_free(f->objects);
-        store_job_done(&f->job);
-        (void)safe_close(f->fd);
-        g_assert_cmpint(tree_remove_at(AT_FDCWD, f->directory), >=, 0);
-        g_free(f->directory);
+        object_dir_close(&f->dir);
 }
 
 /* The chain of one layer. */
 static Tree *tree_of(Fixture *f, GByteArray *tar) {
         g_autoptr(GByteArray) owned = tar;
         g_autoptr(Stream) s = stream_new_memory(owned->data, owned->len);
-        Layer *l = layer_new(&f->job, f->objects);
+        Layer *l = layer_new(&f->dir.job, f->dir.objects);
         Tree *t = tree_new();
 
         g_ptr_array_add(f->layers, l);
         g_assert_true(layer_read(l, s, NULL));
-        g_assert_true(objects_settle(f->objects, NULL));
+        g_assert_true(objects_settle(f->dir.objects, NULL));
         g_assert_true(chain_apply(t, l->tree, NULL));
         return t;
 }

@@ -20,35 +20,23 @@
 #include "shared/fd.h"
 #include "shared/macros.h"
 #include "store/error.h"
-#include "store/objects.h"
+#include "tests/unit/store-objects.h"
 
 typedef struct {
-        char *directory;
-        int fd;
-        StoreJob job;
-        Objects *objects;
+        ObjectDir dir;
         Tree *tree;
         guint8 chain_id[DIGEST_SIZE];
 } Fixture;
 
 static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
-        f->directory = g_dir_make_tmp("davit-test-XXXXXX", NULL);
-        f->fd = open(f->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        g_assert_cmpint(f->fd, >=, 0);
-        g_assert_true(store_job_init(&f->job, NULL));
-        g_assert_cmpint(mkdirat(f->fd, "objects", 0755), ==, 0);
-        f->objects = objects_new(&f->job, f->fd, openat(f->fd, "objects", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        object_dir_open(&f->dir, "stage");
         f->tree = tree_new();
         digest_bytes("chain", 5, f->chain_id);
 }
 
 static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
-        objects_free(f->objects);
         tree_free(f->tree);
-        store_job_done(&f->job);
-        (void)safe_close(f->fd);
-        g_assert_cmpint(tree_remove_at(AT_FDCWD, f->directory), >=, 0);
-        g_free(f->directory);
+        object_dir_close(&f->dir);
 }
 
 /* ---- building ---- */
@@ -75,7 +63,7 @@ static Node *add_file(Fixture *f, Node *parent, const char *name, const char *co
         n->inode->flags = INODE_OBJECT;
         n->inode->size = strlen(content);
         n->inode->target = tree_string(f->tree, content);
-        g_assert_true(objects_put_file(f->objects, n->inode, (guint8 *)g_strdup(content), n->inode->size, NULL));
+        g_assert_true(objects_put_file(f->dir.objects, n->inode, (guint8 *)g_strdup(content), n->inode->size, NULL));
         return n;
 }
 
@@ -115,19 +103,19 @@ static gboolean write_to_fd(gpointer userdata, const void *data, gsize size, GEr
 }
 
 static void write_image(Fixture *f, const char *name) {
-        _cleanup_close_ int fd = openat(f->fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        _cleanup_close_ int fd = openat(f->dir.fd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         g_autoptr(GError) error = NULL;
 
         g_assert_cmpint(fd, >=, 0);
-        g_assert_true(objects_settle(f->objects, NULL));
+        g_assert_true(objects_settle(f->dir.objects, NULL));
         tree_sort(tree_root(f->tree));
-        (void)erofs_write(&f->job, f->tree, f->chain_id, write_to_fd, GINT_TO_POINTER(fd), &error);
+        (void)erofs_write(&f->dir.job, f->tree, f->chain_id, write_to_fd, GINT_TO_POINTER(fd), &error);
         g_assert_no_error(error);
         g_assert_cmpint(lseek(fd, 0, SEEK_END) % 4096, ==, 0);
 }
 
 static void run_fsck(Fixture *f, const char *name) {
-        g_autofree char *path = g_build_filename(f->directory, name, NULL),
+        g_autofree char *path = g_build_filename(f->dir.directory, name, NULL),
                         *fsck = g_find_program_in_path("fsck.erofs");
         const char *argv[] = { fsck, path, NULL };
         g_autofree char *out = NULL, *err = NULL;
@@ -144,7 +132,7 @@ static void run_fsck(Fixture *f, const char *name) {
 }
 
 static int mount_image(Fixture *f, const char *name) {
-        g_autofree char *path = g_build_filename(f->directory, name, NULL);
+        g_autofree char *path = g_build_filename(f->dir.directory, name, NULL);
         _cleanup_close_ int fs = fsopen("erofs", FSOPEN_CLOEXEC);
 
         if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", path, 0) < 0 ||
@@ -156,7 +144,7 @@ static int mount_image(Fixture *f, const char *name) {
 /* A layer that is nowhere in the tree of mounts is understood since Linux 6.15. */
 static int mount_overlay(Fixture *f, int image) {
         g_autofree char *lower = g_strdup_printf("/proc/self/fd/%d", image);
-        g_autofree char *data = g_build_filename(f->directory, "objects", NULL);
+        g_autofree char *data = g_build_filename(f->dir.directory, "stage", NULL);
         _cleanup_close_ int fs = fsopen("overlay", FSOPEN_CLOEXEC);
 
         if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "lowerdir+", lower, 0) < 0 ||
@@ -371,7 +359,7 @@ static void refuse_xattr(Fixture *f, const char *name, gsize size, gsize n) {
 
         names[n] = NULL;
         set_xattrs(f, d->inode, names, size);
-        g_assert_false(erofs_write(&f->job, f->tree, f->chain_id, write_to_fd, GINT_TO_POINTER(-1), &error));
+        g_assert_false(erofs_write(&f->dir.job, f->tree, f->chain_id, write_to_fd, GINT_TO_POINTER(-1), &error));
         g_assert_error(error, STORE_FAIL, STORE_FAIL_UNSUPPORTED);
         tree_remove(f->tree, d);
 }
@@ -404,16 +392,16 @@ static void test_same(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
 
         test_kinds(f, NULL);
         write_image(f, "again");
-        g_assert_cmpint(file_read_at(f->fd, "image", 1 << 24, &a, &a_size), >=, 0);
-        g_assert_cmpint(file_read_at(f->fd, "again", 1 << 24, &b, &b_size), >=, 0);
+        g_assert_cmpint(file_read_at(f->dir.fd, "image", 1 << 24, &a, &a_size), >=, 0);
+        g_assert_cmpint(file_read_at(f->dir.fd, "again", 1 << 24, &b, &b_size), >=, 0);
         g_assert_cmpmem(a, a_size, b, b_size);
 }
 
 static void test_cancel(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
         g_autoptr(GError) error = NULL;
 
-        store_job_cancel(&f->job);
-        g_assert_false(erofs_write(&f->job, f->tree, f->chain_id, write_to_fd, GINT_TO_POINTER(-1), &error));
+        store_job_cancel(&f->dir.job);
+        g_assert_false(erofs_write(&f->dir.job, f->tree, f->chain_id, write_to_fd, GINT_TO_POINTER(-1), &error));
         g_assert_error(error, STORE_FAIL, STORE_FAIL_CANCELLED);
 }
 

@@ -15,33 +15,19 @@
 #include "shared/macros.h"
 #include "store/chain.h"
 #include "store/error.h"
+#include "tests/unit/store-objects.h"
 #include "tests/unit/store-tar.h"
 
-typedef struct {
-        char *directory;
-        int fd;
-        StoreJob job;
-        Objects *objects;
-} Fixture;
-
-static void set_up(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
-        f->directory = g_dir_make_tmp("davit-test-XXXXXX", NULL);
-        f->fd = open(f->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        g_assert_cmpint(f->fd, >=, 0);
-        g_assert_true(store_job_init(&f->job, NULL));
-        f->objects = objects_new(&f->job, f->fd, f->fd);
+static void set_up(ObjectDir *f, gconstpointer data G_GNUC_UNUSED) {
+        object_dir_open(f, NULL);
 }
 
-static void tear_down(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
-        objects_free(f->objects);
-        store_job_done(&f->job);
-        (void)safe_close(f->fd);
-        g_assert_cmpint(tree_remove_at(AT_FDCWD, f->directory), >=, 0);
-        g_free(f->directory);
+static void tear_down(ObjectDir *f, gconstpointer data G_GNUC_UNUSED) {
+        object_dir_close(f);
 }
 
 /* Reads and settles; a layer that fails is freed only then, as the library's rule is. */
-static Layer *read_layer(Fixture *f, GByteArray *tar, GError **error) {
+static Layer *read_layer(ObjectDir *f, GByteArray *tar, GError **error) {
         g_autoptr(GByteArray) owned = tar;
         g_autoptr(Stream) s = stream_new_memory(owned->data, owned->len);
         g_autoptr(Layer) l = layer_new(&f->job, f->objects);
@@ -71,7 +57,7 @@ static char *describe_tree(Tree *t) {
         return g_string_free(text, FALSE);
 }
 
-static void check(Fixture *f, GByteArray *tar, const char *expected) {
+static void check(ObjectDir *f, GByteArray *tar, const char *expected) {
         g_autoptr(GError) error = NULL;
         g_autoptr(Layer) l = read_layer(f, tar, &error);
         g_autofree char *text = NULL;
@@ -81,7 +67,7 @@ static void check(Fixture *f, GByteArray *tar, const char *expected) {
         g_assert_cmpstr(text, ==, expected);
 }
 
-static void refuse(Fixture *f, GByteArray *tar, StoreFail code) {
+static void refuse(ObjectDir *f, GByteArray *tar, StoreFail code) {
         g_autoptr(GError) error = NULL;
 
         g_assert_null(read_layer(f, tar, &error));
@@ -105,7 +91,7 @@ static void test_paths(void) {
         }
 }
 
-static void test_entries(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
+static void test_entries(ObjectDir *f, gconstpointer data G_GNUC_UNUSED) {
         check(f, TAR_OF({ "./", '5' }, { "d", '5' }, { "d/f", '0', "x" }, { "i/m/p", '0', "y" }),
               "d/\nd/f\ni/ implicit\ni/m/ implicit\ni/m/p\n");
         check(f, TAR_OF({ "x", '0', "f" }, { "x", '5' }, { "x/y", '0', "" }), "x/\nx/y\n");
@@ -119,7 +105,7 @@ static void test_entries(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
         check(f, TAR_OF({ "h", '0', "self" }, { "h", '1', "h" }), "h\n");
 }
 
-static void test_refusals(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
+static void test_refusals(ObjectDir *f, gconstpointer data G_GNUC_UNUSED) {
         refuse(f, TAR_OF({ ".", '2', "/etc" }), STORE_FAIL_INVALID);
         refuse(f, TAR_OF({ "../x", '0', "" }), STORE_FAIL_INVALID);
         refuse(f, TAR_OF({ "f", '0', "" }, { "f/x", '0', "" }), STORE_FAIL_INVALID);
@@ -136,7 +122,7 @@ static void test_refusals(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
 }
 
 static int open_object(void *userdata, const guint8 checksum[DIGEST_SIZE]) {
-        const Fixture *f = userdata;
+        const ObjectDir *f = userdata;
         char name[OBJECT_NAME];
 
         object_name(checksum, ".file", name);
@@ -144,7 +130,7 @@ static int open_object(void *userdata, const guint8 checksum[DIGEST_SIZE]) {
 }
 
 /* The record gives back the same tree, and with the objects the same bytes. */
-static void test_record(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
+static void test_record(ObjectDir *f, gconstpointer data G_GNUC_UNUSED) {
         const TestEntry entries[] = { { "d", '5' },
                                       { "d/f", '0', "first" },
                                       { "d/f", '0', "second" },
@@ -179,7 +165,7 @@ static void test_record(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
 
 /* ostree-core.h: the header of a file object, its size in front; the checksum is libostree's for an empty file of
  * root's, mode 0644. */
-static void test_object_checksum(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
+static void test_object_checksum(ObjectDir *f, gconstpointer data G_GNUC_UNUSED) {
         g_autoptr(GError) error = NULL;
         g_autoptr(Layer) l = read_layer(f, TAR_OF({ "e", '0', "" }), &error);
         char hex[DIGEST_HEX];
@@ -189,7 +175,7 @@ static void test_object_checksum(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
         g_assert_cmpstr(hex, ==, "cc700d46f407c6c5ab2d5dde474366a928b7398277e61162e7f8ec06f469f07e");
 }
 
-static void check_chain(Fixture *f, GByteArray *lower, GByteArray *upper, const char *expected) {
+static void check_chain(ObjectDir *f, GByteArray *lower, GByteArray *upper, const char *expected) {
         g_autoptr(GError) error = NULL;
         g_autoptr(Layer) one = read_layer(f, lower, &error), two = read_layer(f, upper, &error);
         g_autoptr(Tree) chain = tree_new();
@@ -207,7 +193,7 @@ static void check_chain(Fixture *f, GByteArray *lower, GByteArray *upper, const 
         g_assert_cmpstr(text, ==, expected);
 }
 
-static void test_chain(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
+static void test_chain(ObjectDir *f, gconstpointer data G_GNUC_UNUSED) {
         check_chain(f, TAR_OF({ "a", '0', "" }, { "d", '5' }, { "d/x", '0', "" }),
                     TAR_OF({ ".wh.a", '0', "" }, { "d/y", '0', "" }), "d/\nd/x\nd/y\n");
         check_chain(f, TAR_OF({ "d", '5' }, { "d/x", '0', "" }),
@@ -222,7 +208,7 @@ static void test_chain(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
 }
 
 /* Removing many entries one by one takes no quadratic time. */
-static void test_many_whiteouts(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
+static void test_many_whiteouts(ObjectDir *f, gconstpointer data G_GNUC_UNUSED) {
         g_autoptr(GByteArray) lower = g_byte_array_new(), upper = g_byte_array_new();
 
         for (guint i = 0; i < 20000; i++) {
@@ -237,7 +223,7 @@ static void test_many_whiteouts(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
 }
 
 /* Links to links to files of a lower layer: told by their number, and resolved in no quadratic time. */
-static void test_linked_links(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
+static void test_linked_links(ObjectDir *f, gconstpointer data G_GNUC_UNUSED) {
         for (guint n = 20; n <= 20000; n *= 1000) {
                 g_autoptr(GByteArray) upper = g_byte_array_new();
                 g_autoptr(GError) error = NULL;
@@ -278,13 +264,13 @@ static void test_chain_id(void) {
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/store/layer/paths", test_paths);
-        g_test_add("/store/layer/entries", Fixture, NULL, set_up, test_entries, tear_down);
-        g_test_add("/store/layer/refusals", Fixture, NULL, set_up, test_refusals, tear_down);
-        g_test_add("/store/layer/record", Fixture, NULL, set_up, test_record, tear_down);
-        g_test_add("/store/layer/object-checksum", Fixture, NULL, set_up, test_object_checksum, tear_down);
-        g_test_add("/store/chain/merge", Fixture, NULL, set_up, test_chain, tear_down);
-        g_test_add("/store/chain/many-whiteouts", Fixture, NULL, set_up, test_many_whiteouts, tear_down);
-        g_test_add("/store/chain/linked-links", Fixture, NULL, set_up, test_linked_links, tear_down);
+        g_test_add("/store/layer/entries", ObjectDir, NULL, set_up, test_entries, tear_down);
+        g_test_add("/store/layer/refusals", ObjectDir, NULL, set_up, test_refusals, tear_down);
+        g_test_add("/store/layer/record", ObjectDir, NULL, set_up, test_record, tear_down);
+        g_test_add("/store/layer/object-checksum", ObjectDir, NULL, set_up, test_object_checksum, tear_down);
+        g_test_add("/store/chain/merge", ObjectDir, NULL, set_up, test_chain, tear_down);
+        g_test_add("/store/chain/many-whiteouts", ObjectDir, NULL, set_up, test_many_whiteouts, tear_down);
+        g_test_add("/store/chain/linked-links", ObjectDir, NULL, set_up, test_linked_links, tear_down);
         g_test_add_func("/store/chain/id", test_chain_id);
         return g_test_run();
 }
