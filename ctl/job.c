@@ -149,14 +149,46 @@ Message *job_result(Job *job) {
         return job->wait.reply;
 }
 
-/** job_print() - prints the result as JSON. 0 or an exit status. */
-int job_print(Job *job) {
+static int print_member(Json *j, Message *m, const Rows *rows, size_t n) {
+        const char *key;
+        int r;
+
+        r = message_read(m, "s", &key);
+        if (r < 0)
+                return r;
+        json_key(j, key);
+        for (size_t i = 0; i < n; i++) {
+                if (!streq(rows[i].key, key))
+                        continue;
+                r = message_enter(m, 'v', NULL);
+                if (r >= 0)
+                        r = json_rows(j, m, rows[i].names);
+                return r < 0 ? r : message_exit(m);
+        }
+        return json_value(j, m);
+}
+
+/** job_print_rows() - prints the result as JSON, the structures in these members as objects. 0 or an exit status. */
+int job_print_rows(Job *job, const Rows *rows, size_t n) {
+        Message *m = job_result(job);
         Json j = {};
         int r;
 
-        r = json_value(&j, job_result(job));
+        json_open(&j, '{');
+        r = message_enter(m, 'a', "{sv}");
+        while (r >= 0 && (r = message_enter(m, 'e', "sv")) > 0) {
+                r = print_member(&j, m, rows, n);
+                if (r >= 0)
+                        r = message_exit(m);
+        }
+        json_close(&j, '}');
         json_end(&j);
         return r < 0 ? bus_protocol_error(job->ctl, r) : 0;
+}
+
+/** job_print() - prints the result as JSON. 0 or an exit status. */
+int job_print(Job *job) {
+        return job_print_rows(job, NULL, 0);
 }
 
 /** job_clear() - frees it; signals do again what they did before. */

@@ -25,6 +25,14 @@ int job_new(Job *job, const char *path, const char *interface, const char *membe
 int job_run(Job *job, Message *m);
 Message *job_result(Job *job);
 int job_print(Job *job);
+
+/* A member of a result that is an array of structures, and the names of theirs, up to NULL. */
+typedef struct Rows {
+        const char *key;
+        const char *const *names;
+} Rows;
+
+int job_print_rows(Job *job, const Rows *rows, size_t n);
 void job_clear(Job *job);
 
 /* One member of a result: a basic type goes to ret, for any other read() is called with the value before it. */

@@ -299,6 +299,26 @@ int json_value(Json *j, Message *m) {
         return r < 0 ? r : message_exit(m);
 }
 
+/** json_rows() - an array of structures as objects with these names of their members, up to NULL; negative errno. */
+int json_rows(Json *j, Message *m, const char *const *names) {
+        int r;
+
+        json_open(j, '[');
+        r = message_enter(m, 'a', NULL);
+        while (r >= 0 && (r = message_enter(m, 'r', NULL)) > 0) {
+                json_open(j, '{');
+                for (const char *const *name = names; *name && message_peek(m) != 0 && r >= 0; name++) {
+                        json_key(j, *name);
+                        r = json_value(j, m);
+                }
+                json_close(j, '}');
+                if (r >= 0)
+                        r = message_exit(m);
+        }
+        json_close(j, ']');
+        return r < 0 ? r : message_exit(m);
+}
+
 static bool is_json_property(const char *name) {
         return streq(name, "Spec") || streq(name, "Config");
 }

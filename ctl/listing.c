@@ -191,19 +191,7 @@ int json_records(Ctl *ctl, Message *m, const char *const *names) {
         Json j = {};
         int r;
 
-        json_open(&j, '[');
-        r = message_enter(m, 'a', NULL);
-        while (r >= 0 && (r = message_enter(m, 'r', NULL)) > 0) {
-                json_open(&j, '{');
-                for (const char *const *name = names; *name && message_peek(m) != 0 && r >= 0; name++) {
-                        json_key(&j, *name);
-                        r = json_value(&j, m);
-                }
-                json_close(&j, '}');
-                if (r >= 0)
-                        r = message_exit(m);
-        }
-        json_close(&j, ']');
+        r = json_rows(&j, m, names);
         json_end(&j);
         return r < 0 ? bus_protocol_error(ctl, r) : 0;
 }

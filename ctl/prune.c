@@ -128,6 +128,12 @@ static int read_plan(Message *m, void *userdata) {
         return r < 0 ? r : message_exit(m);
 }
 
+static int print_json(Prune *prune) {
+        static const char *const names[] = { "Kind", "Namespace", "Id", "Size", NULL };
+
+        return job_print_rows(&prune->job, &(const Rows){ "Plan", names }, 1);
+}
+
 /* Prints what would go, or what went; with quiet, names alone. */
 static int print_plan(Prune *prune, bool quiet) {
         static const char *const headings[] = { N_("NAME"), N_("KIND"), N_("SIZE"), NULL };
@@ -173,7 +179,7 @@ static int show_plan(Prune *prune) {
         if (r != 0)
                 return r;
         if (ctl->json && prune->dry_run)
-                return job_print(&prune->job);
+                return print_json(prune);
         /* with quiet or JSON, standard output is for what went */
         if (prune->yes && (quiet || ctl->json))
                 return 0;
@@ -213,7 +219,7 @@ static int prune_all(Prune *prune) {
         if (r != 0)
                 return r;
         if (ctl->json)
-                return job_print(&prune->job);
+                return print_json(prune);
         return quiet ? print_plan(prune, true) : print_freed(prune);
 }
 

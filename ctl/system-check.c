@@ -110,6 +110,14 @@ static int print_records(Message *m, void *userdata) {
         return r < 0 ? r : message_exit(m);
 }
 
+static int print_json(Check *check) {
+        static const char *const damaged[] = { "Kind", "Id", "Path", "Why", "Images", "Repaired", NULL };
+        static const char *const records[] = { "Record", "Why", NULL };
+        static const Rows rows[] = { { "Damaged", damaged }, { "Records", records } };
+
+        return job_print_rows(&check->job, rows, ELEMENTSOF(rows));
+}
+
 static int print_check(Check *check) {
         const Member members[] = { { "Damaged", "a(ssssasb)", NULL, print_damaged },
                                    { "Records", "a(ss)", NULL, print_records },
@@ -121,7 +129,7 @@ static int print_check(Check *check) {
         int r;
 
         check->json = ctl->json;
-        r = ctl->json ? job_print(&check->job) : 0;
+        r = ctl->json ? print_json(check) : 0;
         if (r == 0)
                 r = result_read(ctl, job_result(&check->job), members, ELEMENTSOF(members), check);
         if (r != 0)

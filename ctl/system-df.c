@@ -51,6 +51,12 @@ static int read_rows(Message *m, void *userdata) {
         return r < 0 ? r : message_exit(m);
 }
 
+static int print_json(Df *df) {
+        static const char *const names[] = { "Type", "Number", "Size", "Reclaimable", NULL };
+
+        return job_print_rows(&df->job, &(const Rows){ "Rows", names }, 1);
+}
+
 static int print_rows(Df *df) {
         static const char *const headings[] = { N_("TYPE"), N_("NUMBER"), N_("SIZE"), N_("RECLAIMABLE"), NULL };
         const Member members[] = { { "Rows", "a(sutt)", NULL, read_rows },
@@ -84,7 +90,7 @@ int verb_system_df(Ctl *ctl, int argc, char **argv) {
         if (r == 0)
                 r = job_run(&df.job, m);
         if (r == 0)
-                r = ctl->json ? job_print(&df.job) : print_rows(&df);
+                r = ctl->json ? print_json(&df) : print_rows(&df);
         job_clear(&df.job);
         listing_clear(&df.ls);
         return r;

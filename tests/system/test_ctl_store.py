@@ -451,7 +451,10 @@ class System(StoreCase):
         self.assertIn("images", [line.split()[0] for line in table[1:] if line])
         rows = json.loads(self.ctl("df", "--json"))
         self.assertGreater(rows["Repository"], 0)
-        self.assertIn(str(rows["Rows"][0][2]), self.ctl("system", "df", "--bytes"))
+        self.assertEqual([set(row) for row in rows["Rows"]], [{"Type", "Number", "Size", "Reclaimable"}] * len(rows["Rows"]))
+        shown = {line.split()[0]: line.split()[1:] for line in self.ctl("system", "df", "--bytes").splitlines()[1:] if line}
+        for row in rows["Rows"]:
+            self.assertEqual(shown[row["Type"]], [str(row[key]) for key in ("Number", "Size", "Reclaimable")])
 
     def damage(self, data):
         """Changes the file of the repository that holds these bytes."""
@@ -492,6 +495,9 @@ class System(StoreCase):
         self.assertIn("--repair", self.stderr)
         found = next(line.split() for line in out.splitlines() if line.startswith("object "))
         self.assertIn(digest, self.ctl("why-kept", "object", found[1]))
+        damaged = [d for d in json.loads(self.ctl("system", "check", "--json", status=1))["Damaged"] if d["Kind"] == "object"]
+        self.assertEqual([(d["Id"], d["Images"], d["Repaired"]) for d in damaged], [(found[1], [], False)])
+        self.assertEqual(set(damaged[0]), {"Kind", "Id", "Path", "Why", "Images", "Repaired"})
         self.ctl("content", "rm", digest)
         self.ctl("system", "collect")
         self.assertEqual(self.ctl("system", "check", "-q"), "")
@@ -540,7 +546,8 @@ class System(StoreCase):
         self.addCleanup(davit.remove_container, id, self.NAMESPACE)
         self.ctl("create", "--name", id, "busybox", "true")
         plan = json.loads(self.ctl("system", "prune", "--dry-run", "--json", "--kind=containers"))["Plan"]
-        self.assertEqual([p[:3] for p in plan], [["containers", self.NAMESPACE, id]])
+        self.assertEqual([(p["Kind"], p["Namespace"], p["Id"]) for p in plan], [("containers", self.NAMESPACE, id)])
+        self.assertGreaterEqual(plan[0]["Size"], 0)
         self.refused("system", "prune", "--kind=colours", contains="colours")
         self.assertEqual(self.ctl("prune", "-qy", "--kind=containers").split(), ["containers", id])
         self.assertEqual(self.ctl("ps", "-aq"), "")
