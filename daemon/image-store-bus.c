@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "daemon/bus.h"
 #include "daemon/error.h"
@@ -45,10 +46,13 @@ static int check_archive(int fd, bool output, uint64_t *ret_size, sd_bus_error *
         *ret_size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
         if (S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISDIR(st.st_mode))
                 return 0;
+        if (S_ISCHR(st.st_mode) && output && !isatty(fd)) /* /dev/null, a tape */
+                return 0;
         if (S_ISSOCK(st.st_mode) && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) >= 0 && type == SOCK_STREAM)
                 return 0;
-        return error_invalid(error, "The archive has to be a regular file, a pipe, a stream socket, or a directory "
-                                    "that holds an OCI layout.");
+        return error_invalid(error, "The archive has to be a regular file, a pipe, a stream socket, %s.",
+                             output ? "a device that is no terminal, or a directory for an OCI layout"
+                                    : "or a directory that holds an OCI layout");
 }
 
 /* ---- ImportImage ---- */
