@@ -19,17 +19,21 @@ const Option image_ls_options[] = {
 };
 
 static const char *const members[] = { "Namespace", "Name",   "Digest", "ChainId", "Size",
-                                       "CreatedAt", "Labels", "Object", NULL };
+                                       "CreatedAt", "Labels", "Pinned", "Object",  NULL };
 
 /* Reads one image into a row. */
 static int add_image(Listing *ls, Message *m) {
         const char *ns, *name, *digest;
         uint64_t size, created;
-        char *cells[5];
+        char *cells[6];
         size_t n = 0;
-        int r;
+        int pinned, r;
 
         r = message_read(m, "sssstt", &ns, &name, &digest, NULL, &size, &created);
+        if (r >= 0)
+                r = message_skip(m, "a{ss}");
+        if (r >= 0)
+                r = message_read(m, "b", &pinned);
         if (r < 0)
                 return r;
         if (ls->quiet)
@@ -39,17 +43,19 @@ static int add_image(Listing *ls, Message *m) {
         cells[n++] = strdup(name);
         cells[n++] = cell_digest(ls, digest);
         cells[n++] = cell_age(ls, created);
+        cells[n++] = strdup(pinned ? _("yes") : "-");
         cells[n++] = cell_size(ls, size);
         return table_row(&ls->table, TABLE_PLAIN, cells) ? message_exit(m) : -ENOMEM;
 }
 
 static int print_images(Listing *ls, Message *m) {
-        static const char *const headings[] = { N_("IMAGE"), N_("DIGEST"), N_("CREATED"), N_("SIZE"), NULL };
+        static const char *const headings[] = { N_("IMAGE"),  N_("DIGEST"), N_("CREATED"),
+                                                N_("PINNED"), N_("SIZE"),   NULL };
         int r;
 
         if (!listing_headings(ls, headings, 1))
                 return ctl_oom(ls->ctl);
-        r = message_enter(m, 'a', "(sssstta{ss}o)");
+        r = message_enter(m, 'a', "(sssstta{ss}bo)");
         while (r >= 0 && (r = message_enter(m, 'r', NULL)) > 0)
                 r = add_image(ls, m);
         if (r < 0)

@@ -309,7 +309,7 @@ static int append(sd_bus_message *reply, const void *object) {
                                   record->size, record->created);
         if (r >= 0)
                 r = bus_append_labels(reply, image->labels);
-        return r < 0 ? r : sd_bus_message_append(reply, "o", image->path);
+        return r < 0 ? r : sd_bus_message_append(reply, "bo", (int)record->pinned, image->path);
 }
 
 /** method_list_images() - Manager.ListImages */
@@ -318,7 +318,7 @@ int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 { "Name", "as", offsetof(Filters, names), 1, NULL },
                 { "Label", "as", offsetof(Filters, labels), 1, NULL },
         };
-        static const ObjectList list = { &objects, table, ELEMENTSOF(table), "sssstta{ss}o", wanted, append };
+        static const ObjectList list = { &objects, table, ELEMENTSOF(table), "sssstta{ss}bo", wanted, append };
         Filters filters = { 0 };
 
         return object_list(m, userdata, &list, &filters, error);

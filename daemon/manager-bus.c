@@ -240,7 +240,7 @@ static const sd_bus_vtable vtable[] = {
         ROW("ListTasks", ("s", namespace, "a{sv}", filters), ("a(ssusustto)", tasks), method_list_tasks),
         ROW("GetImage", ("s", namespace, "s", name), ("o", image), method_get_image),
         ROW("GetImageName", ("s", namespace, "s", name), ("s", whole, "o", image), method_get_image_name),
-        ROW("ListImages", ("s", namespace, "a{sv}", filters), ("a(sssstta{ss}o)", images), method_list_images),
+        ROW("ListImages", ("s", namespace, "a{sv}", filters), ("a(sssstta{ss}bo)", images), method_list_images),
         ROW("GetContent", ("s", namespace, "s", digest), ("o", content), method_get_content),
         ROW("ListContent", ("s", namespace, "a{sv}", filters), ("a(ssssta{ss}to)", contents), method_list_content),
         ROW("WriteContent", ("s", namespace, "s", reference, "a{sv}", options), ("h", data, "t", offset),

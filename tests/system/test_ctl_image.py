@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tarfile
 import unittest
@@ -109,9 +110,13 @@ class Names(ImageCase):
         name = self.image()
         self.assertEqual(self.ctl("image", "pin", name), name)
         self.assertTrue(self.shown(name)["Pinned"])
+        self.assertEqual(self.ctl("image", "ls", "--bytes", "-f", f"name={name}").splitlines()[1].split()[-2], "yes")
+        self.assertIs(json.loads(self.ctl("image", "ls", "--json", "-f", f"name={name}"))[0]["Pinned"], True)
         self.refused("image", "rm", name, contains="pinned")
         self.assertEqual(self.ctl("image", "unpin", name), name)
         self.assertFalse(self.shown(name)["Pinned"])
+        self.assertEqual(self.ctl("image", "ls", "--bytes", "-f", f"name={name}").splitlines()[1].split()[-2], "-")
+        self.assertIs(json.loads(self.ctl("image", "ls", "--json", "-f", f"name={name}"))[0]["Pinned"], False)
         self.ctl("image", "pin", name)
         self.assertEqual(self.ctl("image", "rm", "--force", "--sync", name, timeout=120), name)
 
@@ -124,7 +129,7 @@ class Names(ImageCase):
         name = self.image()
         lines = self.ctl("image", "ls", "--bytes", "-f", f"name={name}").splitlines()
         self.assertEqual(len(lines), 2)
-        self.assertEqual(lines[0].split(), ["IMAGE", "DIGEST", "CREATED", "SIZE"])
+        self.assertEqual(lines[0].split(), ["IMAGE", "DIGEST", "CREATED", "PINNED", "SIZE"])
         self.assertEqual(lines[1].split()[-1], str(self.shown(name)["Size"]))
         self.assertEqual(self.names("-f", f"name={name}"), [name])
         self.assertEqual(json.loads(self.ctl("image", "ls", "--json", "-f", f"name={name}"))[0]["Name"], name)
@@ -239,8 +244,17 @@ class Save(ImageCase):
         self.assertEqual(t.end()[0], 1)
 
     def test_a_device(self):
-        self.refused("image", "save", "-o", "/dev/null", self.image(), contains="regular file")
-        self.assertTrue(os.path.exists("/dev/null") and not os.path.isfile("/dev/null"))
+        """It is written to and stays what it is; a terminal is not, whoever names it."""
+        name, file = self.image(), f"{self.scratch()}/file.tar"
+        for verb in ("save", "export"):
+            self.ctl("image", verb, "-o", file, name, timeout=120)
+            written = json.loads(self.ctl("image", verb, "--json", "-o", "/dev/null", name, timeout=120))
+            self.assertEqual(written["Bytes"], os.path.getsize(file))
+        self.assertTrue(stat.S_ISCHR(os.stat("/dev/null").st_mode))
+        master, terminal = os.openpty()
+        self.addCleanup(os.close, master)
+        self.addCleanup(os.close, terminal)
+        self.refused("image", "save", "-o", os.ttyname(terminal), name, contains="no terminal")
 
     def test_a_reader_that_goes_away(self):
         done = davit.run("bash", "-c", 'set -o pipefail; davitctl image save busybox:latest | head -c 10 >/dev/null',
@@ -288,7 +302,7 @@ class Prune(ImageCase):
         plan = self.prune("--dry-run")
         self.assertIn(name, plan)
         self.assertNotIn(pinned, plan)
-        self.assertEqual([p[2] for p in json.loads(self.prune("--dry-run", "--json"))["Plan"]], [name])
+        self.assertEqual([p["Id"] for p in json.loads(self.prune("--dry-run", "--json"))["Plan"]], [name])
         self.prune(status=1)
         self.assertIn("--yes", self.stderr)
         self.assertIn(name, self.ctl("-n", self.NAMESPACE, "image", "ls", "-q"))
@@ -303,7 +317,7 @@ class Prune(ImageCase):
         self.assertEqual(self.prune("-qy").split(), ["images", name])
         name = self.image_here()
         result = json.loads(self.prune("--yes", "--json"))
-        self.assertEqual((result["DryRun"], [p[2] for p in result["Plan"]]), (False, [name]))
+        self.assertEqual((result["DryRun"], [p["Id"] for p in result["Plan"]]), (False, [name]))
 
     def test_asks_on_a_terminal(self):
         name = self.image_here()

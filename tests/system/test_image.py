@@ -302,7 +302,7 @@ class Lists(ImageTest):
         row = self.list(Name=["web:1"])[0]
         props = davit.get_all(self.image("web:1"), "Image")
         self.assertEqual(row, (self.ns, "web:1", props["Digest"], props["ChainId"], props["Size"], props["CreatedAt"],
-                               SETTINGS["Labels"], self.image("web:1")))
+                               SETTINGS["Labels"], False, self.image("web:1")))
         everywhere = davit.manager("ListImages", "(sa{sv})", "*", {})
         self.assertEqual(sorted(r[1] for r in everywhere if r[0] == self.ns), ["db:latest", "web:1"])
 

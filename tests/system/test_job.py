@@ -30,7 +30,7 @@ class JobTest(davit.TestCase):
     def forget(self):
         for row in davit.manager("ListImages", "(sa{sv})", "*", {}):
             if row[0] == self.ns:
-                davit.call(row[7], "Image.Delete", "(a{sv})", davit.options(Synchronous=True))
+                davit.call(row[-1], "Image.Delete", "(a{sv})", davit.options(Synchronous=True))
 
     def begin(self):
         """An import from a pipe. Returns (job, the pipe's write end)."""
