@@ -26,6 +26,7 @@ typedef struct {
         GHashTable *from_names; /* inode -> its nodes, where it has more than one */
         GHashTable *to_names;
         GHashTable *same; /* inode of @to with many names -> that of @from with the same names, or NULL */
+        GHashTable *heir; /* inode of @from with many names -> see heir_of() */
 } Diff;
 
 static gboolean variant_same(GVariant *a, GVariant *b) {
@@ -109,18 +110,32 @@ static gboolean names_were(const Diff *d, const Node *old, const Node *n) {
         return TRUE;
 }
 
-/* Whether all names of @old's inode that are not written for another reason are names of @n's. */
-static gboolean names_stay(const Diff *d, const Node *old, const Node *n) {
-        const GPtrArray *before = g_hash_table_lookup(d->from_names, old->inode);
+static Inode several; /* only its address counts */
 
-        for (guint i = 0; before && i < before->len; i++) {
+/* The inode of @to that has all names of one of @from that are not written for another reason; NULL where there are no
+ * such names. It is looked for once, whatever number of names there is. */
+static const Inode *heir_of(const Diff *d, Inode *old, const GPtrArray *before) {
+        gpointer found = NULL;
+
+        if (g_hash_table_lookup_extended(d->heir, old, NULL, &found))
+                return found;
+        for (guint i = 0; i < before->len && found != &several; i++) {
                 const Node *other = counterpart(d->to, before->pdata[i]);
 
                 /* One that differs is written, and so leaves the others. */
-                if (other && other->inode != n->inode && inode_same(other->inode, old->inode))
-                        return FALSE;
+                if (other && other->inode != found && inode_same(other->inode, old))
+                        found = found ? &several : other->inode;
         }
-        return TRUE;
+        g_hash_table_insert(d->heir, old, found);
+        return found;
+}
+
+/* Whether all names of @old's inode that are not written for another reason are names of @n's. */
+static gboolean names_stay(const Diff *d, const Node *old, const Node *n) {
+        const GPtrArray *before = g_hash_table_lookup(d->from_names, old->inode);
+        const Inode *heir = before ? heir_of(d, old->inode, before) : NULL;
+
+        return !heir || heir == n->inode;
 }
 
 /* Whether the names of @n's inode are, after everything else has been written, those of @old's inode anyway. There is
@@ -313,10 +328,12 @@ Tree *tree_diff(Tree *from, Tree *to, GByteArray *list, GError **error) {
         d.from_names = names_of(from);
         d.to_names = names_of(to);
         d.same = g_hash_table_new(NULL, NULL);
+        d.heir = g_hash_table_new(NULL, NULL);
         diff_root(&d);
         ok = diff_directory(&d, tree_root(from), tree_root(to), error) && complete_links(&d, error);
         g_hash_table_unref(d.from_names);
         g_hash_table_unref(d.to_names);
         g_hash_table_unref(d.same);
+        g_hash_table_unref(d.heir);
         return ok ? g_steal_pointer(&layer) : NULL;
 }

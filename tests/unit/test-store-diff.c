@@ -176,6 +176,32 @@ static void test_many_links(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
         check(f, tars[0], tars[1], "n ", "A /n\n");
 }
 
+/* Neither do names of one file of which half have gone and half are files of their own now. */
+static void test_many_parted_links(Fixture *f, gconstpointer data G_GNUC_UNUSED) {
+        const guint n = 30000;
+        g_autoptr(GString) layer = g_string_new(NULL), list = g_string_new(NULL);
+        GByteArray *before = g_byte_array_new(), *after = g_byte_array_new();
+        gint64 begun;
+
+        test_entry(before, &(TestEntry){ "a00000", '0', "x" });
+        for (guint i = 1; i < 2 * n; i++) {
+                g_autofree char *name = g_strdup_printf("%c%05u", i < n ? 'a' : 'b', i);
+
+                test_header(before, name, '1', 0, "a00000", 0644);
+                if (i >= n)
+                        test_entry(after, &(TestEntry){ name, '0', "x" });
+        }
+        for (guint i = 0; i < 2 * n; i++) {
+                g_string_append_printf(layer, i < n ? ".wh.a%05u " : "b%05u ", i);
+                g_string_append_printf(list, i < n ? "D /a%05u\n" : "C /b%05u\n", i);
+        }
+        test_end(before);
+        test_end(after);
+        begun = g_get_monotonic_time();
+        check(f, before, after, layer->str, list->str);
+        g_assert_cmpint(g_get_monotonic_time() - begun, <, 15 * G_USEC_PER_SEC);
+}
+
 static void test_refusal(Fixture *f G_GNUC_UNUSED, gconstpointer data G_GNUC_UNUSED) {
         g_autoptr(Tree) from = tree_new(), to = tree_new();
         g_autoptr(GError) error = NULL;
@@ -192,6 +218,7 @@ int main(int argc, char **argv) {
         g_test_add("/store/diff/opaque", Fixture, NULL, set_up, test_opaque, tear_down);
         g_test_add("/store/diff/links", Fixture, NULL, set_up, test_links, tear_down);
         g_test_add("/store/diff/many-links", Fixture, NULL, set_up, test_many_links, tear_down);
+        g_test_add("/store/diff/many-parted-links", Fixture, NULL, set_up, test_many_parted_links, tear_down);
         g_test_add("/store/diff/refusal", Fixture, NULL, set_up, test_refusal, tear_down);
         return g_test_run();
 }
