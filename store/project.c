@@ -11,6 +11,7 @@
 
 #include "store/project.h"
 
+#include "store/dirtree.h"
 #include "store/error.h"
 
 static GVariant *checksum_variant(const guint8 checksum[DIGEST_SIZE]) {
@@ -18,43 +19,32 @@ static GVariant *checksum_variant(const guint8 checksum[DIGEST_SIZE]) {
 }
 
 static gboolean project_meta(Objects *o, const Inode *i, guint8 ret[DIGEST_SIZE], GError **error) {
-        GVariant *xattrs = i->xattrs ? i->xattrs : g_variant_new_array(G_VARIANT_TYPE("(ayay)"), NULL, 0);
+        g_autoptr(GByteArray) bytes = dirmeta_bytes(i);
 
-        return objects_put_variant(o, ".dirmeta",
-                                   g_variant_new("(uuu@a(ayay))", GUINT32_TO_BE(i->uid), GUINT32_TO_BE(i->gid),
-                                                 GUINT32_TO_BE(i->mode), xattrs),
-                                   ret, error);
+        return objects_put_bytes(o, ".dirmeta", bytes->data, bytes->len, ret, error);
 }
 
 static gboolean project_directory(Objects *o, const Node *n, Root *ret, GError **error) {
-        GVariantBuilder files, dirs;
+        g_auto(Dirtree) d = { { NULL } };
+        const GByteArray *bytes;
 
-        g_variant_builder_init(&files, G_VARIANT_TYPE("a(say)"));
-        g_variant_builder_init(&dirs, G_VARIANT_TYPE("a(sayay)"));
+        dirtree_init(&d);
         for (const Node *c = n->child; c; c = c->next) {
                 Root sub;
 
                 if (!c->unicode)
                         continue;
-                if (!inode_is_dir(c->inode)) {
-                        if (c->inode->flags & INODE_OBJECT)
-                                g_variant_builder_add(&files, "(s@ay)", c->name, checksum_variant(c->inode->checksum));
-                        if (c->inode->flags & INODE_OBJECT)
-                                c->inode->flags |= INODE_REACHED;
-                        continue;
+                if (inode_is_dir(c->inode)) {
+                        if (!project_directory(o, c, &sub, error))
+                                return FALSE;
+                        dirtree_add_directory(&d, c->name, sub.tree, sub.meta);
+                } else if (c->inode->flags & INODE_OBJECT) {
+                        dirtree_add_file(&d, c->name, c->inode->checksum);
+                        c->inode->flags |= INODE_REACHED;
                 }
-                if (!project_directory(o, c, &sub, error)) {
-                        g_variant_builder_clear(&files);
-                        g_variant_builder_clear(&dirs);
-                        return FALSE;
-                }
-                g_variant_builder_add(&dirs, "(s@ay@ay)", c->name, checksum_variant(sub.tree),
-                                      checksum_variant(sub.meta));
         }
-        return objects_put_variant(
-                       o, ".dirtree",
-                       g_variant_new("(@a(say)@a(sayay))", g_variant_builder_end(&files), g_variant_builder_end(&dirs)),
-                       ret->tree, error) &&
+        bytes = dirtree_finish(&d);
+        return objects_put_bytes(o, ".dirtree", bytes->data, bytes->len, ret->tree, error) &&
                project_meta(o, n->inode, ret->meta, error);
 }
 
@@ -79,8 +69,7 @@ gboolean project_commit(Objects *o, const Root *root, const char *subject, GVari
 
         if (!objects_put_variant(o, ".commit",
                                  g_variant_new("(@a{sv}@ay@a(say)sst@ay@ay)", metadata, nothing, related, subject, "",
-                                               (guint64)0, checksum_variant(root->tree),
-                                               checksum_variant(root->meta)),
+                                               (guint64)0, checksum_variant(root->tree), checksum_variant(root->meta)),
                                  checksum, error))
                 return FALSE;
         digest_hex(checksum, ret);

@@ -80,8 +80,10 @@ static gboolean all_zero(const guint8 *p, gsize n) {
         return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
+/* The field itself counts as spaces. Some writers have summed signed bytes, which are 256 less from 128 on. */
 static gboolean header_checksum_ok(const guint8 *h) {
-        gint64 plain = 0, with_sign = 0, want = 0;
+        guint32 plain = 0, high = 0;
+        gint64 want = 0;
         gsize i = H_CHECKSUM;
 
         while (i < H_CHECKSUM + 8 && h[i] == ' ')
@@ -89,12 +91,14 @@ static gboolean header_checksum_ok(const guint8 *h) {
         for (; i < H_CHECKSUM + 8 && h[i] >= '0' && h[i] <= '7'; i++)
                 want = want * 8 + (h[i] - '0');
         for (i = 0; i < TAR_BLOCK; i++) {
-                guint8 c = i >= H_CHECKSUM && i < H_CHECKSUM + 8 ? ' ' : h[i];
-
-                plain += c;
-                with_sign += (gint8)c;
+                plain += h[i];
+                high += h[i] >> 7;
         }
-        return want == plain || want == with_sign;
+        for (i = H_CHECKSUM; i < H_CHECKSUM + 8; i++) {
+                plain += (guint32)' ' - h[i];
+                high -= h[i] >> 7;
+        }
+        return want == plain || want == (gint64)plain - 256 * (gint64)high;
 }
 
 /* Octal, or base-256 where the first bit is set (two's complement below it). */
