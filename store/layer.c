@@ -29,24 +29,32 @@ typedef struct {
 
 /** layer_path() - normalise a path of the archive; one that leads above the root is refused */
 char *layer_path(const char *path, GError **error) {
-        g_autoptr(GPtrArray) parts = g_ptr_array_new();
-        g_auto(GStrv) all = g_strsplit(path, "/", -1);
+        g_autofree char *all = g_malloc(strlen(path) + 1);
+        gsize used = 0;
 
-        for (char **p = all; *p; p++) {
-                if (**p == '\0' || strcmp(*p, ".") == 0)
+        for (const char *at = path, *next; *at; at = next) {
+                gsize size = strcspn(at, "/");
+
+                next = at + size + (at[size] == '/');
+                if (size == 0 || (size == 1 && at[0] == '.'))
                         continue;
-                if (strcmp(*p, "..") != 0) {
-                        g_ptr_array_add(parts, *p);
+                if (size == 2 && at[0] == '.' && at[1] == '.') {
+                        const char *slash = memrchr(all, '/', used);
+
+                        if (used == 0) {
+                                store_fail(error, STORE_FAIL_INVALID, "Path '%s' leads out of the image", path);
+                                return NULL;
+                        }
+                        used = slash ? (gsize)(slash - all) : 0;
                         continue;
                 }
-                if (parts->len == 0) {
-                        store_fail(error, STORE_FAIL_INVALID, "Path '%s' leads out of the image", path);
-                        return NULL;
-                }
-                g_ptr_array_remove_index(parts, parts->len - 1);
+                if (used > 0)
+                        all[used++] = '/';
+                memcpy(all + used, at, size);
+                used += size;
         }
-        g_ptr_array_add(parts, NULL);
-        return g_strjoinv("/", (char **)parts->pdata);
+        all[used] = '\0';
+        return g_steal_pointer(&all);
 }
 
 static Node *add_node(Layer *l, Node *parent, const char *name, gsize size, Inode *inode, GError **error) {
@@ -118,8 +126,8 @@ static Node *walk_parent(Layer *l, const char *path, gboolean create, GError **e
         Node *at = tree_root(l->tree);
 
         while (at && rest.text[rest.at] != '\0') {
-                gsize size = strcspn(rest.text + rest.at, "/");
-                g_autofree char *name = g_strndup(rest.text + rest.at, size);
+                const char *name = rest.text + rest.at;
+                gsize size = strcspn(name, "/");
 
                 rest.at += size + (rest.text[rest.at + size] == '/');
                 at = walk_step(l, at, name, size, &rest, create, error);
@@ -327,13 +335,10 @@ static gboolean layer_entries(Layer *l, TarReader *r, GError **error) {
         int n;
 
         while ((n = tar_reader_next(r, &e, error)) > 0) {
-                g_autofree char *path = NULL;
-
                 if (l->objects && !store_job_add_entry(l->job, error))
                         return FALSE;
-                path = g_strdup(e->path);
                 if (!add_memory(l, e, error) || !layer_entry(l, r, e, error)) {
-                        g_prefix_error(error, "Entry '%s': ", path);
+                        g_prefix_error(error, "Entry '%s': ", e->path);
                         return FALSE;
                 }
         }

@@ -40,9 +40,11 @@ struct Objects {
         int objects_fd;
         int stage_fd;
         GMutex lock;
-        GCond changed;
+        GCond filled;      /* there is something for a thread to do */
+        GCond drained;     /* there is room again, or nothing left to do */
         GQueue items;      /* PoolItem, under lock */
         gsize budget;      /* bytes of items not finished, under lock */
+        guint idle;        /* threads that wait for an item, under lock */
         guint busy;        /* threads with an item, under lock */
         GHashTable *known; /* names of metadata objects that need no second look, under lock */
         gboolean trust;    /* what the repository has of them stays there */
@@ -255,6 +257,18 @@ static gboolean put_now(Objects *o, Digest *d, PoolItem *item, GError **error) {
         return stage_file(o, name, i, item->data, item->size, error);
 }
 
+/* Under lock. Waking costs more than a small file does, so only those are woken who can go on. */
+static void pool_done(Objects *o, PoolItem *item) {
+        gboolean full = o->budget > POOL_BUDGET;
+
+        o->budget -= item->size + POOL_ITEM_COST;
+        o->busy--;
+        if ((full && o->budget <= POOL_BUDGET) || (o->busy == 0 && g_queue_is_empty(&o->items)))
+                g_cond_broadcast(&o->drained);
+        g_free(item->data);
+        g_free(item);
+}
+
 static gpointer pool_thread(gpointer userdata) {
         Objects *o = userdata;
         g_auto(Digest) digest = { NULL };
@@ -265,8 +279,10 @@ static gpointer pool_thread(gpointer userdata) {
                 PoolItem *item;
                 GError *failure = NULL;
 
+                o->idle++;
                 while (!o->stop && g_queue_is_empty(&o->items))
-                        g_cond_wait(&o->changed, &o->lock);
+                        g_cond_wait(&o->filled, &o->lock);
+                o->idle--;
                 item = g_queue_pop_head(&o->items);
                 if (!item)
                         break;
@@ -277,11 +293,7 @@ static gpointer pool_thread(gpointer userdata) {
                         store_job_fail(o->job, failure);
 
                 g_mutex_lock(&o->lock);
-                o->budget -= item->size + POOL_ITEM_COST;
-                o->busy--;
-                g_cond_broadcast(&o->changed);
-                g_free(item->data);
-                g_free(item);
+                pool_done(o, item);
         }
         g_mutex_unlock(&o->lock);
         return NULL;
@@ -296,7 +308,8 @@ Objects *objects_new(StoreJob *job, int objects_fd, int stage_fd) {
         o->objects_fd = objects_fd;
         o->stage_fd = stage_fd;
         g_mutex_init(&o->lock);
-        g_cond_init(&o->changed);
+        g_cond_init(&o->filled);
+        g_cond_init(&o->drained);
         g_queue_init(&o->items);
         o->known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         o->wrong = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -315,14 +328,15 @@ void objects_set_fresh(Objects *o) {
 void objects_free(Objects *o) {
         g_mutex_lock(&o->lock);
         o->stop = TRUE;
-        g_cond_broadcast(&o->changed);
+        g_cond_broadcast(&o->filled);
         g_mutex_unlock(&o->lock);
         for (guint i = 0; i < o->threads->len; i++)
                 g_thread_join(o->threads->pdata[i]);
         g_ptr_array_unref(o->threads);
         g_hash_table_unref(o->known);
         g_hash_table_unref(o->wrong);
-        g_cond_clear(&o->changed);
+        g_cond_clear(&o->filled);
+        g_cond_clear(&o->drained);
         g_mutex_clear(&o->lock);
         g_free(o);
 }
@@ -337,10 +351,11 @@ gboolean objects_put_file(Objects *o, Inode *inode, guint8 *data, gsize size, GE
         *item = (PoolItem){ inode, data, size };
         g_mutex_lock(&o->lock);
         while (o->budget > POOL_BUDGET)
-                g_cond_wait(&o->changed, &o->lock);
+                g_cond_wait(&o->drained, &o->lock);
         o->budget += size + POOL_ITEM_COST;
         g_queue_push_tail(&o->items, item);
-        g_cond_broadcast(&o->changed);
+        if (o->idle > 0)
+                g_cond_signal(&o->filled);
         g_mutex_unlock(&o->lock);
         return store_job_check(o->job, error);
 }
@@ -349,7 +364,7 @@ gboolean objects_put_file(Objects *o, Inode *inode, guint8 *data, gsize size, GE
 gboolean objects_settle(Objects *o, GError **error) {
         g_mutex_lock(&o->lock);
         while (o->busy > 0 || !g_queue_is_empty(&o->items))
-                g_cond_wait(&o->changed, &o->lock);
+                g_cond_wait(&o->drained, &o->lock);
         g_mutex_unlock(&o->lock);
         return store_job_result(o->job, error);
 }
