@@ -3,12 +3,13 @@
 /*
  * Publishing an import.
  *
- * Order: all objects and root file systems are built in the working directory; one syncfs makes them durable; they are
- * moved to their places; once that is on the disk the refs are set. So a crash at any moment leaves only refs to what
- * is whole, and what the manager has not written down is garbage for the next collection. Commits: davit/layer (the
- * tree as in the archive, whiteouts included), davit/tarsplit (record, and objects the layer's tree cannot hold),
- * davit/chain (the merged tree), davit/erofs (rootfs.c), davit/content (manifest and configuration). Names of images
- * are the manager's: until it has written them down, the working directory pins what was published.
+ * Order: all objects and root file systems are built in the working directory; one syncfs makes them durable, what the
+ * layers brought being on its way to the disk while the trees are made; they are moved to their places; once that is on
+ * the disk the refs are set. So a crash at any moment leaves only refs to what is whole, and what the manager has not
+ * written down is garbage for the next collection. Commits: davit/layer (the tree as in the archive, whiteouts
+ * included), davit/tarsplit (record, and objects the layer's tree cannot hold), davit/chain (the merged tree),
+ * davit/erofs (rootfs.c), davit/content (manifest and configuration). Names of images are the manager's: until it has
+ * written them down, the working directory pins what was published.
  */
 
 #include "store/publish.h"
@@ -30,6 +31,7 @@ typedef struct {
         GPtrArray *pending; /* Pending */
         GPtrArray *trees;   /* chain trees, kept while their inodes are in use */
         GHashTable *chains; /* chain id -> Rootfs, of what has been dealt with */
+        GThread *sync;      /* has the files written to the disk while the trees are made */
         RootfsForm form;
 } Publish;
 
@@ -264,12 +266,29 @@ static gboolean publish_image(Publish *p, Image *image, JsonArray *ret, GError *
         return TRUE;
 }
 
+static gpointer sync_thread(gpointer store) {
+        GError *failure = NULL;
+
+        (void)store_sync(store, &failure);
+        return failure;
+}
+
+/* A failure counts: the kernel tells of a write that went wrong once, and the sync that follows might not see it. */
+static gboolean sync_join(Publish *p, GError **error) {
+        GError *failure = p->sync ? g_thread_join(g_steal_pointer(&p->sync)) : NULL;
+
+        if (failure)
+                g_propagate_error(error, failure);
+        return !failure;
+}
+
 static gboolean publish_unpacked(Publish *p, GError **error) {
         GHashTableIter iter;
         gpointer layer;
 
         if (!objects_settle(p->objects, error))
                 return FALSE;
+        p->sync = g_thread_new("sync", sync_thread, p->store);
         g_hash_table_iter_init(&iter, unpack_layers(p->unpack));
         while (g_hash_table_iter_next(&iter, NULL, &layer))
                 if (!publish_layer(p, layer, error))
@@ -307,7 +326,8 @@ static gboolean publish_locked(Publish *p, GError **error) {
 static gboolean publish_move(Publish *p, GError **error) {
         gboolean ok;
 
-        if (!store_sync(p->store, error) || !store_job_check(p->job, error) || !store_lock(p->store, FALSE, error))
+        if (!sync_join(p, error) || !store_sync(p->store, error) || !store_job_check(p->job, error) ||
+            !store_lock(p->store, FALSE, error))
                 return FALSE;
         ok = publish_locked(p, error);
         store_unlock(p->store, FALSE);
@@ -326,6 +346,7 @@ static void publish_end(Publish *p, gboolean ok) {
         /* Threads may still be writing files of the pending trees. */
         if (!ok)
                 (void)objects_settle(p->objects, NULL);
+        (void)sync_join(p, NULL);
         g_hash_table_unref(p->chains);
         g_ptr_array_unref(p->trees);
         g_ptr_array_unref(p->pending);
