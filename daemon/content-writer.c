@@ -222,8 +222,32 @@ static int check_options(const WriteOptions *o, sd_bus_error *error) {
         return o->labels ? content_check_labels(o->labels, error) : 0;
 }
 
+/* What was known of a writer before a call said more, to go back to when that call comes to nothing. */
+typedef struct Known {
+        uint64_t total;
+        char *digest, *media_type; /* NULL: there is nothing to go back to */
+        GHashTable *labels;
+} Known;
+
+static void known_done(Known *k) {
+        g_clear_pointer(&k->digest, g_free);
+        g_clear_pointer(&k->media_type, g_free);
+        g_clear_pointer(&k->labels, g_hash_table_unref);
+}
+
+static void known_restore(Known *k, Ingest *i) {
+        if (!k->digest)
+                return;
+        i->total = k->total;
+        set_string(&i->digest, k->digest);
+        set_string(&i->media_type, k->media_type);
+        g_hash_table_unref(i->labels);
+        i->labels = g_hash_table_ref(k->labels);
+        known_done(k);
+}
+
 /* What was said before holds, and may be said again, or completed. */
-static int complete(Ingest *i, const WriteOptions *o, bool *ret_changed, sd_bus_error *error) {
+static int complete(Ingest *i, const WriteOptions *o, Known *before, bool *ret_changed, sd_bus_error *error) {
         if ((o->total > 0 && i->total > 0 && o->total != i->total) ||
             (o->digest && *o->digest && *i->digest && !streq(o->digest, i->digest)))
                 return error_precondition(
@@ -231,6 +255,7 @@ static int complete(Ingest *i, const WriteOptions *o, bool *ret_changed, sd_bus_
                         i->ref);
         *ret_changed = (o->total > 0 && i->total == 0) || (o->digest && *o->digest && !*i->digest) ||
                        (o->media_type && *o->media_type && !streq(o->media_type, i->media_type)) || o->labels;
+        *before = (Known){ i->total, g_strdup(i->digest), g_strdup(i->media_type), g_hash_table_ref(i->labels) };
         if (o->total > 0)
                 i->total = o->total;
         if (o->digest && *o->digest)
@@ -280,6 +305,7 @@ static int ingest_new(Namespace *ns, const char *ref, Ingest **ret, sd_bus_error
 int content_write(Namespace *ns, const char *ref, const WriteOptions *options, const char *sender, int *ret_fd,
                   uint64_t *ret_offset, sd_bus_error *error) {
         Ingest *i = g_hash_table_lookup(ns->ingests, ref);
+        _cleanup_(known_done) Known before = { 0 };
         _cleanup_close_ int fd = -1;
         bool fresh = !i, changed = false;
         struct stat st = {};
@@ -296,7 +322,7 @@ int content_write(Namespace *ns, const char *ref, const WriteOptions *options, c
                 return error_precondition(error, "Writer \"%s\" is being committed.", ref);
         r = claim(i, sender, error);
         if (r >= 0)
-                r = complete(i, options, &changed, error);
+                r = complete(i, options, &before, &changed, error);
         if (r >= 0) {
                 fd = open_file(i, O_WRONLY | O_APPEND | O_CREAT);
                 if (fd < 0 || fstat(fd, &st) < 0)
@@ -311,6 +337,8 @@ int content_write(Namespace *ns, const char *ref, const WriteOptions *options, c
         if (r < 0) {
                 if (fresh)
                         ingest_remove(i);
+                else
+                        known_restore(&before, i);
                 return r;
         }
         *ret_offset = (uint64_t)st.st_size;
@@ -325,13 +353,17 @@ typedef struct Commit {
         char *digest;   /* expected; "": not said */
         char *lease;
         uint64_t size;
+        Known before;
 } Commit;
 
 static void commit_free(void *p) {
         Commit *c = p;
 
-        if (c->ingest)
+        if (c->ingest) {
                 c->ingest->committing = false;
+                known_restore(&c->before, c->ingest);
+        }
+        known_done(&c->before);
         g_free(c->digest);
         g_free(c->lease);
         g_free(c);
@@ -373,7 +405,8 @@ static int commit_accept(JsonObject *result, void *userdata, GVariant **ret, sd_
         return 0;
 }
 
-static int commit_start(Ingest *i, const WriteOptions *options, uint64_t size, Job **ret, sd_bus_error *error) {
+static int commit_start(Ingest *i, const WriteOptions *options, uint64_t size, Known *before, Job **ret,
+                        sd_bus_error *error) {
         g_autoptr(JsonObject) request = json_object_new();
         StoreWork work = { .type = "content-commit", .subject = i->ref, .request = request, .n_fds = 1 };
         _cleanup_close_ int fd = -1;
@@ -392,6 +425,8 @@ static int commit_start(Ingest *i, const WriteOptions *options, uint64_t size, J
         c->digest = g_strdup(i->digest);
         c->lease = options->lease && *options->lease ? g_strdup(options->lease) : NULL;
         c->size = size;
+        c->before = *before; /* goes back when this fails */
+        *before = (Known){ 0 };
         i->committing = true;
         work.fds = &fd;
         work.accept = commit_accept;
@@ -400,13 +435,28 @@ static int commit_start(Ingest *i, const WriteOptions *options, uint64_t size, J
         return store_job_begin(i->ns->manager->store_jobs, &work, ret, error);
 }
 
+static int commit_written(Ingest *i, const WriteOptions *options, Known *before, Job **ret, sd_bus_error *error) {
+        uint64_t size = 0, updated = 0;
+        int r;
+
+        r = ingest_stat(i, &size, &updated);
+        if (r < 0)
+                return error_set_errno(error, r, "The file of writer \"%s\" cannot be used", i->ref);
+        if (i->total > 0 && i->total != size)
+                return error_precondition(error,
+                                          "Writer \"%s\" holds %" PRIu64 " bytes, but %" PRIu64 " are expected; go on "
+                                          "writing, or abort it.",
+                                          i->ref, size, i->total);
+        return commit_start(i, options, size, before, ret, error);
+}
+
 /**
  * content_commit() - makes a content of what was written
- * @ret: a job; its result holds Digest (s) and Content (o). When it fails the writer is still there.
+ * @ret: a job; its result holds Digest (s) and Content (o). When it fails the writer is still there, as it was.
  */
 int content_commit(Namespace *ns, const char *ref, const WriteOptions *options, Job **ret, sd_bus_error *error) {
         Ingest *i = g_hash_table_lookup(ns->ingests, ref);
-        uint64_t size = 0, updated = 0;
+        _cleanup_(known_done) Known before = { 0 };
         bool changed;
         Lease *lease;
         int r;
@@ -419,18 +469,12 @@ int content_commit(Namespace *ns, const char *ref, const WriteOptions *options, 
         if (r >= 0 && options->lease && *options->lease)
                 r = lease_find(ns, options->lease, &lease, error);
         if (r >= 0)
-                r = complete(i, options, &changed, error);
+                r = complete(i, options, &before, &changed, error);
+        if (r >= 0)
+                r = commit_written(i, options, &before, ret, error);
         if (r < 0)
-                return r;
-        r = ingest_stat(i, &size, &updated);
-        if (r < 0)
-                return error_set_errno(error, r, "The file of writer \"%s\" cannot be used", ref);
-        if (i->total > 0 && i->total != size)
-                return error_precondition(error,
-                                          "Writer \"%s\" holds %" PRIu64 " bytes, but %" PRIu64 " are expected; go on "
-                                          "writing, or abort it.",
-                                          ref, size, i->total);
-        return commit_start(i, options, size, ret, error);
+                known_restore(&before, i);
+        return r;
 }
 
 /** content_abort() - takes a writer away, with what was written */

@@ -292,32 +292,47 @@ static void merge_labels(GHashTable *to, GHashTable *from) {
                 g_hash_table_insert(to, g_strdup(k), g_strdup(v));
 }
 
+/* Of the type and the labels @c becomes the only owner; @before keeps those it had. */
+static void change(Content *c, uint64_t size, const char *media_type, GHashTable *labels, Content *before) {
+        *before = *c;
+        if (!c->derived && *media_type) {
+                c->media_type = g_strdup(media_type);
+                c->kind = kind_of_type(media_type);
+        } else {
+                c->media_type = g_strdup(c->media_type);
+                if (c->kind == CONTENT_LAYER)
+                        c->kind = CONTENT_BLOB; /* now it is here as it was written, too */
+        }
+        c->size = size;
+        c->updated = now_usec(CLOCK_REALTIME);
+        if (!c->recorded)
+                c->created = c->updated;
+        c->labels = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        merge_labels(c->labels, before->labels);
+        merge_labels(c->labels, labels);
+}
+
 /**
- * content_put() - a record of what the store has just committed, durably
+ * content_put() - a record of what the store has just committed, durably; without one nothing has changed
  * @media_type: may be ""
  * @labels: added to those it has; may be NULL
  */
 int content_put(Namespace *ns, const char *digest, uint64_t size, const char *media_type, GHashTable *labels,
                 Content **ret) {
         Content *c = g_hash_table_lookup(ns->contents, digest);
+        Content before, *unused;
         bool fresh = !c;
         int r;
 
         if (!c)
                 c = content_add(ns, digest, kind_of_type(media_type), media_type);
-        else if (!c->derived && *media_type) {
-                g_free(c->media_type);
-                c->media_type = g_strdup(media_type);
-                c->kind = kind_of_type(media_type);
-        } else if (c->kind == CONTENT_LAYER)
-                c->kind = CONTENT_BLOB; /* now it is here as it was written, too */
-        c->size = size;
-        c->updated = now_usec(CLOCK_REALTIME);
-        if (!c->recorded)
-                c->created = c->updated;
-        merge_labels(c->labels, labels);
+        change(c, size, media_type, labels, &before);
         r = write_record(c);
+        unused = r < 0 ? c : &before;
+        g_free(unused->media_type);
+        g_hash_table_unref(unused->labels);
         if (r < 0) {
+                *c = before;
                 if (fresh)
                         g_hash_table_remove(ns->contents, digest);
                 return r;

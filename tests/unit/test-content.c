@@ -167,6 +167,35 @@ static void test_labels(Fixture *f, const void *data _unused_) {
         }
 }
 
+/* Where no record can be written nothing has changed. */
+static void test_put_fails(Fixture *f, const void *data _unused_) {
+        g_autoptr(GHashTable) l = labels("x", "new"), more = labels("z", "new");
+        Content *c, *other;
+        uint64_t updated;
+
+        c = put(f, A, "x", "old");
+        updated = c->updated;
+        break_records(f, "contents");
+        g_assert_cmpint(content_put(f->ns, A, 5, "text/plain", l, &other), <, 0);
+        g_assert_cmpint(content_put(f->ns, A, 5, "", more, &other), <, 0);
+        g_assert_cmpint(content_put(f->ns, B, 5, "", l, &other), <, 0);
+        g_assert_cmpuint(g_hash_table_size(f->ns->contents), ==, 1);
+        g_assert_cmpstr(c->media_type, ==, "");
+        g_assert_cmpuint(c->size, ==, 4);
+        g_assert_cmpuint(c->updated, ==, updated);
+        g_assert_cmpstr(g_hash_table_lookup(c->labels, "x"), ==, "old");
+        g_assert_cmpuint(g_hash_table_size(c->labels), ==, 1);
+        mend_records(f, "contents");
+        g_assert_cmpint(content_put(f->ns, A, 5, "text/plain", l, &other), ==, 0);
+        g_assert_true(c == other);
+        for (int i = 0; i < 2; i++) {
+                g_assert_cmpint(content_find(f->ns, A, &c, NULL), ==, 0);
+                g_assert_cmpstr(c->media_type, ==, "text/plain");
+                g_assert_cmpstr(g_hash_table_lookup(c->labels, "x"), ==, "new");
+                reload(f);
+        }
+}
+
 static void append(Fixture *f, const char *ref, const WriteOptions *options, uint64_t expected_offset) {
         uint64_t offset;
         int fd;
@@ -234,6 +263,42 @@ static void test_commit(Fixture *f, const void *data _unused_) {
         }
 }
 
+static void expects(Fixture *f, uint64_t total, const char *digest, const char *media_type, guint n_labels) {
+        const Ingest *i = g_hash_table_lookup(f->ns->ingests, "ref");
+
+        g_assert_cmpuint(i->total, ==, total);
+        g_assert_cmpstr(i->digest, ==, digest);
+        g_assert_cmpstr(i->media_type, ==, media_type);
+        g_assert_cmpuint(g_hash_table_size(i->labels), ==, n_labels);
+}
+
+/* What a call says that comes to nothing was not said. */
+static void test_expectations(Fixture *f, const void *data _unused_) {
+        g_autoptr(GHashTable) l = labels("x", "y");
+        const WriteOptions options = { .media_type = (char *)"a/b" }, large = { .total = 5, .labels = l },
+                           all = { .total = 4, .digest = (char *)A, .media_type = (char *)"c/d", .labels = l },
+                           other = { .digest = (char *)B };
+        uint64_t offset;
+        Job *job;
+        int fd;
+
+        append(f, "ref", &options, 0);
+        break_records(f, "ingests");
+        g_assert_cmpint(content_write(f->ns, "ref", &all, NULL, &fd, &offset, NULL), <, 0);
+        mend_records(f, "ingests");
+        expects(f, 0, "", "a/b", 0);
+        g_assert_cmpint(content_commit(f->ns, "ref", &large, &job, NULL), ==, -EBUSY);
+        expects(f, 0, "", "a/b", 0);
+        g_assert_cmpint(content_commit(f->ns, "ref", &all, &job, NULL), ==, 0);
+        expects(f, 4, A, "c/d", 1);
+        answer(f, worker(f, NULL), STORE_ERROR, "{\"error\":\"InvalidArgument\",\"message\":\"digest\"}");
+        expects(f, 0, "", "a/b", 0);
+        g_assert_cmpint(content_commit(f->ns, "ref", &other, &job, NULL), ==, 0); /* as it was never said */
+        answer(f, worker(f, NULL), STORE_DONE, "{\"digest\":\"" B "\",\"size\":4}");
+        g_assert_cmpint(job->state, ==, JOB_DONE);
+        g_assert_false(writing(f, "ref"));
+}
+
 /* Whatever goes wrong, nothing is published and the writer can go on. */
 static void test_commit_fails(Fixture *f, const void *data _unused_) {
         static const struct {
@@ -293,7 +358,9 @@ int main(int argc, char **argv) {
         ADD("/content/roots", test_roots);
         ADD("/content/collected", test_collected);
         ADD("/content/labels", test_labels);
+        ADD("/content/put-fails", test_put_fails);
         ADD("/content/write", test_write);
+        ADD("/content/expectations", test_expectations);
         ADD("/content/commit", test_commit);
         ADD("/content/commit-fails", test_commit_fails);
         ADD("/content/read", test_read);
