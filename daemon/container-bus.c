@@ -154,7 +154,7 @@ static int commit(Container *c, const char *name, const CommitOptions *o, Job **
         Image *other;
 
         if (image_name_normalise(name, &whole) < 0)
-                return error_invalid(error, "\"%s\" is not a valid image name.", name);
+                return error_invalid(error, "\"%s\" is not a valid image name: %s.", name, image_name_why(name));
         if (strchr(whole, '@'))
                 return error_invalid(error, "\"%s\" carries a digest, which is not known yet.", name);
         other = g_hash_table_lookup(c->ns->images, whole);

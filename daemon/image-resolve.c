@@ -153,7 +153,7 @@ static int lookup(Namespace *ns, const char *name, bool each, Image **ret, sd_bu
         _cleanup_free_ char *whole = NULL;
 
         if (image_name_normalise(name, &whole) < 0)
-                return error_invalid(error, "\"%s\" is not a valid image name.", name);
+                return error_invalid(error, "\"%s\" is not a valid image name: %s.", name, image_name_why(name));
         *ret = g_hash_table_lookup(ns->images, whole);
         if (*ret)
                 return 0;

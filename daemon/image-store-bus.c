@@ -149,10 +149,7 @@ static int import_call(Manager *m, const char *ns, const char *name, int fd, con
         if (!name_namespace_valid(ns))
                 return error_invalid(error, "\"%s\" is not a valid namespace name.", ns);
         if (*name && image_name_normalise(name, &whole) < 0)
-                return error_invalid(error,
-                                     "\"%s\" is not a valid image name: at most %u letters, digits and ._-/:@ as in "
-                                     "registry.example:5000/team/app:1.0.",
-                                     name, IMAGE_NAME_MAX);
+                return error_invalid(error, "\"%s\" is not a valid image name: %s.", name, image_name_why(name));
         options.name = whole;
         r = check_options(args, &options, error);
         if (r >= 0 && options.lease)

@@ -20,6 +20,7 @@
 #include "daemon/image-bus.h"
 #include "daemon/image.h"
 #include "daemon/record.h"
+#include "shared/image-name.h"
 #include "shared/log.h"
 #include "shared/macros.h"
 #include "shared/process.h"
@@ -160,7 +161,7 @@ static int named_copy(Image *image, const char *name, ImageRecord **ret, sd_bus_
                                      image->record->name);
         *ret = image_record_copy(image->record, name);
         if (!*ret)
-                return error_invalid(error, "\"%s\" is not a valid image name.", name);
+                return error_invalid(error, "\"%s\" is not a valid image name: %s.", name, image_name_why(name));
         (*ret)->imported = image->record->imported;
         return 0;
 }

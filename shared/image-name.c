@@ -3,11 +3,11 @@
 /*
  * What an image may be called.
  *
- * The grammar is that of the OCI distribution specification and of docker's references, a little wider: upper-case
- * letters are taken, because names inside of archives hold them. A name without tag and digest means ":latest". Nothing
- * else is added: no registry and no "library/", so what a user typed is what a list shows. Names come from archives,
- * that is from strangers; one that is valid here holds no control character, no space and no ".." component. This file
- * never touches an image.
+ * The grammar is that of the OCI distribution specification and of docker's references, a little wider in what may stand
+ * between letters and digits. A repository is in lower case; a host and a tag need not be. A name without tag and digest
+ * means ":latest". Nothing else is added: no registry and no "library/", so what a user typed is what a list shows.
+ * Names come from archives, that is from strangers; one that is valid here holds no control character, no space and no
+ * ".." component. This file never touches an image.
  */
 
 #include "shared/image-name.h"
@@ -71,14 +71,22 @@ static bool host_valid(const char *s, size_t size) {
                strspn(colon + 1, "0123456789") == digits;
 }
 
-static bool path_valid(const char *s, size_t size) {
+static bool has_upper(const char *s, size_t size) {
+        for (size_t i = 0; i < size; i++)
+                if (s[i] >= 'A' && s[i] <= 'Z')
+                        return true;
+        return false;
+}
+
+/* @upper: upper case is let through, to tell that this alone is wrong */
+static bool path_valid(const char *s, size_t size, bool upper) {
         bool first = true;
 
         for (;;) {
                 const char *slash = memchr(s, '/', size);
                 size_t n = slash ? (size_t)(slash - s) : size;
 
-                if (first && slash ? !host_valid(s, n) : !component_valid(s, n))
+                if (first && slash ? !host_valid(s, n) : !component_valid(s, n) || (!upper && has_upper(s, n)))
                         return false;
                 if (!slash)
                         return true;
@@ -97,7 +105,7 @@ static const char *find_tag(const char *name, size_t size) {
 }
 
 /* A whole name: with a tag or without, with a digest or without. */
-static bool name_valid(const char *name) {
+static bool name_valid(const char *name, bool upper) {
         const char *at, *tag;
         size_t size = strlen(name);
 
@@ -116,7 +124,15 @@ static bool name_valid(const char *name) {
                         return false;
                 size = (size_t)(tag - name);
         }
-        return path_valid(name, size);
+        return path_valid(name, size, upper);
+}
+
+/** image_name_why() - why a name is not valid, for people, after a colon */
+const char *image_name_why(const char *name) {
+        if (name_valid(name, true))
+                return "a repository is written in lower case";
+        return "at most " IMAGE_NAME_MAX_TEXT
+               " letters, digits and ._-/:@ as in registry.example:5000/team/app:1.0";
 }
 
 /**
@@ -130,7 +146,7 @@ int image_name_normalise(const char *name, char **ret) {
         size_t size = strlen(name);
         char *whole;
 
-        if (!name_valid(name))
+        if (!name_valid(name, false))
                 return -EINVAL;
         if (strchr(name, '@') || find_tag(name, size)) {
                 whole = strdup(name);

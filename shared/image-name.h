@@ -7,7 +7,9 @@
 #include <stdbool.h>
 
 #define IMAGE_NAME_MAX 255U
+#define IMAGE_NAME_MAX_TEXT "255"
 #define IMAGE_TAG_MAX 128U
 
 bool digest_valid(const char *s);
+const char *image_name_why(const char *name);
 int image_name_normalise(const char *name, char **ret);

@@ -207,7 +207,9 @@ static gboolean settle_names(Image *image, GHashTable *all, GError **error) {
 
                 if (image_name_normalise(names->pdata[n], &name) < 0)
                         return store_fail(error, STORE_FAIL_INVALID,
-                                          "The archive's image has a name that is not allowed");
+                                          "The archive's image has the name '%.255s', which is not valid: %s; give it "
+                                          "another one",
+                                          (const char *)names->pdata[n], image_name_why(names->pdata[n]));
                 if (g_hash_table_lookup_extended(all, name, NULL, &owner)) {
                         g_free(name);
                         if (owner == image)
@@ -293,7 +295,7 @@ static gboolean check_options(const ImportOptions *o, GError **error) {
         g_autofree char *name = NULL;
 
         if (o->name && image_name_normalise(o->name, &name) < 0)
-                return store_fail(error, STORE_FAIL_INVALID, "The image's name is not valid");
+                return store_fail(error, STORE_FAIL_INVALID, "The image's name is not valid: %s", image_name_why(o->name));
         if (!g_strv_contains(formats, o->format))
                 return store_fail(error, STORE_FAIL_INVALID, "There is no format '%.40s': auto, oci, docker or rootfs",
                                   o->format);

@@ -186,7 +186,8 @@ static gboolean add_names(SaveNode *n, JsonObject *o, GError **error) {
                 if (!given)
                         return FALSE;
                 if (image_name_normalise(given, &name) < 0)
-                        return store_fail(error, STORE_FAIL_INVALID, "Image name '%.255s' is not valid", given);
+                        return store_fail(error, STORE_FAIL_INVALID, "Image name '%.255s' is not valid: %s", given,
+                                          image_name_why(given));
                 if (g_ptr_array_find_with_equal_func(n->names, name, g_str_equal, NULL))
                         g_free(name);
                 else

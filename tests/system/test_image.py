@@ -186,7 +186,7 @@ class Refused(ImageTest):
         return [row[1] for row in davit.manager("ListImages", "(sa{sv})", "*", {}) if row[0] == self.ns]
 
     def test_names(self):
-        for name in ("a b", "../x", "a//b", "x:" + "t" * 129, "y" * 256, "a\n", "-a", "a@sha256:abc", "a:b:c"):
+        for name in ("a b", "../x", "a//b", "Upper", "host.example/Upper:1", "x:" + "t" * 129, "y" * 256, "a\n", "-a", "a@sha256:abc", "a:b:c"):
             with self.subTest(name=name):
                 self.fails("InvalidArgument", self.archive(), "image name", image=name)
 
@@ -273,6 +273,16 @@ class Refused(ImageTest):
         config = images.config([BASE, TOP])
         images._write(self.path("bad.tar"), images.oci_files([BASE, images.layer([])], config_data=config))
         self.fails("InvalidArgument", self.path("bad.tar"), "diff")
+
+    def test_upper_case(self):
+        """A name with a repository in upper case is refused and why, asked for, given, or in the archive; a tag may be so."""
+        self.fails("InvalidArgument", self.archive(), "lower case", image="App:1")
+        shouting = self.archive("App:1")
+        self.fails("InvalidArgument", shouting, "'App:1', which is not valid: a repository is written in lower case")
+        self.assertEqual(self.bring(shouting, "app:V1"), ["app:V1"])
+        self.assertError("InvalidArgument", self.image, "App:1", contains="lower case")
+        self.assertError("InvalidArgument", davit.call, self.image("app:V1"), "Image.Tag", "(s)", "x/App", contains="lower case")
+        self.assertEqual(self.list_names(), ["app:V1"])
 
     def test_escaping_names(self):
         """A digest that is a path is not one."""

@@ -269,7 +269,12 @@ static void test_names(void) {
                 { "a/b/c", "a/b/c:latest" },
                 { "localhost:5000/a", "localhost:5000/a:latest" },
                 { "localhost:5000/a:b", "localhost:5000/a:b" },
-                { "Registry.Example/Some_Thing-x:V1.0", "Registry.Example/Some_Thing-x:V1.0" },
+                { "Registry.Example/some_thing-x:V1.0", "Registry.Example/some_thing-x:V1.0" },
+                { "Registry.Example/Some_thing-x:V1.0", NULL },
+                { "Debian", NULL },
+                { "debiaN:12", NULL },
+                { "example.org/a/B", NULL },
+                { "A:1@sha256:" HEX_A, NULL },
                 { "a@sha256:" HEX_A, "a@sha256:" HEX_A },
                 { "a:1@sha256:" HEX_A, "a:1@sha256:" HEX_A },
                 { "0", "0:latest" },
@@ -314,6 +319,9 @@ static void test_names(void) {
                 g_assert_cmpint(r, ==, table[i].whole ? 0 : -EINVAL);
                 g_assert_cmpstr(name, ==, table[i].whole);
         }
+        g_assert_nonnull(strstr(image_name_why("Debian:12"), "lower case"));
+        g_assert_nonnull(strstr(image_name_why("example.org/A/b"), "lower case"));
+        g_assert_null(strstr(image_name_why("A b"), "lower case"));
         g_assert_cmpint(image_name_normalise(longest, &whole), ==, -EINVAL); /* with ":latest" it is too long */
         longest[IMAGE_NAME_MAX - strlen(":latest")] = '\0';
         g_assert_cmpint(image_name_normalise(longest, &whole), ==, 0);

@@ -75,7 +75,9 @@ static const struct {
         { "aaaaaaa", NULL, -EINVAL },
         { "aaaaaaa1", "docker.io/library/debian:12", 0 },
         { "ccccccc", "alias:1", 0 },
-        { "BBBBBBB", NULL, -ENOENT },
+        { "BBBBBBB", NULL, -EINVAL },
+        { "Plain", NULL, -EINVAL },
+        { "PLAIN.example/plain", NULL, -ENOENT },
         { HEX("bbbbbbbb") "0", NULL, -ENOENT },
         { "abcdef0", NULL, -EINVAL }, /* the name of one, the digest of another */
         /* name and digest */
