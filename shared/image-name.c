@@ -3,11 +3,11 @@
 /*
  * What an image may be called.
  *
- * The grammar is that of the OCI distribution specification and of docker's references, a little wider in what may stand
- * between letters and digits. A repository is in lower case; a host and a tag need not be. A name without tag and digest
- * means ":latest". Nothing else is added: no registry and no "library/", so what a user typed is what a list shows.
- * Names come from archives, that is from strangers; one that is valid here holds no control character, no space and no
- * ".." component. This file never touches an image.
+ * The grammar is that of the OCI distribution specification and of docker's references, a little wider in what may
+ * stand between letters and digits. A repository is in lower case; a host and a tag need not be. A name without tag and
+ * digest means ":latest". Nothing else is added: no registry and no "library/", so what a user typed is what a list
+ * shows. Names come from archives, that is from strangers; one that is valid here holds no control character, no space
+ * and no ".." component. This file never touches an image.
  */
 
 #include "shared/image-name.h"

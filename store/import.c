@@ -295,7 +295,8 @@ static gboolean check_options(const ImportOptions *o, GError **error) {
         g_autofree char *name = NULL;
 
         if (o->name && image_name_normalise(o->name, &name) < 0)
-                return store_fail(error, STORE_FAIL_INVALID, "The image's name is not valid: %s", image_name_why(o->name));
+                return store_fail(error, STORE_FAIL_INVALID, "The image's name is not valid: %s",
+                                  image_name_why(o->name));
         if (!g_strv_contains(formats, o->format))
                 return store_fail(error, STORE_FAIL_INVALID, "There is no format '%.40s': auto, oci, docker or rootfs",
                                   o->format);

@@ -67,24 +67,6 @@ static void tear_down(Fixture *f, const void *data _unused_) {
         g_free(f->dir);
 }
 
-/* Records of a kind cannot be written any more, or again. */
-static inline void break_records(Fixture *f, const char *kind) {
-        g_autofree char *path = g_strconcat("namespaces/default/", kind, NULL), *aside = g_strconcat(path, ".x", NULL);
-        int fd;
-
-        g_assert_cmpint(renameat(f->m.state_fd, path, f->m.state_fd, aside), ==, 0);
-        fd = openat(f->m.state_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        g_assert_cmpint(fd, >=, 0);
-        (void)safe_close(fd);
-}
-
-static inline void mend_records(Fixture *f, const char *kind) {
-        g_autofree char *path = g_strconcat("namespaces/default/", kind, NULL), *aside = g_strconcat(path, ".x", NULL);
-
-        g_assert_cmpint(unlinkat(f->m.state_fd, path, 0), ==, 0);
-        g_assert_cmpint(renameat(f->m.state_fd, aside, f->m.state_fd, path), ==, 0);
-}
-
 /* What a worker is told next. */
 static void receive(int fd, uint16_t type, JsonObject **ret) {
         g_autofree struct packet *p = g_new0(struct packet, 1);

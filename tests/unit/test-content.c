@@ -12,6 +12,7 @@
 #include "daemon/image.h"
 #include "daemon/lease.h"
 #include "shared/name.h"
+#include "tests/unit/break-records.h"
 #include "tests/unit/fake-store.h"
 #include "tests/unit/image-sample.h"
 
@@ -175,7 +176,7 @@ static void test_put_fails(Fixture *f, const void *data _unused_) {
 
         c = put(f, A, "x", "old");
         updated = c->updated;
-        break_records(f, "contents");
+        break_records(f->m.state_fd, "contents");
         g_assert_cmpint(content_put(f->ns, A, 5, "text/plain", l, &other), <, 0);
         g_assert_cmpint(content_put(f->ns, A, 5, "", more, &other), <, 0);
         g_assert_cmpint(content_put(f->ns, B, 5, "", l, &other), <, 0);
@@ -185,7 +186,7 @@ static void test_put_fails(Fixture *f, const void *data _unused_) {
         g_assert_cmpuint(c->updated, ==, updated);
         g_assert_cmpstr(g_hash_table_lookup(c->labels, "x"), ==, "old");
         g_assert_cmpuint(g_hash_table_size(c->labels), ==, 1);
-        mend_records(f, "contents");
+        mend_records(f->m.state_fd, "contents");
         g_assert_cmpint(content_put(f->ns, A, 5, "text/plain", l, &other), ==, 0);
         g_assert_true(c == other);
         for (int i = 0; i < 2; i++) {
@@ -283,9 +284,9 @@ static void test_expectations(Fixture *f, const void *data _unused_) {
         int fd;
 
         append(f, "ref", &options, 0);
-        break_records(f, "ingests");
+        break_records(f->m.state_fd, "ingests");
         g_assert_cmpint(content_write(f->ns, "ref", &all, NULL, &fd, &offset, NULL), <, 0);
-        mend_records(f, "ingests");
+        mend_records(f->m.state_fd, "ingests");
         expects(f, 0, "", "a/b", 0);
         g_assert_cmpint(content_commit(f->ns, "ref", &large, &job, NULL), ==, -EBUSY);
         expects(f, 0, "", "a/b", 0);
