@@ -26,7 +26,7 @@ typedef struct Fixture {
         Namespace *ns;
 } Fixture;
 
-static void set_up(Fixture *f, const void *data _unused_) {
+static inline void set_up(Fixture *f, const void *data _unused_) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
 
         f->dir = g_dir_make_tmp("davit-store-XXXXXX", NULL);
@@ -50,7 +50,7 @@ static void set_up(Fixture *f, const void *data _unused_) {
         g_assert_cmpint(manager_namespace(&f->m, "", true, &f->ns, NULL), ==, 0);
 }
 
-static void tear_down(Fixture *f, const void *data _unused_) {
+static inline void tear_down(Fixture *f, const void *data _unused_) {
         f->m.collector = collector_free(f->m.collector);
         f->m.store_jobs = store_jobs_free(f->m.store_jobs);
         f->m.store_reads = store_jobs_free(f->m.store_reads);
@@ -68,7 +68,7 @@ static void tear_down(Fixture *f, const void *data _unused_) {
 }
 
 /* What a worker is told next. */
-static void receive(int fd, uint16_t type, JsonObject **ret) {
+static inline void receive(int fd, uint16_t type, JsonObject **ret) {
         g_autofree struct packet *p = g_new0(struct packet, 1);
         struct store_message head;
 
@@ -82,7 +82,7 @@ static void receive(int fd, uint16_t type, JsonObject **ret) {
 }
 
 /* The next worker: its connection and the request it got; -1 when none was started. */
-static int worker(Fixture *f, JsonObject **ret_request) {
+static inline int worker(Fixture *f, JsonObject **ret_request) {
         int fd;
 
         fd = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC);
@@ -91,13 +91,13 @@ static int worker(Fixture *f, JsonObject **ret_request) {
         return fd;
 }
 
-static void turn(Fixture *f) {
+static inline void turn(Fixture *f) {
         while (sd_event_run(f->m.event, 0) > 0)
                 ;
 }
 
 /* What a worker says before its end. */
-static void say(Fixture *f, int fd, uint16_t type, const char *text) {
+static inline void say(Fixture *f, int fd, uint16_t type, const char *text) {
         struct store_message head = { .version = STORE_PROTOCOL_VERSION,
                                       .type = type,
                                       .text_size = (uint32_t)strlen(text) };
@@ -107,7 +107,7 @@ static void say(Fixture *f, int fd, uint16_t type, const char *text) {
 }
 
 /* A worker's last word; it exits and the manager hears of both. */
-static void answer(Fixture *f, int fd, uint16_t type, const char *text) {
+static inline void answer(Fixture *f, int fd, uint16_t type, const char *text) {
         say(f, fd, type, text);
         (void)safe_close(fd);
         turn(f);
