@@ -467,7 +467,7 @@ static int subscribe(Units *u) {
                 return log_error_errno(r, "Cannot find systemd on the bus");
         sd_bus_error_free(&error);
         r = sd_bus_call_method(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "Subscribe", &error, NULL, NULL);
-        if (r < 0)
+        if (r < 0 && !sd_bus_error_has_name(&error, SYSTEMD_ALREADY_SUBSCRIBED))
                 return log_error_errno(r, "Cannot subscribe to systemd");
         u->subscribed = true;
         return 0;
