@@ -97,37 +97,31 @@ static int name_append_escaped(char *ret, size_t *used, const char *text) {
         return 0;
 }
 
+/* "davit-", the parts up to NULL with a "-" between them, and the suffix. */
+static int name_unit(const char *const *parts, const char *suffix, char ret[NAME_UNIT_MAX]) {
+        const char *before = "davit-";
+        size_t used = 0;
+        int r = 0;
+
+        for (; *parts && r >= 0; parts++, before = "-") {
+                r = name_append(ret, &used, before);
+                if (r >= 0)
+                        r = name_append_escaped(ret, &used, *parts);
+        }
+        return r < 0 ? r : name_append(ret, &used, suffix);
+}
+
 /** name_scope() - the scope that holds a task: "davit-<namespace>-<id>.scope"
  *
  * Return: 0, or -ENAMETOOLONG, which valid names never give.
  */
 int name_scope(const char *ns, const char *id, char ret[NAME_UNIT_MAX]) {
-        size_t used = 0;
-        int r;
-
-        r = name_append(ret, &used, "davit-");
-        if (r >= 0)
-                r = name_append_escaped(ret, &used, ns);
-        if (r >= 0)
-                r = name_append(ret, &used, "-");
-        if (r >= 0)
-                r = name_append_escaped(ret, &used, id);
-        if (r >= 0)
-                r = name_append(ret, &used, ".scope");
-        return r;
+        return name_unit((const char *const[]){ ns, id, NULL }, ".scope", ret);
 }
 
 /** name_slice() - the slice of a namespace: "davit-<namespace>.slice", which systemd puts below davit.slice */
 int name_slice(const char *ns, char ret[NAME_UNIT_MAX]) {
-        size_t used = 0;
-        int r;
-
-        r = name_append(ret, &used, "davit-");
-        if (r >= 0)
-                r = name_append_escaped(ret, &used, ns);
-        if (r >= 0)
-                r = name_append(ret, &used, ".slice");
-        return r;
+        return name_unit((const char *const[]){ ns, NULL }, ".slice", ret);
 }
 
 /** name_random_id() - twelve hexadecimal digits, as a container's id where the caller gives none */

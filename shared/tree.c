@@ -43,15 +43,21 @@ static int tree_move_up(int top_fd, int dir_fd, const char *name) {
         }
 }
 
+/* 1: it is a directory; 0: it has gone, or was never there. */
+static int tree_unlink(int dir_fd, const char *name) {
+        if (unlinkat(dir_fd, name, 0) >= 0 || errno == ENOENT)
+                return 0;
+        return errno == EISDIR || errno == EPERM ? 1 : -errno;
+}
+
 static int tree_remove_entry(int top_fd, int dir_fd, const char *name, dev_t device, unsigned depth) {
         _cleanup_close_ int child = -1;
         struct stat st;
         int r;
 
-        if (unlinkat(dir_fd, name, 0) >= 0 || errno == ENOENT)
-                return 0;
-        if (errno != EISDIR && errno != EPERM)
-                return -errno;
+        r = tree_unlink(dir_fd, name);
+        if (r <= 0)
+                return r;
         if (unlinkat(dir_fd, name, AT_REMOVEDIR) >= 0)
                 return 0;
         if (errno != ENOTEMPTY && errno != EEXIST)
@@ -105,10 +111,9 @@ int tree_remove_at(int dir_fd, const char *name) {
         struct stat st;
         int r;
 
-        if (unlinkat(dir_fd, name, 0) >= 0 || errno == ENOENT)
-                return 0;
-        if (errno != EISDIR && errno != EPERM)
-                return -errno;
+        r = tree_unlink(dir_fd, name);
+        if (r <= 0)
+                return r;
 
         top = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (top < 0)
