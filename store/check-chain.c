@@ -101,8 +101,9 @@ static void bad_layer(Check *c, const char *hex, const char *why) {
         g_hash_table_add(c->affected, g_strconcat(REF_LAYER, hex, NULL));
 }
 
-/** check_layers() - all layers whose objects are sound */
-gboolean check_layers(Check *c, GError **error) {
+/* Each ref of a kind whose objects are sound, unless the job has been cancelled. */
+static gboolean foreach_sound(Check *c, const char *prefix, void (*check)(Check *c, Objects *objects, const char *hex),
+                              GError **error) {
         g_autoptr(Objects) objects = objects_new(c->job, c->store->objects_fd, c->ingest->stage_fd);
         GHashTableIter iter;
         gpointer ref;
@@ -110,16 +111,25 @@ gboolean check_layers(Check *c, GError **error) {
         g_hash_table_iter_init(&iter, c->refs);
         while (g_hash_table_iter_next(&iter, &ref, NULL)) {
                 const char *hex = strrchr(ref, '/') + 1;
-                g_autoptr(GError) why = NULL;
 
                 if (!store_job_result(c->job, error))
                         return FALSE;
-                if (g_str_has_prefix(ref, REF_LAYER) && check_is_sound(c, REF_LAYER, hex) &&
-                    check_is_sound(c, REF_SPLIT, hex) && !check_layer(c, objects, hex, &why) &&
-                    why && check_is_damage(c, why))
-                        bad_layer(c, hex, why->message);
+                if (g_str_has_prefix(ref, prefix) && check_is_sound(c, prefix, hex))
+                        check(c, objects, hex);
         }
         return store_job_result(c->job, error);
+}
+
+static void check_one_layer(Check *c, Objects *objects, const char *hex) {
+        g_autoptr(GError) why = NULL;
+
+        if (check_is_sound(c, REF_SPLIT, hex) && !check_layer(c, objects, hex, &why) && why && check_is_damage(c, why))
+                bad_layer(c, hex, why->message);
+}
+
+/** check_layers() - all layers whose objects are sound */
+gboolean check_layers(Check *c, GError **error) {
+        return foreach_sound(c, REF_LAYER, check_one_layer, error);
 }
 
 /* ---- chains ---- */
@@ -204,28 +214,18 @@ static gboolean check_chain(Check *c, Objects *objects, const char *hex, char **
         return TRUE;
 }
 
+static void check_one_chain(Check *c, Objects *objects, const char *hex) {
+        g_autoptr(GError) why = NULL;
+        g_auto(GStrv) layers = store_chain_layers(c->store, hex, &why);
+
+        if ((!layers || (layers_are_sound(c, layers, hex) && !check_chain(c, objects, hex, layers, &why))) &&
+            check_is_damage(c, why))
+                bad_form(c, "chain", hex, why->message);
+}
+
 /** check_chains() - all chains whose objects and layers are sound, and the root file systems made of them */
 gboolean check_chains(Check *c, GError **error) {
-        g_autoptr(Objects) objects = objects_new(c->job, c->store->objects_fd, c->ingest->stage_fd);
-        GHashTableIter iter;
-        gpointer ref;
-
-        g_hash_table_iter_init(&iter, c->refs);
-        while (g_hash_table_iter_next(&iter, &ref, NULL)) {
-                const char *hex = strrchr(ref, '/') + 1;
-                g_autoptr(GError) why = NULL;
-                g_auto(GStrv) layers = NULL;
-
-                if (!store_job_result(c->job, error))
-                        return FALSE;
-                if (!g_str_has_prefix(ref, REF_CHAIN) || !check_is_sound(c, REF_CHAIN, hex))
-                        continue;
-                layers = store_chain_layers(c->store, hex, &why);
-                if ((!layers || (layers_are_sound(c, layers, hex) && !check_chain(c, objects, hex, layers, &why))) &&
-                    check_is_damage(c, why))
-                        bad_form(c, "chain", hex, why->message);
-        }
-        return store_job_result(c->job, error);
+        return foreach_sound(c, REF_CHAIN, check_one_chain, error);
 }
 
 /* ---- commits made again ---- */
