@@ -126,18 +126,14 @@ static void on_deleted(int r, const sd_bus_error *error, void *userdata) {
 
 static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_(options_done) Options o = OPTIONS_NULL;
-        Container *c = userdata;
         int r;
 
         r = options_read(m, OPTION_DELETE_CONTAINER, &o, error);
         if (r < 0)
                 return r;
-        r = container_delete(c, o.force > 0, o.keep_snapshot, on_deleted, sd_bus_message_ref(m), error);
-        if (r < 0) {
-                sd_bus_message_unref(m);
-                return r;
-        }
-        return 1;
+        return bus_reply_later(
+                m, container_delete(userdata, o.force > 0, o.keep_snapshot, on_deleted, sd_bus_message_ref(m), error),
+                error);
 }
 
 typedef struct CommitOptions {

@@ -83,33 +83,43 @@ int record_write(int root_fd, const char *ns, const char *kind, const char *name
         return file_replace_at(fd, file, text, strlen(text), 0600, sync);
 }
 
-static int parse(const char *text, size_t size, JsonObject **ret) {
+/** record_read_object() - any file that holds one JSON object; it may not be changed. -EBADMSG when it holds none. */
+int record_read_object(int dir_fd, const char *file, JsonObject **ret) {
         g_autoptr(JsonParser) parser = json_parser_new_immutable();
-        uint64_t version;
-        JsonNode *root;
-
-        if (!json_parser_load_from_data(parser, text, (gssize)size, NULL))
-                return -EBADMSG;
-        root = json_parser_get_root(parser);
-        if (!root || !JSON_NODE_HOLDS_OBJECT(root))
-                return -EBADMSG;
-        if (record_get_u64(json_node_get_object(root), "version", &version) < 0)
-                return -EBADMSG;
-        if (version == 0 || version > RECORD_VERSION)
-                return -EPROTONOSUPPORT;
-        *ret = json_node_dup_object(root);
-        return 0;
-}
-
-static int read_at(int dir_fd, const char *file, JsonObject **ret) {
         _cleanup_free_ char *text = NULL;
+        JsonNode *root;
         size_t size;
         int r;
 
         r = file_read_at(dir_fd, file, RECORD_SIZE_MAX, &text, &size);
         if (r < 0)
                 return r;
-        return parse(text, size, ret);
+        if (!json_parser_load_from_data(parser, text, (gssize)size, NULL))
+                return -EBADMSG;
+        root = json_parser_get_root(parser);
+        if (!root || !JSON_NODE_HOLDS_OBJECT(root))
+                return -EBADMSG;
+        *ret = json_node_dup_object(root);
+        return 0;
+}
+
+static int read_at(int dir_fd, const char *file, JsonObject **ret) {
+        JsonObject *o;
+        uint64_t version;
+        int r;
+
+        r = record_read_object(dir_fd, file, &o);
+        if (r < 0)
+                return r;
+        if (record_get_u64(o, "version", &version) < 0)
+                r = -EBADMSG;
+        else if (version == 0 || version > RECORD_VERSION)
+                r = -EPROTONOSUPPORT;
+        if (r < 0)
+                json_object_unref(o);
+        else
+                *ret = o;
+        return r;
 }
 
 /** record_read() - reads one record; -ENOENT, -EBADMSG (malformed) or -EPROTONOSUPPORT (a newer program's) */

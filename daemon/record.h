@@ -19,6 +19,7 @@ typedef int (*record_handler_t)(const char *name, JsonObject *record, void *user
 /* files; root_fd is Manager.state_fd or Manager.runtime_fd, kind "containers", "images", "snapshots" */
 int record_write(int root_fd, const char *ns, const char *kind, const char *name, JsonObject *record, bool sync);
 int record_read(int root_fd, const char *ns, const char *kind, const char *name, JsonObject **ret);
+int record_read_object(int dir_fd, const char *file, JsonObject **ret); /* any file, without a version */
 int record_remove(int root_fd, const char *ns, const char *kind, const char *name, bool sync);
 int record_foreach(int root_fd, const char *ns, const char *kind, record_handler_t handler, void *userdata);
 int record_list_namespaces(int root_fd, char ***ret);

@@ -111,25 +111,6 @@ int recovery_load(Manager *m) {
         return manager_namespace(m, "", true, &ns, NULL);
 }
 
-static int read_json(int dir_fd, const char *name, JsonObject **ret) {
-        g_autoptr(JsonParser) parser = json_parser_new_immutable();
-        _cleanup_free_ char *text = NULL;
-        JsonNode *root;
-        size_t size;
-        int r;
-
-        r = file_read_at(dir_fd, name, RECORD_SIZE_MAX, &text, &size);
-        if (r < 0)
-                return r;
-        if (!json_parser_load_from_data(parser, text, (gssize)size, NULL))
-                return -EBADMSG;
-        root = json_parser_get_root(parser);
-        if (!root || !JSON_NODE_HOLDS_OBJECT(root))
-                return -EBADMSG;
-        *ret = json_node_dup_object(root);
-        return 0;
-}
-
 static bool get_bool(JsonObject *o, const char *key) {
         JsonNode *n = json_object_get_member(o, key);
 
@@ -216,7 +197,7 @@ static void restore_exec(Task *t, const struct shim_state *s, const char *exec_i
         Exec *e;
 
         fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
-        if (fd >= 0 && read_json(fd, name, &o) >= 0)
+        if (fd >= 0 && record_read_object(fd, name, &o) >= 0)
                 (void)record_get_strv(o, "command", &command);
         if (exec_restore(t, exec_id, command, o && get_bool(o, "terminal"), o && get_bool(o, "auto_remove"), &e) < 0)
                 return;
@@ -324,7 +305,7 @@ static void recover_task(Recovery *v, Container *c, int dir_fd) {
 
         if (name_scope(c->ns->name, c->id, scope) < 0 || task_new(c, scope, &t) < 0)
                 return;
-        if (read_json(dir_fd, "task.json", &o) >= 0)
+        if (record_read_object(dir_fd, "task.json", &o) >= 0)
                 apply_json(t, o);
         (void)task_files_read_spec(t);
         r = connect_shim(v->manager, dir_fd, &task_link_handlers, t, &t->link);
