@@ -155,6 +155,23 @@ static void test_numbers(void) {
         }
 }
 
+/* A header whose name has two bytes from 128 on, with a sum that is off by so much. */
+static GByteArray *header_off_by(gint off) {
+        GByteArray *tar = TAR_OF({ "\xc3\xbc", '0', "x" });
+        gint64 sum = g_ascii_strtoll((const char *)tar->data + 148, NULL, 8);
+
+        g_snprintf((char *)tar->data + 148, 8, "%06o", (guint)(sum + off));
+        return tar;
+}
+
+static void test_checksums(void) {
+        check(header_off_by(0), "0 \xc3\xbc = x\n");
+        check(header_off_by(-2 * 256), "0 \xc3\xbc = x\n"); /* summed as signed bytes */
+        refuse(header_off_by(-256), STORE_FAIL_INVALID);
+        refuse(header_off_by(1), STORE_FAIL_INVALID);
+        refuse(header_off_by(-1), STORE_FAIL_INVALID);
+}
+
 static void test_xattrs(void) {
         g_autoptr(GByteArray) tar =
                 TAR_OF({ "f", '0', "x",
@@ -215,6 +232,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/store/tar/truncation", test_truncation);
         g_test_add_func("/store/tar/end-mark", test_end_mark);
         g_test_add_func("/store/tar/numbers", test_numbers);
+        g_test_add_func("/store/tar/checksums", test_checksums);
         g_test_add_func("/store/tar/xattrs", test_xattrs);
         g_test_add_func("/store/tar/sparse", test_sparse);
         g_test_add_func("/store/tar/mutations", test_mutations);
