@@ -82,26 +82,13 @@ static int method_start(sd_bus_message *m, void *userdata, sd_bus_error *error) 
 }
 
 static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        GHashTable *labels, *before;
-        Container *c = userdata;
+        GHashTable *labels;
         int r;
 
         r = bus_read_labels(m, &labels);
-        if (r < 0)
-                return r;
-        before = c->labels;
-        c->labels = labels;
-        c->updated_at = now_usec(CLOCK_REALTIME);
-        r = container_save(c);
-        if (r < 0) {
-                c->labels = before;
-                g_hash_table_unref(labels);
-                return error_set_errno(error, r, "The labels of container \"%s\" cannot be stored", c->id);
-        }
-        if (before)
-                g_hash_table_unref(before);
-        container_bus_changed(c, (const char *const[]){ "Labels", "UpdatedAt", NULL });
-        return sd_bus_reply_method_return(m, NULL);
+        if (r >= 0)
+                r = container_set_labels(userdata, labels, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
 }
 
 static int method_update(sd_bus_message *m, void *userdata, sd_bus_error *error) {

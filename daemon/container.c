@@ -254,6 +254,27 @@ int container_save(Container *c) {
         return 0;
 }
 
+/** container_set_labels() - replaces them; takes @labels in any case */
+int container_set_labels(Container *c, GHashTable *labels, sd_bus_error *error) {
+        GHashTable *before = c->labels;
+        uint64_t updated = c->updated_at;
+        int r;
+
+        c->labels = labels;
+        c->updated_at = now_usec(CLOCK_REALTIME);
+        r = container_save(c);
+        if (r < 0) {
+                c->labels = before;
+                c->updated_at = updated;
+                g_hash_table_unref(labels);
+                return error_set_errno(error, r, "The labels of container \"%s\" cannot be stored", c->id);
+        }
+        if (before)
+                g_hash_table_unref(before);
+        container_bus_changed(c, (const char *const[]){ "Labels", "UpdatedAt", NULL });
+        return 0;
+}
+
 static char *dup_string(JsonObject *o, const char *key) {
         const char *s;
 

@@ -30,24 +30,13 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
 }
 
 static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        GHashTable *labels, *before;
-        Namespace *ns = userdata;
+        GHashTable *labels;
         int r;
 
         r = bus_read_labels(m, &labels);
-        if (r < 0)
-                return r;
-        before = ns->labels;
-        ns->labels = labels;
-        r = namespace_save(ns);
-        if (r < 0) {
-                ns->labels = before;
-                g_hash_table_unref(labels);
-                return error_set_errno(error, r, "The labels of namespace \"%s\" cannot be stored", ns->name);
-        }
-        g_hash_table_unref(before);
-        (void)sd_bus_emit_properties_changed(ns->manager->bus, ns->path, INTERFACE, "Labels", NULL);
-        return sd_bus_reply_method_return(m, NULL);
+        if (r >= 0)
+                r = namespace_set_labels(userdata, labels, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
 }
 
 static int get_labels(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
@@ -111,6 +100,12 @@ int namespace_bus_register(Manager *m) {
 void namespace_bus_added(Namespace *ns) {
         if (ns->manager->bus)
                 (void)sd_bus_emit_interfaces_added(ns->manager->bus, ns->path, INTERFACE, NULL);
+}
+
+/** namespace_bus_changed() - announces new labels */
+void namespace_bus_changed(Namespace *ns) {
+        if (ns->manager->bus)
+                (void)sd_bus_emit_properties_changed(ns->manager->bus, ns->path, INTERFACE, "Labels", NULL);
 }
 
 /** namespace_bus_removed() - announces its end */

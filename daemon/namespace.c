@@ -13,6 +13,7 @@
 #include "daemon/bus.h"
 #include "daemon/container.h"
 #include "daemon/content-writer.h"
+#include "daemon/error.h"
 #include "daemon/image.h"
 #include "daemon/lease.h"
 #include "daemon/namespace.h"
@@ -96,6 +97,23 @@ int namespace_save(Namespace *ns) {
         r = record_write(ns->manager->state_fd, ns->name, "namespace", ns->name, o, true);
         if (r < 0)
                 return log_error_errno(r, "Cannot write the record of namespace %s", ns->name);
+        return 0;
+}
+
+/** namespace_set_labels() - replaces them, durably; takes @labels in any case */
+int namespace_set_labels(Namespace *ns, GHashTable *labels, sd_bus_error *error) {
+        GHashTable *before = ns->labels;
+        int r;
+
+        ns->labels = labels;
+        r = namespace_save(ns);
+        if (r < 0) {
+                ns->labels = before;
+                g_hash_table_unref(labels);
+                return error_set_errno(error, r, "The labels of namespace \"%s\" cannot be stored", ns->name);
+        }
+        g_hash_table_unref(before);
+        namespace_bus_changed(ns);
         return 0;
 }
 

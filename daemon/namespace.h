@@ -27,8 +27,10 @@ bool namespace_is_empty(const Namespace *ns);
 int namespace_save(Namespace *ns);
 int namespace_load(Namespace *ns);
 int namespace_delete(Namespace *ns);
+int namespace_set_labels(Namespace *ns, GHashTable *labels, sd_bus_error *error); /* takes labels */
 
 /* bus face, namespace-bus.c */
 int namespace_bus_register(Manager *m);
 void namespace_bus_added(Namespace *ns);
+void namespace_bus_changed(Namespace *ns);
 void namespace_bus_removed(Namespace *ns);

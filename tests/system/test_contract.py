@@ -107,6 +107,15 @@ class Contract(davit.TestCase):
         self.assertEqual(set(objects[task]) & {f"{davit.NAME}.Task", f"{davit.NAME}.Process"},
                          {f"{davit.NAME}.Task", f"{davit.NAME}.Process"})
 
+    def test_labels_of_a_namespace(self):
+        path = davit.manager("CreateNamespace", "(sa{ss})", davit.unique("labels"), {"a": "b"})
+        self.addCleanup(davit.call, path, "Namespace.Delete")
+        with davit.Signals("PropertiesChanged", path=path, interface="org.freedesktop.DBus.Properties") as changed:
+            davit.call(path, "Namespace.SetLabels", "(a{ss})", {"c": "d"})
+            changed.wait(lambda _p, _m, body: body[1].get("Labels") == {"c": "d"})
+        davit.restart_davitd()
+        self.assertEqual(davit.get(path, "Namespace.Labels"), {"c": "d"})
+
     def test_lists_by_namespace(self):
         """Sorted, one namespace or all of them, nothing in one that is still to come, and no nonsense for a name."""
         nowhere, ids = davit.unique("nowhere"), [davit.unique(letter) for letter in "cab"]

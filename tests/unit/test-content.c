@@ -168,6 +168,19 @@ static void test_labels(Fixture *f, const void *data _unused_) {
         }
 }
 
+/* A namespace's own labels are records like those of what is in it. */
+static void test_labels_of_namespace(Fixture *f, const void *data _unused_) {
+        g_assert_cmpint(namespace_set_labels(f->ns, labels("a", "b"), NULL), ==, 0);
+        break_records(f->m.state_fd, "namespace");
+        g_assert_cmpint(namespace_set_labels(f->ns, labels("c", "d"), NULL), <, 0);
+        mend_records(f->m.state_fd, "namespace");
+        g_assert_cmpuint(g_hash_table_size(f->ns->labels), ==, 1);
+        g_assert_cmpstr(g_hash_table_lookup(f->ns->labels, "a"), ==, "b");
+        g_hash_table_remove_all(f->ns->labels);
+        g_assert_cmpint(namespace_load(f->ns), ==, 0);
+        g_assert_cmpstr(g_hash_table_lookup(f->ns->labels, "a"), ==, "b");
+}
+
 /* Where no record can be written nothing has changed. */
 static void test_put_fails(Fixture *f, const void *data _unused_) {
         g_autoptr(GHashTable) l = labels("x", "new"), more = labels("z", "new");
@@ -359,6 +372,7 @@ int main(int argc, char **argv) {
         ADD("/content/roots", test_roots);
         ADD("/content/collected", test_collected);
         ADD("/content/labels", test_labels);
+        ADD("/content/labels-of-namespace", test_labels_of_namespace);
         ADD("/content/put-fails", test_put_fails);
         ADD("/content/write", test_write);
         ADD("/content/expectations", test_expectations);
