@@ -34,7 +34,7 @@ def accelerators():
 class Guest:
     """A running guest. `disks` are arguments of -blockdev without node-name, in the order of /dev/vdb, /dev/vdc..."""
 
-    def __init__(self, base, initrd, directory, disks=(), memory=1024, boot_limit=300):
+    def __init__(self, base, initrd, directory, disks=(), memory=1024, boot_limit=600):
         self.console = os.path.join(directory, "console.log")
         ours, theirs = socket.socketpair()
         command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot",

@@ -9,6 +9,8 @@ import time
 
 STATE = "/var/lib/davit"
 DATA = os.environ.get("DAVIT_VM_DATA", "/davit/data")
+# Not how long anything may take, but when nothing more will come: machines that run tests stand still for minutes.
+LIMIT = 300
 UNITS = ["davitd.service", "davit-launcher.service"]
 
 
@@ -16,7 +18,7 @@ class StateError(Exception):
     pass
 
 
-def run(*command, limit=60, may_fail=False):
+def run(*command, limit=LIMIT, may_fail=False):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit)
     if done.returncode != 0 and not may_fail:
         raise StateError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr.strip()}")
@@ -55,7 +57,7 @@ def stop():
 
 
 def unmount():
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + LIMIT
     while subprocess.run(["umount", STATE], capture_output=True).returncode != 0:
         if time.monotonic() > deadline:
             raise StateError(f"{STATE} stays busy")
