@@ -127,9 +127,9 @@ static bool name_valid(const char *name, bool upper) {
         return path_valid(name, size, upper);
 }
 
-/** image_name_why() - why a name is not valid, for people, after a colon */
+/** image_name_why() - why image_name_normalise() has refused a name, for people, after a colon */
 const char *image_name_why(const char *name) {
-        if (name_valid(name, true))
+        if (!name_valid(name, false) && name_valid(name, true))
                 return "a repository is written in lower case";
         return "at most " IMAGE_NAME_MAX_TEXT
                " letters, digits and ._-/:@ as in registry.example:5000/team/app:1.0";
