@@ -92,6 +92,7 @@ static int read_fd(sd_bus_message *m, int *ret) {
 
 static int read_plain(sd_bus_message *m, const BusOption *o, void *data) {
         void *p = (char *)data + o->offset;
+        GHashTable *labels;
         const char *s;
         char **v;
         int r;
@@ -112,8 +113,14 @@ static int read_plain(sd_bus_message *m, const BusOption *o, void *data) {
                 }
                 return r;
         }
-        if (streq(o->types, "a{ss}"))
-                return bus_read_labels(m, p);
+        if (streq(o->types, "a{ss}")) {
+                r = bus_read_labels(m, &labels);
+                if (r >= 0) {
+                        g_clear_pointer((GHashTable **)p, g_hash_table_unref);
+                        *(GHashTable **)p = labels;
+                }
+                return r;
+        }
         if (streq(o->types, "h"))
                 return read_fd(m, p);
         if (streq(o->types, "b") || streq(o->types, "u") || streq(o->types, "t"))
