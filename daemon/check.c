@@ -9,7 +9,6 @@
  */
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "daemon/bus.h"

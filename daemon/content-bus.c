@@ -6,18 +6,12 @@
  * Decodes calls, asks content.c and content-writer.c, encodes what they say. Bytes come and go as descriptors.
  */
 
-#include <errno.h>
-#include <string.h>
-
 #include "daemon/bus.h"
 #include "daemon/content-writer.h"
 #include "daemon/content.h"
-#include "daemon/error.h"
 #include "daemon/job-bus.h"
 #include "daemon/objects.h"
-#include "shared/log.h"
 #include "shared/macros.h"
-#include "shared/name.h"
 
 static const ObjectTable objects = OBJECT_TABLE("content", "Content", contents, Content, path);
 

@@ -6,7 +6,6 @@
  * Decodes calls, asks image.c, encodes what it says. Archives are the matter of image-store-bus.c.
  */
 
-#include <errno.h>
 #include <string.h>
 
 #include "daemon/bus.h"
@@ -16,9 +15,7 @@
 #include "daemon/lease.h"
 #include "daemon/objects.h"
 #include "shared/image-name.h"
-#include "shared/log.h"
 #include "shared/macros.h"
-#include "shared/name.h"
 
 static const ObjectTable objects = OBJECT_TABLE("image", "Image", images, Image, path);
 

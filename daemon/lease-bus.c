@@ -16,9 +16,7 @@
 #include "daemon/lease.h"
 #include "daemon/objects.h"
 #include "daemon/snapshot.h"
-#include "shared/log.h"
 #include "shared/macros.h"
-#include "shared/name.h"
 
 static const ObjectTable objects = OBJECT_TABLE("lease", "Lease", leases, Lease, path);
 

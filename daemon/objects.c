@@ -15,7 +15,6 @@
 #include "daemon/error.h"
 #include "daemon/objects.h"
 #include "shared/log.h"
-#include "shared/name.h"
 
 #define ROOT DAVIT_BUS_PATH "/ns"
 

@@ -8,6 +8,7 @@
 
 #include "daemon/bus.h"
 #include "daemon/namespace.h"
+#include "shared/name.h"
 
 typedef struct ObjectTable {
         const char *kind;      /* in the path: .../ns/<namespace>/<kind>/<name> */

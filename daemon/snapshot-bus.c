@@ -7,9 +7,6 @@
  * one in use stays.
  */
 
-#include <errno.h>
-#include <string.h>
-
 #include "daemon/bus.h"
 #include "daemon/commit.h"
 #include "daemon/error.h"
@@ -18,9 +15,7 @@
 #include "daemon/objects.h"
 #include "daemon/snapshot-bus.h"
 #include "daemon/snapshot-work.h"
-#include "shared/log.h"
 #include "shared/macros.h"
-#include "shared/name.h"
 
 const ObjectTable snapshot_objects = OBJECT_TABLE("snapshot", "Snapshot", snapshots, Snapshot, path);
 
