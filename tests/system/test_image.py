@@ -186,7 +186,8 @@ class Refused(ImageTest):
         return [row[1] for row in davit.manager("ListImages", "(sa{sv})", "*", {}) if row[0] == self.ns]
 
     def test_names(self):
-        for name in ("a b", "../x", "a//b", "Upper", "host.example/Upper:1", "x:" + "t" * 129, "y" * 256, "a\n", "-a", "a@sha256:abc", "a:b:c"):
+        for name in ("a b", "../x", "a//b", "Upper", "host.example/Upper:1", "x:" + "t" * 129, "y" * 256, "a\n", "-a",
+                     "a@sha256:abc", "a:b:c"):
             with self.subTest(name=name):
                 self.fails("InvalidArgument", self.archive(), "image name", image=name)
 
