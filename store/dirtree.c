@@ -4,10 +4,10 @@
  * libostree's directory objects, byte by byte.
  *
  * A directory's object is a GVariant "(a(say)a(sayay))", its attributes' one "(uuua(ayay))" (ostree-core.h,
- * "OSTREE_TREE_GVARIANT_FORMAT" and "OSTREE_DIRMETA_GVARIANT_FORMAT"). An image has ten thousands of names, and making
- * a GVariant of each part of each would be most of what an operation on trees costs. In these types nothing but the
- * numbers is aligned, so a container is its members one after the other and behind them the offsets at which those of
- * varying size end, little-endian: in an array all, in a structure all but the last's, backwards (GVariant
+ * "OSTREE_TREE_GVARIANT_FORMAT" and "OSTREE_DIRMETA_GVARIANT_FORMAT"). An image has tens of thousands of names, and
+ * making a GVariant of each part of each would be most of what an operation on trees costs. In these types nothing but
+ * the numbers is aligned, so a container is its members one after the other and behind them the offsets at which those
+ * of varying size end, little-endian: in an array all, in a structure all but the last's, backwards (GVariant
  * specification, "Framing Offsets"). This only writes; what is read is libostree's and GLib's business.
  */
 
@@ -65,6 +65,7 @@ static void list_finish(DirtreeList *l) {
                 put_offset(l->bytes, g_array_index(l->ends, gsize, i), width);
 }
 
+/** dirtree_init() - an empty directory, which dirtree_done() frees */
 void dirtree_init(Dirtree *d) {
         list_init(&d->files);
         list_init(&d->directories);
@@ -75,16 +76,18 @@ void dirtree_done(Dirtree *d) {
         list_done(&d->directories);
 }
 
+/** dirtree_add_file() - a file or symbolic link, in the order of the names' bytes; @name is UTF-8 */
 void dirtree_add_file(Dirtree *d, const char *name, const guint8 checksum[DIGEST_SIZE]) {
         list_add(&d->files, name, checksum, NULL);
 }
 
+/** dirtree_add_directory() - a directory by the objects of its entries and of its attributes; as dirtree_add_file() */
 void dirtree_add_directory(Dirtree *d, const char *name, const guint8 tree[DIGEST_SIZE],
                            const guint8 meta[DIGEST_SIZE]) {
         list_add(&d->directories, name, tree, meta);
 }
 
-/** dirtree_finish() - the whole object; nothing can be added afterwards */
+/** dirtree_finish() - the whole object, which stays @d's; nothing can be added afterwards */
 const GByteArray *dirtree_finish(Dirtree *d) {
         GByteArray *all = d->files.bytes;
         gsize end;

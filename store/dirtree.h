@@ -25,10 +25,9 @@ void dirtree_init(Dirtree *d);
 void dirtree_done(Dirtree *d);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Dirtree, dirtree_done)
 
-/* In the order of the names' bytes; @name is UTF-8. */
 void dirtree_add_file(Dirtree *d, const char *name, const guint8 checksum[DIGEST_SIZE]);
 void dirtree_add_directory(Dirtree *d, const char *name, const guint8 tree[DIGEST_SIZE],
                            const guint8 meta[DIGEST_SIZE]);
-const GByteArray *dirtree_finish(Dirtree *d); /* stays @d's */
+const GByteArray *dirtree_finish(Dirtree *d);
 
 GByteArray *dirmeta_bytes(const Inode *i);
