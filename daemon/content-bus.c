@@ -100,9 +100,8 @@ void content_bus_removed(Content *c) {
 
 /** content_bus_changed() - labels, or what was written again */
 void content_bus_changed(Content *c) {
-        object_changed(
-                c->ns->manager, &objects, c,
-                (const char *const[]){ "Kind", "MediaType", "Size", "Labels", "CreatedAt", "UpdatedAt", NULL });
+        object_changed(c->ns->manager, &objects, c,
+                       (const char *const[]){ "Kind", "MediaType", "Size", "Labels", "CreatedAt", "UpdatedAt", NULL });
 }
 
 /* ---- Manager ---- */

@@ -131,8 +131,9 @@ void object_removed(Manager *m, const ObjectTable *t, const void *object) {
 /** object_changed() - announces new values; properties ends with NULL */
 void object_changed(Manager *m, const ObjectTable *t, const void *object, const char *const *properties) {
         if (m->bus)
-                complain(t, object, sd_bus_emit_properties_changed_strv(m->bus, path_of(t, object), t->interface,
-                                                                        (char **)properties));
+                complain(t, object,
+                         sd_bus_emit_properties_changed_strv(m->bus, path_of(t, object), t->interface,
+                                                             (char **)properties));
 }
 
 /* ---- lists ---- */

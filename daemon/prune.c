@@ -29,8 +29,8 @@ typedef struct Prune {
         guint next;
         bool dry_run, space;
         uint64_t freed_before; /* bytes */
-        bool deleting;    /* a container's deletion is under way */
-        bool synchronous; /* and was begun further up the stack */
+        bool deleting;         /* a container's deletion is under way */
+        bool synchronous;      /* and was begun further up the stack */
         bool collecting;
         bool cancelled;
 } Prune;

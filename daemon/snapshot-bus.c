@@ -7,13 +7,13 @@
  * one in use stays.
  */
 
+#include "daemon/snapshot-bus.h"
 #include "daemon/bus.h"
 #include "daemon/commit.h"
 #include "daemon/error.h"
 #include "daemon/job-bus.h"
 #include "daemon/lease.h"
 #include "daemon/objects.h"
-#include "daemon/snapshot-bus.h"
 #include "daemon/snapshot-work.h"
 #include "shared/macros.h"
 

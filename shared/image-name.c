@@ -131,8 +131,7 @@ static bool name_valid(const char *name, bool upper) {
 const char *image_name_why(const char *name) {
         if (!name_valid(name, false) && name_valid(name, true))
                 return "a repository is written in lower case";
-        return "at most " IMAGE_NAME_MAX_TEXT
-               " letters, digits and ._-/:@ as in registry.example:5000/team/app:1.0";
+        return "at most " IMAGE_NAME_MAX_TEXT " letters, digits and ._-/:@ as in registry.example:5000/team/app:1.0";
 }
 
 /**

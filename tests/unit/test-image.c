@@ -91,11 +91,10 @@ static int reload(Fixture *f) {
 static ImageRecord *record_new(const char *name, const char *hex) {
         g_autofree char *digest = g_strconcat("sha256:", hex, NULL), *rest = NULL;
 
-        rest = g_strdup_printf(
-                "\"rootfs\":{\"form\":\"checkout\",\"path\":\"" DAVIT_STATE_DIR
-                "/checkouts/%s\",\"root\":{\"uid\":0,\"gid\":0,\"mode\":1005}},"
-                "\"config\":{\"StopSignal\":\"SIGINT\",\"Labels\":{\"a\":\"b\"}}",
-                hex);
+        rest = g_strdup_printf("\"rootfs\":{\"form\":\"checkout\",\"path\":\"" DAVIT_STATE_DIR
+                               "/checkouts/%s\",\"root\":{\"uid\":0,\"gid\":0,\"mode\":1005}},"
+                               "\"config\":{\"StopSignal\":\"SIGINT\",\"Labels\":{\"a\":\"b\"}}",
+                               hex);
         return image_sample(name, digest, digest, digest, rest);
 }
 

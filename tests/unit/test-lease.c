@@ -78,10 +78,12 @@ static void test_resources(Fixture *f, const void *data _unused_) {
                 const char *type, *id;
                 int r;
         } table[] = {
-                { "image", "a:1", 0 },         { "snapshot", "s", 0 },      { "chain", A, 0 },
-                { "content", B, 0 },           { "content", B, 0 },         { "volume", "v", -EINVAL },
-                { "chain", "s", -EINVAL },     { "content", "", -EINVAL },  { "image", "", -EINVAL },
-                { "snapshot", "a\nb", -EINVAL }, { "chain", A "0", -EINVAL },
+                { "image", "a:1", 0 },       { "snapshot", "s", 0 },
+                { "chain", A, 0 },           { "content", B, 0 },
+                { "content", B, 0 },         { "volume", "v", -EINVAL },
+                { "chain", "s", -EINVAL },   { "content", "", -EINVAL },
+                { "image", "", -EINVAL },    { "snapshot", "a\nb", -EINVAL },
+                { "chain", A "0", -EINVAL },
         };
         Lease *l = make(f, "l", 0);
 
