@@ -88,7 +88,7 @@ def check(device, result):
         leftovers(listed, result)
     finally:
         state.stop()
-        state.unmount()
+        state.unmount(device)
 
 
 def main():

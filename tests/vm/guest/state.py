@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Davit on a disk of its own, in a guest or in a private systemd: mount, start, stop, and what davitctl says."""
 
+import errno
 import json
 import os
 import stat
@@ -56,12 +57,27 @@ def stop():
     run("systemctl", "stop", *UNITS, *sockets())
 
 
-def unmount():
+def released(device):
+    """Whether the file system has gone. It outlives its mount here while a process that is just ending has it mounted in a
+    namespace of its own, and would be written to under whatever is done with the disk next."""
+    if not stat.S_ISBLK(os.stat(device).st_mode):
+        return not run("losetup", "--associated", device)
+    try:
+        os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
+
+
+def unmount(device):
     deadline = time.monotonic() + LIMIT
-    while subprocess.run(["umount", STATE], capture_output=True).returncode != 0:
-        if time.monotonic() > deadline:
-            raise StateError(f"{STATE} stays busy")
-        time.sleep(0.1)
+    for done in (lambda: subprocess.run(["umount", STATE], capture_output=True).returncode == 0, lambda: released(device)):
+        while not done():
+            if time.monotonic() > deadline:
+                raise StateError(f"{STATE} stays busy")
+            time.sleep(0.05)
 
 
 def images():

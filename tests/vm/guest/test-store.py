@@ -28,7 +28,7 @@ def one_form(form, expect):
         check.leftovers(state.images(), result)
     finally:
         state.stop()
-        state.unmount()
+        state.unmount(DEVICE)
     return sum(result.values(), [])
 
 
