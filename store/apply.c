@@ -301,13 +301,19 @@ static gboolean apply_all(Apply *a, GError **error) {
         return finish_directory(root, a->root_fd, FALSE, error);
 }
 
-/** layer_write() - put a layer on what the directory @root_fd shows; on failure a part of it may have been written */
+/**
+ * layer_write() - put a layer on what the directory @root_fd shows; on failure a part of it may have been written
+ * @root_fd: borrowed; one opened with O_PATH will do, as the descriptor of a mount is
+ */
 gboolean layer_write(StoreJob *job, Objects *objects, Tree *layer, int root_fd, GError **error) {
         g_autoptr(GHashTable) first = g_hash_table_new(NULL, NULL);
         g_autoptr(GPtrArray) foreign = g_ptr_array_new();
         g_autofree guint8 *buffer = g_malloc(STREAM_CHUNK);
-        Apply a = { .job = job, .objects = objects, .layer = layer, .root_fd = root_fd };
+        _cleanup_close_ int fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        Apply a = { .job = job, .objects = objects, .layer = layer, .root_fd = fd };
 
+        if (fd < 0)
+                return store_fail_errno(error, errno, "Cannot open the snapshot");
         a.first = first;
         a.foreign = foreign;
         a.buffer = buffer;

@@ -507,6 +507,20 @@ class DiffAndApply(StoreTest):
         self.assertNotIn("etc/group", shown)
         self.assertIn("etc/passwd", shown)
 
+    def test_root_of_the_layer(self):
+        """What a layer says of the root itself holds for the snapshot: attributes, and that nothing below shows."""
+        a = self.prepare("a")
+        with open(self.path, "wb") as f:
+            f.write(images.layer([images.entry("./", mode=0o751, mtime=1500000000), images.entry("./new", b"new")]))
+        self.apply(a, self.path)
+        found = os.stat(self.upper("a"))
+        self.assertEqual((found.st_mode & 0o7777, int(found.st_mtime)), (0o751, 1500000000))
+        self.assertEqual(self.content_of(a)["new"], b"new")
+        with open(self.path, "wb") as f:
+            f.write(images.layer([images.entry(".wh..wh..opq", b""), images.entry("only", b"only")]))
+        self.apply(a, self.path)
+        self.assertEqual({name: data for name, data in self.content_of(a).items() if data is not None}, {"only": b"only"})
+
     def test_list(self):
         a = self.prepare("a")
         self.write("a", "new", b"new")
