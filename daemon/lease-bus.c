@@ -11,6 +11,7 @@
 
 #include "daemon/bus.h"
 #include "daemon/collect.h"
+#include "daemon/content.h"
 #include "daemon/error.h"
 #include "daemon/image.h"
 #include "daemon/lease.h"
@@ -102,17 +103,38 @@ int method_list_leases(sd_bus_message *m, void *userdata, sd_bus_error *error) {
 
 /* ---- Lease ---- */
 
-/* Images and snapshots have to be there, and an image is held by its whole name. */
+/* What no root and no content leads to is nowhere: a check of the store would miss it. */
+static int find_kept(const Lease *l, const char *type, const char *id, sd_bus_error *error) {
+        RootKind kind = streq(type, "chain") ? ROOT_CHAIN : ROOT_CONTENT;
+        Manager *m = l->ns->manager;
+        const Content *c;
+
+        c = kind == ROOT_CONTENT ? g_hash_table_lookup(l->ns->contents, id) : NULL;
+        if (c && c->kind == CONTENT_LAYER && !roots_have(m, kind, id))
+                return error_invalid(error, "\"%s\" is a layer; a lease holds its image or the chain.", id);
+        if (!c && !roots_have(m, kind, id))
+                return error_not_found(error, "There is no %s \"%s\" in namespace \"%s\".", type, id, l->ns->name);
+        return collect_check(m, kind, id, error);
+}
+
+/* All of it has to be there, and an image is held by its whole name. */
 static int resolve(const Lease *l, const char *type, const char **id, sd_bus_error *error) {
         Image *image;
-        int r = 0;
+        int r;
 
+        r = lease_check_resource(type, *id, error);
+        if (r < 0)
+                return r;
         if (streq(type, "image")) {
                 r = image_lookup(l->ns, *id, &image, error);
                 if (r >= 0)
                         *id = image->record->name;
-        } else if (streq(type, "snapshot") && !snapshot_find(l->ns, *id))
-                r = error_not_found(error, "There is no snapshot \"%s\" in namespace \"%s\".", *id, l->ns->name);
+        } else if (streq(type, "snapshot")) {
+                if (!snapshot_find(l->ns, *id))
+                        r = error_not_found(error, "There is no snapshot \"%s\" in namespace \"%s\".", *id,
+                                            l->ns->name);
+        } else if (!lease_has(l, type, *id))
+                r = find_kept(l, type, *id, error);
         return r;
 }
 
@@ -124,8 +146,6 @@ static int method_add(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         r = sd_bus_message_read(m, "ss", &type, &id);
         if (r >= 0)
                 r = resolve(l, type, &id, error);
-        if (r >= 0 && (streq(type, "chain") || streq(type, "content")) && !lease_has(l, type, id))
-                r = collect_check(l->ns->manager, streq(type, "chain") ? ROOT_CHAIN : ROOT_CONTENT, id, error);
         if (r >= 0)
                 r = lease_add(l, type, id, error);
         return r < 0 ? r : sd_bus_reply_method_return(m, NULL);

@@ -331,7 +331,8 @@ int lease_set_labels(Lease *l, GHashTable *labels, sd_bus_error *error) {
 
 /* ---- resources ---- */
 
-static int check_resource(const char *type, const char *id, sd_bus_error *error) {
+/** lease_check_resource() - whether a lease could hold this at all: a known type, and a name of its form */
+int lease_check_resource(const char *type, const char *id, sd_bus_error *error) {
         static const char *const types[] = { "image", "snapshot", "chain", "content", NULL };
 
         if (!g_strv_contains(types, type))
@@ -356,7 +357,7 @@ int lease_add(Lease *l, const char *type, const char *id, sd_bus_error *error) {
         g_autofree char *key = g_strconcat(type, "\n", id, NULL);
         int r;
 
-        r = check_resource(type, id, error);
+        r = lease_check_resource(type, id, error);
         if (r < 0)
                 return r;
         if (g_hash_table_contains(l->resources, key))

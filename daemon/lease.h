@@ -46,6 +46,7 @@ int lease_set_labels(Lease *lease, GHashTable *labels, sd_bus_error *error); /* 
 int lease_remove(Lease *lease, sd_bus_error *error); /* frees it; collect_schedule() is the caller's */
 
 /* resources: type "image" (a name), "snapshot" (a key), "chain", "content"; durable when these return */
+int lease_check_resource(const char *type, const char *id, sd_bus_error *error); /* its form alone */
 int lease_add(Lease *lease, const char *type, const char *id, sd_bus_error *error);
 int lease_drop(Lease *lease, const char *type, const char *id, sd_bus_error *error);
 bool lease_has(const Lease *lease, const char *type, const char *id);

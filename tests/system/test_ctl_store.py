@@ -248,7 +248,10 @@ class Leases(StoreCase):
         self.assertNotIn(id, self.ctl("lease", "ls", "-q").splitlines())
 
     def test_add_and_remove(self):
-        id, digest = self.lease(), digest_of(b"to come")
+        digest = self.ctl("content", "put", self.file(b"held"))
+        self.addCleanup(davit.ctl, "-n", self.NAMESPACE, "content", "rm", digest)
+        id = self.lease()
+        self.refused("lease", "add", id, "content", digest_of(b"to come"), contains="There is no content")
         self.assertEqual(self.ctl("lease", "add", id, "image", "busybox"), "busybox")
         self.assertEqual(self.ctl("lease", "add", id, "content", digest), digest)
         self.assertEqual(sorted(map(tuple, self.shown(id)["Resources"])), [("content", digest), ("image", "busybox:latest")])

@@ -79,6 +79,8 @@ class Life(LeaseTest):
         self.assertError("InvalidArgument", add, "chain", "abc", contains="abc")
         self.assertError("NotFound", add, "image", "none:1", contains="none:1")
         self.assertError("NotFound", add, "snapshot", "none", contains="none")
+        for type in ("chain", "content"):
+            self.assertError("NotFound", add, type, "sha256:" + "0" * 64, contains=f"no {type}")
         self.assertError("NotFound", davit.call, path, "Lease.Remove", "(ss)", "chain", self.chain, contains="chain")
         self.assertEqual(davit.get(path, "Lease.Resources"), [])
 
@@ -90,13 +92,15 @@ class Life(LeaseTest):
         self.assertEqual(self.list(), [])
 
     def test_nothing_is_left(self):
-        self.lease()[1]
+        image = self.bring()
+        self.lease()
         with davit.LeakCheck():
             _, path = self.lease("gone", BusName=True, ExpireUSec=10 ** 9)
             davit.call(path, "Lease.Add", "(ss)", "chain", self.chain)
             self.end(path, Synchronous=True)
         self.end(davit.manager("GetLease", "(ss)", self.ns, self.list()[0]))
         self.assertError("FailedPrecondition", self.namespace_with_a_lease)
+        self.delete_image(image)
 
     def namespace_with_a_lease(self):
         _, path = self.lease("last")
@@ -143,23 +147,45 @@ class Keeps(LeaseTest):
         self.assertFalse(self.there())
         self.end(path)
 
+    def test_parts_of_images(self):
+        """A manifest is a content that stays; a layer lives with its image, and a check finds it by no other name."""
+        image = self.bring()
+        digest = davit.get(image, "Image.Digest")
+        _, path = self.lease("parts")
+        davit.call(path, "Lease.Add", "(ss)", "content", digest)
+        self.assertError("InvalidArgument", davit.call, path, "Lease.Add", "(ss)", "content", self.chain, contains="layer")
+        self.delete_image(image)
+        again, _ = self.lease("again")
+        davit.call(davit.manager("GetLease", "(ss)", self.ns, again), "Lease.Add", "(ss)", "content", digest)
+        self.end(path)
+        self.end(davit.manager("GetLease", "(ss)", self.ns, again))
+
+    def put(self, data):
+        """A content that nothing but its label keeps; its digest and its object."""
+        with open(self.path + ".data", "wb") as f:
+            f.write(data)
+        self.addCleanup(os.unlink, f.name)
+        digest = davit.ctl("-n", self.ns, "content", "put", f.name, check=True).stdout.strip()
+        return digest, davit.manager("GetContent", "(ss)", self.ns, digest)
+
     def test_while_a_collection_sweeps(self):
         """What the worker was not told to keep may be going already: no lease says that it is kept."""
         self.bring()
         _, path = self.lease("late")
-        gone = "sha256:" + "1" * 64
+        gone, content = self.put(self.ns.encode())
         with played_store(f"{davit.RUNTIME}/store", "davit-store.socket") as store:
             job = davit.manager("Collect", "(a{sv})", {})
             connection, request = receive(store)
             self.assertEqual(request["operation"], "collect")
             davit.call(path, "Lease.Add", "(ss)", "content", gone)
             davit.call(path, "Lease.Remove", "(ss)", "content", gone)
+            davit.call(content, "Content.SetLabels", "(a{ss})", {})
             connection.send(struct.pack("=IHHII", 1, 6, 0, 0, 0))  # STORE_READY: the roots are wanted
             told = json.loads(connection.recv(1 << 20)[16:])
             self.assertIn(self.chain, told["chains"])
             davit.call(path, "Lease.Add", "(ss)", "chain", self.chain)
-            for type in ("chain", "content"):
-                self.assertError("Unavailable", davit.call, path, "Lease.Add", "(ss)", type, gone, contains=gone)
+            self.assertError("Unavailable", davit.call, path, "Lease.Add", "(ss)", "content", gone, contains=gone)
+            self.assertError("InvalidArgument", davit.call, path, "Lease.Add", "(ss)", "content", "sha256:00")
             connection.close()
             self.assertError("Internal", davit.call, job, "Job.Wait")
             davit.call(path, "Lease.Add", "(ss)", "content", gone)
