@@ -34,6 +34,7 @@ struct Image {
         GPtrArray *platforms;             /* Image: the same for other platforms */
         GBytes *index;                    /* all of whose manifests are here, or NULL */
         guint8 index_digest[DIGEST_SIZE]; /* of the index it came from, zeros without one */
+        gboolean chosen;                  /* for the platform that its descriptor names */
 };
 
 #define MEDIA_OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"

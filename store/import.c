@@ -20,6 +20,7 @@
 #include "shared/image-name.h"
 #include "shared/macros.h"
 #include "store/error.h"
+#include "store/platform.h"
 #include "store/publish.h"
 #include "store/tar.h"
 
@@ -169,6 +170,33 @@ static gboolean read_archive(Import *m, GError **error) {
         return store_fail(error, STORE_FAIL_INVALID, "The input is no OCI layout: oci-layout or index.json is missing");
 }
 
+/* An archive of one image names its platform nowhere but in the configuration. */
+static gboolean keep_wanted(Import *m, GError **error) {
+        const char *text = m->options->platform;
+        g_autoptr(GString) others = g_string_new(NULL);
+        g_auto(Platform) wanted = { NULL };
+
+        if (!text || strcmp(text, "all") == 0)
+                return TRUE;
+        if (!platform_parse(text, &wanted, error))
+                return FALSE;
+        for (guint i = m->images->len; i > 0; i--) {
+                const Image *image = m->images->pdata[i - 1];
+                g_auto(Platform) has = { NULL };
+
+                if (image->chosen)
+                        continue;
+                if (!platform_read_config(json_node_get_object(image->config_json), &has, error))
+                        return FALSE;
+                if (platform_fits(&wanted, &has))
+                        continue;
+                platform_list_add(others, &has);
+                g_ptr_array_remove_index(m->images, i - 1);
+        }
+        return m->images->len > 0 || store_fail(error, STORE_FAIL_NOT_FOUND,
+                                                "The archive has no image for %s, but for %s", text, others->str);
+}
+
 /* The configuration of an image that is nothing but files. */
 static gboolean rootfs_image(Import *m, ImageLayer *layer, GError **error) {
         g_autofree char *platform = image_platform();
@@ -275,7 +303,8 @@ static gboolean import_all(Import *m, JsonArray *ret, GError **error) {
         g_autoptr(GPtrArray) all = NULL;
         g_autoptr(Unpack) unpack = NULL;
 
-        if (!input_open(m, error) || (m->archive && (!read_archive(m, error) || !choose_names(m, error))))
+        if (!input_open(m, error) || (m->archive &&
+                                      (!read_archive(m, error) || !keep_wanted(m, error) || !choose_names(m, error))))
                 return FALSE;
         all = all_images(m);
         if (m->job->bytes_total == 0 && m->spool_fd < 0)

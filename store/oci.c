@@ -287,12 +287,27 @@ static gboolean read_group(OciReader *r, const Group *g, GError **error) {
                 if (!image)
                         return FALSE;
                 g_ptr_array_add(r->images, image);
+                image->chosen = c->has_platform;
                 if (!read_platforms(r, g, c, image, error))
                         return FALSE;
         }
         if (g->name)
                 g_ptr_array_add(image->names, g_strdup(g->name));
         return TRUE;
+}
+
+/* What there is instead. */
+static gboolean fail_platform(GPtrArray *groups, const char *platform, GError **error) {
+        g_autoptr(GString) list = g_string_new(NULL);
+
+        for (guint i = 0; i < groups->len; i++) {
+                const Group *g = groups->pdata[i];
+
+                for (guint k = 0; k < g->candidates->len; k++)
+                        platform_list_add(list, &((const Candidate *)g->candidates->pdata[k])->platform);
+        }
+        return store_fail(error, STORE_FAIL_NOT_FOUND, "The archive has no image for %s, but for %s", platform,
+                          list->str);
 }
 
 static gboolean read_images(OciReader *r, JsonObject *index, const char *platform, GError **error) {
@@ -308,9 +323,10 @@ static gboolean read_images(OciReader *r, JsonObject *index, const char *platfor
                 if (!read_group(r, g, error))
                         return FALSE;
         }
+        if (r->images->len == 0 && any)
+                return fail_platform(groups, platform, error);
         if (r->images->len == 0)
-                return store_fail(error, STORE_FAIL_NOT_FOUND,
-                                  any ? "The archive has no image for %s" : "The archive has no image (%s)", platform);
+                return store_fail(error, STORE_FAIL_NOT_FOUND, "The archive has no image (%s)", platform);
         return TRUE;
 }
 

@@ -69,23 +69,43 @@ gboolean platform_parse(const char *text, Platform *ret, GError **error) {
         return TRUE;
 }
 
-/** platform_read() - the platform of a descriptor; one without has *ret_given FALSE and empty strings */
-gboolean platform_read(JsonObject *descriptor, Platform *ret, gboolean *ret_given, GError **error) {
+static gboolean read_words(JsonObject *o, const char *what, Platform *ret, GError **error) {
         const char *os = NULL, *architecture = NULL, *variant = NULL;
-        JsonObject *o;
 
-        if (!json_object(descriptor, "platform", "a descriptor", &o, error))
+        if (o && (!json_string(o, "os", what, &os, error) ||
+                  !json_string(o, "architecture", what, &architecture, error) ||
+                  !json_string(o, "variant", what, &variant, error)))
                 return FALSE;
-        if (o && (!json_string(o, "os", "a platform", &os, error) ||
-                  !json_string(o, "architecture", "a platform", &architecture, error) ||
-                  !json_string(o, "variant", "a platform", &variant, error)))
-                return FALSE;
-        *ret_given = o != NULL;
         ret->os = g_strdup(os ? os : "");
         ret->architecture = g_strdup(architecture ? architecture : "");
         ret->variant = g_strdup(variant ? variant : "");
         normalise(ret);
         return TRUE;
+}
+
+/** platform_read_config() - the platform of an image's configuration; what it does not say is "" */
+gboolean platform_read_config(JsonObject *config, Platform *ret, GError **error) {
+        return read_words(config, "the image configuration", ret, error);
+}
+
+/** platform_read() - the platform of a descriptor; one without has *ret_given FALSE and empty strings */
+gboolean platform_read(JsonObject *descriptor, Platform *ret, gboolean *ret_given, GError **error) {
+        JsonObject *o;
+
+        if (!json_object(descriptor, "platform", "a descriptor", &o, error))
+                return FALSE;
+        *ret_given = o != NULL;
+        return read_words(o, "a platform", ret, error);
+}
+
+/** platform_list_add() - appends it to a list for people, "a/b, c/d", unless it is there */
+void platform_list_add(GString *list, const Platform *p) {
+        const char *slash = p->variant[0] != '\0' ? "/" : "";
+        g_autofree char *text = g_strdup_printf("%s/%s%s%s", p->os, p->architecture, slash, p->variant);
+        g_auto(GStrv) known = g_strsplit(list->str, ", ", -1);
+
+        if (!g_strv_contains((const char *const *)known, text))
+                g_string_append_printf(list, "%s%.100s", list->len > 0 ? ", " : "", text);
 }
 
 /** platform_is_unknown() - "unknown/unknown", which is what statements about an image are filed under */
@@ -114,4 +134,12 @@ guint platform_score(const Platform *wanted, const Platform *offered) {
         if (want == 0 || have == 0)
                 return strcmp(wanted->variant, offered->variant) == 0 ? 100 : 0;
         return have <= want ? 1 + (guint)have : 0;
+}
+
+/** platform_fits() - whether @has, which may leave out what it does not know, can be what is @wanted */
+gboolean platform_fits(const Platform *wanted, const Platform *has) {
+        if (has->variant[0] != '\0' && has->os[0] != '\0' && has->architecture[0] != '\0')
+                return platform_score(wanted, has) > 0;
+        return (has->os[0] == '\0' || strcmp(wanted->os, has->os) == 0) &&
+               (has->architecture[0] == '\0' || strcmp(wanted->architecture, has->architecture) == 0);
 }

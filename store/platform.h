@@ -18,5 +18,8 @@ void platform_clear(Platform *p);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Platform, platform_clear)
 gboolean platform_parse(const char *text, Platform *ret, GError **error);
 gboolean platform_read(JsonObject *descriptor, Platform *ret, gboolean *ret_given, GError **error);
+void platform_list_add(GString *list, const Platform *p); /* each once */
 gboolean platform_is_unknown(const Platform *p);
+gboolean platform_read_config(JsonObject *config, Platform *ret, GError **error);
+gboolean platform_fits(const Platform *wanted, const Platform *has);
 guint platform_score(const Platform *wanted, const Platform *offered);

@@ -278,6 +278,16 @@ class Import(ImageCase):
         self.refused("image", "load", "--name=a", archive, contains="--name")
         self.refused("image", "load", "/does/not/exist", contains="/does/not/exist")
 
+    def test_platform_of_a_single_image(self):
+        """It is written in the configuration alone."""
+        for write in (images.oci_archive, images.docker_archive):
+            with self.subTest(write.__name__):
+                path, name = f"{self.scratch()}/image.tar", davit.unique("ctl") + ":1"
+                write(path, [images.layer([images.entry("file", b"")])], name)
+                self.refused("load", "--platform", "linux/s390x", path, contains="no image for linux/s390x, but for linux/")
+                self.assertEqual(self.ctl("load", "-q", "--platform", "linux/amd64", path, timeout=120), name)
+                self.ctl("image", "rm", "--sync", name)
+
     def test_limits(self):
         path = f"{self.scratch()}/image.tar"
         images.oci_archive(path, [images.layer([images.entry("file", os.urandom(2000))])], "limited:1")
