@@ -148,7 +148,7 @@ static int refuse(GPtrArray *found, const char *name, sd_bus_error *error) {
                              found->len > MATCHES_SHOWN ? " and others" : "");
 }
 
-static int lookup(Namespace *ns, const char *name, bool each, Image **ret, sd_bus_error *error) {
+static int lookup(Namespace *ns, const char *name, bool each, const char *hint, Image **ret, sd_bus_error *error) {
         g_autoptr(GPtrArray) found = g_ptr_array_new(), all = NULL;
         _cleanup_free_ char *whole = NULL;
 
@@ -166,8 +166,7 @@ static int lookup(Namespace *ns, const char *name, bool each, Image **ret, sd_bu
         if (found->len > 1)
                 return refuse(found, name, error);
         if (found->len == 0)
-                return error_not_found(error, "There is no image \"%s\" in namespace \"%s\"; import it first.", whole,
-                                       ns->name);
+                return error_not_found(error, "There is no image \"%s\" in namespace \"%s\"%s.", whole, ns->name, hint);
 
         *ret = g_ptr_array_index(found, 0);
         return 0;
@@ -180,10 +179,15 @@ static int lookup(Namespace *ns, const char *name, bool each, Image **ret, sd_bu
  * Return: -EINVAL when it is no name or could be several, -ENOENT; both with a sentence.
  */
 int image_lookup(Namespace *ns, const char *name, Image **ret, sd_bus_error *error) {
-        return lookup(ns, name, false, ret, error);
+        return lookup(ns, name, false, "", ret, error);
+}
+
+/** image_lookup_base() - the same for who makes something of the image, and could bring it in */
+int image_lookup_base(Namespace *ns, const char *name, Image **ret, sd_bus_error *error) {
+        return lookup(ns, name, false, "; import it first", ret, error);
 }
 
 /** image_lookup_name() - the same for who changes or removes a name: -EINVAL, too, for a digest several names share */
 int image_lookup_name(Namespace *ns, const char *name, Image **ret, sd_bus_error *error) {
-        return lookup(ns, name, true, ret, error);
+        return lookup(ns, name, true, "", ret, error);
 }

@@ -25,6 +25,7 @@ int images_load(Namespace *ns); /* reads the records; returns how many are broke
 
 /* image-resolve.c, for everybody who is given a name: -ENOENT, -EINVAL where it could be several */
 int image_lookup(Namespace *ns, const char *name, Image **ret, sd_bus_error *error);
+int image_lookup_base(Namespace *ns, const char *name, Image **ret, sd_bus_error *error); /* to run or build on it */
 int image_lookup_name(Namespace *ns, const char *name, Image **ret, sd_bus_error *error); /* to change or remove it */
 const char *image_stop_signal(const Image *image); /* NULL when the image names none */
 

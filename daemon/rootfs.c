@@ -64,7 +64,7 @@ int rootfs_resolve(Container *c, const char *image, Options *o, JsonObject **ret
         if (o->snapshot && o->rootfs)
                 return error_invalid(error, "Snapshot and Rootfs exclude each other.");
         if (*image) {
-                r = image_lookup(c->ns, image, &i, error);
+                r = image_lookup_base(c->ns, image, &i, error);
                 if (r < 0)
                         return r;
                 c->image = g_strdup(i->record->name);

@@ -82,7 +82,7 @@ int snapshot_base_resolve(Namespace *ns, const char *parent, SnapshotBase *ret, 
         if (!*parent)
                 return 0;
         if (g_str_has_prefix(parent, IMAGE_PREFIX)) {
-                r = image_lookup(ns, parent + strlen(IMAGE_PREFIX), &image, error);
+                r = image_lookup_base(ns, parent + strlen(IMAGE_PREFIX), &image, error);
                 if (r >= 0)
                         base_of_image(image->record, ret);
                 return r;

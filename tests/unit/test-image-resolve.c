@@ -172,6 +172,7 @@ static void test_names(void) {
 /* What is refused is named, and the error of nothing found is that of the name itself. */
 static void test_sentences(void) {
         _cleanup_bus_error_ sd_bus_error several = SD_BUS_ERROR_NULL, none = SD_BUS_ERROR_NULL;
+        _cleanup_bus_error_ sd_bus_error base = SD_BUS_ERROR_NULL;
         Manager m = { 0 };
         Namespace ns = { .manager = &m, .name = (char *)"default" };
         Image *image;
@@ -184,6 +185,10 @@ static void test_sentences(void) {
         g_assert_nonnull(strstr(several.message, "\"a/x:latest\", \"b/x:latest\""));
         g_assert_cmpint(image_lookup(&ns, "y", &image, &none), ==, -ENOENT);
         g_assert_nonnull(strstr(none.message, "\"y:latest\""));
+        g_assert_null(strstr(none.message, "import"));
+        g_assert_cmpint(image_lookup_base(&ns, "y", &image, &base), ==, -ENOENT);
+        g_assert_nonnull(strstr(base.message, "\"y:latest\""));
+        g_assert_nonnull(strstr(base.message, "import it first"));
         images_done(&ns);
         config_done(&m.config);
 }
