@@ -201,7 +201,7 @@ int method_write_content(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
         r = read_writer(m, userdata, WRITE, &ns, &ref, &o, error);
         if (r >= 0)
-                r = content_write(ns, ref, &o, sd_bus_message_get_sender(m), &fd, &offset, error);
+                r = namespace_settle(ns, content_write(ns, ref, &o, sd_bus_message_get_sender(m), &fd, &offset, error));
         return r < 0 ? r : sd_bus_reply_method_return(m, "ht", fd, offset);
 }
 

@@ -50,7 +50,7 @@ int method_create_lease(sd_bus_message *m, void *userdata, sd_bus_error *error) 
         if (r >= 0) {
                 const LeaseOptions options = { o.bus_name ? sd_bus_message_get_sender(m) : NULL, o.expire_usec,
                                                o.labels };
-                r = lease_create(ns, id, &options, &lease, error);
+                r = namespace_settle(ns, lease_create(ns, id, &options, &lease, error));
         }
         bus_options_free(table, ELEMENTSOF(table), &o);
         return r < 0 ? r : sd_bus_reply_method_return(m, "so", lease->id, lease->path);

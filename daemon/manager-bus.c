@@ -86,13 +86,13 @@ static int method_create_container(sd_bus_message *m, void *userdata, sd_bus_err
                 return r;
         r = container_create(d.ns, d.id, d.image, &d.options, auth_sender_uid(manager->auth, m), &c, error);
         if (r < 0)
-                return error_set_errno(error, r, "Container \"%s\" cannot be defined", d.id);
+                return namespace_settle(d.ns, error_set_errno(error, r, "Container \"%s\" cannot be defined", d.id));
         r = rootfs_check_plan(c, error);
         if (r >= 0)
                 r = container_save(c);
         if (r < 0) {
                 container_forget(c);
-                return error_set_errno(error, r, "Container \"%s\" cannot be stored", d.id);
+                return namespace_settle(d.ns, error_set_errno(error, r, "Container \"%s\" cannot be stored", d.id));
         }
         container_bus_added(c);
         return sd_bus_reply_method_return(m, "so", c->id, c->path);
@@ -144,7 +144,7 @@ static int method_run(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         r = container_create(d.ns, d.id, d.image, &d.options, auth_sender_uid(manager->auth, m), &c, error);
         if (r < 0) {
                 pool_release(manager->pool, d.id);
-                return error_set_errno(error, r, "Container \"%s\" cannot be defined", d.id);
+                return namespace_settle(d.ns, error_set_errno(error, r, "Container \"%s\" cannot be defined", d.id));
         }
         run = g_new0(Run, 1);
         *run = (Run){ sd_bus_message_ref(m), manager, g_strdup(d.ns->name), g_strdup(d.id), c->created_at };
@@ -154,7 +154,7 @@ static int method_run(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 container_forget(c);
                 sd_bus_message_unref(m);
                 run_free(run);
-                return error_set_errno(error, r, "Container \"%s\" cannot be started", d.id);
+                return namespace_settle(d.ns, error_set_errno(error, r, "Container \"%s\" cannot be started", d.id));
         }
         return 1;
 }

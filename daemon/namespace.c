@@ -167,3 +167,18 @@ int namespace_delete(Namespace *ns) {
         manager_bury(m, ns, destroy);
         return 0;
 }
+
+/**
+ * namespace_settle() - after a call that makes the namespace it names
+ * @r: how the call has ended
+ *
+ * A call that has failed leaves no namespace that never held anything: nothing of that is on disk yet.
+ */
+int namespace_settle(Namespace *ns, int r) {
+        g_autofree char *path = g_strdup_printf("namespaces/%s", ns->name);
+
+        if (r < 0 && !streq(ns->name, DAVIT_DEFAULT_NAMESPACE) && namespace_is_empty(ns) &&
+            faccessat(ns->manager->state_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+                (void)namespace_delete(ns);
+        return r;
+}

@@ -27,6 +27,7 @@ bool namespace_is_empty(const Namespace *ns);
 int namespace_save(Namespace *ns);
 int namespace_load(Namespace *ns);
 int namespace_delete(Namespace *ns);
+int namespace_settle(Namespace *ns, int r); /* at the end of a call that may have made it; returns r */
 int namespace_set_labels(Namespace *ns, GHashTable *labels, sd_bus_error *error); /* takes labels */
 
 /* bus face, namespace-bus.c */

@@ -97,7 +97,7 @@ static int ask_root(Prepare *p, sd_bus_error *error) {
 
 /* All that can be said without the store. */
 static int check_prepare(Prepare *p, const char *parent, sd_bus_error *error) {
-        Namespace *ns;
+        Namespace *ns = NULL;
         Lease *lease;
         int r;
 
@@ -106,7 +106,9 @@ static int check_prepare(Prepare *p, const char *parent, sd_bus_error *error) {
                 r = snapshot_check_new(ns, p->key, error);
         if (r >= 0 && p->lease)
                 r = lease_find(ns, p->lease, &lease, error);
-        return r < 0 ? r : snapshot_base_resolve(ns, parent, &p->base, error);
+        if (r >= 0)
+                r = snapshot_base_resolve(ns, parent, &p->base, error);
+        return r < 0 && ns ? namespace_settle(ns, r) : r;
 }
 
 /** method_prepare_snapshot() - Manager.PrepareSnapshot */

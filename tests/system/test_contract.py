@@ -116,6 +116,26 @@ class Contract(davit.TestCase):
         davit.restart_davitd()
         self.assertEqual(davit.get(path, "Namespace.Labels"), {"c": "d"})
 
+    def test_a_failed_call_makes_no_namespace(self):
+        """A mistyped namespace goes again, whatever it was wanted for; one that was made for its own sake stays."""
+        ns, mine = davit.unique("typo"), davit.unique("mine")
+        davit.manager("CreateNamespace", "(sa{ss})", mine, {})
+        for namespace, stays in ((ns, False), (mine, True)):
+            with self.subTest(namespace):
+                for name, method, signature, *args in (
+                        ("NotFound", "CreateContainer", "(sssasa{sv})", "x", "nosuch", ["true"], {}),
+                        ("NotFound", "Run", "(sssasa{sv})", "", "nosuch", ["true"], {}),
+                        ("NotFound", "PrepareSnapshot", "(sssa{sv})", "x", "nosuch", {}),
+                        ("NotFound", "PrepareSnapshot", "(sssa{sv})", "x", "", {"Lease": davit.GLib.Variant("s", "no")}),
+                        ("InvalidArgument", "CreateLease", "(ssa{sv})", "../x", {}),
+                        ("InvalidArgument", "WriteContent", "(ssa{sv})", "", {})):
+                    self.assertError(name, davit.manager, method, signature, namespace, *args)
+                    self.assertEqual(self.has_namespace(namespace), stays, method)
+                davit.manager("PrepareSnapshot", "(sssa{sv})", namespace, "x", "", {})
+                self.assertError("NotFound", davit.manager, "PrepareSnapshot", "(sssa{sv})", namespace, "y", "nosuch", {})
+                davit.call(davit.manager("GetSnapshot", "(ss)", namespace, "x"), "Snapshot.Delete")
+                davit.call(f"{davit.ROOT}/ns/{namespace.replace('-', '_2d')}", "Namespace.Delete")
+
     def test_lists_by_namespace(self):
         """Sorted, one namespace or all of them, nothing in one that is still to come, and no nonsense for a name."""
         nowhere, ids = davit.unique("nowhere"), [davit.unique(letter) for letter in "cab"]
