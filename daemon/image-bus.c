@@ -189,7 +189,7 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (r >= 0)
                 r = refuse_used(image, error);
         if (r >= 0 && !options.force)
-                r = refuse_leased(image, "; delete that first, or use Force", error);
+                r = refuse_leased(image, "; delete that first, or force it", error);
         if (r < 0)
                 return r;
         if (image->record->pinned && !options.force)

@@ -83,7 +83,7 @@ static int check(Snapshot *s, const SnapshotCommitOptions *o, Container **ret_fr
                                           s->kind == SNAPSHOT_VIEW ? "a view" : "committed already");
         if (user && !o->continued)
                 return error_precondition(
-                        error, "Snapshot \"%s\" is used by container \"%s\"; delete that first, or use Continue.",
+                        error, "Snapshot \"%s\" is used by container \"%s\"; delete that first, or continue it.",
                         s->key, user);
         r = snapshot_check_new(s->ns, o->key, error);
         if (r >= 0 && o->lease)

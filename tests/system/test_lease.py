@@ -142,7 +142,7 @@ class Keeps(LeaseTest):
         self.assertEqual(davit.get(image, "Image.Name"), name)
         davit.call(path, "Lease.Remove", "(ss)", "snapshot", "held")
         davit.call(snapshot, "Snapshot.Delete")
-        refused(image, "Image.Delete", "(a{sv})", {})
+        self.assertError("FailedPrecondition", davit.call, image, "Image.Delete", "(a{sv})", {}, contains="or force it.")
         davit.call(image, "Image.Delete", "(a{sv})", davit.options(Force=True, Synchronous=True))
         self.assertFalse(self.there())
         self.end(path)
