@@ -136,12 +136,34 @@ static bool stdin_is_file(void) {
         return fstat(STDIN_FILENO, &st) >= 0 && !S_ISCHR(st.st_mode);
 }
 
+static bool stdin_is_null(void) {
+        struct stat st, null;
+
+        return fstat(STDIN_FILENO, &st) >= 0 && stat("/dev/null", &null) >= 0 && S_ISCHR(st.st_mode) &&
+               st.st_rdev == null.st_rdev;
+}
+
+/* The manager takes no devices; /dev/null is as much as an empty pipe. */
+static int open_null(Ctl *ctl, int *ret_fd) {
+        int fds[2];
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return ctl_error(ctl, _("cannot open '%s': %s"), "-", strerror(errno));
+        (void)close(fds[1]);
+        *ret_fd = fds[0];
+        return 0;
+}
+
 /** input_open() - opens a file or a directory for the manager; NULL or "-": standard input. 0 or an exit status. */
 int input_open(Ctl *ctl, const char *path, int *ret_fd) {
         bool from_stdin = !path || streq(path, "-");
 
-        if (from_stdin && !stdin_is_file())
-                return ctl_error(ctl, _("name a file, or - for standard input"));
+        if (from_stdin && !stdin_is_file()) {
+                if (path && stdin_is_null())
+                        return open_null(ctl, ret_fd);
+                return ctl_error(ctl, path ? _("standard input is a device; name a file, or use a pipe")
+                                           : _("name a file, or - for standard input"));
+        }
         *ret_fd = from_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
         return *ret_fd < 0 ? ctl_error(ctl, _("cannot open '%s': %s"), path ?: "-", strerror(errno)) : 0;
 }

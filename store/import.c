@@ -120,6 +120,10 @@ static gboolean input_stream(Import *m, gboolean regular, guint64 size, GError *
                 stream_free(raw);
                 return FALSE;
         }
+        if (n == 0) {
+                stream_free(raw);
+                return store_fail(error, STORE_FAIL_INVALID, "The archive is empty");
+        }
         raw = stream_new_prefixed(raw, head, (gsize)n);
         m->compression = stream_compression(head, (gsize)n);
         if (is_format(m, "rootfs") || (is_format(m, "auto") && !head_fits(m->job, head, (gsize)n))) {

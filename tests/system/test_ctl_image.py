@@ -278,6 +278,15 @@ class Import(ImageCase):
         self.refused("image", "load", "--name=a", archive, contains="--name")
         self.refused("image", "load", "/does/not/exist", contains="/does/not/exist")
 
+    def test_empty_input(self):
+        for verb in (("load",), ("image", "import", "-t", "empty:1")):
+            for stdin in (subprocess.DEVNULL, subprocess.PIPE):
+                with self.subTest(verb=verb, stdin=stdin):
+                    done = subprocess.run(["davitctl", *verb, "-"], stdin=stdin, stderr=subprocess.PIPE, text=True, timeout=60)
+                    self.assertNotEqual(done.returncode, 0)
+                    self.assertIn("archive is empty", done.stderr)
+        self.refused("load", stdin=subprocess.DEVNULL, contains="name a file")
+
     def test_platform_of_a_single_image(self):
         """It is written in the configuration alone."""
         for write in (images.oci_archive, images.docker_archive):
