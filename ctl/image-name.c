@@ -5,6 +5,7 @@
  * there already is taken over by tag and refused by rename. A pinned image is spared by prune and by rm without -f.
  */
 
+#include "shared/image-name.h"
 #include "ctl/bus.h"
 #include "ctl/verbs.h"
 
@@ -24,6 +25,17 @@ static int tag_image(Ctl *ctl, const char *name, void *userdata) {
         return r;
 }
 
+/* The manager would set those before one that it refuses. */
+static int check_names(Ctl *ctl, char **names) {
+        for (; *names; names++) {
+                _cleanup_free_ char *whole = NULL;
+
+                if (image_name_normalise(*names, &whole) < 0)
+                        return ctl_error(ctl, _("'%s' is not a valid image name: %s"), *names, image_name_why(*names));
+        }
+        return 0;
+}
+
 /** verb_image_tag() - see above. */
 int verb_image_tag(Ctl *ctl, int argc, char **argv) {
         _cleanup_call_ Call get = {};
@@ -31,6 +43,8 @@ int verb_image_tag(Ctl *ctl, int argc, char **argv) {
         int r;
 
         r = options_parse(ctl, "image tag", &argc, &argv, NULL, NULL);
+        if (r == 0)
+                r = check_names(ctl, argv + 1);
         if (r == 0)
                 r = object_get(ctl, &get, "GetImage", argv[0], &tag.path);
         return r == 0 ? object_each(ctl, argc - 1, argv + 1, tag_image, &tag) : r;

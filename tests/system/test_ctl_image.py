@@ -57,6 +57,8 @@ class Names(ImageCase):
         self.assertNotIn(other, self.names())
         self.assertIn(name, self.names())
         self.refused("image", "untag", other, contains=other)
+        self.refused("tag", name, other, "Not:A:Name", contains="Not:A:Name")
+        self.assertNotIn(other, self.names())
 
     def test_a_digest_of_several_names(self):
         name, other = self.image(), davit.unique("twin") + ":1"
