@@ -34,6 +34,7 @@ typedef struct Check {
         bool json; /* it has been printed: only count */
         uint64_t objects, bytes, freed;
         size_t damaged, repaired, records;
+        size_t named, aside; /* of what is not repaired: in an image, a file that the repair has moved */
 } Check;
 
 static int on_option(int key, const char *arg, void *userdata) {
@@ -54,16 +55,18 @@ static int on_option(int key, const char *arg, void *userdata) {
         }
 }
 
-static int print_images(const Check *check, Message *m) {
+static int print_images(const Check *check, Message *m, size_t *ret_n) {
         const char *image;
-        int r, n = 0;
+        size_t n = 0;
+        int r;
 
         r = message_enter(m, 'a', "s");
-        while (r >= 0 && (r = message_read(m, "s", &image)) > 0)
+        for (; r >= 0 && (r = message_read(m, "s", &image)) > 0; n++)
                 if (!check->json)
-                        printf("%s%s", n++ == 0 ? _("  part of: ") : ", ", image);
-        if (n > 0)
+                        printf("%s%s", n == 0 ? _("  part of: ") : ", ", image);
+        if (n > 0 && !check->json)
                 putchar('\n');
+        *ret_n = n;
         return r < 0 ? r : message_exit(m);
 }
 
@@ -71,6 +74,7 @@ static int print_damaged(Message *m, void *userdata) {
         const char *kind, *id, *path, *why;
         Check *check = userdata;
         int r, repaired;
+        size_t images;
 
         r = message_enter(m, 'a', "(ssssasb)");
         while (r >= 0 && (r = message_enter(m, 'r', NULL)) > 0) {
@@ -82,13 +86,15 @@ static int print_damaged(Message *m, void *userdata) {
                 shown = text_visible(path);
                 if (!check->json)
                         printf("%s %s%s%s: %s\n", kind, id, *path ? " " : "", shown ?: "", why);
-                r = print_images(check, m);
+                r = print_images(check, m, &images);
                 if (r >= 0)
                         r = message_read(m, "b", &repaired);
                 if (r < 0)
                         break;
                 check->damaged++;
                 check->repaired += repaired ? 1 : 0;
+                check->named += !repaired && images > 0 ? 1 : 0;
+                check->aside += !repaired && !streq(kind, "chain") && !streq(kind, "content") ? 1 : 0;
                 if (repaired && !check->json)
                         printf("%s\n", _("  repaired"));
                 r = message_exit(m);
@@ -135,13 +141,17 @@ static int print_check(Check *check) {
         if (r != 0)
                 return r;
         left = check->damaged - check->repaired + check->records;
+        if (left > 0)
+                (void)fflush(stdout); /* before what is said about it */
         if (left > 0 && !check->repair)
                 return ctl_error(ctl, _("%zu damaged; 'davitctl system check --repair' mends what has a second copy"),
                                  left);
-        if (check->damaged > check->repaired)
+        if (check->aside > 0)
                 ctl_note(_("damaged files were put aside in /var/lib/davit/damaged; the images named above cannot be "
                            "started until one with each of their layers is imported again; running containers go on "
                            "with what they have until they are restarted"));
+        if (left > 0 && check->named == 0 && check->records == 0)
+                return ctl_error(ctl, _("%zu damaged; 'davitctl why-kept' says what needs it"), left);
         if (left > 0)
                 return ctl_error(ctl, _("%zu damaged; import the images named above again, then check once more"),
                                  left);

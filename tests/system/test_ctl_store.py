@@ -488,6 +488,20 @@ class System(StoreCase):
         self.ctl("system", "collect")
         self.assertEqual(self.ctl("system", "check", "-q"), "")
 
+    def test_repair_of_what_is_missing(self):
+        """Nothing is put aside then; in one pipe the table comes before what is said about it."""
+        digest = self.ctl("content", "put", self.file(os.urandom(5000)))
+        os.unlink(f"/var/lib/davit/repo/refs/heads/davit/content/{digest[7:]}")
+        command = ["davitctl", "system", "check", "-q", "--repair"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        self.ctl("content", "rm", digest)
+        self.assertEqual(done.returncode, 1)
+        lines = done.stdout.splitlines()
+        self.assertTrue(lines[0].startswith("content " + digest), lines)
+        self.assertTrue(lines[-1].startswith("davitctl: 1 damaged; 'davitctl why-kept'"), lines)
+        self.assertNotIn("put aside", done.stdout)
+        os.rmdir("/var/lib/davit/damaged")
+
     def test_check_finds_damage(self):
         data = os.urandom(5000)
         digest = self.ctl("content", "put", self.file(data))
