@@ -307,8 +307,8 @@ static gboolean import_all(Import *m, JsonArray *ret, GError **error) {
         g_autoptr(GPtrArray) all = NULL;
         g_autoptr(Unpack) unpack = NULL;
 
-        if (!input_open(m, error) || (m->archive &&
-                                      (!read_archive(m, error) || !keep_wanted(m, error) || !choose_names(m, error))))
+        if (!input_open(m, error) ||
+            (m->archive && (!read_archive(m, error) || !keep_wanted(m, error) || !choose_names(m, error))))
                 return FALSE;
         all = all_images(m);
         if (m->job->bytes_total == 0 && m->spool_fd < 0)

@@ -72,9 +72,9 @@ gboolean platform_parse(const char *text, Platform *ret, GError **error) {
 static gboolean read_words(JsonObject *o, const char *what, Platform *ret, GError **error) {
         const char *os = NULL, *architecture = NULL, *variant = NULL;
 
-        if (o && (!json_string(o, "os", what, &os, error) ||
-                  !json_string(o, "architecture", what, &architecture, error) ||
-                  !json_string(o, "variant", what, &variant, error)))
+        if (o &&
+            (!json_string(o, "os", what, &os, error) || !json_string(o, "architecture", what, &architecture, error) ||
+             !json_string(o, "variant", what, &variant, error)))
                 return FALSE;
         ret->os = g_strdup(os ? os : "");
         ret->architecture = g_strdup(architecture ? architecture : "");

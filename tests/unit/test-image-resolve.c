@@ -160,8 +160,7 @@ static void test_names(void) {
                 Image *image;
 
                 g_assert_cmpint(image_lookup(&ns, references[i].reference, &image, &one), ==, references[i].one);
-                g_assert_cmpint(image_lookup_name(&ns, references[i].reference, &image, &name), ==,
-                                references[i].name);
+                g_assert_cmpint(image_lookup_name(&ns, references[i].reference, &image, &name), ==, references[i].name);
                 if (references[i].name == -EINVAL)
                         g_assert_nonnull(strstr(name.message, "\"team/same:1\", \"team/same:2\""));
         }
