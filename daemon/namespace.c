@@ -2,7 +2,8 @@
 /*
  * Namespaces: tables that share a name.
  *
- * A namespace comes into being with CreateNamespace or with its first object, and goes only when it is deleted empty.
+ * A namespace comes into being with CreateNamespace or with its first object, and goes only when it is deleted empty,
+ * or with the failed call that it was made for.
  * Its labels are a record; one without labels is known by its directory alone. Owned by the manager.
  */
 
