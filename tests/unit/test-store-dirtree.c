@@ -15,10 +15,10 @@ static GVariant *digest_variant(const guint8 d[DIGEST_SIZE]) {
 
 static void check_bytes(GVariant *floating, const guint8 *data, gsize size) {
         g_autoptr(GVariant) want = g_variant_ref_sink(floating), got = NULL;
+        guint8 *copy = g_memdup2(data, size); /* aligned */
 
         g_assert_cmpmem(g_variant_get_data(want), g_variant_get_size(want), data, size);
-        got = g_variant_ref_sink(
-                g_variant_new_from_data(g_variant_get_type(want), g_memdup2(data, size), size, FALSE, NULL, NULL));
+        got = g_variant_ref_sink(g_variant_new_from_data(g_variant_get_type(want), copy, size, FALSE, g_free, copy));
         g_assert_true(g_variant_is_normal_form(got));
 }
 
