@@ -36,7 +36,7 @@ static int tree_move_up(int top_fd, int dir_fd, const char *name) {
                 char moved[32];
 
                 (void)snprintf(moved, sizeof(moved), ".deep-%u", counter++);
-                if (renameat(dir_fd, name, top_fd, moved) >= 0)
+                if (renameat(dir_fd, name, top_fd, moved) >= 0 || errno == ENOENT)
                         return 0;
                 if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR)
                         return -errno;
@@ -58,7 +58,7 @@ static int tree_remove_entry(int top_fd, int dir_fd, const char *name, dev_t dev
         r = tree_unlink(dir_fd, name);
         if (r <= 0)
                 return r;
-        if (unlinkat(dir_fd, name, AT_REMOVEDIR) >= 0)
+        if (unlinkat(dir_fd, name, AT_REMOVEDIR) >= 0 || errno == ENOENT)
                 return 0;
         if (errno != ENOTEMPTY && errno != EEXIST)
                 return -errno;
@@ -68,7 +68,7 @@ static int tree_remove_entry(int top_fd, int dir_fd, const char *name, dev_t dev
 
         child = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (child < 0)
-                return -errno;
+                return errno == ENOENT ? 0 : -errno;
         if (fstat(child, &st) < 0)
                 return -errno;
         if (st.st_dev != device)
@@ -76,7 +76,10 @@ static int tree_remove_entry(int top_fd, int dir_fd, const char *name, dev_t dev
         r = tree_empty(top_fd, child, device, depth + 1);
         if (r < 0)
                 return r;
-        return unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+        /* What has been put in since then is for the next round. */
+        if (unlinkat(dir_fd, name, AT_REMOVEDIR) >= 0 || errno == ENOENT || errno == ENOTEMPTY || errno == EEXIST)
+                return 0;
+        return -errno;
 }
 
 static int tree_empty(int top_fd, int dir_fd, dev_t device, unsigned depth) {
@@ -104,6 +107,8 @@ static int tree_empty(int top_fd, int dir_fd, dev_t device, unsigned depth) {
 
 /** tree_remove_at() - remove @name below @dir_fd, with all that is in it
  *
+ * Whoever removes the same at the same time is no hindrance.
+ *
  * Return: 0 (also when there is nothing of that name), -EXDEV when something is mounted in it, or a negative errno.
  */
 int tree_remove_at(int dir_fd, const char *name) {
@@ -117,7 +122,7 @@ int tree_remove_at(int dir_fd, const char *name) {
 
         top = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (top < 0)
-                return -errno;
+                return errno == ENOENT ? 0 : -errno;
         if (fstat(top, &st) < 0)
                 return -errno;
 
@@ -127,7 +132,7 @@ int tree_remove_at(int dir_fd, const char *name) {
                 r = tree_empty(top, top, st.st_dev, 0);
                 if (r < 0)
                         return r;
-                r = unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+                r = unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
         } while (r == -ENOTEMPTY || r == -EEXIST);
         return r;
 }

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "shared/fd.h"
@@ -153,6 +154,48 @@ static void test_remove(void) {
         drop_dir(outside);
 }
 
+/* @n_dirs directories of 20 files each, in "t". */
+static void fill(int dir, unsigned n_dirs) {
+        char name[32];
+
+        ASSERT_OK(mkdirat(dir, "t", 0700));
+        for (unsigned i = 0; i < n_dirs; i++) {
+                snprintf(name, sizeof(name), "t/%u", i);
+                ASSERT_OK(mkdirat(dir, name, 0700));
+                for (unsigned j = 0; j < 20; j++) {
+                        snprintf(name, sizeof(name), "t/%u/%u", i, j);
+                        ASSERT_OK(mknodat(dir, name, S_IFREG | 0600, 0));
+                }
+        }
+}
+
+/* Two that remove the same tree do not hinder each other. */
+static void test_remove_together(void) {
+        int dir = make_dir(), status;
+        int ready[2];
+        char c;
+
+        for (unsigned round = 0; round < 30; round++) {
+                pid_t pid;
+
+                fill(dir, 20);
+                ASSERT_OK(pipe2(ready, O_CLOEXEC));
+                pid = fork();
+                ASSERT_OK(pid);
+                if (pid == 0) {
+                        (void)close(ready[1]);
+                        _exit(read(ready[0], &c, 1) == 0 && tree_remove_at(dir, "t") == 0 ? 0 : 1);
+                }
+                close(ready[0]);
+                close(ready[1]);
+                ASSERT_OK(tree_remove_at(dir, "t"));
+                ASSERT_EQ(waitpid(pid, &status, 0), pid);
+                ASSERT_EQ(status, 0);
+                ASSERT_EQ(faccessat(dir, "t", F_OK, 0), -1);
+        }
+        drop_dir(dir);
+}
+
 static void test_memfd(void) {
         const void *p;
         size_t size;
@@ -181,4 +224,5 @@ static void test_memfd(void) {
 }
 
 TEST_MAIN({ "replace", test_replace }, { "read refuses", test_read_refuses }, { "dir open", test_dir_open },
-          { "remove", test_remove }, { "remove, names taken", test_remove_names_taken }, { "memfd", test_memfd })
+          { "remove", test_remove }, { "remove, names taken", test_remove_names_taken },
+          { "remove, together", test_remove_together }, { "memfd", test_memfd })
