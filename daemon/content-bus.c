@@ -6,6 +6,8 @@
  * Decodes calls, asks content.c and content-writer.c, encodes what they say. Bytes come and go as descriptors.
  */
 
+#include <errno.h>
+
 #include "daemon/bus.h"
 #include "daemon/content-writer.h"
 #include "daemon/content.h"
@@ -235,7 +237,7 @@ int method_abort_content(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
 }
 
-/** method_list_content_writers() - Manager.ListContentWriters */
+/** method_list_content_writers() - Manager.ListContentWriters; a namespace that is not there has none */
 int method_list_content_writers(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
         const char *ns_name;
@@ -247,14 +249,17 @@ int method_list_content_writers(sd_bus_message *m, void *userdata, sd_bus_error 
         r = sd_bus_message_read(m, "s", &ns_name);
         if (r >= 0)
                 r = manager_namespace(userdata, ns_name, false, &ns, error);
-        if (r >= 0)
-                r = sd_bus_message_new_method_return(m, &reply);
+        if (r == -ENOENT) {
+                sd_bus_error_free(error);
+                ns = NULL;
+        } else if (r < 0)
+                return r;
+        r = sd_bus_message_new_method_return(m, &reply);
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, 'a', "(sttsstt)");
-        if (r < 0)
-                return r;
-        g_hash_table_iter_init(&iter, ns->ingests);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value)) {
+        if (ns)
+                g_hash_table_iter_init(&iter, ns->ingests);
+        while (ns && r >= 0 && g_hash_table_iter_next(&iter, NULL, &value)) {
                 uint64_t offset = 0, updated = 0;
                 const Ingest *i = value;
 

@@ -187,6 +187,8 @@ class Write(ContentTest):
             with self.subTest(opts=opts):
                 self.assertError("InvalidArgument", self.open, "ref", **opts)
         self.assertEqual(self.writers(), {})
+        self.assertError("NotFound", self.content, "x", contains=self.ns)
+        self.put(b"there")
         self.assertError("InvalidArgument", self.content, "x")
         self.assertError("NotFound", self.content, "sha256:" + "0" * 64)
 
