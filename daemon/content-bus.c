@@ -242,17 +242,16 @@ int method_list_content_writers(sd_bus_message *m, void *userdata, sd_bus_error 
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
         const char *ns_name;
         GHashTableIter iter;
-        Namespace *ns;
+        Namespace *ns = NULL;
         void *value;
         int r;
 
         r = sd_bus_message_read(m, "s", &ns_name);
         if (r >= 0)
                 r = manager_namespace(userdata, ns_name, false, &ns, error);
-        if (r == -ENOENT) {
+        if (r == -ENOENT)
                 sd_bus_error_free(error);
-                ns = NULL;
-        } else if (r < 0)
+        else if (r < 0)
                 return r;
         r = sd_bus_message_new_method_return(m, &reply);
         if (r >= 0)
