@@ -15,6 +15,8 @@
 #include "plan/build.h"
 #include "shared/name.h"
 
+#define MESSAGE_MAX 1024U /* bytes */
+
 static const struct {
         const char *name;
         int error;
@@ -107,9 +109,28 @@ ErrorKind error_kind_from_errno(int r) {
         }
 }
 
+/* Sentences quote what a caller has said: neither its length nor its control characters are to reach whoever reads them. */
+static char *presentable(const char *message) {
+        GString *s = g_string_new(NULL);
+
+        for (const char *p = message; *p && s->len < MESSAGE_MAX; p++)
+                if ((unsigned char)*p < 0x20 || *p == 0x7f)
+                        g_string_append_printf(s, "\\x%02x", (unsigned char)*p);
+                else
+                        g_string_append_c(s, *p);
+        if (s->len >= MESSAGE_MAX) {
+                const char *end;
+
+                if (!g_utf8_validate(s->str, (gssize)s->len, &end))
+                        g_string_truncate(s, (gsize)(end - s->str));
+                g_string_append(s, "...");
+        }
+        return g_string_free(s, FALSE);
+}
+
 static int error_setv(sd_bus_error *error, ErrorKind kind, const char *format, va_list ap) {
         if (error && !sd_bus_error_is_set(error)) {
-                g_autofree char *message = g_strdup_vprintf(format, ap);
+                g_autofree char *whole = g_strdup_vprintf(format, ap), *message = presentable(whole);
                 (void)sd_bus_error_set(error, error_kind_bus_name(kind), message);
         }
         return error_kind_errno(kind);

@@ -75,6 +75,7 @@ int manager_new(Manager **ret) {
         m->teardowns = teardown_array_new();
         m->graveyard = g_ptr_array_new();
         jobs_init(m);
+        (void)boot_id_read(m->boot_id);
         (void)store_jobs_new(m, STORE_JOBS_MAX, &m->store_jobs);
         (void)store_jobs_new(m, STORE_READS_MAX, &m->store_reads);
         (void)collector_new(m, &m->collector);

@@ -34,6 +34,7 @@ struct Manager {
         uint32_t n_jobs_ever;   /* number of the newest job */
         uint32_t n_containers, n_tasks;
         uint32_t n_launches; /* starts under way */
+        char boot_id[37];    /* "" when it cannot be read */
         Auth *auth;
         Collector *collector;
         GSList *holds;           /* RootHold */

@@ -45,6 +45,8 @@ int object_find(Manager *m, const ObjectTable *t, const char *ns_name, const cha
         Namespace *ns;
         int r;
 
+        if (!*name)
+                return error_invalid(error, "The name of the %s is empty.", t->what);
         r = manager_namespace(m, ns_name, false, &ns, error);
         if (r < 0)
                 return r;

@@ -180,11 +180,26 @@ static void finish(Recovery *v) {
         v->done(m);
 }
 
+/* A task whose shim has not said anything is of unknown state until it does. */
+static void show_silent(Manager *m) {
+        GHashTableIter iter, inner;
+        Namespace *ns;
+        Task *t;
+
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
+                g_hash_table_iter_init(&inner, ns->tasks);
+                while (g_hash_table_iter_next(&inner, NULL, (void **)&t))
+                        process_bus_added(&t->process);
+        }
+}
+
 static int on_timeout(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata) {
         Recovery *v = userdata;
 
         log_warning("%u shims or systemd have not answered in time; starting without them", v->pending);
         v->pending = 0;
+        show_silent(v->manager);
         finish(v);
         return 0;
 }
@@ -356,6 +371,7 @@ static void scan_tasks(Recovery *v) {
 static int on_task_record(const char *name, JsonObject *o, void *userdata) {
         struct shim_exited e = { .status = 255, .kind = EXIT_KIND_LOST };
         Namespace *ns = userdata;
+        const char *boot_id = "";
         Container *c = g_hash_table_lookup(ns->containers, name);
         char scope[NAME_UNIT_MAX];
         const char *kind = "";
@@ -373,6 +389,8 @@ static int on_task_record(const char *name, JsonObject *o, void *userdata) {
         apply_json(t, o);
         (void)task_files_read_spec(t);
         t->auto_remove = AUTO_REMOVE_NO;
+        (void)record_get_string(o, "boot_id", &boot_id);
+        g_strlcpy(t->boot_id, boot_id, sizeof(t->boot_id));
         if (record_get_string(o, "exit_kind", &kind) >= 0 && exit_kind_from_name(kind) &&
             record_get_u64(o, "exit_status", &status) >= 0) {
                 e.kind = exit_kind_from_name(kind);

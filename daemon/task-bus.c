@@ -243,6 +243,19 @@ GETTER(get_runtime) {
         return sd_bus_message_append(reply, "s", t->container ? t->container->runtime : "");
 }
 
+/* Without dashes, as journalctl takes it. */
+GETTER(get_boot_id) {
+        const Task *t = userdata;
+        char id[sizeof(t->boot_id)];
+        size_t n = 0;
+
+        for (const char *p = t->boot_id; *p; p++)
+                if (*p != '-')
+                        id[n++] = *p;
+        id[n] = '\0';
+        return sd_bus_message_append(reply, "s", id);
+}
+
 GETTER(get_spec) {
         return sd_bus_message_append(reply, "s", ((Task *)userdata)->spec_text ?: "");
 }
@@ -273,6 +286,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Scope", "s", NULL, AT(scope), CONST),
         SD_BUS_PROPERTY("Runtime", "s", get_runtime, 0, CONST),
         SD_BUS_PROPERTY("Spec", "s", get_spec, 0, CONST),
+        SD_BUS_PROPERTY("BootId", "s", get_boot_id, 0, CONST),
         SD_BUS_PROPERTY("CreatedAt", "t", NULL, AT(process.created_at), CONST),
         SD_BUS_VTABLE_END,
 };

@@ -315,7 +315,7 @@ static int kill_for_delete(Task *t, sd_bus_error *error) {
 
         r = t->link ? link_request(t->link, SHIM_KILL, &body, NULL, NULL, 0, NULL, NULL) : -ECONNRESET;
         if (r == -ECONNRESET) {
-                units_stop(t->ns->manager->units, t->scope);
+                units_kill(t->ns->manager->units, t->scope);
                 return 0;
         }
         if (r < 0)

@@ -187,11 +187,9 @@ void task_log_fields_remove(Task *t) {
 int task_record_save(Task *t) {
         g_autoptr(JsonObject) o = task_json(t);
         const Process *p = &t->process;
-        char boot_id[37] = "";
         int r;
 
-        (void)boot_id_read(boot_id);
-        json_object_set_string_member(o, "boot_id", boot_id);
+        json_object_set_string_member(o, "boot_id", t->boot_id);
         json_object_set_string_member(o, "status", task_status_name(p->status));
         json_object_set_int_member(o, "pid", p->pid);
         if (process_ended(p)) {

@@ -34,6 +34,7 @@ int task_new(Container *c, const char *scope, Task **ret) {
         t->container = c;
         t->id = g_strdup(c->id);
         t->scope = g_strdup(scope);
+        memcpy(t->boot_id, c->ns->manager->boot_id, sizeof(t->boot_id));
         t->auto_remove = c->auto_remove;
         t->execs = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, exec_free_value);
         process_init(&t->process, t, "", bus_object_path(c->ns->name, "task", c->id));
@@ -182,9 +183,9 @@ void task_lost(Task *t) {
         if (!ended && read_exit(t, &record))
                 finish(t, record.status, record.kind, record.exited_at);
         else if (!ended) {
-                log_warning("The shim of task %s/%s has gone without a word; stopping %s", t->ns->name, t->id,
+                log_warning("The shim of task %s/%s has gone without a word; killing %s", t->ns->name, t->id,
                             t->scope);
-                units_stop(t->ns->manager->units, t->scope);
+                units_kill(t->ns->manager->units, t->scope);
                 finish(t, STATUS_LOST, EXIT_KIND_LOST, now_usec(CLOCK_REALTIME));
         }
 }

@@ -19,6 +19,7 @@ struct Task {
         Container *container;
         char *id;
         char *scope;
+        char boot_id[37]; /* of the boot it was started in */
         AutoRemove auto_remove;
         Link *link;        /* NULL: the shim has gone */
         Launch *launch;    /* NULL: the task has been created */

@@ -336,6 +336,17 @@ static int on_stopped(sd_bus_message *m, void *userdata _unused_, sd_bus_error *
         return 0;
 }
 
+/** units_kill() - SIGKILL to everything in a unit that nobody keeps any more, and its end */
+void units_kill(Units *u, const char *unit) {
+        int r;
+
+        r = sd_bus_call_method_async(u->manager->bus, NULL, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "KillUnit",
+                                     on_stopped, NULL, "ssi", unit, "all", (int32_t)SIGKILL);
+        if (r < 0)
+                (void)log_warning_errno(r, "Cannot ask systemd to kill %s", unit);
+        units_stop(u, unit);
+}
+
 /** units_stop() - asks systemd to stop a unit and to kill what is left in it */
 void units_stop(Units *u, const char *unit) {
         int r;

@@ -26,6 +26,7 @@ int units_start_scope(Units *u, const ScopeRequest *request, unit_handler_t hand
 int units_set_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
                          UnitCall **ret);
 void units_stop(Units *u, const char *unit); /* nobody waits; a unit that is gone is fine */
+void units_kill(Units *u, const char *unit); /* the same, without asking what is in it */
 void unit_call_cancel(UnitCall *c);          /* the handler will not be called; NULL is fine */
 
 /* Names of the active units that match a pattern ("davit-*.scope"), with their cgroup; for recovery. */

@@ -370,7 +370,7 @@ class FromSnapshot(CommitTest):
         return status
 
     def test_life(self):
-        """It runs on what is there, and leaves it there."""
+        """S-C11, S-N07: it runs on what is there, and leaves it there."""
         self.prepare("mine")
         self.write("mine", "given", b"from outside\n")
         container = self.create("one", ["sh", "-c", "cat /given && echo written > /made"], "mine")

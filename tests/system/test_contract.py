@@ -31,6 +31,7 @@ def introspect(path):
 
 
 class Contract(davit.TestCase):
+    """S-O17."""
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -97,6 +98,7 @@ class Contract(davit.TestCase):
             "Job")})
 
     def test_object_manager_knows_every_object(self):
+        """S-C08."""
         id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("contract"))
         self.addCleanup(davit.remove_container, id)
         objects = davit.managed_objects()

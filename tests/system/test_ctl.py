@@ -254,6 +254,7 @@ class Run(CtlCase):
 
 class Exec(CtlCase):
     def test_status_and_streams(self):
+        """S-X05."""
         id = self.sleeper()
         self.assertEqual(self.ctl("exec", id, "sh", "-c", "echo out; exit 5", status=5), "out")
         self.assertEqual(self.ctl("exec", "-i", id, "cat", input="through"), "through")

@@ -17,6 +17,7 @@ from security import NOT_EXECUTABLE, NOT_FOUND, SecurityTest, create, scope_of, 
 
 class Commands(SecurityTest):
     def test_missing_command(self):
+        """S-H03."""
         result = self.run_in(self.rootfs(), "no-such-command")
         self.assert_refused(result, "no-such-command", status=NOT_FOUND)
 
@@ -72,6 +73,7 @@ class Definitions(SecurityTest):
         self.assert_refused(result, "no-such-image")
 
     def test_unknown_container(self):
+        """S-E06."""
         for verb in (["exec", "no-such", "true"], ["kill", "no-such"], ["stop", "no-such"], ["rm", "no-such"],
                      ["inspect", "no-such"], ["wait", "no-such"], ["logs", "no-such"]):
             with self.subTest(verb=verb[0]):
@@ -129,6 +131,7 @@ class Definitions(SecurityTest):
                 self.assert_refused(self.run_in(root, "true", patch=patch), word)
 
     def test_limits_that_nothing_would_enforce(self):
+        """S-H08."""
         root = self.rootfs()
         controllers = davit.get(davit.ROOT, "Manager.Controllers")
         for resources, words, controller in (
@@ -365,7 +368,7 @@ class Crashes(SecurityTest):
 
 class Clients(SecurityTest):
     def test_a_client_that_goes_away(self):
-        """The container of a detached run outlives its client's connection; an attached --rm one is not left behind."""
+        """S-E11: a container outlives the connection of its client."""
         client = subprocess.Popen(["davitctl", "run", "--rm", "--name", "gone", "--rootfs", self.rootfs(), "sleep",
                                    "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                   stderr=subprocess.DEVNULL)

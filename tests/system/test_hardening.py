@@ -86,6 +86,7 @@ class Binaries(unittest.TestCase):
         self.assertLess(sum(int(n, 16) for n in loaded), 200 * 1024)
 
     def test_shim_needs_libc_alone(self):
+        """S-H02."""
         needed = re.findall(r"\(NEEDED\).*\[(\S+)\]", readelf("-d", "/usr/libexec/davit/davit-shim"))
         self.assertLessEqual(set(needed), {"libc.so.6"})
 

@@ -89,6 +89,7 @@ class Import(ImageTest):
             self.assertFalse(os.path.exists(f"{root}/gone"))
 
     def test_oci_archive(self):
+        """S-G12."""
         files = images.oci_files([BASE, TOP], "app:1", SETTINGS)
         archive = self.archive(settings=SETTINGS)
         self.assertEqual(self.bring(archive), ["app:1"])
@@ -296,6 +297,7 @@ class Refused(ImageTest):
 
 class Lists(ImageTest):
     def test_filters(self):
+        """S-G05."""
         self.bring(self.archive("web:1", settings=SETTINGS))
         self.bring(self.archive("db:latest", layers=[BASE], settings={"Labels": {"tier": "db"}}))
         self.assertEqual(self.list_names(), ["db:latest", "web:1"])
@@ -318,6 +320,7 @@ class Lists(ImageTest):
         self.assertEqual(sorted(r[1] for r in everywhere if r[0] == self.ns), ["db:latest", "web:1"])
 
     def test_lookup(self):
+        """S-G04."""
         self.bring(self.archive("db:latest"))
         self.assertEqual(self.image("db"), self.image("db:latest"))
         self.assertError("NotFound", self.image, "db2", contains="db2")
@@ -328,6 +331,7 @@ class Lists(ImageTest):
 
 class Delete(ImageTest):
     def test_space_is_freed(self):
+        """S-G06, S-C10."""
         alone = images.layer([images.entry("only", os.urandom(200000))])
         self.bring(self.archive("base:1", layers=[BASE]))
         self.bring(self.archive("both:1", layers=[BASE, alone]))
@@ -482,6 +486,7 @@ class Restart(ImageTest):
 
 class Container(ImageTest):
     def test_configuration_is_used(self):
+        """S-C05."""
         layers = [images.layer_of(davit.rootfs())]
         settings = {"Entrypoint": ["/bin/sh", "-c"], "Cmd": ["echo $0 $FROM; id -u; pwd"], "Env": ["PATH=/bin", "FROM=image"],
                     "User": "user", "WorkingDir": "/var"}

@@ -234,6 +234,7 @@ class Keeps(LeaseTest):
                              (self.ns, "bound", {"BusName": GLib.Variant("b", True)}), connection=connection)[1]
 
     def test_caller_leaves(self):
+        """S-E11."""
         image = self.bring()
         connection = self.connection()
         path = self.bound(connection)

@@ -21,6 +21,7 @@ class Life(davit.TestCase):
     # --- steps ---
 
     def test_create_then_start(self):
+        """S-T01, S-T05, S-T14, S-C08."""
         id, container = davit.create_container(["sh", "-c", "exit 42"], id=davit.unique("life"))
         self.addCleanup(davit.remove_container, id)
         task, pid = davit.call(container, "Container.CreateTask", "(a{sv})", {})
@@ -35,6 +36,7 @@ class Life(davit.TestCase):
         self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", id)
 
     def test_start_twice_is_refused(self):
+        """S-T05."""
         _, task, _, _ = self.run_one(["sleep", "1000"])
         self.assertError("FailedPrecondition", davit.call, task, "Process.Start")
 
@@ -57,6 +59,7 @@ class Life(davit.TestCase):
             davit.call(task, "Process.Delete", "(a{sv})", {})
 
     def test_duplicate_id(self):
+        """S-C15, S-E07."""
         id, _, _, _ = self.run_one(["sleep", "1000"])
         self.assertError("AlreadyExists", davit.create_container, ["true"], id=id, contains=id)
 
@@ -70,6 +73,7 @@ class Life(davit.TestCase):
         davit.call(f"{davit.ROOT}/ns/other", "Namespace.Delete")
 
     def test_chosen_id(self):
+        """S-T18."""
         id, task, _, end = davit.run_container(["true"], AutoRemove="container")
         self.assertTrue(id)
         self.assertEqual(davit.read_exit(end), (0, "exited"))
@@ -78,16 +82,19 @@ class Life(davit.TestCase):
     # --- ends ---
 
     def test_exit_statuses(self):
+        """S-O14, S-W08."""
         for status in (0, 1, 42, 255):
             self.assertEqual(davit.output_of(["sh", "-c", f"exit {status}"])[1], (status, "exited"))
 
     def test_kill_by_signal(self):
+        """S-K02."""
         for word in ("KILL", "SIGKILL", "9"):
             _, task, _, end = self.run_one(["sleep", "1000"])
             davit.call(task, "Process.Kill", "(s)", word)
             self.assertEqual(davit.read_exit(end), (137, "signalled"))
 
     def test_kill_of_an_exec(self):
+        """S-K02, S-X17."""
         _, task, _, _ = self.run_one(["sleep", "1000"])
         for word, number in (("TERM", 15), ("SIGUSR1", 10), ("1", 1)):
             _, process, _, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
@@ -107,6 +114,7 @@ class Life(davit.TestCase):
         self.assertEqual(davit.read_exit(end), (9, "exited"))
 
     def test_stop_kills_after_the_timeout(self):
+        """S-K08."""
         _, task, _, end = self.run_one(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
         begun = time.monotonic()
         davit.call(task, "Task.Stop", "(a{sv})", davit.options(TimeoutUSec=500000))
@@ -114,11 +122,13 @@ class Life(davit.TestCase):
         self.assertEqual(davit.read_exit(end), (137, "signalled"))
 
     def test_stop_without_force_times_out(self):
+        """S-K07."""
         _, task, _, _ = self.run_one(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
         self.assertError("StopTimeout", davit.call, task, "Task.Stop", "(a{sv})", davit.options(TimeoutUSec=200000, Force=False))
         self.assertEqual(davit.get(task, "Process.Status"), "running")
 
     def test_stop_of_a_stopped_task(self):
+        """S-K09."""
         _, task, _, end = self.run_one(["true"])
         davit.read_exit(end)
         davit.call(task, "Task.Stop", "(a{sv})", {})
@@ -130,6 +140,7 @@ class Life(davit.TestCase):
         self.assertEqual(davit.get(task, "Process.Status"), "stopped")
 
     def test_kill_all(self):
+        """S-K01, S-K02."""
         _, task, _, end = self.run_one(["sh", "-c", "sleep 1000 & sleep 1000 & wait"])
         davit.wait_until(lambda: len(davit.call(task, "Task.ListProcesses")) == 3)
         davit.call(task, "Task.KillAll", "(s)", "KILL")
@@ -148,6 +159,7 @@ class Life(davit.TestCase):
         davit.wait_until(lambda: not davit.unit_exists(f"davit-default-{id}.scope"), what="the scope to go")
 
     def test_delete_of_a_running_task_is_refused(self):
+        """S-T17."""
         id, task, _, _ = self.run_one(["sleep", "1000"])
         self.assertError("FailedPrecondition", davit.call, task, "Process.Delete", "(a{sv})", {})
         self.assertError("FailedPrecondition", davit.call, davit.manager("GetContainer", "(ss)", "", id), "Container.Delete",
@@ -162,6 +174,7 @@ class Life(davit.TestCase):
         self.assertEqual(davit.get(task, "Process.Status"), "running")
 
     def test_force_delete_of_a_paused_container(self):
+        """S-T16."""
         id, task, _, _ = self.run_one(["sleep", "1000"])
         davit.call(task, "Task.Pause")
         davit.call(davit.manager("GetContainer", "(ss)", "", id), "Container.Delete", "(a{sv})", davit.options(Force=True))
@@ -169,6 +182,7 @@ class Life(davit.TestCase):
     # --- what is told ---
 
     def test_wait_answers_many_and_late(self):
+        """S-W01, S-W07."""
         _, task, _, end = self.run_one(["sh", "-c", "exit 11"])
         davit.read_exit(end)
         for _ in range(3):
@@ -176,6 +190,7 @@ class Life(davit.TestCase):
         self.assertEqual(davit.read_exit(davit.call(task, "Process.WaitFD")), (11, "exited"))
 
     def test_signals_of_a_life(self):
+        """S-O09, S-W04, S-E01."""
         with davit.Signals(interface="org.freedesktop.DBus.ObjectManager") as objects, davit.Signals("Process.Exited") as exits, \
                 davit.Signals(interface="org.freedesktop.DBus.Properties", signal_name=None) as changes:
             id, task, _, end = self.run_one(["sh", "-c", "exit 4"])
@@ -188,6 +203,7 @@ class Life(davit.TestCase):
             objects.wait(lambda _, member, body: member == "InterfacesRemoved" and body[0] == task)
 
     def test_properties(self):
+        """S-O11, S-T19."""
         before = time.time()
         id, task, pid, _ = self.run_one(["sleep", "1000"], Labels={"a": "b"})
         shown = davit.get_all(task, "Process")
@@ -201,6 +217,7 @@ class Life(davit.TestCase):
                          if "\\x2d" in davit.get(task, "Task.Scope") else f"davit-default-{id}.scope")
 
     def test_lists_are_filtered_on_the_server(self):
+        """S-T13, S-C12."""
         mark = davit.unique("mark")
         ids = [self.run_one(["sleep", "1000"], Labels={"set": mark, "n": str(i)})[0] for i in range(3)]
         listed = davit.manager("ListContainers", "(sa{sv})", "", davit.options(Label=[f"set={mark}"]))
@@ -214,6 +231,7 @@ class Life(davit.TestCase):
         self.assertEqual(len(everywhere), 3)
 
     def test_labels_change_while_it_runs(self):
+        """S-O03."""
         id, _, _, _ = self.run_one(["sleep", "1000"], Labels={"old": "1"})
         container = davit.manager("GetContainer", "(ss)", "", id)
         davit.call(container, "Container.SetLabels", "(a{ss})", {"new": "2"})
@@ -222,6 +240,7 @@ class Life(davit.TestCase):
     # --- execs ---
 
     def test_exec(self):
+        """S-X02, S-X05, S-X15."""
         _, task, _, _ = self.run_one(["sleep", "1000"])
         reader, writer = os.pipe()
         _, process, pid, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sh", "-c", "echo hi; exit 6"],
@@ -241,6 +260,7 @@ class Life(davit.TestCase):
         davit.call(process, "Process.Kill", "(s)", "KILL")
 
     def test_exec_ids(self):
+        """S-X03."""
         _, task, _, _ = self.run_one(["sleep", "1000"])
         davit.call(task, "Task.Exec", "(sasa{sv})", "mine", ["true"], {})
         self.assertError("AlreadyExists", davit.call, task, "Task.Exec", "(sasa{sv})", "mine", ["true"], {})
@@ -259,6 +279,7 @@ class Life(davit.TestCase):
         self.assertError("FailedPrecondition", davit.call, task, "Task.ExecStart", "(sasa{sv})", "", ["true"], {})
 
     def test_a_hundred_execs_lose_no_status(self):
+        """S-X05."""
         _, task, _, _ = self.run_one(["sleep", "1000"])
         for i in range(100):
             _, process, _, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sh", "-c", f"exit {i}"],
@@ -271,6 +292,7 @@ class Streams(davit.TestCase):
         self.leaks()
 
     def test_descriptors_of_the_caller(self):
+        """S-I07, S-I11, S-T07."""
         self.assertEqual(davit.output_of(["sh", "-c", "echo out; echo err >&2"]), ("out\nerr\n", (0, "exited")))
 
     def test_stdin(self):
@@ -286,6 +308,7 @@ class Streams(davit.TestCase):
         self.assertEqual(davit.read_exit(end), (0, "exited"))
 
     def test_stdin_is_empty_without_one(self):
+        """S-I09."""
         self.assertEqual(davit.output_of(["sh", "-c", "cat; echo end"])[0], "end\n")
 
     def test_no_descriptor_of_ours_is_left_open(self):
@@ -340,6 +363,7 @@ class Streams(davit.TestCase):
         davit.read_exit(end)
 
     def test_terminal(self):
+        """S-I04, S-O15, S-T07."""
         id, task, _, end = davit.run_container(["sh", "-c", "read line; stty size; echo got $line; tty"], id=davit.unique("tty"),
                                                Terminal=True, ConsoleSize=(100, 30))
         self.addCleanup(davit.remove_container, id)

@@ -133,6 +133,7 @@ class Seccomp(OciTest):
         self.assertIn("No space left", text)
 
     def test_killed_by_the_filter_is_said(self):
+        """S-W08."""
         text, end = davit.output_of(["sh", "-c", "exec rmdir /tmp"], SpecPatch=json.dumps({"linux": {"seccomp": {
             "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
             "syscalls": [{"names": ["rmdir"], "action": "SCMP_ACT_KILL_PROCESS"}]}}}))
@@ -322,6 +323,7 @@ class System(OciTest):
                 self.assertIn(caught.exception.name, ("InvalidArgument", "NotSupported"))
 
     def test_malformed_patches(self):
+        """S-C14."""
         for patch in ("{", "[]", '{"process":{"args":"sh"}}', '{"process":{"user":{"uid":-1}}}', '{"process":{"cwd":"relative"}}',
                       '{"mounts":[{"destination":5,"type":"tmpfs","source":"x"}]}'):
             with self.subTest(patch):
@@ -330,6 +332,7 @@ class System(OciTest):
                 self.assertEqual(caught.exception.name, "InvalidArgument")
 
     def test_whole_configuration(self):
+        """S-C14, S-C18."""
         id, container = davit.create_container(["echo", "given"], id=davit.unique("oci"))
         spec = json.loads(davit.get(container, "Container.Spec"))
         davit.remove_container(id)

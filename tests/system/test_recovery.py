@@ -38,6 +38,7 @@ class Manager(davit.TestCase):
         return result
 
     def test_container_outlives_the_manager(self):
+        """S-R01, S-R07."""
         id, task, pid, _ = self.start(["sleep", "1000"])
         before = davit.get_all(task, "Process")
         davit.kill_davitd()
@@ -47,6 +48,7 @@ class Manager(davit.TestCase):
         self.assertEqual(davit.call(task, "Process.Wait")[:2], (137, "signalled"))
 
     def test_exit_while_the_manager_is_dead(self):
+        """S-R06, S-W07."""
         id, task, pid, _ = self.start(["sh", "-c", "read x < /tmp/go; exit 23"],
                                       Mounts=[("tmpfs", "tmpfs", "/tmp", "mode=1777")], SpecPatch='{"process":{"args":["sh","-c",'
                                       '"trap \\"exit 23\\" USR1; while :; do sleep 0.05; done"]}}')
@@ -101,6 +103,7 @@ class Manager(davit.TestCase):
         self.assertEqual(davit.call(task, "Process.Wait")[:2], (7, "exited"))
 
     def test_log_goes_on_without_the_manager(self):
+        """S-R03."""
         since = time.time() - 1
         id, task, _, _ = self.start(["sh", "-c", "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.05; done"])
         davit.systemctl("stop", "davitd.service")
@@ -110,6 +113,7 @@ class Manager(davit.TestCase):
         self.assertEqual(davit.get(task, "Process.Status"), "running")
 
     def test_execs_survive_the_manager(self):
+        """S-X04."""
         _, task, _, _ = self.start(["sleep", "1000"])
         _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "kept", ["sleep", "1000"], {})
         davit.kill_davitd()
@@ -127,6 +131,7 @@ class Manager(davit.TestCase):
         self.assertEqual(davit.call(task, "Process.Wait")[:2], (19, "exited"))
 
     def test_containers_and_labels_are_durable(self):
+        """S-O01, S-O03."""
         id, container = davit.create_container(["true"], id=davit.unique("recover"), Labels={"k": "v"}, Env=["A=b"])
         self.addCleanup(davit.remove_container, id)
         before = davit.get_all(container, "Container")
@@ -134,6 +139,7 @@ class Manager(davit.TestCase):
         self.assertEqual(davit.get_all(container, "Container"), before)
 
     def test_auto_removed_container_goes_though_the_manager_was_dead(self):
+        """S-R04, S-R05, S-T18."""
         id, task, pid, _ = self.start(["sleep", "1000"], AutoRemove="container")
         davit.systemctl("stop", "davitd.service")
         kill_and_wait(pid)
@@ -141,7 +147,7 @@ class Manager(davit.TestCase):
         davit.wait_until(lambda: not davit.manager("ListContainers", "(sa{sv})", "", davit.options(Id=[id])), what="removal")
 
     def test_kills_in_the_middle_of_runs(self):
-        """Whatever was being done when the manager died: afterwards it is whole or gone."""
+        """S-R05, S-T21: whatever was being done when the manager died: afterwards it is whole or gone."""
         for delay in (0.0, 0.002, 0.005, 0.01, 0.02, 0.04):
             id = davit.unique("middle")
             argv = ["busctl", "call", davit.NAME, davit.ROOT, f"{davit.NAME}.Manager", "Run", "sssasa{sv}", "", id, "", "2", "sleep",
@@ -158,6 +164,7 @@ class Manager(davit.TestCase):
             davit.remove_container(id)
 
     def test_broken_record_hides_no_other(self):
+        """S-R02."""
         id, container = davit.create_container(["true"], id=davit.unique("recover"))
         self.addCleanup(davit.remove_container, id)
         other, _ = davit.create_container(["true"], id=davit.unique("recover"))
@@ -194,6 +201,7 @@ class Others(davit.TestCase):
         return result
 
     def test_killed_shim_takes_its_container_along(self):
+        """S-O14, S-W08."""
         _, task, pid, end = self.start(["sleep", "1000"])
         fd = os.pidfd_open(pid)
         kill_and_wait(shim_of(task))

@@ -181,6 +181,7 @@ class Resolve(ImageTest):
                 davit.call(row[-1], "Image.Delete", "(a{sv})", {})
 
     def test_every_caller(self):
+        """S-G08."""
         digest = davit.get(self.image("docker.io/library/tool:1"), "Image.Digest")
         for name in ("docker.io/library/tool:1", "tool:1", digest, digest[7:19], "tool:1@" + digest):
             for n, caller in enumerate(self.callers(name)):
@@ -191,11 +192,13 @@ class Resolve(ImageTest):
                         self.assertEqual(caller(), "docker.io/library/tool:1")
 
     def test_other_registries(self):
+        """S-G10, S-G11."""
         for n, caller in enumerate(self.callers("evil.example/tool:1")):
             with self.subTest(caller=n):
                 self.assertError("NotFound", caller, contains="evil.example/tool:1")
 
     def test_ambiguous(self):
+        """S-G07, S-G09."""
         davit.call(self.image("tool:1"), "Image.Tag", "(s)", "localhost/tool:1")
         for n, caller in enumerate(self.callers("tool:1")):
             with self.subTest(caller=n):
@@ -204,6 +207,7 @@ class Resolve(ImageTest):
         self.assertEqual(davit.get(self.image("tool:1"), "Image.Name"), "tool:1")
 
     def test_configuration(self):
+        """S-G08."""
         path = "/etc/davit/davit.conf.d/50-names.conf"
         os.makedirs(os.path.dirname(path), exist_ok=True)
         try:

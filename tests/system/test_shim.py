@@ -92,10 +92,11 @@ class Life(ShimTest):
         self.assertEqual(task.exited(), (137, "signalled"))
 
     def test_plan_of_an_exec_is_no_launch(self):
-        """Only the parts that an exec has were checked of it."""
+        """S-H04: only the parts that an exec has were checked of it."""
         self.assertEqual(self.failure(self.patch("true"), "--exec", "e1")[:2], (22, "plan"))
 
     def test_create_then_start(self):
+        """S-H01."""
         task = self.task()
         marker = os.path.join(self.root, "tmp/started")
         m = self.started(task.run(self.patch("touch /tmp/started; sleep 0.1"), start=False), shim.CREATED)
@@ -347,6 +348,7 @@ class Running(ShimTest):
         self.assertEqual(self.running.exited(), (137, "signalled"))
 
     def test_processes(self):
+        """S-X13."""
         self.started(self.execute("sleep 1000 & sleep 1000"))
         deadline = time.monotonic() + 5
         while True:

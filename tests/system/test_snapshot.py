@@ -50,6 +50,7 @@ class SnapshotTest(davit.TestCase):
 
 class Kept(SnapshotTest):
     def test_life(self):
+        """S-C02, S-C06, S-N06."""
         with davit.LeakCheck():
             container = self.create(["sh", "-c", "echo x > /new; rm /etc/group"])
             row = self.row()
@@ -69,6 +70,7 @@ class Kept(SnapshotTest):
             self.gone()
 
     def test_content_stays_between_starts(self):
+        """S-T20."""
         container = self.create(["sh", "-c", "cat /count; echo x >> /count; test $(wc -l < /count) -eq 2"])
         self.assertEqual(self.start(container), (1, "exited"))
         task = davit.manager("GetTask", "(ss)", "", self.key)
@@ -77,6 +79,7 @@ class Kept(SnapshotTest):
         self.assertEqual(self.start(davit.manager("GetContainer", "(ss)", "", self.key)), (0, "exited"))
 
     def test_keep(self):
+        """S-C09."""
         with davit.LeakCheck():
             container = self.create(["sh", "-c", "echo kept > /file"])
             self.assertEqual(self.start(container), (0, "exited"))
@@ -120,6 +123,7 @@ class Ephemeral(SnapshotTest):
         self.gone()
 
     def test_goes_with_its_container(self):
+        """S-C09."""
         with davit.LeakCheck():
             text, end = davit.output_of(["sh", "-c", "echo x > /new; ls /new"], id=self.key, image=self.image)
             self.assertEqual((text, end), ("/new\n", (0, "exited")))
@@ -240,6 +244,7 @@ class StoreTest(davit.TestCase):
 
 class Kinds(StoreTest):
     def test_prepare(self):
+        """S-N02."""
         with davit.LeakCheck():
             path = self.prepare("a", Labels={"x": "1"})
             props = davit.get_all(path, "Snapshot")
@@ -312,7 +317,7 @@ class Kinds(StoreTest):
 
 class Commit(StoreTest):
     def test_commit(self):
-        """What was written is in the chain, stands below the next, and stays when the active one has gone."""
+        """S-N01: what was written is in the chain, stands below the next, and stays when the active one has gone."""
         active = self.prepare("a")
         self.write("a", "etc/new", b"new")
         os.mknod(self.upper("a") + "/etc/group", 0o600 | 0o020000, 0)
@@ -332,6 +337,7 @@ class Commit(StoreTest):
         davit.wait_until(lambda: len(directories() - self.before) == 1, what="the active one's directory to go")
 
     def test_continue(self):
+        """S-O18."""
         active = self.prepare("a")
         self.write("a", "one", b"1")
         one = self.commit(active, "one", Continue=True)
@@ -398,6 +404,7 @@ class Commit(StoreTest):
         self.assertError("NotFound", self.prepare, "late", done["ChainId"])
 
     def test_space_goes_with_the_last(self):
+        """S-C10."""
         active = self.prepare("a")
         self.write("a", "file", os.urandom(100000))
         done = self.commit(active, "c")
@@ -408,7 +415,7 @@ class Commit(StoreTest):
 
 class Mounts(StoreTest):
     def test_open_mount(self):
-        """Written through the descriptor, seen by the next mount; nothing is left of it afterwards."""
+        """S-N03: written through the descriptor, seen by the next mount; nothing is left of it afterwards."""
         with davit.LeakCheck():
             active = self.prepare("a")
             fd = davit.call(active, "Snapshot.OpenMount", "(a{sv})", {})
@@ -432,6 +439,7 @@ class Mounts(StoreTest):
             self.assertEqual(caught.exception.errno, 30)
 
     def test_scratch(self):
+        """S-N02."""
         active = self.prepare("a", "")
         root = self.mount(active)
         self.assertEqual(os.listdir(root), [])
@@ -440,6 +448,7 @@ class Mounts(StoreTest):
         self.assertEqual(os.listdir(self.mount(self.prepare("v", "", View=True))), [])
 
     def test_description(self):
+        """S-N03."""
         mounts = davit.call(self.prepare("a", ""), "Snapshot.Mounts")
         self.assertEqual([(m[0], m[1], m[2]) for m in mounts], [("bind", self.upper("a"), "")])
         mounts = davit.call(self.prepare("b"), "Snapshot.Mounts")

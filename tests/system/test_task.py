@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Tasks as objects: what they are and say, and what a call on one never waits for."""
+
+import contextlib
+import os
+import signal
+import statistics
+import threading
+import time
+
+import davit
+import images
+from test_recovery import shim_of
+
+#: What a call that waits for nothing may take, in seconds.
+AT_ONCE = 0.05
+
+
+def took(function, *args, **kwargs):
+    begun = time.monotonic()
+    function(*args, **kwargs)
+    return time.monotonic() - begun
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+class TaskTest(davit.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        davit.busybox_image()
+
+    def setUp(self):
+        self.leaks()
+
+    def run_one(self, command, **opts):
+        id = opts.pop("id", None) or davit.unique("task")
+        result = davit.run_container(command, id=id, **opts)
+        self.addCleanup(davit.remove_container, id)
+        return result
+
+    def define(self, command, **opts):
+        id, container = davit.create_container(command, id=davit.unique("task"), **opts)
+        self.addCleanup(davit.remove_container, id)
+        return id, container
+
+    def deaf(self):
+        """A task that hears its stop signal and goes on."""
+        reader, writer = os.pipe()
+        started = self.run_one(["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done"], fds=[writer], Stdout=0)
+        os.close(writer)
+        with os.fdopen(reader) as out:
+            out.readline()
+        return started
+
+    @contextlib.contextmanager
+    def held(self, task):
+        """The task's shim answers nothing meanwhile."""
+        pid = shim_of(task)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def assert_at_once(self, function, *args, **kwargs):
+        """Of several tries, because the machine may be doing something else."""
+        self.assertLess(statistics.median(took(function, *args, **kwargs) for _ in range(9)), AT_ONCE)
+
+
+class Objects(TaskTest):
+    def test_container_has_no_state_of_a_process(self):
+        """S-O02."""
+        id, _, _, _ = self.run_one(["sleep", "1000"])
+        container = davit.manager("GetContainer", "(ss)", "", id)
+        shown = davit.managed_objects()[container]
+        self.assertEqual([name for name in shown if name.startswith(davit.NAME)], [f"{davit.NAME}.Container"])
+        self.assertEqual(set(shown[f"{davit.NAME}.Container"]) & {"Pid", "Status", "ExitStatus", "Task"}, set())
+
+    def test_interfaces(self):
+        """S-O05, S-O07, S-X14."""
+        id, task, _, _ = self.run_one(["sleep", "1000"])
+        _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "mine", ["sleep", "1000"], {})
+        objects = davit.managed_objects()
+        self.assertNotEqual(task, davit.manager("GetContainer", "(ss)", "", id))
+        self.assertLessEqual({f"{davit.NAME}.Task", f"{davit.NAME}.Process"}, set(objects[task]))
+        self.assertIn(f"{davit.NAME}.Process", objects[process])
+        self.assertNotIn(f"{davit.NAME}.Task", objects[process])
+        text = davit.call_on(davit.NAME, task + "/exec", "org.freedesktop.DBus.Introspectable", "Introspect")[0]
+        self.assertIn('node name="mine"', text)
+
+    def test_states(self):
+        """S-O08, S-T04, S-T09: each is announced, and the pid with the start."""
+        id, container = self.define(["sh", "-c", "while :; do sleep 0.01; done"])
+        with davit.Signals(interface="org.freedesktop.DBus.Properties") as changes:
+            task, pid = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+            self.assertEqual(davit.get(task, "Process.Status"), "created")
+            davit.call(task, "Process.Start")
+            davit.call(task, "Task.Pause")
+            davit.call(task, "Task.Resume")
+            davit.call(task, "Process.Kill", "(s)", "KILL")
+            davit.call(task, "Process.Wait")
+            changes.wait(lambda path, _, body: path == task and body[1].get("Status") == "stopped")
+            mine = [body[1] for path, _, body in changes.seen if path == task]
+        self.assertEqual([b["Status"] for b in mine if "Status" in b], ["running", "pausing", "paused", "running", "stopped"])
+        self.assertEqual([b["Pid"] for b in mine if "Pid" in b], [pid])
+
+    def test_paused_processes_stand_still(self):
+        """S-T09."""
+        reader, writer = os.pipe()
+        _, task, _, _ = self.run_one(["sh", "-c", "while :; do echo x; sleep 0.01; done"], fds=[writer], Stdout=0)
+        os.close(writer)
+        davit.call(task, "Task.Pause")
+        os.set_blocking(reader, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(reader, 65536):
+                pass
+        self.assertFalse(davit.select_exit(reader, 0.3))
+        self.assertError("FailedPrecondition", davit.call, task, "Task.Pause")
+        davit.call(task, "Task.Resume")
+        self.assertTrue(davit.select_exit(reader, 10))
+        self.assertError("FailedPrecondition", davit.call, task, "Task.Resume")
+        os.close(reader)
+
+    def test_what_it_really_runs(self):
+        """S-O12, S-C16: the task's configuration is that of its start, the container's that of the next one."""
+        id, task, _, _ = self.run_one(["sleep", "1000"], Env=["WHICH=first"])
+        container = davit.manager("GetContainer", "(ss)", "", id)
+        davit.call(container, "Container.Update", "(a{sv})", davit.options(Env=["WHICH=second"]))
+        self.assertIn("WHICH=first", davit.get(task, "Task.Spec"))
+        self.assertIn("WHICH=second", davit.get(container, "Container.Spec"))
+        self.assertTrue(davit.get(task, "Task.Runtime"))
+        davit.kill_davitd()
+        self.assertIn("WHICH=first", davit.get(task, "Task.Spec"))
+
+    def test_one_call_tells_all(self):
+        """S-O13."""
+        mark = davit.unique("mark")
+        ended, ended_task, _, end = self.run_one(["sh", "-c", "exit 5"], Labels={"set": mark})
+        running, _, pid, _ = self.run_one(["sleep", "1000"], Labels={"set": mark})
+        when = davit.read_exit(end).exited_at
+        rows = {row[1]: row for row in davit.manager("ListTasks", "(sa{sv})", "", davit.options(Label=[f"set={mark}"]))}
+        self.assertEqual(rows[ended][3:7], ("stopped", 5, "exited", when))
+        self.assertEqual(rows[ended][8], ended_task)
+        self.assertEqual((rows[running][2], rows[running][3], rows[running][6]), (pid, "running", 0))
+
+    def test_container_without_labels(self):
+        """S-C13."""
+        id, container = self.define(["true"])
+        self.assertEqual(davit.get(container, "Container.Labels"), {})
+        self.assertNotIn(id, [c[1] for c in davit.manager("ListContainers", "(sa{sv})", "", davit.options(Label=["x"]))])
+
+    def test_nothing_to_run(self):
+        """S-C01, S-E05."""
+        self.assertError("InvalidArgument", davit.manager, "CreateContainer", "(sssasa{sv})", "", "", "", ["true"], {})
+        self.assertError("InvalidArgument", davit.manager, "GetContainer", "(ss)", "", "")
+
+    def test_deleted_container_leaves_nothing(self):
+        """S-C17, S-T08: the leak check ends the test; neither does one whose program is not there."""
+        id, container = davit.create_container(["true"], id=davit.unique("task"), image=davit.busybox_image())
+        davit.call(container, "Container.Delete", "(a{sv})", {})
+        for opts in ({"image": davit.busybox_image()}, {}):
+            id = davit.unique("task")
+            self.assertError("NotFound", davit.run_container, ["/no/such/program"], id=id, contains="command:", **opts)
+            self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", id)
+            self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", id)
+
+    def test_reading_opens_nothing(self):
+        """S-T12: neither descriptors of the manager nor of the shim."""
+        id, task, _, _ = self.run_one(["cat"], Terminal=True)
+        manager, shim = davit.main_pid(), shim_of(task)
+        davit.get_all(task, "Process")
+        before = descriptors(manager), descriptors(shim)
+        for _ in range(20):
+            davit.manager("GetTask", "(ss)", "", id)
+            davit.get_all(task, "Process")
+            davit.get_all(task, "Task")
+        davit.wait_until(lambda: (descriptors(manager), descriptors(shim)) == before, what="the same descriptors")
+
+
+class Stuck(TaskTest):
+    time_limit = 120
+
+    def assert_others_answer(self, id, task):
+        container = davit.manager("GetContainer", "(ss)", "", id)
+        self.assert_at_once(davit.manager, "ListContainers", "(sa{sv})", "", {})
+        self.assert_at_once(davit.manager, "ListTasks", "(sa{sv})", "", {})
+        self.assert_at_once(davit.call, container, "Container.SetLabels", "(a{ss})", {"while": "stuck"})
+        self.assert_at_once(davit.get, task, "Process.Status")
+        other = davit.unique("task")
+        self.assert_at_once(lambda: (davit.create_container(["true"], id=other), davit.remove_container(other)))
+
+    def test_in_a_stop(self):
+        """S-O04."""
+        id, task, _, _ = self.deaf()
+        job = davit.call(task, "Task.BeginStop", "(a{sv})", davit.options(TimeoutUSec=60000000))
+        self.assert_others_answer(id, task)
+        self.assertEqual(davit.get(job, "Job.State"), "running")
+        davit.call(job, "Job.Cancel")
+
+    def test_in_a_start(self):
+        """S-O04, S-T11: the shim answers nothing while it is asked to execute the program."""
+        id, container = self.define(["sleep", "1000"])
+        task, _ = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+        ended = []
+        with self.held(task):
+            thread = threading.Thread(target=lambda: ended.append(davit.call(task, "Process.Start")))
+            thread.start()
+            self.assert_others_answer(id, task)
+            self.assertError("FailedPrecondition", davit.call, container, "Container.Delete", "(a{sv})", {})
+            self.assertEqual(ended, [])
+        thread.join(30)
+        self.assertEqual(ended, [None])
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+
+    def test_state_that_nobody_has_seen(self):
+        """S-O10: a shim that says nothing to a new manager has a task of unknown state, until it speaks."""
+        id, task, pid, _ = self.run_one(["sleep", "1000"])
+        with self.held(task):
+            davit.kill_davitd()
+            self.assertEqual(davit.get(davit.manager("GetTask", "(ss)", "", id), "Process.Status"), "unknown")
+            self.assertEqual([row[3] for row in davit.manager("ListTasks", "(sa{sv})", "", davit.options(Id=[id]))], ["unknown"])
+            os.kill(pid, 0)
+        davit.wait_until(lambda: davit.get(task, "Process.Status") == "running", what="the state")
+        self.assertEqual(davit.get(task, "Process.Pid"), pid)
+
+
+class Ends(TaskTest):
+    def test_auto_remove_of_the_task(self):
+        """S-O06: the task goes, the container stays."""
+        id, task, _, end = self.run_one(["sh", "-c", "exit 3"], AutoRemove="task")
+        self.assertEqual(davit.read_exit(end), (3, "exited"))
+        davit.wait_until(lambda: not davit.manager("ListTasks", "(sa{sv})", "", davit.options(Id=[id])), what="the task's end")
+        davit.manager("GetContainer", "(ss)", "", id)
+        self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", id)
+
+    def test_auto_removals_at_the_same_time(self):
+        """S-T18: by the end of the program and by a caller."""
+        for _ in range(10):
+            id, task, _, end = self.run_one(["sleep", "1000"], AutoRemove="container")
+            davit.call(task, "Process.Kill", "(s)", "KILL")
+            with contextlib.suppress(davit.DavitError):
+                davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))
+            davit.remove_container(id)
+            self.assertEqual(davit.read_exit(end), (137, "signalled"))
+            self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", id)
+
+    def test_force(self):
+        """S-T16: one call, which answers with the end; the container stays."""
+        id, task, pid, _ = self.run_one(["sh", "-c", "sleep 1000 & sleep 1000 & wait"])
+        status, kind, when = davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))
+        self.assertEqual((status, kind), (137, "signalled"))
+        self.assertAlmostEqual(when / 1e6, time.time(), delta=10)
+        self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", id)
+        davit.manager("GetContainer", "(ss)", "", id)
+        self.assertRaises(ProcessLookupError, os.kill, pid, 0)
+
+    def test_streams_stay_until_it_has_gone(self):
+        """S-T14: a deletion that is refused closes nothing."""
+        _, task, _, end = self.run_one(["cat"], Terminal=True)
+        self.assertError("FailedPrecondition", davit.call, task, "Process.Delete", "(a{sv})", {})
+        master = davit.call(task, "Process.OpenTerminal")
+        os.write(master, b"still\n")
+        text = b""
+        while b"still\r\nstill" not in text:
+            self.assertTrue(davit.select_exit(master, 10), text)
+            text += os.read(master, 4096)
+        os.write(master, b"\x04")
+        self.assertEqual(davit.read_exit(end), (0, "exited"))
+        os.close(master)
+        self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", {})[:2], (0, "exited"))
+
+    def test_deletion_of_what_nobody_saw_end(self):
+        """S-T15."""
+        _, task, _, end = self.run_one(["sleep", "1000"])
+        os.kill(shim_of(task), signal.SIGKILL)
+        davit.read_exit(end)
+        self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", {})[:2], (255, "lost"))
+
+
+class Signals(TaskTest):
+    def test_first_process_alone(self):
+        """S-K04."""
+        reader, writer = os.pipe()
+        script = "trap 'echo parent' USR1; sh -c \"trap 'echo child' USR1; echo ready; while :; do sleep 0.02; done\" & " \
+                 "while :; do sleep 0.02; done"
+        _, task, _, _ = self.run_one(["sh", "-c", script], fds=[writer], Stdout=0)
+        os.close(writer)
+        with os.fdopen(reader) as out:
+            self.assertEqual(out.readline(), "ready\n")
+            davit.call(task, "Process.Kill", "(s)", "USR1")
+            self.assertEqual(out.readline(), "parent\n")
+            davit.call(task, "Task.KillAll", "(s)", "USR1")
+            self.assertEqual({out.readline(), out.readline()}, {"parent\n", "child\n"})
+
+    def test_all_of_a_fork_storm(self):
+        """S-K01."""
+        if "pids" not in davit.get(davit.ROOT, "Manager.Controllers"):
+            self.skipTest("no pids controller")
+        _, task, _, end = self.run_one(["sh", "-c", "f() { f | f & }; f; sleep 1000"], TasksMax=64, Output="null")
+        davit.call(task, "Task.KillAll", "(s)", "KILL")
+        self.assertEqual(davit.read_exit(end), (137, "signalled"))
+
+    def test_nobody_else_is_signalled(self):
+        """S-K03: neither an exec that has ended nor a task that has."""
+        _, task, _, end = self.run_one(["sleep", "1000"])
+        _, process, _, exec_end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["true"], {})
+        davit.read_exit(exec_end)
+        self.assertError("FailedPrecondition", davit.call, process, "Process.Kill", "(s)", "KILL")
+        davit.call(task, "Process.Kill", "(s)", "KILL")
+        davit.read_exit(end)
+        self.assertError("FailedPrecondition", davit.call, task, "Process.Kill", "(s)", "KILL")
+        self.assertError("FailedPrecondition", davit.call, task, "Task.KillAll", "(s)", "KILL")
+
+    def test_stop_signals(self):
+        """S-K05: the image's, the container's before it, the call's before both; ten seconds when nobody says more."""
+        archive = f"{davit.FIXTURES}/stop-signal.tar"
+        if not os.path.exists(archive):
+            images.oci_archive(archive, [images.layer_of(davit.rootfs())], "stop-signal:1",
+                               {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"], "StopSignal": "SIGUSR2"})
+        davit.import_image(archive)
+        self.addCleanup(lambda: davit.call(davit.manager("GetImage", "(ss)", "", "stop-signal:1"), "Image.Delete", "(a{sv})", {}))
+        script = "for s in TERM USR1 USR2 HUP; do trap \"echo $s; exit 0\" $s; done; echo ready; while :; do sleep 0.02; done"
+        for image, opts, stop, expected in (("", {}, {}, "TERM"), ("stop-signal:1", {}, {}, "USR2"),
+                                            ("stop-signal:1", {"StopSignal": "SIGUSR1"}, {}, "USR1"),
+                                            ("stop-signal:1", {"StopSignal": "SIGUSR1"}, {"Signal": "HUP"}, "HUP")):
+            with self.subTest(expected=expected):
+                reader, writer = os.pipe()
+                id, task, _, end = self.run_one(["sh", "-c", script], image=image, fds=[writer], Stdout=0, **opts)
+                os.close(writer)
+                container = davit.manager("GetContainer", "(ss)", "", id)
+                self.assertEqual(davit.get(container, "Container.StopTimeoutUSec"), 10000000)
+                with os.fdopen(reader) as out:
+                    self.assertEqual(out.readline(), "ready\n")
+                    davit.call(task, "Task.Stop", "(a{sv})", davit.options(**stop))
+                    self.assertEqual(out.read(), expected + "\n")
+                self.assertEqual(davit.read_exit(end), (0, "exited"))
+                davit.remove_container(id)
+
+    def test_stop_meets_the_end(self):
+        """S-K06, S-K10: of programs that end while they are being stopped; the task is still there, with its exit."""
+        for i in range(20):
+            id, task, _, _ = self.run_one(["sh", "-c", f"usleep {i * 300}; exit 6"])
+            davit.call(task, "Task.Stop", "(a{sv})", davit.options(Signal="KILL"))
+            self.assertEqual(davit.get(task, "Process.Status"), "stopped")
+            self.assertIn(davit.call(task, "Process.Wait")[:2], ((6, "exited"), (137, "signalled")))
+            davit.remove_container(id)
