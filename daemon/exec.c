@@ -69,6 +69,8 @@ static int build(Exec *e, char **command, Options *o, sd_bus_error *error) {
                 return r;
         options_get_spec(o, &so);
         so.command = (const char *const *)command;
+        if (so.working_dir && !*so.working_dir)
+                so.working_dir = NULL; /* the container's */
         process = spec_exec_process(spec, &so, &g);
         if (!process || !plan_build_exec(spec, process, e->process.exec_id, &context, &result, &g))
                 return error_set_gerror(error, g);

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Execs: what they take over from their container, what they have of their own, and what is left of them: nothing."""
+
+import os
+import time
+
+import davit
+from test_recovery import shim_of
+from test_task import TaskTest, descriptors
+
+#: Execs of the test of what is left; the long form of all tests asks for more.
+MANY = int(os.environ.get("DAVIT_MANY", "300"))
+
+
+def zombies(pid):
+    """Children of a process that nobody has reaped."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+        children = f.read().split()
+    found = []
+    for child in children:
+        try:
+            with open(f"/proc/{child}/stat", encoding="utf-8") as f:
+                found += [child] if f.read().rpartition(")")[2].split()[0] == "Z" else []
+        except FileNotFoundError:
+            pass
+    return found
+
+
+class ExecTest(TaskTest):
+    def exec_output(self, task, command, **opts):
+        """What an exec writes to both streams, and its end."""
+        reader, writer = os.pipe()
+        try:
+            _, _, _, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", command,
+                                      davit.options(Stdout=0, Stderr=0, AutoRemove=True, **opts), fds=[writer])
+        except BaseException:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
+        with os.fdopen(reader) as stream:
+            text = stream.read()
+        return text, davit.read_exit(end)
+
+
+class Inherits(ExecTest):
+    def setUp(self):
+        super().setUp()
+        _, self.task, _, _ = self.run_one(["sleep", "1000"], Env=["KEPT=1", "CHANGED=old", "REMOVED=1"], User="1000:1000",
+                                          WorkingDir="/var", CapDrop=["ALL"], CapAdd=["NET_BIND_SERVICE"])
+
+    def status(self, *fields, **opts):
+        text, _ = self.exec_output(self.task, ["cat", "/proc/self/status"], **opts)
+        lines = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+        return [lines[f] for f in fields]
+
+    def test_everything(self):
+        """S-X07."""
+        self.assertEqual(self.exec_output(self.task, ["pwd"]), ("/var\n", (0, "exited")))
+        self.assertEqual(self.exec_output(self.task, ["sh", "-c", "echo $KEPT $CHANGED $REMOVED; id -u; id -g"])[0],
+                         "1 old 1\n1000\n1000\n")
+        with open(f"/proc/{davit.get(self.task, 'Process.Pid')}/status", encoding="ascii") as f:
+            own = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+        fields = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Groups")
+        self.assertEqual(self.status(*fields), [own[f] for f in fields])
+
+    def test_environment(self):
+        """S-X08."""
+        text, _ = self.exec_output(self.task, ["env"], Env=["CHANGED=new", "ADDED=2", "REMOVED", "NEVER"])
+        shown = dict(line.split("=", 1) for line in text.splitlines())
+        self.assertEqual((shown["KEPT"], shown["CHANGED"], shown["ADDED"]), ("1", "new", "2"))
+        self.assertFalse({"REMOVED", "NEVER"} & set(shown))
+        self.assertError("InvalidArgument", self.exec_output, self.task, ["env"], Env=["=x"])
+
+    def test_working_directory(self):
+        """S-X09."""
+        self.assertEqual(self.exec_output(self.task, ["pwd"], WorkingDir="/tmp")[0], "/tmp\n")
+        self.assertEqual(self.exec_output(self.task, ["pwd"], WorkingDir="")[0], "/var\n")
+
+    def test_user_and_capabilities(self):
+        """S-X07: other ones where it asks for them, and for itself alone."""
+        self.assertEqual(self.exec_output(self.task, ["sh", "-c", "id -u; id -g"], User="0:0")[0], "0\n0\n")
+        bounding = int(self.status("CapBnd", User="0:0", CapAdd=["SYS_TIME"])[0], 16)
+        self.assertEqual(bounding, 1 << 10 | 1 << 25)
+        self.assertEqual(int(self.status("CapBnd")[0], 16), 1 << 10)
+
+    def test_command(self):
+        """S-X06."""
+        for command in ([], [""]):
+            with self.subTest(command=command), self.assertRaises(davit.DavitError) as caught:
+                self.exec_output(self.task, command)
+            self.assertIn(caught.exception.name, ("InvalidArgument", "NotFound"))
+        self.assertError("InvalidArgument", self.exec_output, self.task, [])
+
+
+class Own(ExecTest):
+    def test_two_phases(self):
+        """S-X01: an object and no process, until it is started, and once."""
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        id, process = davit.call(task, "Task.Exec", "(sasa{sv})", "two", ["sleep", "1000"], {})
+        self.assertEqual(id, "two")
+        self.assertEqual(len(davit.call(task, "Task.ListProcesses")), 1)
+        self.assertError("FailedPrecondition", davit.call, process, "Process.Kill", "(s)", "TERM")
+        davit.call(process, "Process.Start")
+        shown = davit.get_all(process, "Process")
+        self.assertEqual((shown["Status"], shown["ExecId"], shown["Command"]), ("running", "two", ["sleep", "1000"]))
+        self.assertIn((shown["Pid"], "two"), davit.call(task, "Task.ListProcesses"))
+        self.assertError("FailedPrecondition", davit.call, process, "Process.Start")
+        davit.call(process, "Process.Kill", "(s)", "KILL")
+        davit.call(process, "Process.Wait")
+
+    def test_generated_ids(self):
+        """S-X11."""
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        made = [davit.call(task, "Task.Exec", "(sasa{sv})", "", ["true"], {}) for _ in range(5)]
+        self.assertEqual(len({id for id, _ in made}), 5)
+        for id, process in made:
+            self.assertTrue(process.startswith(task + "/exec/"))
+            self.assertEqual(davit.get(process, "Process.ExecId"), id)
+
+    def test_state(self):
+        """S-X15, S-X16: one that has ended is stopped while its task runs; then it can go."""
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        _, process, _, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sh", "-c", "exit 3"], {})
+        davit.read_exit(end)
+        self.assertEqual((davit.get(process, "Process.Status"), davit.get(process, "Process.ExitStatus")), ("stopped", 3))
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+        with davit.Signals(interface="org.freedesktop.DBus.ObjectManager") as objects:
+            self.assertEqual(davit.call(process, "Process.Delete", "(a{sv})", {})[:2], (3, "exited"))
+            objects.wait(lambda _, member, body: member == "InterfacesRemoved" and body[0] == process)
+        self.assertNotIn(process, davit.managed_objects())
+        _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
+        self.assertError("FailedPrecondition", davit.call, process, "Process.Delete", "(a{sv})", {})
+        self.assertError("InvalidArgument", davit.call, process, "Process.Delete", "(a{sv})", davit.options(Force=True))
+
+    def test_processes_and_objects(self):
+        """S-X13, S-X14."""
+        _, task, pid, _ = self.run_one(["sh", "-c", "sleep 1000 & wait"])
+        started = {name: davit.call(task, "Task.ExecStart", "(sasa{sv})", name, ["sleep", "1000"], {}) for name in ("a", "b")}
+        davit.wait_until(lambda: len(davit.call(task, "Task.ListProcesses")) == 4, what="the sleeps")
+        listed = {name: number for number, name in davit.call(task, "Task.ListProcesses")}
+        self.assertEqual((listed["init"], listed["a"], listed["b"]), (pid, started["a"][2], started["b"][2]))
+        objects = davit.managed_objects()
+        for name, (_, process, number, _) in started.items():
+            self.assertEqual(objects[process][f"{davit.NAME}.Process"]["ExecId"], name)
+            self.assertEqual(objects[process][f"{davit.NAME}.Process"]["Pid"], number)
+
+    def test_terminal(self):
+        """S-X10, S-I04, S-X17: of its own, and resized for itself."""
+        _, task, _, _ = self.run_one(["sleep", "1000"], Terminal=True, ConsoleSize=(80, 24))
+        _, process = davit.call(task, "Task.Exec", "(sasa{sv})", "", ["sh", "-c", "read x; stty size; tty"],
+                                davit.options(Terminal=True, ConsoleSize=(100, 30)))
+        self.assertError("FailedPrecondition", davit.call, process, "Process.Resize", "(uu)", 10, 10)
+        davit.call(process, "Process.Start")
+        master = davit.call(process, "Process.OpenTerminal")
+        davit.call(process, "Process.Resize", "(uu)", 132, 50)
+        os.write(master, b"\n")
+        davit.call(process, "Process.Wait")
+        text = b""
+        try:
+            while chunk := os.read(master, 4096):
+                text += chunk
+        except OSError:
+            pass
+        os.close(master)
+        self.assertIn(b"50 132", text)
+        self.assertIn(b"/dev/pts/", text)
+        self.assertTrue(davit.get(process, "Process.Terminal"))
+        _, plain, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
+        self.assertError("FailedPrecondition", davit.call, plain, "Process.OpenTerminal")
+
+
+class Nothing(ExecTest):
+    time_limit = 300 + MANY // 10
+
+    def counts(self, task):
+        shim, manager = shim_of(task), davit.main_pid()
+        return descriptors(shim), descriptors(manager)
+
+    def groups(self, task):
+        scope = davit.get(task, "Task.Scope")
+        return sorted(os.path.join(d, n) for root in davit.cgroup_roots() for d, names, _ in os.walk(root)
+                      if f"/{scope}" in d for n in names if n.startswith("exec-"))
+
+    def test_of_many(self):
+        """S-X12: descriptors flat, no zombie, no group, no object, no file; also where callers leave half-way."""
+        id, task, _, _ = self.run_one(["sleep", "1000"])
+        directory = f"{davit.RUNTIME}/task/default/{id}"
+        self.exec_output(task, ["true"])
+        before, files = self.counts(task), sorted(os.listdir(directory))
+        for i in range(MANY):
+            self.assertEqual(self.exec_output(task, ["sh", "-c", f"sleep 0 & exit {i % 9}"]), ("", (i % 9, "exited")))
+            if i % 10 == 0:
+                # Nobody waits, reads or looks: the descriptors of the answer are closed at once.
+                _, process, _, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["cat"],
+                                                davit.options(Terminal=True, AutoRemove=True))
+                os.close(end)
+                os.close(davit.call(process, "Process.OpenTerminal"))
+                davit.call(process, "Process.Kill", "(s)", "KILL")
+                _, process = davit.call(task, "Task.Exec", "(sasa{sv})", "", ["true"], {})
+                os.close(davit.call(process, "Process.WaitFD"))
+                davit.call(process, "Process.Delete", "(a{sv})", {})
+        self.exec_output(task, ["true"])  # takes groups along that an exec's own children had outlived
+        davit.wait_until(lambda: self.counts(task) == before, what=f"descriptors as before ({before})")
+        self.assertEqual(zombies(shim_of(task)), [])
+        davit.wait_until(lambda: self.groups(task) == [], what="the groups to go")
+        self.assertEqual(sorted(os.listdir(directory)), files)
+        self.assertEqual([p for p in davit.managed_objects() if p.startswith(task + "/exec/")], [])
+
+    def test_of_callers_that_die(self):
+        """S-E11, S-X12: the exec goes on and is reaped; what waited for it goes."""
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        self.exec_output(task, ["true"])
+        before = self.counts(task)
+        for i in range(10):
+            client = davit.subprocess.Popen(["davitctl", "exec", davit.get(task, "Task.Id"), "sleep", "0.3"],
+                                            stdin=davit.subprocess.DEVNULL, stdout=davit.subprocess.DEVNULL,
+                                            stderr=davit.subprocess.DEVNULL)
+            time.sleep(0.01 * i)  # wherever it is then
+            client.kill()
+            client.wait()
+        davit.wait_until(lambda: len(davit.call(task, "Task.ListProcesses")) == 1, what="the execs' end")
+        davit.wait_until(lambda: self.counts(task) == before, what=f"descriptors as before ({before})")
+        self.assertEqual(zombies(shim_of(task)), [])
