@@ -15,6 +15,7 @@
 #include "shared/name.h"
 
 #define NS_PREFIX DAVIT_BUS_PATH "/ns/"
+#define LABEL_MAX 4096U
 
 /** bus_object_path() - /org/davit/Davit1/ns/<ns>[/<kind>/<name>], segments escaped; owned by the caller */
 char *bus_object_path(const char *ns, const char *kind, const char *name) {
@@ -90,7 +91,7 @@ static int read_fd(sd_bus_message *m, int *ret) {
         return 0;
 }
 
-static int read_plain(sd_bus_message *m, const BusOption *o, void *data) {
+static int read_plain(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
         void *p = (char *)data + o->offset;
         GHashTable *labels;
         const char *s;
@@ -114,7 +115,7 @@ static int read_plain(sd_bus_message *m, const BusOption *o, void *data) {
                 return r;
         }
         if (streq(o->types, "a{ss}")) {
-                r = bus_read_labels(m, &labels);
+                r = bus_read_labels(m, &labels, error);
                 if (r >= 0) {
                         g_clear_pointer((GHashTable **)p, g_hash_table_unref);
                         *(GHashTable **)p = labels;
@@ -148,7 +149,7 @@ static int read_one(sd_bus_message *m, const BusOption *o, void *data, sd_bus_er
         r = sd_bus_message_enter_container(m, 'v', contents);
         if (r < 0)
                 return r;
-        r = o->handler ? o->handler(m, o, data, error) : read_plain(m, o, data);
+        r = o->handler ? o->handler(m, o, data, error) : read_plain(m, o, data, error);
         if (r < 0)
                 return error_set_errno(error, r, "Option %s cannot be used", o->name);
         return sd_bus_message_exit_container(m);
@@ -218,8 +219,19 @@ void bus_options_free(const BusOption *options, size_t n_options, void *data) {
         }
 }
 
+static int check_label(const char *key, const char *value, sd_bus_error *error) {
+        if (!*key)
+                return error_invalid(error, "A label has no name.");
+        for (const char *p = key; *p; p++)
+                if ((unsigned char)*p < 0x20 || *p == 0x7f || *p == '=')
+                        return error_invalid(error, "Label \"%s\" has a control character or \"=\" in its name.", key);
+        if (strlen(key) + strlen(value) > LABEL_MAX)
+                return error_invalid(error, "Label \"%s\" is longer than %u bytes with its value.", key, LABEL_MAX);
+        return 0;
+}
+
 /** bus_read_labels() - reads an a{ss} as a new table */
-int bus_read_labels(sd_bus_message *m, GHashTable **ret) {
+int bus_read_labels(sd_bus_message *m, GHashTable **ret, sd_bus_error *error) {
         g_autoptr(GHashTable) labels = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         const char *k, *v;
         int r;
@@ -227,8 +239,12 @@ int bus_read_labels(sd_bus_message *m, GHashTable **ret) {
         r = sd_bus_message_enter_container(m, 'a', "{ss}");
         if (r < 0)
                 return r;
-        while ((r = sd_bus_message_read(m, "{ss}", &k, &v)) > 0)
+        while ((r = sd_bus_message_read(m, "{ss}", &k, &v)) > 0) {
+                r = check_label(k, v, error);
+                if (r < 0)
+                        return r;
                 g_hash_table_insert(labels, g_strdup(k), g_strdup(v));
+        }
         if (r < 0)
                 return r;
         r = sd_bus_message_exit_container(m);

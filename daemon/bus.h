@@ -35,7 +35,7 @@ int bus_options_read(sd_bus_message *m, const BusOption *options, size_t n_optio
 void bus_options_free(const BusOption *options, size_t n_options, void *data); /* what has no handler */
 
 /* pieces of messages */
-int bus_read_labels(sd_bus_message *m, GHashTable **ret);              /* a{ss} */
+int bus_read_labels(sd_bus_message *m, GHashTable **ret, sd_bus_error *error); /* a{ss} */
 int bus_read_signal(sd_bus_message *m, int *ret, sd_bus_error *error); /* s: a name or a number */
 int bus_append_labels(sd_bus_message *m, GHashTable *labels);          /* a{ss} */
 int bus_labels_match(GHashTable *labels, char **filters);              /* every "key" or "key=value" */

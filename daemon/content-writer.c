@@ -219,6 +219,10 @@ static int check_options(const WriteOptions *o, sd_bus_error *error) {
                 return error_invalid(error, "Size is larger than any content may be.");
         if (o->media_type && strlen(o->media_type) > MEDIA_TYPE_MAX)
                 return error_invalid(error, "MediaType is longer than %u bytes.", MEDIA_TYPE_MAX);
+        for (const char *p = o->media_type; p && *p; p++)
+                if (!g_ascii_isgraph(*p) && *p != ' ')
+                        return error_invalid(error, "MediaType \"%s\" holds more than plain characters.",
+                                             o->media_type);
         return o->labels ? content_check_labels(o->labels, error) : 0;
 }
 
@@ -461,6 +465,8 @@ int content_commit(Namespace *ns, const char *ref, const WriteOptions *options, 
         Lease *lease;
         int r;
 
+        if (!*ref)
+                return error_invalid(error, "The writer's reference is empty.");
         if (!i)
                 return error_not_found(error, "There is no writer \"%s\" in namespace \"%s\".", ref, ns->name);
         if (i->committing)
@@ -481,6 +487,8 @@ int content_commit(Namespace *ns, const char *ref, const WriteOptions *options, 
 int content_abort(Namespace *ns, const char *ref, sd_bus_error *error) {
         Ingest *i = g_hash_table_lookup(ns->ingests, ref);
 
+        if (!*ref)
+                return error_invalid(error, "The writer's reference is empty.");
         if (!i)
                 return error_not_found(error, "There is no writer \"%s\" in namespace \"%s\".", ref, ns->name);
         if (i->committing)

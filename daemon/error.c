@@ -109,7 +109,7 @@ ErrorKind error_kind_from_errno(int r) {
         }
 }
 
-/* Sentences quote what a caller has said: neither its length nor its control characters are to reach whoever reads them. */
+/* Sentences quote what a caller has said: neither its length nor its control characters reach whoever reads them. */
 static char *presentable(const char *message) {
         GString *s = g_string_new(NULL);
 

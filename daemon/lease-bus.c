@@ -173,7 +173,7 @@ static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *er
         GHashTable *labels;
         int r;
 
-        r = bus_read_labels(m, &labels);
+        r = bus_read_labels(m, &labels, error);
         if (r >= 0)
                 r = lease_set_labels(userdata, labels, error);
         return r < 0 ? r : sd_bus_reply_method_return(m, NULL);

@@ -194,7 +194,7 @@ static int method_create_namespace(sd_bus_message *m, void *userdata, sd_bus_err
 
         r = sd_bus_message_read(m, "s", &name);
         if (r >= 0)
-                r = bus_read_labels(m, &labels);
+                r = bus_read_labels(m, &labels, error);
         if (r < 0)
                 return r;
         if (manager_namespace(manager, name, false, &ns, NULL) >= 0)

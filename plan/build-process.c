@@ -79,9 +79,14 @@ static gboolean build_groups(Build *b, JsonObject *user, GError **error) {
         return TRUE;
 }
 
+#define USERNAME_MAX 512U /* a user's name and a group's */
+
 static gboolean check_username(const char *name, GError **error) {
         const char *colon = strchr(name, ':');
 
+        if (strlen(name) > USERNAME_MAX)
+                return plan_fail(error, PLAN_ERROR_INVALID, "process.user.username: longer than %u bytes",
+                                 USERNAME_MAX);
         if (*name == ':' || (colon && (!colon[1] || strchr(colon + 1, ':'))))
                 return plan_fail(error, PLAN_ERROR_INVALID, "process.user.username: \"%s\" is not user[:group]", name);
         for (const char *p = name; *p; p++)

@@ -31,7 +31,8 @@ def introspect(path):
 
 
 class Contract(davit.TestCase):
-    """S-O17."""
+    """S-O17: for every kind of object."""
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()

@@ -2,9 +2,11 @@
 """Tasks as objects: what they are and say, and what a call on one never waits for."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import statistics
+import tempfile
 import threading
 import time
 
@@ -24,6 +26,26 @@ def took(function, *args, **kwargs):
 
 def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@contextlib.contextmanager
+def dead_file_system():
+    """A FUSE mount whose server answers nothing; when the block ends whoever waits for it gets an error."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with tempfile.TemporaryDirectory(dir=davit.FIXTURES) as path:
+        fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            options = f"fd={fd},rootmode=40000,user_id=0,group_id=0".encode()
+            if libc.mount(b"dead", path.encode(), b"fuse", 0, options) < 0:
+                raise OSError(ctypes.get_errno(), "mount")
+        except BaseException:
+            os.close(fd)
+            raise
+        try:
+            yield path
+        finally:
+            os.close(fd)  # aborts what is under way
+            libc.umount2(path.encode(), 2)
 
 
 class TaskTest(davit.TestCase):
@@ -214,6 +236,27 @@ class Stuck(TaskTest):
         thread.join(30)
         self.assertEqual(ended, [None])
         self.assertEqual(davit.get(task, "Process.Status"), "running")
+
+    def test_on_a_dead_file_system(self):
+        """S-O04: one that answers nothing holds a start, and a program, and nobody else."""
+        id, task, _, _ = self.run_one(["sleep", "1000"])
+        with dead_file_system() as path:
+            other = davit.unique("task")
+            ended = []
+
+            def run():
+                try:
+                    davit.run_container(["true"], id=other, Mounts=[("bind", f"{path}/file", "/mnt", "bind")])
+                except davit.DavitError as error:
+                    ended.append(error.name)
+
+            thread = threading.Thread(target=run)
+            thread.start()
+            self.assert_others_answer(id, task)
+            self.assertEqual(ended, [])
+        thread.join(30)
+        self.assertEqual(len(ended), 1)
+        self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", other)
 
     def test_state_that_nobody_has_seen(self):
         """S-O10: a shim that says nothing to a new manager has a task of unknown state, until it speaks."""
