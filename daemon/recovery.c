@@ -204,7 +204,8 @@ static int on_timeout(sd_event_source *s _unused_, uint64_t usec _unused_, void 
         return 0;
 }
 
-static void restore_exec(Task *t, const struct shim_state *s, const char *exec_id) {
+/* An exec by its file. NULL: it cannot be made. */
+static Exec *restore_exec_file(Task *t, const char *exec_id) {
         g_autofree char *name = g_strdup_printf("exec-%s.json", exec_id);
         g_autoptr(JsonObject) o = NULL;
         _cleanup_close_ int fd = -1;
@@ -215,6 +216,39 @@ static void restore_exec(Task *t, const struct shim_state *s, const char *exec_i
         if (fd >= 0 && record_read_object(fd, name, &o) >= 0)
                 (void)record_get_strv(o, "command", &command);
         if (exec_restore(t, exec_id, command, o && get_bool(o, "terminal"), o && get_bool(o, "auto_remove"), &e) < 0)
+                return NULL;
+        return e;
+}
+
+/* Execs that the shim does not know any more: how they have ended is in its records; one without was never made. */
+static void restore_ended_execs(Task *t) {
+        g_autoptr(GPtrArray) ids = task_files_list_execs(t);
+
+        for (guint i = 0; i < ids->len; i++) {
+                struct exit_record record = { .status = 255, .kind = EXIT_KIND_LOST };
+                const char *id = g_ptr_array_index(ids, i);
+                Exec *e;
+                int r;
+
+                if (!name_id_valid(id) || g_hash_table_contains(t->execs, id))
+                        continue;
+                r = task_files_read_exec_exit(t, id, &record);
+                e = restore_exec_file(t, id);
+                if (!e)
+                        continue;
+                if (r < 0 && t->link) {
+                        exec_forget(e);
+                        continue;
+                }
+                e->process.visible = true;
+                exec_exited(e, record.status, record.kind, record.exited_at);
+        }
+}
+
+static void restore_exec(Task *t, const struct shim_state *s, const char *exec_id) {
+        Exec *e = restore_exec_file(t, exec_id);
+
+        if (!e)
                 return;
         e->process.pid = (uint32_t)s->pid;
         e->process.start_time = s->start_time;
@@ -271,8 +305,10 @@ static void on_query(const LinkAnswer *a, void *userdata) {
 
         if (a->head && !process_ended(&q->task->process) && q->task->process.status == TASK_UNKNOWN)
                 undo(q->task);
-        else if (q->task->container) /* NULL: it has left already */
+        else if (q->task->container) { /* NULL: it has left already */
                 process_bus_added(&q->task->process);
+                restore_ended_execs(q->task);
+        }
         if (v->finished)
                 return;
         v->pending--;
@@ -329,6 +365,7 @@ static void recover_task(Recovery *v, Container *c, int dir_fd) {
                 return;
         }
         t->process.visible = true;
+        restore_ended_execs(t);
         task_lost(t);
 }
 

@@ -8,6 +8,7 @@
  * The journal's extra fields are a file next to systemd's own, in the form systemd documents for LogExtraFields=.
  */
 
+#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -102,16 +103,47 @@ int task_files_write_exec(Exec *e) {
 
 /** task_files_remove_exec() - exec-<id>.json and the exec's exit record */
 void task_files_remove_exec(Exec *e) {
-        g_autofree char *meta = g_strdup_printf("exec-%s.json", e->process.exec_id),
-                        *exit = g_strdup_printf("exit-%s", e->process.exec_id);
+        g_autofree char *meta = g_strdup_printf("exec-%s.json", e->process.exec_id);
         Task *t = e->process.task;
-        _cleanup_close_ int fd = -1;
+        _cleanup_close_ int fd = -1, execs = -1;
 
         fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
         if (fd < 0)
                 return;
         (void)unlinkat(fd, meta, 0);
-        (void)unlinkat(fd, exit, 0);
+        execs = openat(fd, "exec", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (execs >= 0)
+                (void)tree_remove_at(execs, e->process.exec_id);
+}
+
+/** task_files_read_exec_exit() - the record that the shim writes of an exec's end; -ENOENT: it has not ended */
+int task_files_read_exec_exit(const Task *t, const char *exec_id, struct exit_record *ret) {
+        g_autofree char *path = g_strdup_printf("exec/%s", exec_id);
+        _cleanup_close_ int fd = -1, dir = -1;
+
+        fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
+        if (fd < 0)
+                return fd;
+        dir = openat(fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        return dir < 0 ? -errno : exit_record_read(dir, EXIT_RECORD_NAME, ret);
+}
+
+/** task_files_list_execs() - ids of the execs that were started and not removed; the array frees them */
+GPtrArray *task_files_list_execs(const Task *t) {
+        GPtrArray *ids = g_ptr_array_new_with_free_func(g_free);
+        struct dirent *de;
+        DIR *dir = NULL;
+        int fd;
+
+        fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
+        if (fd >= 0 && !(dir = fdopendir(fd)))
+                (void)safe_close(fd);
+        while (dir && (de = readdir(dir)))
+                if (g_str_has_prefix(de->d_name, "exec-") && g_str_has_suffix(de->d_name, ".json"))
+                        g_ptr_array_add(ids, g_strndup(de->d_name + 5, strlen(de->d_name) - 10));
+        if (dir)
+                (void)closedir(dir);
+        return ids;
 }
 
 /** task_files_read_spec() - takes the configuration from config.json, or from the container where that is missing */

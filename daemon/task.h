@@ -7,6 +7,7 @@
 #include "daemon/link.h"
 #include "daemon/process.h"
 #include "plan/build.h"
+#include "shared/exit-record.h"
 #include "shared/name.h"
 #include "shared/process.h"
 
@@ -74,6 +75,8 @@ int task_files_write(Task *t);
 int task_files_write_state(Task *t);
 int task_files_write_exec(Exec *e);
 void task_files_remove_exec(Exec *e);
+int task_files_read_exec_exit(const Task *t, const char *exec_id, struct exit_record *ret);
+GPtrArray *task_files_list_execs(const Task *t);
 int task_files_read_spec(Task *t);
 int task_load_spec(Task *t, JsonNode **ret, sd_bus_error *error);
 int task_log_fields_write(Task *t);

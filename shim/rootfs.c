@@ -24,9 +24,12 @@
 
 static int rootfs_directory(const char *path, uint64_t attr_set, struct fault *fault) {
         struct mount_attr attr = { .attr_set = attr_set, .propagation = MS_PRIVATE };
-        _cleanup_close_ int fd = -1;
+        _cleanup_close_ int directory = -1, fd = -1;
 
-        fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+        directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (directory < 0)
+                return fault_set(fault, SHIM_STEP_ROOTFS, errno, "root file system %s", path);
+        fd = open_tree(directory, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
         if (fd < 0)
                 return fault_set(fault, SHIM_STEP_ROOTFS, errno, "root file system %s", path);
         if (mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)

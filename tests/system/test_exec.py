@@ -170,12 +170,57 @@ class Own(ExecTest):
         self.assertError("FailedPrecondition", davit.call, plain, "Process.OpenTerminal")
 
 
+class Restart(ExecTest):
+    def test_ended_meanwhile(self):
+        """S-X04, S-R06: execs that ended before a restart, or while no manager was there, still say how."""
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        _, before, _, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "before", ["sh", "-c", "exit 2"], {})
+        davit.read_exit(end)
+        _, while_dead, pid, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "dead", ["sleep", "1000"], {})
+        _, one_shot, other, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "gone", ["sleep", "1000"],
+                                           davit.options(AutoRemove=True))
+        _, running, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "on", ["sleep", "1000"], {})
+        davit.systemctl("stop", "davitd.service")
+        for number in (pid, other):
+            fd = os.pidfd_open(number)
+            os.kill(number, 9)
+            davit.wait_pidfd(fd)
+        davit.start_davitd()
+        self.assertEqual(davit.call(before, "Process.Wait")[:2], (2, "exited"))
+        self.assertEqual(davit.get(before, "Process.Command"), ["sh", "-c", "exit 2"])
+        self.assertEqual(davit.call(while_dead, "Process.Wait")[:2], (137, "signalled"))
+        self.assertEqual(davit.get(running, "Process.Status"), "running")
+        self.assertNotIn(one_shot, davit.managed_objects())
+        for process in (before, while_dead):
+            davit.call(process, "Process.Delete", "(a{sv})", {})
+        davit.call(running, "Process.Kill", "(s)", "KILL")
+        davit.call(running, "Process.Wait")
+        davit.call(running, "Process.Delete", "(a{sv})", {})
+
+    def test_of_an_ended_task(self):
+        """S-X04: also where the task has gone with its shim meanwhile."""
+        _, task, pid, _ = self.run_one(["sleep", "1000"])
+        _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
+        scope = davit.get(task, "Task.Scope")
+        davit.systemctl("stop", "davitd.service")
+        fd = os.pidfd_open(pid)
+        os.kill(pid, 9)
+        davit.wait_pidfd(fd)
+        davit.wait_until(lambda: not davit.unit_exists(scope), what="the scope's end")
+        davit.start_davitd()
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (137, "signalled"))
+        self.assertEqual(davit.call(process, "Process.Wait")[:2], (137, "signalled"))
+
+
 class Nothing(ExecTest):
     time_limit = 300 + MANY // 10
 
     def counts(self, task):
         shim, manager = shim_of(task), davit.main_pid()
         return descriptors(shim), descriptors(manager)
+
+    def files(self, directory):
+        return sorted(os.path.join(d, n) for d, names, files in os.walk(directory) for n in names + files)
 
     def groups(self, task):
         scope = davit.get(task, "Task.Scope")
@@ -187,7 +232,7 @@ class Nothing(ExecTest):
         id, task, _, _ = self.run_one(["sleep", "1000"])
         directory = f"{davit.RUNTIME}/task/default/{id}"
         self.exec_output(task, ["true"])
-        before, files = self.counts(task), sorted(os.listdir(directory))
+        before, files = self.counts(task), self.files(directory)
         for i in range(MANY):
             self.assertEqual(self.exec_output(task, ["sh", "-c", f"sleep 0 & exit {i % 9}"]), ("", (i % 9, "exited")))
             if i % 10 == 0:
@@ -204,7 +249,7 @@ class Nothing(ExecTest):
         davit.wait_until(lambda: self.counts(task) == before, what=f"descriptors as before ({before})")
         self.assertEqual(zombies(shim_of(task)), [])
         davit.wait_until(lambda: self.groups(task) == [], what="the groups to go")
-        self.assertEqual(sorted(os.listdir(directory)), files)
+        self.assertEqual(self.files(directory), files)
         self.assertEqual([p for p in davit.managed_objects() if p.startswith(task + "/exec/")], [])
 
     def test_of_callers_that_die(self):

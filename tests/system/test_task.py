@@ -240,23 +240,24 @@ class Stuck(TaskTest):
     def test_on_a_dead_file_system(self):
         """S-O04: one that answers nothing holds a start, and a program, and nobody else."""
         id, task, _, _ = self.run_one(["sleep", "1000"])
-        with dead_file_system() as path:
-            other = davit.unique("task")
-            ended = []
+        for name, opts in (("mount", lambda path: {"Mounts": [("bind", path, "/mnt", "bind")]}),
+                           ("root", lambda path: {"Rootfs": path}), ("log", lambda path: {"LogPath": path})):
+            with self.subTest(name), dead_file_system() as path:
+                other, ended = davit.unique("task"), []
 
-            def run():
-                try:
-                    davit.run_container(["true"], id=other, Mounts=[("bind", f"{path}/file", "/mnt", "bind")])
-                except davit.DavitError as error:
-                    ended.append(error.name)
+                def run(opts=opts(f"{path}/{name}"), other=other, ended=ended):
+                    try:
+                        davit.run_container(["true"], id=other, **opts)
+                    except davit.DavitError as error:
+                        ended.append(error)
 
-            thread = threading.Thread(target=run)
-            thread.start()
-            self.assert_others_answer(id, task)
-            self.assertEqual(ended, [])
-        thread.join(30)
-        self.assertEqual(len(ended), 1)
-        self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", other)
+                thread = threading.Thread(target=run)
+                thread.start()
+                self.assert_others_answer(id, task)
+                self.assertEqual(ended, [])
+            thread.join(30)
+            self.assertIn(f"{path}/{name}", ended[0].message)
+            self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", other)
 
     def test_state_that_nobody_has_seen(self):
         """S-O10: a shim that says nothing to a new manager has a task of unknown state, until it speaks."""
