@@ -12,7 +12,6 @@
 #include "daemon/bus.h"
 #include "daemon/error.h"
 #include "daemon/exec.h"
-#include "daemon/stdio.h"
 #include "shared/macros.h"
 
 static Exec *exec_alloc(Task *t, const char *exec_id, char **command) {
@@ -24,7 +23,7 @@ static Exec *exec_alloc(Task *t, const char *exec_id, char **command) {
                 return NULL;
         e = g_new0(Exec, 1);
         e->plan_fd = -1;
-        e->fds = g_array_new(FALSE, FALSE, sizeof(int));
+        stdio_init(&e->stdio);
         process_init(&e->process, t, exec_id, g_strdup(path));
         e->process.command = g_strdupv(command);
         return e;
@@ -32,17 +31,15 @@ static Exec *exec_alloc(Task *t, const char *exec_id, char **command) {
 
 static void drop_start(Exec *e) {
         e->plan_fd = safe_close(e->plan_fd);
-        for (guint i = 0; i < e->fds->len; i++)
-                (void)safe_close(g_array_index(e->fds, int, i));
-        g_array_set_size(e->fds, 0);
+        stdio_drop(&e->stdio);
 }
 
 /** exec_free() - frees the object alone */
 Exec *exec_free(Exec *e) {
         if (!e)
                 return NULL;
-        drop_start(e);
-        g_array_unref(e->fds);
+        e->plan_fd = safe_close(e->plan_fd);
+        stdio_done(&e->stdio);
         process_done(&e->process);
         g_free(e);
         return NULL;
@@ -75,7 +72,7 @@ static int build(Exec *e, char **command, Options *o, sd_bus_error *error) {
         if (!process || !plan_build_exec(spec, process, e->process.exec_id, &context, &result, &g))
                 return error_set_gerror(error, g);
         e->process.terminal = result.terminal;
-        r = stdio_prepare(o, result.terminal, &e->stdio, e->fds, error);
+        r = stdio_prepare(o, result.terminal, &e->stdio, error);
         if (r < 0)
                 return r;
         e->plan_fd = take_fd(&result.memfd);
@@ -172,8 +169,9 @@ static void on_started(const LinkAnswer *a, void *userdata) {
 
 /** exec_start() - executes it; where that fails the exec is gone when done is called */
 int exec_start(Exec *e, exec_done_t done, void *userdata, sd_bus_error *error) {
-        struct shim_exec body = { .stdio = e->stdio };
-        g_autofree int *fds = g_new(int, e->fds->len + 1);
+        struct shim_exec body = { .stdio = e->stdio.modes };
+        g_autofree int *fds = g_new(int, e->stdio.fds->len + 1);
+        const Stdio *io = &e->stdio;
         Task *t = e->process.task;
         Start *s;
         int r;
@@ -184,11 +182,12 @@ int exec_start(Exec *e, exec_done_t done, void *userdata, sd_bus_error *error) {
                 return error_precondition(error, "Task \"%s\" has ended.", t->id);
         g_strlcpy(body.exec_id, e->process.exec_id, sizeof(body.exec_id));
         fds[0] = e->plan_fd;
-        for (guint i = 0; i < e->fds->len; i++)
-                fds[i + 1] = g_array_index(e->fds, int, i);
+        for (guint i = 0; i < io->fds->len; i++)
+                fds[i + 1] = g_array_index(io->fds, int, i);
         s = g_new(Start, 1);
         *s = (Start){ e, done, userdata };
-        r = link_request(t->link, SHIM_EXEC, &body, NULL, fds, e->fds->len + 1, on_started, s);
+        r = link_request_text(t->link, SHIM_EXEC, &body, (const char *)io->paths->data, io->paths->len, fds,
+                              io->fds->len + 1, on_started, s);
         if (r < 0) {
                 g_free(s);
                 return error_set_errno(error, r, "The supervisor of task \"%s\" takes no message", t->id);

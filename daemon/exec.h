@@ -3,14 +3,14 @@
 
 /* An exec: a further process in a running task. */
 
+#include "daemon/stdio.h"
 #include "daemon/task.h"
 #include "shared/macros.h"
 
 struct Exec {
         Process process;
         int plan_fd; /* until it starts */
-        struct shim_stdio stdio;
-        GArray *fds; /* int, owned: stdio and LISTEN_FDS, until it starts */
+        Stdio stdio; /* until it starts */
 };
 
 typedef void (*exec_done_t)(Exec *e, int r, const sd_bus_error *error, void *userdata);

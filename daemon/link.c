@@ -180,15 +180,27 @@ int link_new(Manager *m, int *socket, int *pidfd, const LinkHandlers *handlers, 
 }
 
 /** link_request() - sends a message; answer (may be NULL) is called once unless the link is freed or forgets it first
+ *
+ * -ECONNRESET: the shim has gone, which the handlers are told, if they have not been yet.
  */
 int link_request(Link *l, uint16_t type, const void *body, const char *text, const int *fds, size_t n_fds,
                  link_answer_t answer, void *userdata) {
+        return link_request_text(l, type, body, text, text ? strlen(text) : 0, fds, n_fds, answer, userdata);
+}
+
+/** link_request_text() - link_request() with a text that may hold NUL bytes */
+int link_request_text(Link *l, uint16_t type, const void *body, const char *text, size_t text_size, const int *fds,
+                      size_t n_fds, link_answer_t answer, void *userdata) {
         uint32_t serial = ++l->serial ?: ++l->serial;
         int r;
 
         if (l->gone)
                 return -ECONNRESET;
-        r = shim_send(l->fd, type, serial, body, text, fds, n_fds);
+        if (text_size > SHIM_TEXT_MAX)
+                return -E2BIG;
+        r = shim_send_text(l->fd, type, serial, body, text, text_size, fds, n_fds);
+        if (r == -EPIPE)
+                return -ECONNRESET;
         if (r >= 0 && answer) {
                 Waiting *w = g_new(Waiting, 1);
                 *w = (Waiting){ answer, userdata };

@@ -29,6 +29,8 @@ int link_new(Manager *m, int *socket, int *pidfd, const LinkHandlers *handlers, 
 Link *link_free(Link *l);
 int link_request(Link *l, uint16_t type, const void *body, const char *text, const int *fds, size_t n_fds,
                  link_answer_t answer, void *userdata);
+int link_request_text(Link *l, uint16_t type, const void *body, const char *text, size_t text_size, const int *fds,
+                      size_t n_fds, link_answer_t answer, void *userdata);
 void link_forget(Link *l, void *userdata); /* answers for this userdata are dropped */
 void link_abandon(Link *l);                /* answers that wait are given as -ECONNRESET now */
 void link_set_handlers(Link *l, const LinkHandlers *handlers, void *userdata);

@@ -204,6 +204,10 @@ static const BusOption table[] = {
         { "Stdout", "h", AT(stdout_fd), START, NULL },
         { "Stderr", "h", AT(stderr_fd), START, NULL },
         { "Output", "s", 0, START, read_output },
+        { "StdinPath", "s", AT(paths[0]), START, NULL },
+        { "StdoutPath", "s", AT(paths[1]), START, NULL },
+        { "StderrPath", "s", AT(paths[2]), START, NULL },
+        { "Pipes", "b", AT(pipes), START, NULL },
         { "LogPath", "s", AT(log_path), OPTION_TASK, NULL },
         { "ListenFDs", "ah", 0, START, read_listen_fds },
         { "ConsoleSize", "(uu)", 0, START, read_console },
@@ -235,7 +239,7 @@ void options_done(Options *o) {
         char **strings[] = { o->command, o->entrypoint, o->env, o->cap_add, o->cap_drop };
         char *texts[] = { o->spec,     o->spec_patch,   o->rootfs,      o->working_dir, o->user,
                           o->hostname, o->network,      o->stop_signal, o->output,      o->log_path,
-                          o->signal,   o->snapshot };
+                          o->signal,   o->snapshot,     o->paths[0],    o->paths[1],    o->paths[2] };
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)
                 g_strfreev(strings[i]);

@@ -44,6 +44,8 @@ typedef struct Options {
         /* start */
         int stdin_fd, stdout_fd, stderr_fd;
         char *output, *log_path;
+        char *paths[3]; /* of stdin, stdout, stderr */
+        int pipes;
         GArray *listen_fds; /* int, owned */
         uint32_t console_width, console_height;
         int exec_auto_remove;

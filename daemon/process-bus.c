@@ -16,6 +16,8 @@
 #include "daemon/objects.h"
 #include "daemon/process.h"
 #include "daemon/task.h"
+#include "shared/fd.h"
+#include "shared/macros.h"
 #include "shared/message.h"
 
 #define INTERFACE "org.davit.Davit1.Process"
@@ -151,6 +153,105 @@ static int method_open_terminal(sd_bus_message *m, void *userdata, sd_bus_error 
         return bus_reply_later(m, task_fd_request(p->task, SHIM_TERMINAL, p->exec_id, on_terminal, m, error), error);
 }
 
+static const char *const stream_names[3] = { "stdin", "stdout", "stderr" };
+
+static int reply_streams(sd_bus_message *call, const int fds[3]) {
+        _cleanup_bus_message_ sd_bus_message *reply = NULL;
+        int r;
+
+        r = sd_bus_message_new_method_return(call, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "(sh)");
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(stream_names); i++)
+                if (fds[i] >= 0)
+                        r = sd_bus_message_append(reply, "(sh)", stream_names[i], fds[i]);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        return r < 0 ? r : sd_bus_send(NULL, reply, NULL);
+}
+
+static void on_streams(int r, const int fds[3], const sd_bus_error *error, void *userdata) {
+        sd_bus_message *call = userdata;
+
+        if (r >= 0)
+                r = reply_streams(call, fds);
+        if (r < 0)
+                bus_reply_error(&call, r, error);
+        else
+                sd_bus_message_unref(call);
+}
+
+static int check_streams(const Process *p, sd_bus_error *error) {
+        if (p->terminal)
+                return error_precondition(error, "The process has a terminal; see OpenTerminal.");
+        if (process_ended(p))
+                return error_precondition(error, "The process has ended.");
+        return 0;
+}
+
+/* The pipes of an exec that has not been started are still here. */
+static int open_waiting(sd_bus_message *m, Process *p, sd_bus_error *error) {
+        int fds[3], n = 0;
+
+        for (unsigned i = 0; i < ELEMENTSOF(fds); i++) {
+                fds[i] = stdio_kept(&exec_of(p)->stdio, i);
+                n += fds[i] >= 0;
+        }
+        if (n == 0)
+                return error_precondition(error, "Exec \"%s\" has no pipes, and has not been started.", p->exec_id);
+        return reply_streams(m, fds);
+}
+
+static int method_open_streams(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Process *p = userdata;
+        int r;
+
+        r = check_streams(p, error);
+        if (r < 0)
+                return r;
+        if (is_unstarted_exec(p) && !exec_is_starting(exec_of(p)))
+                return open_waiting(m, p, error);
+        sd_bus_message_ref(m);
+        return bus_reply_later(m, task_open_streams(p->task, p->exec_id, on_streams, m, error), error);
+}
+
+static int read_streams(sd_bus_message *m, uint32_t *ret, sd_bus_error *error) {
+        g_auto(GStrv) names = NULL;
+        uint32_t mask = 0;
+        int r;
+
+        r = sd_bus_message_read_strv(m, &names);
+        if (r < 0)
+                return r;
+        for (char **name = names; name && *name; name++) {
+                size_t i = 0;
+
+                while (i < ELEMENTSOF(stream_names) && !streq(stream_names[i], *name))
+                        i++;
+                if (i == ELEMENTSOF(stream_names))
+                        return error_invalid(error, "\"%s\" is no stream: stdin, stdout or stderr.", *name);
+                mask |= 1U << i;
+        }
+        *ret = mask;
+        return 0;
+}
+
+static int method_close_streams(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Process *p = userdata;
+        uint32_t mask;
+        int r;
+
+        r = read_streams(m, &mask, error);
+        if (r >= 0)
+                r = check_streams(p, error);
+        if (r < 0)
+                return r;
+        if (is_unstarted_exec(p))
+                return error_precondition(error, "Exec \"%s\" has not been started.", p->exec_id);
+        sd_bus_message_ref(m);
+        return bus_reply_later(m, task_close_streams(p->task, p->exec_id, mask, on_task_done, m, error), error);
+}
+
 static void on_deleted(int r, const struct shim_exited *e, const sd_bus_error *error, void *userdata) {
         sd_bus_message *call = userdata;
 
@@ -227,6 +328,10 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("Resize", SD_BUS_ARGS("u", columns, "u", rows), SD_BUS_NO_RESULT, method_resize,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("OpenTerminal", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", terminal), method_open_terminal,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("OpenStreams", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sh)", streams), method_open_streams,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("CloseStreams", SD_BUS_ARGS("as", streams), SD_BUS_NO_RESULT, method_close_streams,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), EXIT, method_delete,
                                 SD_BUS_VTABLE_UNPRIVILEGED),

@@ -1,91 +1,142 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Decides the stdio of a process: the caller's descriptors where given, the journal or nothing otherwise.
+ * Decides the stdio of a process: the caller's descriptors or paths where given, else pipes, the journal or nothing.
  *
- * Descriptors travel to the shim in the order stdin, stdout, stderr, LISTEN_FDS, as shim-protocol.h documents. The
- * only file opened here is a caller's LogPath, for appending, never through a symbolic link at its end.
+ * Descriptors travel to the shim in the order stdin, stdout, stderr, LISTEN_FDS, paths beside them, as shim-protocol.h
+ * documents. No path is opened here: the manager would wait where a file system does not answer.
  */
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "daemon/error.h"
 #include "daemon/stdio.h"
+#include "shared/fd.h"
 #include "shared/macros.h"
 
-static int open_log(const char *path, int *ret, sd_bus_error *error) {
-        struct stat st;
-        int fd;
+static const char *const names[3] = { "Stdin", "Stdout", "Stderr" };
 
-        if (path[0] != '/')
-                return error_invalid(error, "LogPath \"%s\" is not an absolute path.", path);
-        fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK, 0640);
-        if (fd < 0)
-                return error_set_errno(error, -errno, "LogPath \"%s\" cannot be opened", path);
-        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-                (void)close(fd);
-                return error_invalid(error, "LogPath \"%s\" is not a regular file.", path);
-        }
-        *ret = fd;
-        return 0;
+/** stdio_init() - nothing given, nothing owned */
+void stdio_init(Stdio *s) {
+        *s = (Stdio){ .fds = g_array_new(FALSE, FALSE, sizeof(int)), .paths = g_byte_array_new() };
 }
 
-static void give(GArray *fds, int *fd, uint8_t *mode) {
+/** stdio_drop() - closes what the shim has got, or will not get */
+void stdio_drop(Stdio *s) {
+        for (guint i = 0; i < s->fds->len; i++)
+                (void)safe_close(g_array_index(s->fds, int, i));
+        g_array_set_size(s->fds, 0);
+        g_byte_array_set_size(s->paths, 0);
+}
+
+/** stdio_done() - frees it with its descriptors */
+void stdio_done(Stdio *s) {
+        stdio_drop(s);
+        g_array_unref(s->fds);
+        g_byte_array_unref(s->paths);
+}
+
+static uint8_t *mode_of(struct shim_stdio *s, unsigned i) {
+        return i == 0 ? &s->in : i == 1 ? &s->out : &s->err;
+}
+
+static void give(Stdio *s, int *fd) {
         int taken = take_fd(fd);
 
-        g_array_append_val(fds, taken);
-        *mode = SHIM_STDIO_FD;
+        g_array_append_val(s->fds, taken);
 }
 
-static int prepare_outputs(Options *o, struct shim_stdio *s, GArray *fds, sd_bus_error *error) {
-        uint8_t other = o->output && streq(o->output, "null") ? SHIM_STDIO_NULL : SHIM_STDIO_JOURNAL;
-        _cleanup_close_ int log = -1, copy = -1;
-        int r;
-
-        if (o->log_path) {
-                if (o->output)
-                        return error_invalid(error, "Output and LogPath exclude each other.");
-                r = open_log(o->log_path, &log, error);
-                if (r < 0)
-                        return r;
-                copy = fcntl(log, F_DUPFD_CLOEXEC, 3);
-                if (copy < 0)
-                        return -errno;
-        }
-        s->out = s->err = other;
-        if (o->stdout_fd >= 0)
-                give(fds, &o->stdout_fd, &s->out);
-        else if (log >= 0)
-                give(fds, &log, &s->out);
-        if (o->stderr_fd >= 0)
-                give(fds, &o->stderr_fd, &s->err);
-        else if (copy >= 0)
-                give(fds, &copy, &s->err);
+static int give_path(Stdio *s, const char *name, const char *path, sd_bus_error *error) {
+        if (path[0] != '/')
+                return error_invalid(error, "%s \"%s\" is not an absolute path.", name, path);
+        if (s->paths->len + strlen(path) + 1 > SHIM_TEXT_MAX)
+                return error_invalid(error, "%s \"%s\" is too long.", name, path);
+        g_byte_array_append(s->paths, (const guint8 *)path, (guint)strlen(path) + 1);
         return 0;
 }
 
-/** stdio_prepare() - see stdio.h; with a terminal no stream may be given, the shim makes a pty */
-int stdio_prepare(Options *o, bool terminal, struct shim_stdio *ret, GArray *fds, sd_bus_error *error) {
-        struct shim_stdio s = { .in = SHIM_STDIO_NULL };
-        int r;
+/* The process's end, then the one that is kept. */
+static int give_pipe(Stdio *s, unsigned stream) {
+        int fds[2];
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        give(s, &fds[stream == 0 ? 0 : 1]);
+        give(s, &fds[stream == 0 ? 1 : 0]);
+        return 0;
+}
+
+static int check_exclusive(const Options *o, sd_bus_error *error) {
+        const int *fds[3] = { &o->stdin_fd, &o->stdout_fd, &o->stderr_fd };
+
+        for (unsigned i = 0; i < 3; i++)
+                if (*fds[i] >= 0 && o->paths[i])
+                        return error_invalid(error, "%s and %sPath exclude each other.", names[i], names[i]);
+        if (!!o->output + !!o->log_path + !!o->pipes > 1)
+                return error_invalid(error, "Output, LogPath and Pipes exclude each other.");
+        return 0;
+}
+
+static int prepare_one(Options *o, unsigned i, Stdio *s, sd_bus_error *error) {
+        int *fd = i == 0 ? &o->stdin_fd : i == 1 ? &o->stdout_fd : &o->stderr_fd;
+        g_autofree char *name = g_strconcat(names[i], "Path", NULL);
+        uint8_t *mode = mode_of(&s->modes, i);
+
+        if (*fd >= 0) {
+                *mode = SHIM_STDIO_FD;
+                give(s, fd);
+                return 0;
+        }
+        if (o->paths[i] || (o->log_path && i > 0)) {
+                *mode = SHIM_STDIO_PATH;
+                return give_path(s, o->paths[i] ? name : "LogPath", o->paths[i] ?: o->log_path, error);
+        }
+        if (o->pipes) {
+                *mode = SHIM_STDIO_PIPE;
+                return give_pipe(s, i);
+        }
+        *mode = i == 0 || (o->output && streq(o->output, "null")) ? SHIM_STDIO_NULL : SHIM_STDIO_JOURNAL;
+        return 0;
+}
+
+static bool any_stream(const Options *o) {
+        return o->stdin_fd >= 0 || o->stdout_fd >= 0 || o->stderr_fd >= 0 || o->log_path || o->pipes || o->paths[0] ||
+               o->paths[1] || o->paths[2];
+}
+
+/** stdio_prepare() - takes a start's streams out of the options; with a terminal none may be given */
+int stdio_prepare(Options *o, bool terminal, Stdio *s, sd_bus_error *error) {
+        int r = 0;
 
         if (terminal) {
-                if (o->stdin_fd >= 0 || o->stdout_fd >= 0 || o->stderr_fd >= 0 || o->log_path)
+                if (any_stream(o))
                         return error_invalid(error, "A process with a terminal takes no streams; use OpenTerminal.");
-                s.in = s.out = s.err = SHIM_STDIO_PTY;
-        } else {
-                if (o->stdin_fd >= 0)
-                        give(fds, &o->stdin_fd, &s.in);
-                r = prepare_outputs(o, &s, fds, error);
-                if (r < 0)
-                        return r;
-        }
+                s->modes.in = s->modes.out = s->modes.err = SHIM_STDIO_PTY;
+        } else
+                r = check_exclusive(o, error);
+        for (unsigned i = 0; r >= 0 && !terminal && i < 3; i++)
+                r = prepare_one(o, i, s, error);
+        if (r < 0)
+                return error_set_errno(error, r, "The streams cannot be made");
         for (guint i = 0; o->listen_fds && i < o->listen_fds->len; i++)
-                g_array_append_val(fds, g_array_index(o->listen_fds, int, i));
-        s.n_listen_fds = o->listen_fds ? (uint8_t)o->listen_fds->len : 0;
+                g_array_append_val(s->fds, g_array_index(o->listen_fds, int, i));
+        s->modes.n_listen_fds = o->listen_fds ? (uint8_t)o->listen_fds->len : 0;
         if (o->listen_fds)
                 g_array_set_size(o->listen_fds, 0);
-        *ret = s;
         return 0;
+}
+
+/** stdio_kept() - our end of a stream's pipe before the shim has got it, borrowed; -1 where there is none */
+int stdio_kept(const Stdio *s, unsigned stream) {
+        const uint8_t modes[3] = { s->modes.in, s->modes.out, s->modes.err };
+        guint n = 0;
+
+        for (unsigned i = 0; i < 3; i++) {
+                if (modes[i] == SHIM_STDIO_PIPE && i == stream)
+                        return n + 1 < s->fds->len ? g_array_index(s->fds, int, n + 1) : -1;
+                n += modes[i] == SHIM_STDIO_PIPE ? 2 : modes[i] == SHIM_STDIO_FD ? 1 : 0;
+        }
+        return -1;
 }

@@ -6,5 +6,14 @@
 #include "daemon/options.h"
 #include "shared/shim-protocol.h"
 
-/* Appends the descriptors that go to the shim to fds (int) and takes them out of the options. */
-int stdio_prepare(Options *o, bool terminal, struct shim_stdio *ret, GArray *fds, sd_bus_error *error);
+typedef struct Stdio {
+        struct shim_stdio modes;
+        GArray *fds;       /* int, owned: in the order the shim takes them */
+        GByteArray *paths; /* a NUL after each */
+} Stdio;
+
+void stdio_init(Stdio *s);
+void stdio_drop(Stdio *s);
+void stdio_done(Stdio *s);
+int stdio_prepare(Options *o, bool terminal, Stdio *s, sd_bus_error *error);
+int stdio_kept(const Stdio *s, unsigned stream);

@@ -15,6 +15,7 @@
 #include "daemon/rootfs.h"
 #include "daemon/task.h"
 #include "daemon/units.h"
+#include "shared/fd.h"
 #include "shared/log.h"
 #include "shared/macros.h"
 
@@ -23,6 +24,7 @@ typedef struct Request {
         task_done_t done;
         task_deleted_t deleted;
         task_fd_t fd_done;
+        task_streams_t streams_done;
         void *userdata;
         const char *what;
         sd_event_source *timer;
@@ -89,10 +91,12 @@ static void on_plain_answer(const LinkAnswer *a, void *userdata) {
 static int send(Request *q, uint16_t type, const void *body, link_answer_t answer, sd_bus_error *error) {
         int r = link_request(q->task->link, type, body, NULL, NULL, 0, answer, q);
 
-        if (r < 0) {
+        if (r == -ECONNRESET)
+                r = error_precondition(error, "%s: the task has just ended.", q->what);
+        else if (r < 0)
                 error_set_errno(error, r, "%s: the supervisor takes no message", q->what);
+        if (r < 0)
                 g_free(q);
-        }
         return r;
 }
 
@@ -195,7 +199,7 @@ int task_stop(Task *t, const char *sig, uint64_t timeout_usec, bool force, task_
                 (void)sd_event_add_time_relative(t->ns->manager->event, &q->timer, CLOCK_MONOTONIC, timeout_usec, 0,
                                                  on_stop_timeout, q);
         r = link_request(t->link, SHIM_STOP, &body, NULL, NULL, 0, on_stop_answer, q);
-        if (r < 0) {
+        if (r < 0 && r != -ECONNRESET) { /* that one is an end that is about to be told */
                 process_forget(&t->process, q);
                 sd_event_source_disable_unref(q->timer);
                 g_free(q);
@@ -280,6 +284,53 @@ int task_fd_request(Task *t, uint16_t type, const char *exec_id, task_fd_t done,
         q->fd_done = done;
         set_exec_id(body.exec_id, exec_id);
         return send(q, type, type == SHIM_TERMINAL ? &body : NULL, on_fd, error);
+}
+
+static void on_streams(const LinkAnswer *a, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Request *q = userdata;
+        int fds[3] = { -1, -1, -1 }, r = 0;
+        size_t n = 0;
+
+        if (a->head && a->head->type == SHIM_STREAMS_OPEN) {
+                const struct shim_streams *s = a->body;
+
+                for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                        if (s->mask & 1U << i)
+                                fds[i] = packet_take_fd(a->packet, n++);
+        } else
+                r = task_failure(q->what, a, &error);
+        q->streams_done(r, fds, &error, q->userdata);
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++)
+                (void)safe_close(fds[i]);
+        g_free(q);
+}
+
+/** task_open_streams() - the shim's ends of the streams of the first process (exec_id "") or an exec */
+int task_open_streams(Task *t, const char *exec_id, task_streams_t done, void *userdata, sd_bus_error *error) {
+        struct shim_target body = {};
+        Request *q;
+        int r = check_live(t, error);
+
+        if (r < 0)
+                return r;
+        q = request_new(t, "The streams cannot be opened", NULL, userdata);
+        q->streams_done = done;
+        set_exec_id(body.exec_id, exec_id);
+        return send(q, SHIM_OPEN_STREAMS, &body, on_streams, error);
+}
+
+/** task_close_streams() - drops the shim's ends of these (SHIM_STREAM_*) */
+int task_close_streams(Task *t, const char *exec_id, uint32_t mask, task_done_t done, void *userdata,
+                       sd_bus_error *error) {
+        struct shim_streams body = { .mask = mask };
+        int r = check_live(t, error);
+
+        if (r < 0)
+                return r;
+        set_exec_id(body.exec_id, exec_id);
+        return send(request_new(t, "The streams cannot be closed", done, userdata), SHIM_CLOSE_STREAMS, &body,
+                    on_plain_answer, error);
 }
 
 static void on_deleted(void *userdata) {

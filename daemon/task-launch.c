@@ -37,8 +37,7 @@ struct Launch {
         bool failed;
         PlanResult plan;
         JsonNode *spec; /* where it is not the container's own */
-        struct shim_stdio stdio;
-        GArray *fds; /* int, owned */
+        Stdio stdio;
         char *chain_id;
         ChainForm form;
         ChainRequest *chain;
@@ -66,9 +65,7 @@ Launch *launch_free(Launch *l) {
         plan_result_clear(&l->plan);
         if (l->spec)
                 json_node_unref(l->spec);
-        for (guint i = 0; i < l->fds->len; i++)
-                (void)safe_close(g_array_index(l->fds, int, i));
-        g_array_unref(l->fds);
+        stdio_done(&l->stdio);
         sd_bus_error_free(&l->error);
         g_free(l->chain_id);
         g_free(l);
@@ -232,8 +229,9 @@ static void on_properties(int r, const sd_bus_error *error, void *userdata) {
 }
 
 static int send_launch(Launch *l) {
-        struct shim_launch body = { .stdio = l->stdio, .start = l->start && !l->held };
-        g_autofree int *fds = g_new(int, l->fds->len + 2);
+        struct shim_launch body = { .stdio = l->stdio.modes, .start = l->start && !l->held };
+        g_autofree int *fds = g_new(int, l->stdio.fds->len + 2);
+        const Stdio *io = &l->stdio;
         _cleanup_close_ int dir = -1;
         Task *t = l->task;
 
@@ -242,9 +240,10 @@ static int send_launch(Launch *l) {
                 return dir;
         fds[0] = l->plan.memfd;
         fds[1] = dir;
-        for (guint i = 0; i < l->fds->len; i++)
-                fds[i + 2] = g_array_index(l->fds, int, i);
-        return link_request(t->link, SHIM_LAUNCH, &body, NULL, fds, l->fds->len + 2, on_launched, l);
+        for (guint i = 0; i < io->fds->len; i++)
+                fds[i + 2] = g_array_index(io->fds, int, i);
+        return link_request_text(t->link, SHIM_LAUNCH, &body, (const char *)io->paths->data, io->paths->len, fds,
+                                 io->fds->len + 2, on_launched, l);
 }
 
 static int ask_scope(Launch *l, uint32_t pid) {
@@ -376,7 +375,7 @@ static int plan_again(Launch *l) {
         r = spec ? 0 : container_load_spec(c, &spec, NULL);
         plan_result_clear(&l->plan);
         if (r >= 0)
-                r = rootfs_build(c, spec, l->stdio.n_listen_fds, &l->plan, NULL);
+                r = rootfs_build(c, spec, l->stdio.modes.n_listen_fds, &l->plan, NULL);
         l->form = form;
         return r < 0 ? r : 1;
 }
@@ -424,7 +423,7 @@ static int prepare(Launch *l, Container *c, JsonNode *spec, Options *o, sd_bus_e
                 r = rootfs_build(c, spec, n_listen, &l->plan, error);
         if (r < 0)
                 return r;
-        r = stdio_prepare(o, l->plan.terminal, &l->stdio, l->fds, error);
+        r = stdio_prepare(o, l->plan.terminal, &l->stdio, error);
         if (r < 0)
                 return r;
         r = rootfs_plan(c, &rootfs, error);
@@ -466,7 +465,7 @@ static Launch *launch_new(Container *c, bool start, task_done_t done, void *user
         l->manager->n_launches++;
         l->start = start;
         l->plan = (PlanResult)PLAN_RESULT_NULL;
-        l->fds = g_array_new(FALSE, FALSE, sizeof(int));
+        stdio_init(&l->stdio);
         l->done = done;
         l->userdata = userdata;
         return l;
@@ -507,7 +506,7 @@ int task_launch(Container *c, Options *o, bool start, task_done_t done, void *us
                 t->auto_remove = o->auto_remove;
         l->task = t;
         t->launch = l;
-        if (l->stdio.out == SHIM_STDIO_JOURNAL || l->stdio.err == SHIM_STDIO_JOURNAL)
+        if (l->stdio.modes.out == SHIM_STDIO_JOURNAL || l->stdio.modes.err == SHIM_STDIO_JOURNAL)
                 (void)task_log_fields_write(t);
         (void)sd_event_add_time_relative(l->manager->event, &l->timer, CLOCK_MONOTONIC,
                                          l->manager->config.start_timeout_usec, 0, on_timeout, l);

@@ -65,6 +65,10 @@ typedef void (*task_deleted_t)(int r, const struct shim_exited *e, const sd_bus_
 int task_delete(Task *t, bool force, task_deleted_t done, void *userdata, sd_bus_error *error);
 typedef void (*task_fd_t)(Task *t, int r, int fd, const sd_bus_error *error, void *userdata); /* takes fd */
 int task_fd_request(Task *t, uint16_t type, const char *exec_id, task_fd_t done, void *userdata, sd_bus_error *error);
+typedef void (*task_streams_t)(int r, const int fds[3], const sd_bus_error *error, void *userdata); /* borrows */
+int task_open_streams(Task *t, const char *exec_id, task_streams_t done, void *userdata, sd_bus_error *error);
+int task_close_streams(Task *t, const char *exec_id, uint32_t mask, task_done_t done, void *userdata,
+                       sd_bus_error *error);
 int task_failure(const char *what, const LinkAnswer *a, sd_bus_error *error);
 
 /* files, task-files.c */

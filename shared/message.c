@@ -162,7 +162,10 @@ size_t shim_body_size(uint16_t type) {
                 return sizeof(struct shim_stop);
         case SHIM_RESIZE:
                 return sizeof(struct shim_resize);
-        case SHIM_CLOSE_STDIN:
+        case SHIM_CLOSE_STREAMS:
+        case SHIM_STREAMS_OPEN:
+                return sizeof(struct shim_streams);
+        case SHIM_OPEN_STREAMS:
         case SHIM_TERMINAL:
                 return sizeof(struct shim_target);
         case SHIM_CREATED:

@@ -18,6 +18,8 @@
 
 #include <stdint.h>
 
+#include "shared/launcher-protocol.h"
+
 #define SHIM_PROTOCOL_VERSION 1U
 #define SHIM_TEXT_MAX 4096U
 #define SHIM_MESSAGE_MAX 8192U
@@ -50,8 +52,8 @@ enum shim_message_type {
         /* no body. fds: task directory. Waits for SHIM_LAUNCH inside its scope (pool): on SHIM_SCOPE it moves to
          * supervisor/ and answers that with SHIM_REPLY. */
         SHIM_PARK = 32,
-        /* struct shim_launch; fds: plan, task directory, then the stdio and LISTEN_FDS that "stdio" names. Answered by
-         * SHIM_CREATED (start = 0), SHIM_STARTED (start = 1) or SHIM_FAILED with its serial. */
+        /* struct shim_launch; fds: plan, task directory, then the stdio and LISTEN_FDS that "stdio" names; text: its
+         * paths. Answered by SHIM_CREATED (start = 0), SHIM_STARTED (start = 1) or SHIM_FAILED with its serial. */
         SHIM_LAUNCH,
         /* no body; text: unit name. systemd has finished the scope's job: the shim finds its cgroups itself and
          * verifies the unit */
@@ -59,7 +61,7 @@ enum shim_message_type {
         /* no body. Lets the container's first process execute. Answered by SHIM_STARTED or SHIM_FAILED with its
          * serial. */
         SHIM_START,
-        SHIM_EXEC, /* struct shim_exec; fds: plan, then stdio as in SHIM_LAUNCH. Answered as SHIM_START is. */
+        SHIM_EXEC, /* struct shim_exec; fds: plan, then stdio and text as in SHIM_LAUNCH. Answered as SHIM_START is. */
         SHIM_KILL, /* struct shim_kill */
         /* struct shim_stop: stop signal, then SIGKILL to all after the timeout if force. Answered at once; the end
          * is SHIM_EXITED. Thaws. */
@@ -67,7 +69,7 @@ enum shim_message_type {
         SHIM_PAUSE,       /* no body. Answered once everything stands still. */
         SHIM_RESUME,      /* no body */
         SHIM_RESIZE,      /* struct shim_resize */
-        SHIM_CLOSE_STDIN, /* struct shim_target: drops the shim's own write end (FIFO form) */
+        SHIM_CLOSE_STREAMS, /* struct shim_streams: drops the shim's ends of these */
         SHIM_TERMINAL,    /* struct shim_target. Answered by SHIM_REPLY with one fd: the pty's master. */
         /* no body. Answered by SHIM_REPLY with one fd: a sealed memfd of struct shim_process records (none: empty). */
         SHIM_PROCESSES,
@@ -75,6 +77,8 @@ enum shim_message_type {
         /* no body. Kills everything in payload/, cleans up, exits; an exit record is written if the task had been
          * created. */
         SHIM_DISCARD,
+        /* struct shim_target. Answered by SHIM_STREAMS_OPEN, or by SHIM_REPLY where the shim keeps none. */
+        SHIM_OPEN_STREAMS,
 
         /* shim -> manager */
         SHIM_REPLY = 64, /* struct shim_result; text: error. Answers a request by its serial. */
@@ -87,6 +91,7 @@ enum shim_message_type {
         SHIM_FAILED,
         SHIM_EXITED, /* struct shim_exited. The exit record already stands in the task directory. */
         SHIM_STATE,  /* struct shim_state */
+        SHIM_STREAMS_OPEN, /* struct shim_streams. fds: the shim's end of each stream of the mask, in their order */
 };
 
 struct shim_message {
@@ -102,51 +107,16 @@ struct shim_result {
         uint32_t pad;
 };
 
-struct launcher_hello {
-        uint32_t warm; /* shims to fork and push now, at most LAUNCHER_WARM_MAX */
-        uint32_t pad;
-};
-
-enum launcher_chain_form {
-        LAUNCHER_CHAIN_CHECKOUT = 1,   /* read-only bind of a directory */
-        LAUNCHER_CHAIN_EROFS_FILE = 2, /* an image mounted as a file */
-        LAUNCHER_CHAIN_EROFS_LOOP = 3, /* an image behind a loop device */
-};
-
-enum launcher_chain_flag {
-        LAUNCHER_CHAIN_FALL_BACK = 1U << 0, /* a file that cannot be mounted gets a loop device */
-};
-
-struct launcher_chain {
-        uint32_t form;
-        uint32_t flags;
-};
-
-/* What this kernel mounts here, found out by doing it. */
-struct launcher_features {
-        uint32_t forms; /* bit n: enum launcher_chain_form n */
-        uint32_t pad;
-};
-
-struct launcher_mount {
-        uint32_t n_lowers;
-        uint32_t n_data;
-        uint32_t writable; /* 1: with upper and work */
-        uint32_t pad;
-};
-
-struct launcher_shim {
-        int32_t pid;
-        uint32_t pad;
-        uint64_t start_time; /* field 22 of /proc/PID/stat, clock ticks */
-};
-
 enum shim_stdio_mode {
         SHIM_STDIO_NULL = 0,
         SHIM_STDIO_FD = 1,      /* the next descriptor of the message */
         SHIM_STDIO_JOURNAL = 2, /* stdout, stderr: a stream to systemd-journald */
         SHIM_STDIO_PTY = 3,     /* the process has a terminal: all three */
         SHIM_STDIO_SAME = 4,    /* stderr only: what stdout is */
+        SHIM_STDIO_PIPE = 5,    /* the next two descriptors: the process's end, and the other, which the shim keeps */
+        /* The next path of the message's text, each ended by a NUL, opened by the shim: a FIFO, of which it keeps the
+         * other end, or a regular file, to which outputs are appended. */
+        SHIM_STDIO_PATH = 6,
 };
 
 struct shim_stdio {
@@ -169,6 +139,18 @@ struct shim_exec {
 
 struct shim_target {
         char exec_id[SHIM_EXEC_ID_MAX]; /* "": the container's first process */
+};
+
+enum shim_stream {
+        SHIM_STREAM_IN = 1U << 0, /* bit n: descriptor n of the process */
+        SHIM_STREAM_OUT = 1U << 1,
+        SHIM_STREAM_ERR = 1U << 2,
+};
+
+struct shim_streams {
+        uint32_t mask;
+        uint32_t pad;
+        char exec_id[SHIM_EXEC_ID_MAX];
 };
 
 struct shim_kill {

@@ -62,7 +62,7 @@ static int exec_clone(struct shim *s, struct process *p, struct setup *su, struc
         return child_oom_score(s, p, su->plan, fault);
 }
 
-static int exec_begin(struct shim *s, struct packet *packet, const struct shim_exec *request, struct process *p,
+static int exec_begin(struct shim *s, struct stdio_source *source, const struct shim_exec *request, struct process *p,
                       struct fault *fault) {
         struct setup su = { .stdio = STDIO_NULL,
                             .sock = -1,
@@ -75,13 +75,15 @@ static int exec_begin(struct shim *s, struct packet *packet, const struct shim_e
         char unit[NAME_UNIT_MAX] = "";
         int r;
 
-        r = exec_plan(packet, &su.plan, fault);
+        r = exec_plan(source->packet, &su.plan, fault);
         if (!su.plan)
                 return r;
         (void)name_scope(plan_string(su.plan, su.plan->namespace), plan_string(su.plan, su.plan->id), unit);
-        r = stdio_take(&su.stdio, &request->stdio, packet, 1, plan_identifier(su.plan), unit);
-        if (r < 0)
-                (void)fault_set(fault, SHIM_STEP_STDIO, r, "standard streams");
+        source->identifier = plan_identifier(su.plan);
+        source->unit = unit;
+        r = stdio_take(&su.stdio, &request->stdio, source, fault);
+        if (r >= 0)
+                stdio_keep(&su.stdio, p->kept);
         if (r >= 0)
                 r = exec_open(s, &su, fault);
         if (r >= 0)
@@ -105,7 +107,9 @@ static int exec_allowed(struct shim *s, const struct shim_exec *request, struct 
 }
 
 /** shim_exec() - start a further process */
-void shim_exec(struct shim *s, struct packet *packet, const struct shim_exec *request, uint32_t serial) {
+void shim_exec(struct shim *s, struct packet *packet, const struct shim_exec *request, const char *text,
+               size_t text_size, uint32_t serial) {
+        struct stdio_source source = { .packet = packet, .next = 1, .text = text, .text_size = text_size };
         struct fault fault = FAULT_NULL;
         struct process *p;
         int allowed, r;
@@ -122,7 +126,7 @@ void shim_exec(struct shim *s, struct packet *packet, const struct shim_exec *re
         memcpy(p->exec_id, request->exec_id, sizeof(p->exec_id));
         p->exec_id[sizeof(p->exec_id) - 1] = '\0';
         if (r >= 0)
-                r = exec_begin(s, packet, request, p, &fault);
+                r = exec_begin(s, &source, request, p, &fault);
         if (r < 0) {
                 shim_failed(s, p, &fault);
                 if (allowed >= 0) /* else the group, if there is one of that name, is somebody else's */

@@ -244,8 +244,9 @@ static int launch_keep(struct shim *s, struct fault *fault) {
         return 0;
 }
 
-static int launch_take(struct shim *s, struct packet *p, const struct shim_launch *request, struct setup *su,
-                       struct fault *fault) {
+static int launch_take(struct shim *s, struct packet *p, const struct shim_launch *request, const char *text,
+                       size_t text_size, struct setup *su, struct fault *fault) {
+        struct stdio_source source = { .packet = p, .next = 2, .text = text, .text_size = text_size };
         _cleanup_close_ int plan_fd = packet_take_fd(p, 0);
         char unit[NAME_UNIT_MAX];
         int dir, r;
@@ -264,8 +265,12 @@ static int launch_take(struct shim *s, struct packet *p, const struct shim_launc
         if (r < 0)
                 return fault_set(fault, SHIM_STEP_PLAN, r, "name of the task");
         title_set(plan_string(s->plan, s->plan->namespace), plan_string(s->plan, s->plan->id));
-        r = stdio_take(&su->stdio, &request->stdio, p, 2, plan_identifier(s->plan), unit);
-        return r < 0 ? fault_set(fault, SHIM_STEP_STDIO, r, "standard streams") : 0;
+        source.identifier = plan_identifier(s->plan);
+        source.unit = unit;
+        r = stdio_take(&su->stdio, &request->stdio, &source, fault);
+        if (r >= 0)
+                stdio_keep(&su->stdio, s->init.kept);
+        return r;
 }
 
 static int launch_go(struct shim *s) {
@@ -273,7 +278,8 @@ static int launch_go(struct shim *s) {
 }
 
 /** shim_launch() - make the container's first process as far as it goes without the scope */
-void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *request, uint32_t serial) {
+void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *request, const char *text,
+                 size_t text_size, uint32_t serial) {
         struct setup su = { .stdio = STDIO_NULL,
                             .sock = -1,
                             .root_fd = -1,
@@ -290,7 +296,7 @@ void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *req
         s->init.state = PROCESS_MAKING;
         s->give_up_at = s->scoped ? 0 : now_usec(CLOCK_MONOTONIC) + SCOPE_TIMEOUT_USEC;
 
-        r = launch_take(s, p, request, &su, &fault);
+        r = launch_take(s, p, request, text, text_size, &su, &fault);
         if (r >= 0)
                 r = launch_keep(s, &fault);
         if (r >= 0)

@@ -143,6 +143,8 @@ void process_done(struct process *p) {
         p->pidfd = safe_close(p->pidfd);
         p->sock = safe_close(p->sock);
         p->terminal_fd = safe_close(p->terminal_fd);
+        for (size_t i = 0; i < ELEMENTSOF(p->kept); i++)
+                p->kept[i] = safe_close(p->kept[i]);
 }
 
 static void exec_forget(struct shim *s, struct process *p) {

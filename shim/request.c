@@ -102,6 +102,41 @@ static void request_terminal(struct shim *s, const struct shim_target *t, uint32
                 (void)shim_tell(s, SHIM_REPLY, serial, &result, NULL, &p->terminal_fd, 1);
 }
 
+static void request_open_streams(struct shim *s, const struct shim_target *t, uint32_t serial) {
+        struct process *p = shim_process(s, t->exec_id);
+        struct shim_streams streams = { .mask = 0 };
+        int fds[ELEMENTSOF(p->kept)];
+        size_t n = 0;
+
+        for (size_t i = 0; p && i < ELEMENTSOF(p->kept); i++)
+                if (p->kept[i] >= 0) {
+                        streams.mask |= 1U << i;
+                        fds[n++] = p->kept[i];
+                }
+        if (n > 0)
+                (void)shim_tell(s, SHIM_STREAMS_OPEN, serial, &streams, NULL, fds, n);
+        else
+                shim_reply(s, serial, -EBUSY, "none of its streams is kept");
+}
+
+static void request_close_streams(struct shim *s, const struct shim_streams *c, uint32_t serial) {
+        struct process *p = shim_process(s, c->exec_id);
+
+        if (!p) {
+                shim_reply(s, serial, -ESRCH, "no such process");
+                return;
+        }
+        for (size_t i = 0; i < ELEMENTSOF(p->kept); i++)
+                if ((c->mask & 1U << i) && p->kept[i] < 0) {
+                        shim_reply(s, serial, -EBUSY, "one of these streams is not kept");
+                        return;
+                }
+        for (size_t i = 0; i < ELEMENTSOF(p->kept); i++)
+                if (c->mask & 1U << i)
+                        p->kept[i] = safe_close(p->kept[i]);
+        shim_reply(s, serial, 0, NULL);
+}
+
 struct process_list {
         struct shim_process *records;
         size_t n, allocated;
@@ -172,9 +207,10 @@ static void request_query(struct shim *s, uint32_t serial) {
         shim_reply(s, serial, 0, NULL);
 }
 
-static void request_launch(struct shim *s, struct packet *p, const struct shim_launch *l, uint32_t serial) {
+static void request_launch(struct shim *s, struct packet *p, const struct shim_launch *l, const char *text,
+                           size_t text_size, uint32_t serial) {
         if (s->phase == SHIM_PHASE_WARM || s->phase == SHIM_PHASE_PARKED)
-                shim_launch(s, p, l, serial);
+                shim_launch(s, p, l, text, text_size, serial);
         else
                 shim_reply(s, serial, -EBUSY, "the shim has a container");
 }
@@ -217,8 +253,11 @@ static bool exec_id_terminated(uint16_t type, const void *body) {
         case SHIM_RESIZE:
                 id = ((const struct shim_resize *)body)->exec_id;
                 break;
+        case SHIM_CLOSE_STREAMS:
+                id = ((const struct shim_streams *)body)->exec_id;
+                break;
         case SHIM_TERMINAL:
-        case SHIM_CLOSE_STDIN:
+        case SHIM_OPEN_STREAMS:
                 id = ((const struct shim_target *)body)->exec_id;
                 break;
         default:
@@ -233,13 +272,13 @@ static void dispatch(struct shim *s, struct packet *p, const struct shim_message
         case SHIM_PARK:
                 return request_park(s, p, m->serial);
         case SHIM_LAUNCH:
-                return request_launch(s, p, body, m->serial);
+                return request_launch(s, p, body, text, text_size, m->serial);
         case SHIM_SCOPE:
                 return request_scope(s, text, text_size, m->serial);
         case SHIM_START:
                 return shim_start(s, m->serial);
         case SHIM_EXEC:
-                return shim_exec(s, p, body, m->serial);
+                return shim_exec(s, p, body, text, text_size, m->serial);
         case SHIM_KILL:
                 return request_kill(s, body, m->serial);
         case SHIM_STOP:
@@ -250,8 +289,10 @@ static void dispatch(struct shim *s, struct packet *p, const struct shim_message
                 return request_resume(s, m->serial);
         case SHIM_RESIZE:
                 return request_resize(s, body, m->serial);
-        case SHIM_CLOSE_STDIN: /* the caller holds the only write end of what it has passed */
-                return shim_reply(s, m->serial, 0, NULL);
+        case SHIM_CLOSE_STREAMS:
+                return request_close_streams(s, body, m->serial);
+        case SHIM_OPEN_STREAMS:
+                return request_open_streams(s, body, m->serial);
         case SHIM_TERMINAL:
                 return request_terminal(s, body, m->serial);
         case SHIM_PROCESSES:

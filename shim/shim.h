@@ -43,13 +43,14 @@ struct process {
         int pidfd;
         int sock;        /* to the process while it is being made */
         int terminal_fd; /* the pty's master */
+        int kept[3];     /* our ends of its streams, or -1 */
         uint32_t serial; /* of the request that is to be answered */
         uint64_t start_time, created_at, started_at;
         struct shim_exited exited;
         char exec_id[SHIM_EXEC_ID_MAX]; /* "": the first process */
 };
 #define PROCESS_NULL                                                                                                   \
-        { .pidfd = -1, .sock = -1, .terminal_fd = -1 }
+        { .pidfd = -1, .sock = -1, .terminal_fd = -1, .kept = { -1, -1, -1 } }
 
 struct shim {
         enum shim_phase phase;
@@ -88,14 +89,16 @@ struct process *shim_process(struct shim *s, const char *exec_id);
 void shim_request(struct shim *s, struct packet *p);
 
 /* launch.c */
-void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *request, uint32_t serial);
+void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *request, const char *text,
+                 size_t text_size, uint32_t serial);
 void shim_scope(struct shim *s, const char *unit, size_t unit_size, uint32_t serial);
 void shim_start(struct shim *s, uint32_t serial);
 void shim_failed(struct shim *s, struct process *p, const struct fault *fault);
 void shim_drop_plan(struct shim *s);
 
 /* exec.c */
-void shim_exec(struct shim *s, struct packet *p, const struct shim_exec *request, uint32_t serial);
+void shim_exec(struct shim *s, struct packet *p, const struct shim_exec *request, const char *text, size_t text_size,
+               uint32_t serial);
 
 /* process.c */
 void process_poll(struct shim *s, struct process *p);

@@ -3,10 +3,11 @@
 /*
  * Standard streams.
  *
- * A process gets the caller's own descriptors, /dev/null, a stream to systemd-journald or a terminal; the
- * shim never stands in the path of the data. The journal stream is one connection a descriptor, opened by the
- * shim because the container cannot see journald's socket; journald takes the writer's credentials with every line, so
- * lines belong to the process that wrote them.
+ * A process gets the caller's own descriptors, pipes, FIFOs or files by path, /dev/null, a stream to journald or a
+ * terminal; the shim never stands in the path of the data. Of pipes and FIFOs it keeps the other end, unread, for who
+ * comes later, so nothing ends with a reader or writer that leaves. The journal stream is one connection a descriptor,
+ * opened by the shim because the container cannot see journald's socket; journald takes the writer's credentials with
+ * every line, so lines belong to the process that wrote them.
  */
 
 #include "shim/stdio.h"
@@ -48,8 +49,78 @@ static int journal_connect(const char *identifier, const char *unit, int priorit
         return n < 0 ? n : take_fd(&fd);
 }
 
-static int stdio_take_one(struct stdio *io, unsigned i, uint8_t mode, struct packet *p, size_t *next,
-                          const char *identifier, const char *unit) {
+/* The next path of the text; NULL where there is none. */
+static const char *source_path(struct stdio_source *source) {
+        const char *path = source->text, *end = path ? memchr(path, '\0', source->text_size) : NULL;
+
+        if (!end)
+                return NULL;
+        source->text_size -= (size_t)(end - path) + 1;
+        source->text = end + 1;
+        return path;
+}
+
+static int open_new(const char *path) {
+        int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+
+        return fd < 0 ? -errno : fd;
+}
+
+/* Both ends of a FIFO: neither waits for somebody else, and a reader or writer that goes is not the last. */
+static int open_fifo(int fifo, unsigned i, int *ret_kept) {
+        _cleanup_close_ int reader = -1, writer = -1;
+        int r;
+
+        reader = path_reopen(fifo, O_RDONLY | O_NONBLOCK);
+        if (reader < 0)
+                return reader;
+        writer = path_reopen(fifo, O_WRONLY);
+        if (writer < 0)
+                return writer;
+        if (i == 0) {
+                r = fd_set_nonblock(reader, false);
+                if (r < 0)
+                        return r;
+        }
+        *ret_kept = i == 0 ? take_fd(&writer) : take_fd(&reader);
+        return i == 0 ? take_fd(&reader) : take_fd(&writer);
+}
+
+/* Never through a link at its end, never a device or socket. */
+static int open_path(const char *path, unsigned i, int *ret_kept) {
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+
+        if (!path || path[0] != '/')
+                return -EINVAL;
+        fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT && i > 0 ? open_new(path) : -errno;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (S_ISFIFO(st.st_mode))
+                return open_fifo(fd, i, ret_kept);
+        if (!S_ISREG(st.st_mode))
+                return -EINVAL;
+        return path_reopen(fd, i == 0 ? O_RDONLY | O_NOCTTY : O_WRONLY | O_APPEND | O_NOCTTY);
+}
+
+static int take_path(struct stdio *io, unsigned i, struct stdio_source *source, struct fault *fault) {
+        const char *path = source_path(source);
+
+        io->fds[i] = open_path(path, i, &io->kept[i]);
+        return io->fds[i] < 0 ? fault_set(fault, SHIM_STEP_STDIO, io->fds[i], "%s", path ? path : "no path") : 0;
+}
+
+static int take_next(struct stdio_source *source, int *ret) {
+        *ret = packet_take_fd(source->packet, source->next++);
+        return *ret < 0 ? -EBADMSG : 0;
+}
+
+static int stdio_take_one(struct stdio *io, unsigned i, uint8_t mode, struct stdio_source *source,
+                          struct fault *fault) {
+        int r;
+
         switch (mode) {
         case SHIM_STDIO_NULL:
                 return 0;
@@ -57,12 +128,16 @@ static int stdio_take_one(struct stdio *io, unsigned i, uint8_t mode, struct pac
                 io->terminal = true;
                 return 0;
         case SHIM_STDIO_FD:
-                io->fds[i] = packet_take_fd(p, (*next)++);
-                return io->fds[i] < 0 ? -EBADMSG : 0;
+                return take_next(source, &io->fds[i]);
+        case SHIM_STDIO_PIPE:
+                r = take_next(source, &io->fds[i]);
+                return r < 0 ? r : take_next(source, &io->kept[i]);
+        case SHIM_STDIO_PATH:
+                return take_path(io, i, source, fault);
         case SHIM_STDIO_JOURNAL:
                 if (i == 0)
                         return -EBADMSG;
-                io->fds[i] = journal_connect(identifier, unit, i == 1 ? 6 : 3);
+                io->fds[i] = journal_connect(source->identifier, source->unit, i == 1 ? 6 : 3);
                 return io->fds[i] < 0 ? io->fds[i] : 0;
         case SHIM_STDIO_SAME:
                 if (i != 2)
@@ -76,40 +151,41 @@ static int stdio_take_one(struct stdio *io, unsigned i, uint8_t mode, struct pac
         }
 }
 
-/** stdio_take() - open or take over what a request names
+/** stdio_take() - open or take over what a request names, from where @source stands on
  *
- * @first: index of the packet's first descriptor that belongs to stdio. @identifier and @unit name a journal stream.
- *
- * Return: 0; -EBADMSG when the descriptors do not fit the request, or a negative errno of the journal's socket. End @io
- * with stdio_done().
+ * Return: 0; -EBADMSG when the descriptors do not fit the request, or a negative errno of the journal's socket or a
+ * path. End @io with stdio_done().
  */
-int stdio_take(struct stdio *io, const struct shim_stdio *request, struct packet *p, size_t first,
-               const char *identifier, const char *unit) {
+int stdio_take(struct stdio *io, const struct shim_stdio *request, struct stdio_source *source, struct fault *fault) {
         const uint8_t modes[3] = { request->in, request->out, request->err };
-        size_t next = first;
 
         for (unsigned i = 0; i < 3; i++) {
-                int r = stdio_take_one(io, i, modes[i], p, &next, identifier, unit);
+                int r = stdio_take_one(io, i, modes[i], source, fault);
 
                 if (r < 0)
-                        return r;
+                        return fault_set(fault, SHIM_STEP_STDIO, r, "standard streams");
         }
         if (request->n_listen_fds > STDIO_LISTEN_MAX)
-                return -EBADMSG;
-        for (; io->n_listen < request->n_listen_fds; io->n_listen++) {
-                int fd = packet_take_fd(p, next++);
+                return fault_set(fault, SHIM_STEP_STDIO, EBADMSG, "standard streams");
+        for (; io->n_listen < request->n_listen_fds; io->n_listen++)
+                if (take_next(source, &io->listen[io->n_listen]) < 0)
+                        return fault_set(fault, SHIM_STEP_STDIO, EBADMSG, "standard streams");
+        return source->next == source->packet->n_fds ? 0 :
+                                                       fault_set(fault, SHIM_STEP_STDIO, EBADMSG, "standard streams");
+}
 
-                if (fd < 0)
-                        return -EBADMSG;
-                io->listen[io->n_listen] = fd;
-        }
-        return next == p->n_fds ? 0 : -EBADMSG;
+/** stdio_keep() - hand the shim's own ends over to the process they belong to */
+void stdio_keep(struct stdio *io, int kept[3]) {
+        for (size_t i = 0; i < ELEMENTSOF(io->kept); i++)
+                kept[i] = take_fd(&io->kept[i]);
 }
 
 /** stdio_done() - close what is still owned */
 void stdio_done(struct stdio *io) {
-        for (size_t i = 0; i < ELEMENTSOF(io->fds); i++)
+        for (size_t i = 0; i < ELEMENTSOF(io->fds); i++) {
                 io->fds[i] = safe_close(io->fds[i]);
+                io->kept[i] = safe_close(io->kept[i]);
+        }
         for (size_t i = 0; i < io->n_listen; i++)
                 io->listen[i] = safe_close(io->listen[i]);
         io->n_listen = 0;

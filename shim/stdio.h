@@ -8,20 +8,31 @@
 
 #include "shared/message.h"
 #include "shared/shim-protocol.h"
+#include "shim/fault.h"
 
 #define STDIO_LISTEN_MAX 32U
 
 struct stdio {
-        int fds[3]; /* -1: null; with a terminal unused */
+        int fds[3];  /* -1: null; with a terminal unused */
+        int kept[3]; /* the shim's ends, or -1 */
         size_t n_listen;
         int listen[STDIO_LISTEN_MAX];
         bool terminal;
 };
 #define STDIO_NULL                                                                                                     \
         {                                                                                                              \
-                .fds = { -1, -1, -1 }                                                                                  \
+                .fds = { -1, -1, -1 }, .kept = { -1, -1, -1 }                                                          \
         }
 
-int stdio_take(struct stdio *io, const struct shim_stdio *request, struct packet *p, size_t first,
-               const char *identifier, const char *unit);
+/* Where the descriptors and paths of a request have got to. */
+struct stdio_source {
+        struct packet *packet;
+        size_t next; /* descriptor */
+        const char *text;
+        size_t text_size;
+        const char *identifier, *unit; /* of a journal stream */
+};
+
+int stdio_take(struct stdio *io, const struct shim_stdio *request, struct stdio_source *source, struct fault *fault);
+void stdio_keep(struct stdio *io, int kept[3]);
 void stdio_done(struct stdio *io);

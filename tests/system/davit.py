@@ -35,7 +35,8 @@ OPTION_TYPES = {
     "CapDrop": "as", "MemoryMax": "t", "CPUQuotaPerSecUSec": "t", "TasksMax": "t", "Labels": "a{ss}",
     "StopSignal": "s", "StopTimeoutUSec": "t", "AutoRemove": "s",
     # CreateTask, Exec
-    "Stdin": "h", "Stdout": "h", "Stderr": "h", "Output": "s", "LogPath": "s", "ListenFDs": "ah", "ConsoleSize": "(uu)",
+    "Stdin": "h", "Stdout": "h", "Stderr": "h", "Output": "s", "LogPath": "s", "Pipes": "b",
+    "StdinPath": "s", "StdoutPath": "s", "StderrPath": "s", "ListenFDs": "ah", "ConsoleSize": "(uu)",
     # Stop, Delete
     "Signal": "s", "TimeoutUSec": "t", "Force": "b", "KeepSnapshot": "b",
     # Lists, ImportImage

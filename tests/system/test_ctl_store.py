@@ -422,6 +422,7 @@ class Commit(StoreCase):
         self.refused("commit", "-c", "SING loud", id, davit.unique("img"), contains="SING")
 
     def test_diff(self):
+        """S-N05."""
         id = self.container("echo x >/added; echo y >>/etc/passwd; rm /etc/os-release; "
                             "echo >/etc/$(printf 'a\\033b'); echo >/etc/$(printf 'a\\377')")
         lines = self.ctl("diff", id).splitlines()

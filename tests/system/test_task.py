@@ -4,6 +4,7 @@
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import statistics
 import tempfile
@@ -322,6 +323,21 @@ class Ends(TaskTest):
         os.kill(shim_of(task), signal.SIGKILL)
         davit.read_exit(end)
         self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", {})[:2], (255, "lost"))
+
+
+class Cleanup(TaskTest):
+    def test_that_fails(self):
+        """S-E04: what cannot be removed is in the journal, and the rest goes."""
+        id, task, _, _ = self.run_one(["sleep", "1000"])
+        directory = f"{davit.RUNTIME}/task/default/{id}"
+        os.mkdir(f"{directory}/busy")
+        davit.run("mount", "-t", "tmpfs", "tmpfs", f"{directory}/busy")
+        self.addCleanup(lambda: (davit.run("umount", f"{directory}/busy", check=False), shutil.rmtree(directory, ignore_errors=True)))
+        since = time.time() - 1
+        self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))[:2], (137, "signalled"))
+        davit.call(davit.manager("GetContainer", "(ss)", "", id), "Container.Delete", "(a{sv})", {})
+        self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", id)
+        self.assertIn(f"default/{id}", davit.journal("-u", "davitd.service", "-p", "warning", since=since))
 
 
 class Signals(TaskTest):
