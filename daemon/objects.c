@@ -46,7 +46,7 @@ int object_find(Manager *m, const ObjectTable *t, const char *ns_name, const cha
         int r;
 
         if (!*name)
-                return error_invalid(error, "The name of the %s is empty.", t->what);
+                return error_invalid(error, "The name of the %s is empty.", t->kind);
         r = manager_namespace(m, ns_name, false, &ns, error);
         if (r < 0)
                 return r;

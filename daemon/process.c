@@ -121,6 +121,10 @@ void process_set_exited(Process *p, uint32_t status, uint32_t kind, uint64_t exi
         p->exit_status = status;
         p->exit_kind = kind;
         p->exited_at = exited_at;
+        if (exited_at > 0 && p->started_at > exited_at) { /* ours is the time at which we heard of it */
+                p->started_at = exited_at;
+                process_bus_changed(p, (const char *const[]){ "StartedAt", NULL });
+        }
         (void)process_set_status(p, TASK_STOPPED);
 }
 

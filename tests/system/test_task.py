@@ -317,6 +317,40 @@ class Ends(TaskTest):
         os.close(master)
         self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", {})[:2], (0, "exited"))
 
+    def assert_lost(self, id, task, pids):
+        """Told within a second or two, nothing of the payload left."""
+        fds = [os.pidfd_open(pid) for pid in pids]
+        end, scope = davit.call(task, "Process.WaitFD"), davit.get(task, "Task.Scope")
+        os.kill(shim_of(task), signal.SIGKILL)
+        self.assertEqual(davit.read_exit(end, 2), (255, "lost"))
+        for fd in fds:
+            davit.wait_pidfd(fd, 3)
+        davit.wait_until(lambda: not davit.unit_exists(scope), 3, "the scope's end")
+        self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", {})[:2], (255, "lost"))
+        davit.remove_container(id)
+
+    def test_shim_killed_in_each_state(self):
+        """S-O14, S-R05."""
+        with self.subTest("created"):
+            id, container = self.define(["sleep", "1000"])
+            task, pid = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+            self.assert_lost(id, task, [pid])
+        with self.subTest("running, with an exec"):
+            id, task, pid, _ = self.run_one(["sleep", "1000"])
+            _, process, other, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
+            waited = davit.call(process, "Process.WaitFD")
+            self.assert_lost(id, task, [pid, other])
+            self.assertEqual(davit.read_exit(waited), (255, "lost"))
+        with self.subTest("paused"):
+            id, task, pid, _ = self.run_one(["sleep", "1000"])
+            davit.call(task, "Task.Pause")
+            self.assert_lost(id, task, [pid])
+        with self.subTest("stopping"):
+            id, task, pid, _ = self.deaf()
+            job = davit.call(task, "Task.BeginStop", "(a{sv})", davit.options(TimeoutUSec=60000000))
+            self.assert_lost(id, task, [pid])
+            davit.call(job, "Job.Wait")
+
     def test_deletion_of_what_nobody_saw_end(self):
         """S-T15."""
         _, task, _, end = self.run_one(["sleep", "1000"])
