@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl attach: connects our terminal to the one of a running container, until the container ends or ctrl-p
- * ctrl-q is typed. A container without a terminal writes to descriptors it got at its start; its output is shown by
- * logs. Attaching never starts, stops or changes a container.
+ * davitctl attach: connects our terminal to the one of a running container, or our streams to the pipes that are kept
+ * of it, until the container ends or ctrl-p ctrl-q is typed. Of a container that has neither logs shows the output.
+ * Attaching never starts, stops or changes a container.
  */
 
 #include "ctl/launch.h"
 #include "ctl/verbs.h"
+#include "shared/macros.h"
 
 enum { OPTION_NO_STDIN = OPTION_FREE };
 
@@ -21,9 +22,53 @@ static int on_option(_unused_ int key, _unused_ const char *arg, void *userdata)
         return 0;
 }
 
-static int open_terminal(Ctl *ctl, Session *s, const char *id) {
+/* Takes the pipes of a process out of the answer. */
+static int take_streams(Session *s, Message *reply) {
+        static const char *const names[] = { "stdin", "stdout", "stderr" };
+        int fds[3] = { -1, -1, -1 }, fd, r;
+        const char *name;
+
+        r = message_enter(reply, 'a', "(sh)");
+        while (r >= 0 && (r = message_read(reply, "(sh)", &name, &fd)) > 0)
+                for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                        if (streq(name, names[i]) && fds[i] < 0)
+                                fds[i] = dup_cloexec(fd);
+        return r < 0 ? r : stdio_streams(&s->stdio, fds, s->interactive);
+}
+
+/* A container without a terminal: the pipes that the manager keeps of it, where it has such. */
+static int open_streams(Ctl *ctl, Session *s, const char *id) {
+        _cleanup_call_ Call open = {};
+        int r;
+
+        s->terminal = false;
+        r = call_simple(ctl, &open, s->path, BUS_PROCESS, "OpenStreams", NULL);
+        if (r == 0)
+                r = call_wait(ctl, &open);
+        if (r != 0)
+                return r;
+        if (call_failed(&open, "FailedPrecondition"))
+                return ctl_error(
+                        ctl, _("container '%s' has neither a terminal nor pipes; 'davitctl logs %s' shows its output"),
+                        id, id);
+        if (call_error(&open))
+                return call_report(ctl, &open, id);
+        r = take_streams(s, open.reply);
+        return r < 0 ? bus_protocol_error(ctl, r) : 0;
+}
+
+static int open_terminal(Session *s, Message *reply) {
+        int master, r;
+
+        r = message_read(reply, "h", &master);
+        if (r >= 0)
+                r = master = dup_cloexec(master);
+        return r < 0 ? r : stdio_terminal(&s->stdio, master, s->interactive);
+}
+
+static int attach(Ctl *ctl, Session *s, const char *id) {
         _cleanup_call_ Call open = {}, wait = {};
-        int master, fd, r;
+        int fd, r;
 
         r = call_simple(ctl, &open, s->path, BUS_PROCESS, "OpenTerminal", NULL);
         if (r == 0)
@@ -36,20 +81,18 @@ static int open_terminal(Ctl *ctl, Session *s, const char *id) {
                 return r;
         if (error_no_object(call_error(&open)))
                 return ctl_error(ctl, _("container '%s' is not running; start it with 'davitctl start %s'"), id, id);
-        if (call_failed(&open, "FailedPrecondition"))
-                return ctl_error(ctl, _("container '%s' has no terminal; see 'davitctl logs %s' for its output"), id,
-                                 id);
-        if (call_error(&open) || call_error(&wait))
-                return call_report(ctl, call_error(&open) ? &open : &wait, id);
-        r = message_read(open.reply, "h", &master);
-        if (r >= 0)
-                r = message_read(wait.reply, "h", &fd);
-        if (r >= 0)
-                r = master = dup_cloexec(master);
+        if (call_error(&wait))
+                return call_report(ctl, &wait, id);
+        r = message_read(wait.reply, "h", &fd);
         if (r >= 0)
                 r = s->exit_fd = dup_cloexec(fd);
-        if (r >= 0)
-                r = stdio_terminal(&s->stdio, master, s->interactive);
+        if (r < 0)
+                return bus_protocol_error(ctl, r);
+        if (call_failed(&open, "FailedPrecondition"))
+                return open_streams(ctl, s, id);
+        if (call_error(&open))
+                return call_report(ctl, &open, id);
+        r = open_terminal(s, open.reply);
         return r < 0 ? bus_protocol_error(ctl, r) : 0;
 }
 
@@ -75,6 +118,6 @@ int verb_attach(Ctl *ctl, int argc, char **argv) {
         s.interactive = !no_stdin;
         r = session_open(&s);
         if (r == 0)
-                r = open_terminal(ctl, &s, id);
+                r = attach(ctl, &s, id);
         return r == 0 ? session_run(&s) : r;
 }

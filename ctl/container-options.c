@@ -169,8 +169,9 @@ int container_options_check(ContainerOptions *o, int argc) {
                 if (r != 0)
                         return r;
         }
-        if (o->log && !streq(o->log, "journal") && !streq(o->log, "null") && strncmp(o->log, "file:/", 6) != 0)
-                return ctl_error(o->ctl, _("--log takes journal, null or file:/PATH, not '%s'"), o->log);
+        if (o->log && !streq(o->log, "journal") && !streq(o->log, "null") && !streq(o->log, "pipe") &&
+            strncmp(o->log, "file:/", 6) != 0)
+                return ctl_error(o->ctl, _("--log takes journal, null, pipe or file:/PATH, not '%s'"), o->log);
         return 0;
 }
 

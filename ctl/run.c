@@ -14,7 +14,7 @@
 const Option run_options[] = {
         { 'd', "detach", NULL, N_("Do not stay; print the id") },
         { 'i', "interactive", NULL, N_("Connect stdin") },
-        { OPTION_LOG, "log", N_("journal|null|file:PATH"), N_("Where output goes with -d (default: journal)") },
+        { OPTION_LOG, "log", N_("journal|null|pipe|file:PATH"), N_("Where output goes with -d (default: journal)") },
         CONTAINER_OPTIONS,
         {},
 };
@@ -40,6 +40,8 @@ static int send_run(ContainerOptions *o, Session *s, Call *call, int argc, char 
         r = stdio_append(&s->stdio, m);
         if (r >= 0 && o->log && streq(o->log, "null"))
                 r = option_string(m, "Output", o->log);
+        if (r >= 0 && o->log && streq(o->log, "pipe"))
+                r = option_bool(m, "Pipes", true);
         if (r >= 0)
                 r = message_close(m);
         if (r < 0)

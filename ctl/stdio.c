@@ -113,6 +113,26 @@ int stdio_terminal(Stdio *s, int master, bool with_stdin) {
         return 0;
 }
 
+/** stdio_streams() - joins a container's own pipes (-1: none), which then belong to the relays, to ours; negative errno.
+ */
+int stdio_streams(Stdio *s, const int fds[3], bool with_stdin) {
+        for (int stream = STDOUT_FILENO; stream <= STDERR_FILENO; stream++) {
+                if (fds[stream] < 0)
+                        continue;
+                (void)relay_add(s, fds[stream], stream, false);
+                if (fcntl(fds[stream], F_SETFL, O_NONBLOCK) < 0)
+                        return -errno;
+        }
+        if (fds[STDIN_FILENO] < 0)
+                return 0;
+        if (!with_stdin) {
+                (void)close(fds[STDIN_FILENO]);
+                return 0;
+        }
+        relay_add(s, STDIN_FILENO, fds[STDIN_FILENO], true)->keys = isatty(STDIN_FILENO);
+        return fcntl(fds[STDIN_FILENO], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+}
+
 /** stdio_clear() - closes what is still open. */
 void stdio_clear(Stdio *s) {
         stdio_sent(s);

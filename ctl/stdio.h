@@ -34,6 +34,7 @@ int stdio_file(Stdio *s, const char *path);
 int stdio_append(Stdio *s, Message *m);
 void stdio_sent(Stdio *s);
 int stdio_terminal(Stdio *s, int master, bool with_stdin);
+int stdio_streams(Stdio *s, const int fds[3], bool with_stdin);
 void stdio_clear(Stdio *s);
 
 short relay_events(const Relay *relay, int *ret_fd);

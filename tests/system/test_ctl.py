@@ -252,6 +252,31 @@ class Run(CtlCase):
         self.assertEqual(self.ctl("logs", id), "")
 
 
+class Attach(CtlCase):
+    """S-I06: to the pipes of a container, from the command line."""
+
+    def test_pipes(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, "--log", "pipe", ROOTFS, "sh", "-c",
+                 "while read x; do echo out $x; echo err $x >&2; [ $x = quit ] && exit 5; done")
+        first = subprocess.Popen(["davitctl", "attach", id], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        first.stdin.write(b"one\n")
+        first.stdin.flush()
+        self.assertEqual(first.stdout.readline(), b"out one\n")
+        first.kill()
+        first.communicate()
+        self.assertEqual(davit.get(davit.manager("GetTask", "(ss)", "", id), "Process.Status"), "running")
+        again = subprocess.run(["davitctl", "attach", id], input=b"two\nquit\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               check=False, timeout=60)
+        self.assertEqual((again.returncode, again.stdout), (5, b"out two\nout quit\n"))
+        self.assertIn(b"err two\nerr quit\n", again.stderr)
+
+    def test_neither(self):
+        id = self.sleeper()
+        self.refused("attach", id, status=125, contains="logs " + id)
+
+
 class Exec(CtlCase):
     def test_status_and_streams(self):
         """S-X05."""
