@@ -113,8 +113,7 @@ int stdio_terminal(Stdio *s, int master, bool with_stdin) {
         return 0;
 }
 
-/** stdio_streams() - joins a container's own pipes (-1: none), which then belong to the relays, to ours; negative errno.
- */
+/** stdio_streams() - joins a container's own pipes (-1: none), which then are the relays', to ours; negative errno. */
 int stdio_streams(Stdio *s, const int fds[3], bool with_stdin) {
         for (int stream = STDOUT_FILENO; stream <= STDERR_FILENO; stream++) {
                 if (fds[stream] < 0)
