@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A caller that leaves the bus while its calls are under way. Standard input: a JSON list of [path, "Interface.Method", body]."""
+"""A caller that leaves the bus while its calls are under way. Standard input: a JSON list of [path, "Interface.Method", body];
+the argument: how many seconds it stays after each."""
 
 import json
 import os
 import sys
+import time
 
 import davit
 from davit import Gio, GLib
@@ -27,6 +29,7 @@ def main():
                 message.set_unix_fd_list(fds)
             connection.send_message(message, Gio.DBusSendMessageFlags.NONE)
             connection.flush_sync()
+            time.sleep(float(sys.argv[1]) if len(sys.argv) > 1 else 0)
             connection.close_sync()
     os._exit(0)
 

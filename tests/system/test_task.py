@@ -3,10 +3,12 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import shutil
 import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -363,6 +365,46 @@ class Ends(TaskTest):
         os.kill(shim_of(task), signal.SIGKILL)
         davit.read_exit(end)
         self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", {})[:2], (255, "lost"))
+
+
+class Gone(TaskTest):
+    def leave(self, path, method, body, delay):
+        """Sends a call and leaves the bus after that time."""
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gone.py")
+        davit.run(sys.executable, script, str(delay), input=json.dumps([(path, method, body)]))
+
+    def whole(self, condition):
+        """Whether it comes to that within a moment."""
+        try:
+            return davit.wait_until(condition, 2)
+        except AssertionError:
+            return False
+
+    def status(self, id):
+        return [row[3] for row in davit.manager("ListTasks", "(sa{sv})", "", davit.options(Id=[id]))]
+
+    def known(self, id):
+        return davit.manager("ListContainers", "(sa{sv})", "", davit.options(Id=[id]))
+
+    def test_while_it_is_done(self):
+        """S-E11: a caller that has gone before it is known who it was is nobody; what was begun is done to its end."""
+        done = 0
+        for delay in (0, 0.002, 0.005, 0.01, 0.5):
+            id = davit.unique("task")
+            self.addCleanup(davit.remove_container, id)
+            self.leave(davit.ROOT, "Manager.Run", f"('', '{id}', '', ['sleep', '1000'], {{'Rootfs': <'{davit.rootfs()}'>}})", delay)
+            if not self.whole(lambda id=id: self.status(id) == ["running"]):
+                self.assertEqual((self.known(id), self.status(id)), ([], []))
+                continue
+            done += 1
+            task = davit.manager("GetTask", "(ss)", "", id)
+            self.leave(task, "Task.Stop", "({'TimeoutUSec': <uint64 10000>},)", delay)
+            if not self.whole(lambda id=id: self.status(id) == ["stopped"]):
+                self.assertEqual(self.status(id), ["running"])
+            self.leave(davit.manager("GetContainer", "(ss)", "", id), "Container.Delete", "({'Force': <true>},)", delay)
+            if not self.whole(lambda id=id: not self.known(id)):
+                self.assertEqual(len(self.known(id)), 1)
+        self.assertGreater(done, 0)
 
 
 class Cleanup(TaskTest):
