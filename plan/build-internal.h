@@ -30,17 +30,21 @@ gboolean build_sysctls(Build *b, GError **error);
 gboolean build_process(Build *b, GError **error);
 gboolean build_resources(Build *b, GError **error);
 gboolean build_seccomp(Build *b, GError **error);
+gboolean build_hooks(Build *b, GError **error);
+gboolean build_time_offsets(Build *b, GError **error);
 
 /* pieces */
 gboolean build_bounding(Build *b, guint64 *ret, GError **error);
 gboolean build_capabilities(Build *b, GError **error);
 gboolean build_rlimits(Build *b, GError **error);
+gboolean build_scheduling(Build *b, GError **error);
+gboolean build_personality(Build *b, GError **error);
 gboolean build_id_maps(Build *b, JsonObject *object, const char *path, const char *name, struct plan_list *ret,
                        GError **error);
 gboolean build_devices_policy(Build *b, JsonObject *resources, GError **error);
 gboolean build_block_io(Build *b, JsonObject *resources, GError **error);
 gboolean build_unified(Build *b, JsonObject *resources, GError **error);
-gboolean build_memory_minimum(const char *field, guint64 limit, GError **error);
+gboolean build_memory_minimum(Build *b, const char *field, guint64 limit, GError **error);
 gboolean build_cpu_list(Build *b, const char *field, const char *text, const char *property, GError **error);
 gboolean build_refuse_given(JsonObject *object, const char *path, const char *const *names, GError **error);
 void build_property(Build *b, const char *name, GVariant *value, const char *controller, const char *field);

@@ -13,7 +13,8 @@
 #include "plan/build-internal.h"
 #include "plan/capabilities.h"
 
-static gboolean build_set(JsonObject *object, const char *name, guint64 *ret, GError **error) {
+/* config.md: of a bundle, what cannot be had is left out and no reason to fail. */
+static gboolean build_set(Build *b, JsonObject *object, const char *name, guint64 *ret, GError **error) {
         g_autoptr(GPtrArray) names = NULL;
 
         if (!field_strings(object, "process.capabilities.", name, &names, error))
@@ -22,6 +23,8 @@ static gboolean build_set(JsonObject *object, const char *name, guint64 *ret, GE
         for (guint i = 0; names && i < names->len; i++) {
                 int capability = capability_from_name(names->pdata[i]);
 
+                if (capability < 0 && b->context->bundle)
+                        continue;
                 if (capability < 0 || !g_str_has_prefix(names->pdata[i], "CAP_"))
                         return plan_fail(error, PLAN_ERROR_INVALID,
                                          "process.capabilities.%s[%u]: unknown capability \"%s\"", name, i,
@@ -37,7 +40,7 @@ gboolean build_bounding(Build *b, guint64 *ret, GError **error) {
 
         *ret = 0;
         return field_object(b->process, "process.", "capabilities", &object, error) &&
-               build_set(object, "bounding", ret, error);
+               build_set(b, object, "bounding", ret, error);
 }
 
 /** build_capabilities() - The five sets; what the kernel would refuse (capabilities(7)) is refused here, by name. */
@@ -49,11 +52,11 @@ gboolean build_capabilities(Build *b, GError **error) {
                 return FALSE;
         if (!object)
                 return TRUE;
-        if (!build_set(object, "bounding", &p->cap_bounding, error) ||
-            !build_set(object, "effective", &p->cap_effective, error) ||
-            !build_set(object, "permitted", &p->cap_permitted, error) ||
-            !build_set(object, "inheritable", &p->cap_inheritable, error) ||
-            !build_set(object, "ambient", &p->cap_ambient, error))
+        if (!build_set(b, object, "bounding", &p->cap_bounding, error) ||
+            !build_set(b, object, "effective", &p->cap_effective, error) ||
+            !build_set(b, object, "permitted", &p->cap_permitted, error) ||
+            !build_set(b, object, "inheritable", &p->cap_inheritable, error) ||
+            !build_set(b, object, "ambient", &p->cap_ambient, error))
                 return FALSE;
         if (p->cap_effective & ~p->cap_permitted)
                 return plan_fail(error, PLAN_ERROR_INVALID,

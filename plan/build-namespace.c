@@ -152,7 +152,7 @@ gboolean build_names_itself(Build *b) {
         JsonArray *array = NULL;
         const char *name = NULL;
 
-        if (!field_string(b->root, "", "hostname", &name, NULL) || (name && *name) ||
+        if (b->context->bundle || !field_string(b->root, "", "hostname", &name, NULL) || (name && *name) ||
             !field_array(b->linux_, "linux.", "namespaces", &array, NULL))
                 return FALSE;
         for (guint i = 0; array && i < json_array_get_length(array); i++) {

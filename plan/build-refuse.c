@@ -63,11 +63,15 @@ static gboolean refuse(JsonObject *object, const char *path, const char *const *
 
 /** build_refuse() - Refuses what is known and not done; resources are refused where they are read. */
 gboolean build_refuse(Build *b, GError **error) {
-        static const char *const in_root[] = { "hooks", "windows", "solaris", "vm", "zos", "freebsd", NULL };
-        static const char *const in_process[] = { "scheduler", "ioPriority", "execCPUAffinity", "commandLine", NULL };
-        static const char *const in_linux[] = { "intelRdt",   "personality", "timeOffsets", "memoryPolicy",
-                                                "netDevices", "mountLabel",  "cgroupsPath", NULL };
+        static const char *const in_root[] = { "windows", "solaris", "vm", "zos", "freebsd", NULL };
+        static const char *const in_process[] = { "execCPUAffinity", "commandLine", NULL };
+        static const char *const in_linux[] = { "intelRdt", "memoryPolicy", "netDevices", NULL };
+        static const char *const of_runtime[] = { "hooks", NULL }, *const of_runtime_linux[] = { "cgroupsPath", NULL };
 
+        /* davit-oci runs hooks and makes the cgroup; with a manager systemd has the one and nobody the other. */
+        if (!b->context->bundle &&
+            (!refuse(b->root, "", of_runtime, error) || !refuse(b->linux_, "linux.", of_runtime_linux, error)))
+                return FALSE;
         return refuse(b->root, "", in_root, error) && refuse(b->process, "process.", in_process, error) &&
                refuse(b->linux_, "linux.", in_linux, error);
 }

@@ -24,8 +24,8 @@ static guint64 limit_value(gint64 v) {
 }
 
 /** build_memory_minimum() - Refuses a limit in which no container could be made. */
-gboolean build_memory_minimum(const char *field, guint64 limit, GError **error) {
-        if (limit >= MEMORY_MIN)
+gboolean build_memory_minimum(Build *b, const char *field, guint64 limit, GError **error) {
+        if (limit >= MEMORY_MIN || b->context->bundle)
                 return TRUE;
         return plan_fail(error, PLAN_ERROR_INVALID,
                          "%s: %" G_GUINT64_FORMAT " bytes are too few: the minimum is %" G_GUINT64_FORMAT " (4 MiB)",
@@ -81,7 +81,7 @@ static gboolean build_memory(Build *b, JsonObject *resources, GError **error) {
         if (!field_int(memory, "linux.resources.memory.", "limit", -1, G_MAXINT64, &limit, error) ||
             !field_int(memory, "linux.resources.memory.", "reservation", -1, G_MAXINT64, &reservation, error))
                 return FALSE;
-        if (limit > 0 && !build_memory_minimum("linux.resources.memory.limit", (guint64)limit, error))
+        if (limit > 0 && !build_memory_minimum(b, "linux.resources.memory.limit", (guint64)limit, error))
                 return FALSE;
         if (limit != 0)
                 build_property(b, "MemoryMax", g_variant_new_uint64(limit_value(limit)), "memory",
@@ -210,6 +210,8 @@ gboolean build_resources(Build *b, GError **error) {
         static const char *const refused[] = { "network", "rdma", "hugepageLimits", NULL };
         JsonObject *resources = NULL;
 
+        if (b->context->bundle && !b->context->units)
+                return TRUE;
         if (!field_object(b->linux_, "linux.", "resources", &resources, error))
                 return FALSE;
         return build_refuse_given(resources, "linux.resources.", refused, error) && build_memory(b, resources, error) &&

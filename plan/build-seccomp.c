@@ -83,13 +83,18 @@ static void append_program(Build *b, GBytes *program, struct plan_seccomp *ret) 
         ret->program = writer_array(&b->writer, data, size / sizeof(struct sock_filter), sizeof(struct sock_filter));
 }
 
+/* Nobody stays with the container of a bundle. */
+static gboolean supervised(Build *b) {
+        return b->plan.kind == PLAN_CONTAINER && !b->context->bundle;
+}
+
 /* Both programs of a key, when the cache has both; an exec takes only the container's. */
 static gboolean take_cached(Build *b, const char *key, const char *shim_key) {
         g_autoptr(GBytes) program = seccomp_cache_get(key, b->context->cache_dir), shim = NULL;
 
-        if (program && b->plan.kind == PLAN_CONTAINER)
+        if (program && supervised(b))
                 shim = seccomp_cache_get(shim_key, b->context->cache_dir);
-        if (!program || (b->plan.kind == PLAN_CONTAINER && !shim))
+        if (!program || (supervised(b) && !shim))
                 return FALSE;
         append_program(b, program, &b->plan.seccomp);
         if (shim)
@@ -113,7 +118,7 @@ static gboolean build_programs(Build *b, const SeccompProfile *profile, const ch
         if (!program)
                 return FALSE;
         append_program(b, program, &b->plan.seccomp);
-        if (b->plan.kind != PLAN_CONTAINER)
+        if (!supervised(b))
                 return TRUE;
         (void)seccomp_profile_supervisor(profile, &supervisor);
         shim = compile(b, &supervisor, shim_key, error);

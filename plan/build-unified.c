@@ -53,7 +53,7 @@ static gboolean build_number(Build *b, gsize i, const char *value, GError **erro
                 v = G_MAXUINT64;
         else if (!parse_number(text, &v) || v < numbers[i].min || v > numbers[i].max)
                 return invalid(numbers[i].key, value, error);
-        if (g_str_equal(numbers[i].key, "memory.max") && !build_memory_minimum(field, v, error))
+        if (g_str_equal(numbers[i].key, "memory.max") && !build_memory_minimum(b, field, v, error))
                 return FALSE;
         build_property(b, numbers[i].property, g_variant_new_uint64(v), numbers[i].controller, field);
         return TRUE;

@@ -160,10 +160,12 @@ gboolean plan_build(JsonNode *spec, const PlanContext *context, PlanResult *ret,
         if (!build_init(&b, spec, context, error) || !check_version(&b, error))
                 return FALSE;
         b.plan.kind = PLAN_CONTAINER;
+        b.plan.flags |= context->flags;
         return build_refuse(&b, error) && build_namespaces(&b, error) && build_rootfs(&b, error) &&
                build_mounts(&b, error) && build_devices(&b, error) && build_paths(&b, error) &&
-               build_sysctls(&b, error) && build_process(&b, error) && build_resources(&b, error) &&
-               build_seccomp(&b, error) && build_stop(&b, error) && build_finish(&b, ret, error);
+               build_sysctls(&b, error) && build_process(&b, error) && build_personality(&b, error) &&
+               build_resources(&b, error) && build_seccomp(&b, error) && build_hooks(&b, error) &&
+               build_time_offsets(&b, error) && build_stop(&b, error) && build_finish(&b, ret, error);
 }
 
 /**
@@ -180,10 +182,11 @@ gboolean plan_build_exec(JsonNode *spec, JsonNode *process, const char *exec_id,
         if (!process || !JSON_NODE_HOLDS_OBJECT(process))
                 return plan_fail(error, PLAN_ERROR_INVALID, "process: is not an object");
         b.plan.kind = PLAN_EXEC;
+        b.plan.flags |= context->flags;
         b.plan.exec_id = writer_string(&b.writer, exec_id);
         if (!build_seccomp(&b, error)) /* before the process changes: capabilities decide the default profile */
                 return FALSE;
         b.process = json_node_get_object(process);
-        return build_refuse(&b, error) && build_process(&b, error) && build_stop(&b, error) &&
-               build_finish(&b, ret, error);
+        return build_refuse(&b, error) && build_process(&b, error) && build_personality(&b, error) &&
+               build_stop(&b, error) && build_finish(&b, ret, error);
 }

@@ -40,6 +40,10 @@ typedef struct PlanContext {
         guint64 stop_timeout_usec;
         guint n_listen_fds;
         const char *cache_dir; /* compiled seccomp programs by profile hash; NULL: none on disk */
+        gboolean bundle; /* a caller's configuration as it is: hooks, cgroupsPath and resources are the caller's to
+                            carry out, nothing is filled in */
+        gboolean units;  /* with "bundle": unit properties are wanted all the same */
+        guint32 flags;   /* PLAN_* to set */
 } PlanContext;
 
 typedef struct PlanResult {

@@ -72,7 +72,8 @@ static bool check_maps(const struct checker *c, struct plan_list l) {
 }
 
 static bool check_seccomp(const struct checker *c, const struct plan_seccomp *s) {
-        return check_list(c, s->program, sizeof(struct sock_filter)) && s->program.n <= BPF_MAXINSNS;
+        return check_list(c, s->program, sizeof(struct sock_filter)) && s->program.n <= BPF_MAXINSNS &&
+               check_string(c, s->listener) && check_string(c, s->metadata);
 }
 
 static bool check_process(const struct checker *c, const struct plan_process *p) {
@@ -157,12 +158,26 @@ static bool check_namespaces(const struct checker *c, struct plan_list l) {
         return true;
 }
 
+static bool check_hooks(const struct checker *c, struct plan_list l) {
+        const struct plan_hook *h;
+
+        if (!check_list(c, l, sizeof(*h)))
+                return false;
+        h = (const void *)(c->data + l.offset);
+        for (uint32_t i = 0; i < l.n; i++)
+                if (h[i].stage == 0 || h[i].stage >= _PLAN_HOOK_STAGE_MAX || !check_path(c, h[i].path, true) ||
+                    !check_strings(c, h[i].args, false) || !check_strings(c, h[i].env, false))
+                        return false;
+        return true;
+}
+
 static bool check_container(const struct checker *c, const struct plan *p) {
         return check_rootfs(c, &p->rootfs) && check_namespaces(c, p->namespaces) && check_maps(c, p->uid_map) &&
                check_maps(c, p->gid_map) && check_mounts(c, p->mounts) && check_devices(c, p->devices) &&
                check_pairs(c, p->links, true) && check_pairs(c, p->sysctls, false) &&
                check_strings(c, p->masked_paths, true) && check_strings(c, p->readonly_paths, true) &&
-               check_seccomp(c, &p->supervisor_seccomp);
+               check_seccomp(c, &p->supervisor_seccomp) && check_hooks(c, p->hooks) &&
+               check_list(c, p->time_offsets, sizeof(struct plan_time_offset)) && check_string(c, p->mount_label);
 }
 
 /** plan_check() - whether @size bytes at @data (aligned to 8) are a plan that can be followed safely

@@ -20,7 +20,7 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC UINT64_C(0x314e4c5054564144) /* "DAVTPLN1" */
-#define PLAN_VERSION 1U
+#define PLAN_VERSION 2U
 #define PLAN_SIZE_MAX (4U * 1024U * 1024U)
 #define PLAN_LIST_MAX 65536U
 
@@ -45,6 +45,13 @@ enum plan_flag {
         PLAN_EPHEMERAL = 1U << 5,    /* the overlay upper goes with the task: mount it volatile, remove it after exit */
         PLAN_LOOPBACK_UP = 1U << 6,  /* bring "lo" up in a new network namespace */
         PLAN_CAPABILITIES = 1U << 7, /* process.capabilities is given; without it the sets are all empty */
+        PLAN_CAPABILITIES_AT_MOST = 1U << 8, /* what of them this host cannot grant is left out */
+        PLAN_BUNDLE = 1U << 9,        /* of davit-oci: nobody supervises it; the root is attached at its own path */
+        PLAN_NO_PIVOT = 1U << 10,     /* for a host that runs from its initial ramfs: chroot instead */
+        PLAN_KEEP_KEYRING = 1U << 11, /* stay with the caller's session keyring */
+        PLAN_SCHEDULER = 1U << 12,    /* process.scheduler is given */
+        PLAN_IO_PRIORITY = 1U << 13,  /* process.ioPriority is given */
+        PLAN_PERSONALITY = 1U << 14,  /* linux.personality is given */
 };
 
 /* linux.namespaces: "flags" of struct plan holds the CLONE_NEW* to create; these are the ones to join by path. */
@@ -146,6 +153,18 @@ struct plan_rlimit {
         uint64_t hard;
 };
 
+/* process.scheduler as sched_setattr(2) takes it */
+struct plan_scheduler {
+        uint32_t policy;
+        int32_t nice;
+        uint32_t priority;
+        uint32_t pad;
+        uint64_t flags;
+        uint64_t runtime; /* nanoseconds, for SCHED_DEADLINE */
+        uint64_t deadline;
+        uint64_t period;
+};
+
 /* process */
 struct plan_process {
         struct plan_list args; /* plan_str; args[0] is looked up in the container's PATH */
@@ -169,13 +188,45 @@ struct plan_process {
         uint32_t console_width;  /* columns; 0: leave */
         uint32_t console_height; /* rows */
         uint32_t n_listen_fds;   /* descriptors that follow stdio, passed on from fd 3 */
-        uint32_t pad;
+        uint32_t io_priority;    /* as ioprio_set(2) takes it: class and level */
+        struct plan_scheduler scheduler;
+};
+
+/* When a hook runs, and where: of the host's programs in the host's namespaces, but for the third, which is already in
+ * the container's, and the fourth, which is a program of the container's. */
+enum plan_hook_stage {
+        PLAN_HOOK_PRESTART = 1,
+        PLAN_HOOK_CREATE_RUNTIME,
+        PLAN_HOOK_CREATE_CONTAINER,
+        PLAN_HOOK_START_CONTAINER,
+        PLAN_HOOK_POSTSTART,
+        PLAN_HOOK_POSTSTOP,
+        _PLAN_HOOK_STAGE_MAX,
+};
+
+/* hooks */
+struct plan_hook {
+        uint32_t stage;
+        uint32_t timeout; /* seconds; 0: none */
+        plan_str path;
+        uint32_t index;        /* within its stage, for messages */
+        struct plan_list args; /* plan_str; empty: the path alone */
+        struct plan_list env;  /* plan_str, the whole environment */
+};
+
+/* linux.timeOffsets */
+struct plan_time_offset {
+        uint32_t clock; /* CLOCK_MONOTONIC or CLOCK_BOOTTIME */
+        uint32_t nanosecs;
+        int64_t secs;
 };
 
 /* linux.seccomp, compiled */
 struct plan_seccomp {
         struct plan_list program; /* struct sock_filter; n == 0: no filter */
-        uint32_t flags;           /* SECCOMP_FILTER_FLAG_* */
+        uint32_t flags;           /* SECCOMP_FILTER_FLAG_*; with NEW_LISTENER the descriptor goes to: */
+        plan_str listener;        /* path of a stream socket */
+        plan_str metadata;        /* what it is told beside the state */
         uint32_t pad;
 };
 
@@ -211,4 +262,9 @@ struct plan {
         uint32_t stop_signal; /* number */
         uint32_t pad;
         uint64_t stop_timeout_usec; /* from stop signal to SIGKILL when the unit is stopped */
+
+        struct plan_list hooks;        /* struct plan_hook, in order */
+        struct plan_list time_offsets; /* struct plan_time_offset */
+        uint32_t personality;          /* as personality(2) takes it */
+        plan_str mount_label;          /* linux.mountLabel: "context=" of new file systems */
 };
