@@ -52,6 +52,28 @@ static inline int sys_seccomp(unsigned operation, unsigned flags, void *args) {
         return (int)syscall(SYS_seccomp, operation, flags, args);
 }
 
+/* sched/types.h of the kernel declares more than goes with sched.h of the C library. */
+struct sys_sched_attr {
+        uint32_t size;
+        uint32_t policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+};
+
+static inline int sys_sched_setattr(pid_t pid, const struct sys_sched_attr *attr, unsigned flags) {
+        return (int)syscall(SYS_sched_setattr, pid, attr, flags);
+}
+
+static inline int sys_bpf(int command, void *attr, unsigned size) {
+        return (int)syscall(SYS_bpf, command, attr, size);
+}
+
+static inline int sys_ioprio_set(int which, int who, int priority) {
+        return (int)syscall(SYS_ioprio_set, which, who, priority);
+}
+
 /* A fresh anonymous session keyring for the caller. */
 static inline long sys_keyctl_join_session(void) {
         return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0);

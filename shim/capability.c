@@ -82,6 +82,12 @@ int capability_apply(struct setup *s, bool keep_admin) {
         r = capability_get(&have);
         if (r < 0)
                 return fault_set(s->fault, SHIM_STEP_CAPABILITY, r, "capabilities");
+        if (s->plan->flags & PLAN_CAPABILITIES_AT_MOST) {
+                effective &= have;
+                permitted &= have;
+                inheritable &= have;
+                ambient &= permitted & inheritable;
+        }
         missing = capability_missing(have, permitted | effective);
         if (missing >= 0)
                 return fault_set(s->fault, SHIM_STEP_CAPABILITY, EPERM, "capability %d is not to be had on this host",

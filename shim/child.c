@@ -75,7 +75,7 @@ static int close_others(int *keep, size_t n) {
 static int child_close(struct setup *su) {
         size_t n_mounts = su->mount_fds ? su->plan->mounts.n : 0,
                n_namespaces = su->namespace_fds ? su->plan->namespaces.n : 0, n = 0;
-        int *keep = malloc(sizeof(int) * (8 + STDIO_LISTEN_MAX + n_mounts + n_namespaces)), r;
+        int *keep = malloc(sizeof(int) * (10 + STDIO_LISTEN_MAX + n_mounts + n_namespaces)), r;
 
         if (!keep)
                 return -ENOMEM;
@@ -83,6 +83,7 @@ static int child_close(struct setup *su) {
         keep[n++] = su->root_fd;
         keep[n++] = su->init_pidfd;
         keep[n++] = su->net_ns_fd;
+        keep[n++] = su->start_fd;
         for (size_t i = 0; i < 3; i++)
                 keep[n++] = su->stdio.fds[i];
         for (size_t i = 0; i < su->stdio.n_listen; i++)
@@ -98,12 +99,13 @@ static int child_close(struct setup *su) {
 
 /** child_clone() - clone a process that is to become @p
  *
- * @flags: CLONE_NEW*. @cgroup_fd: the group it begins in, or -1 for the shim's own.
+ * @flags: CLONE_NEW*, and CLONE_PARENT. @cgroup_fd: the group it begins in, or -1 for the shim's own.
  *
  * Return: 1 in the shim, 0 in the child, or a negative errno.
  */
 int child_clone(struct process *p, struct setup *su, uint64_t flags, int cgroup_fd) {
-        struct clone_args args = { .flags = flags | CLONE_PIDFD, .exit_signal = SIGCHLD };
+        /* With CLONE_PARENT it is our parent's child, and signals that as we would. */
+        struct clone_args args = { .flags = flags | CLONE_PIDFD, .exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD };
         int socks[2], pidfd = -1, r;
         pid_t pid;
 

@@ -88,8 +88,8 @@ int environment_make(struct setup *s) {
         if (!env_get(s->env, "HOME") &&
             asprintf(&s->env[n++], "HOME=%s", s->identity.home && *s->identity.home ? s->identity.home : "/") < 0)
                 return fault_set(s->fault, SHIM_STEP_COMMAND, ENOMEM, "environment");
-        if (s->stdio.n_listen > 0 && (asprintf(&s->env[n++], "LISTEN_FDS=%zu", s->stdio.n_listen) < 0 ||
-                                      asprintf(&s->env[n++], "LISTEN_PID=%d", (int)getpid()) < 0))
+        if (s->stdio.n_named > 0 && (asprintf(&s->env[n++], "LISTEN_FDS=%zu", s->stdio.n_named) < 0 ||
+                                     asprintf(&s->env[n++], "LISTEN_PID=%d", (int)getpid()) < 0))
                 return fault_set(s->fault, SHIM_STEP_COMMAND, ENOMEM, "environment");
         return 0;
 }

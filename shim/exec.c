@@ -64,17 +64,11 @@ static int exec_clone(struct shim *s, struct process *p, struct setup *su, struc
 
 static int exec_begin(struct shim *s, struct stdio_source *source, const struct shim_exec *request, struct process *p,
                       struct fault *fault) {
-        struct setup su = { .stdio = STDIO_NULL,
-                            .sock = -1,
-                            .root_fd = -1,
-                            .null_fd = -1,
-                            .init_pidfd = -1,
-                            .net_ns_fd = -1,
-                            .terminal_fd = -1,
-                            .fault = fault };
+        struct setup su = SETUP_NULL;
         char unit[NAME_UNIT_MAX] = "";
         int r;
 
+        su.fault = fault;
         r = exec_plan(source->packet, &su.plan, fault);
         if (!su.plan)
                 return r;
@@ -151,11 +145,11 @@ static int exec_join(struct setup *s) {
 static int exec_run(struct setup *s) {
         int r;
 
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-                return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "die with the shim");
-        if (setsid() < 0)
-                return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "session");
-        r = stdio_open_null(s);
+        r = setup_begin(s);
+        if (r >= 0 && (s->plan->flags & PLAN_BUNDLE)) /* it may have to be put into groups of cgroup v1 first */
+                r = setup_expect(s, SETUP_SCOPED, SETUP_SCOPED, NULL, NULL);
+        if (r >= 0)
+                r = stdio_open_null(s);
         if (r >= 0)
                 r = user_resolve(s);
         if (r >= 0)

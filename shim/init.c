@@ -22,6 +22,7 @@
 #include "shared/plan-check.h"
 #include "shared/syscalls.h"
 #include "shim/cgroup.h"
+#include "shim/hook.h"
 #include "shim/setup.h"
 
 /** setup_tell() - send one message to the shim, with one descriptor or -1 */
@@ -31,18 +32,28 @@ int setup_tell(struct setup *s, uint32_t message, int fd) {
         return packet_send(s->sock, &message, sizeof(message), NULL, 0, NULL, 0, &fd, fd >= 0 ? 1 : 0);
 }
 
-/** setup_await() - wait for the shim's next message; -EPIPE when the shim has gone */
-int setup_await(struct setup *s, uint32_t *ret) {
-        for (;;) {
-                ssize_t n = recv(s->sock, ret, sizeof(*ret), 0);
+/** setup_await() - wait for the shim's next message; -EPIPE when the shim has gone
+ *
+ * @ret_fd: where a descriptor that comes with it goes, NULL where none is expected.
+ */
+int setup_await(struct setup *s, uint32_t *ret, int *ret_fd) {
+        struct packet packet;
+        int r;
 
-                if (n == sizeof(*ret))
-                        return 0;
-                if (n >= 0)
-                        return -EPIPE;
-                if (errno != EINTR)
-                        return -errno;
+        r = packet_recv(s->sock, &packet);
+        if (r <= 0)
+                return r < 0 ? r : -EPIPE;
+        if (packet.size != sizeof(*ret)) {
+                packet_done(&packet);
+                return -EBADMSG;
         }
+        memcpy(ret, packet.data, sizeof(*ret));
+        if (ret_fd && packet.n_fds > 0) {
+                safe_close(*ret_fd);
+                *ret_fd = packet_take_fd(&packet, 0);
+        }
+        packet_done(&packet);
+        return 0;
 }
 
 /** setup_die() - report the fault and end */
@@ -51,9 +62,10 @@ void setup_die(struct setup *s) {
         _exit(EXIT_FAILURE);
 }
 
-static int await_message(struct setup *s, uint32_t first, uint32_t second, uint32_t *ret) {
+/** setup_expect() - setup_await() for one of two messages; anything else is a fault */
+int setup_expect(struct setup *s, uint32_t first, uint32_t second, uint32_t *ret, int *ret_fd) {
         uint32_t message = 0;
-        int r = setup_await(s, &message);
+        int r = setup_await(s, &message, ret_fd);
 
         if (r < 0 || (message != first && message != second))
                 return fault_set(s->fault, SHIM_STEP_NAMESPACE, r < 0 ? r : -EBADMSG, "word from the shim");
@@ -62,17 +74,28 @@ static int await_message(struct setup *s, uint32_t first, uint32_t second, uint3
         return 0;
 }
 
+/** setup_begin() - a session of its own, and no life without the shim
+ *
+ * The container of a bundle outlives who has made it, and notices by its socket when that dies too early.
+ */
+int setup_begin(struct setup *s) {
+        if (!(s->plan->flags & PLAN_BUNDLE) && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+                return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "die with the shim");
+        if (setsid() < 0)
+                return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "session");
+        return 0;
+}
+
 /* What the process is before it has mounted anything. */
 static int init_begin(struct setup *s) {
         int r;
 
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-                return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "die with the shim");
-        if (setsid() < 0)
-                return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "session");
+        r = setup_begin(s);
+        if (r < 0)
+                return r;
         (void)umask(0);
         if (s->plan->clone_flags & CLONE_NEWUSER) {
-                r = await_message(s, SETUP_MAPPED, SETUP_MAPPED, NULL);
+                r = setup_expect(s, SETUP_MAPPED, SETUP_MAPPED, NULL, NULL);
                 if (r < 0)
                         return r;
                 r = namespace_become_root(s);
@@ -135,6 +158,8 @@ int setup_identity(struct setup *s) {
         if (r >= 0)
                 r = rlimits_set(s);
         if (r >= 0)
+                r = scheduling_set(s);
+        if (r >= 0)
                 r = environment_make(s);
         if (r >= 0)
                 r = capability_bound(s);
@@ -167,6 +192,47 @@ int setup_release(struct setup *s) {
         return 0;
 }
 
+/* What may only be done while the host's file systems are in reach, and hooks that rely on it. */
+static int init_hooks(struct setup *s) {
+        int r;
+
+        if (!hooks_given(s->plan, PLAN_HOOK_PRESTART) && !hooks_given(s->plan, PLAN_HOOK_CREATE_RUNTIME) &&
+            !hooks_given(s->plan, PLAN_HOOK_CREATE_CONTAINER))
+                return 0;
+        r = setup_tell(s, SETUP_HOOKS, -1);
+        if (r >= 0)
+                r = setup_expect(s, SETUP_HOOKED, SETUP_HOOKED, NULL, &s->state_fd);
+        return r < 0 ? r : hooks_run(s->plan, PLAN_HOOK_CREATE_CONTAINER, s->state_fd, NULL, s->fault);
+}
+
+/* Whoever starts the container connects; one that goes away without a word was none. */
+static int init_wait_detached(struct setup *s) {
+        uint32_t word = 0;
+
+        for (;;) {
+                s->sock = safe_close(s->sock);
+                s->sock = accept4(s->start_fd, NULL, NULL, SOCK_CLOEXEC);
+                if (s->sock < 0 && errno != EINTR && errno != ECONNABORTED)
+                        return fault_set(s->fault, SHIM_STEP_COMMAND, errno, "wait for the start");
+                if (s->sock >= 0 && setup_await(s, &word, &s->state_fd) >= 0 && word == SETUP_START)
+                        break;
+        }
+        s->start_fd = safe_close(s->start_fd);
+        return 0;
+}
+
+static int init_wait(struct setup *s) {
+        uint32_t word = 0;
+        int r;
+
+        r = setup_tell(s, SETUP_READY, -1);
+        if (r >= 0)
+                r = setup_expect(s, SETUP_START, s->start_fd >= 0 ? SETUP_DETACH : SETUP_START, &word, &s->state_fd);
+        if (r >= 0 && word == SETUP_DETACH)
+                r = init_wait_detached(s);
+        return r < 0 ? r : hooks_run(s->plan, PLAN_HOOK_START_CONTAINER, s->state_fd, NULL, s->fault);
+}
+
 static int init_run(struct setup *s, int *cgroup_targets) {
         bool first = mounts_need_cgroup_first(s->plan);
         uint32_t word = 0;
@@ -174,16 +240,18 @@ static int init_run(struct setup *s, int *cgroup_targets) {
 
         r = init_begin(s);
         if (r >= 0 && first) {
-                r = await_message(s, SETUP_SCOPED, SETUP_SCOPED_START, &word);
+                r = setup_expect(s, SETUP_SCOPED, SETUP_SCOPED_START, &word, NULL);
                 if (r >= 0)
                         r = init_enter_cgroup(s);
         }
         if (r >= 0)
                 r = init_build(s, first, cgroup_targets);
         if (r >= 0)
+                r = init_hooks(s);
+        if (r >= 0)
                 r = rootfs_pivot(s);
         if (r >= 0 && !first) {
-                r = await_message(s, SETUP_SCOPED, SETUP_SCOPED_START, &word);
+                r = setup_expect(s, SETUP_SCOPED, SETUP_SCOPED_START, &word, NULL);
                 if (r >= 0)
                         r = init_enter_cgroup(s);
                 if (r >= 0)
@@ -191,11 +259,8 @@ static int init_run(struct setup *s, int *cgroup_targets) {
         }
         if (r >= 0)
                 r = setup_identity(s);
-        if (r >= 0 && word != SETUP_SCOPED_START) {
-                r = setup_tell(s, SETUP_READY, -1);
-                if (r >= 0)
-                        r = await_message(s, SETUP_START, SETUP_START, NULL);
-        }
+        if (r >= 0 && word != SETUP_SCOPED_START)
+                r = init_wait(s);
         return r < 0 ? r : setup_release(s);
 }
 

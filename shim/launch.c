@@ -26,7 +26,7 @@
 #include "shared/syscalls.h"
 #include "shim/child.h"
 #include "shim/namespace.h"
-#include "shim/rootfs.h"
+#include "shim/prepare.h"
 #include "shim/setup.h"
 #include "shim/shim.h"
 #include "shim/title.h"
@@ -58,95 +58,6 @@ void shim_drop_plan(struct shim *s) {
         s->plan = NULL;
 }
 
-static int launch_check(const struct plan *plan, struct fault *fault) {
-        const struct plan_namespace *n = plan_array(plan, plan->namespaces);
-
-        if (!(plan->clone_flags & CLONE_NEWNS))
-                return fault_set(fault, SHIM_STEP_PLAN, EINVAL,
-                                 "linux.namespaces without a mount namespace of its own");
-        for (uint32_t i = 0; i < plan->namespaces.n; i++)
-                if (n[i].clone_flag == CLONE_NEWUSER || n[i].clone_flag == CLONE_NEWNS)
-                        return fault_set(fault, SHIM_STEP_PLAN, EOPNOTSUPP,
-                                         "linux.namespaces: a %s namespace cannot be joined by path",
-                                         namespace_name(n[i].clone_flag));
-        return 0;
-}
-
-static int launch_open_sources(struct setup *su, struct fault *fault) {
-        const struct plan *plan = su->plan;
-        const struct plan_mount *m = plan_array(plan, plan->mounts);
-        const struct plan_namespace *n = plan_array(plan, plan->namespaces);
-
-        for (uint32_t i = 0; i < plan->mounts.n; i++) {
-                if (m[i].kind != PLAN_MOUNT_BIND)
-                        continue;
-                su->mount_fds[i] = source_open(plan, &m[i], fault);
-                if (su->mount_fds[i] < -1)
-                        return su->mount_fds[i];
-                if (su->mount_fds[i] >= 0 && !(plan->clone_flags & CLONE_NEWUSER)) {
-                        int r = source_attributes(plan, &m[i], su->mount_fds[i], -1, fault);
-
-                        if (r < 0)
-                                return r;
-                }
-        }
-        for (uint32_t i = 0; i < plan->namespaces.n; i++) {
-                su->namespace_fds[i] = namespace_open(plan, &n[i], fault);
-                if (su->namespace_fds[i] < 0)
-                        return su->namespace_fds[i];
-        }
-        return 0;
-}
-
-static int *launch_fds(uint32_t n) {
-        int *fds = malloc(sizeof(int) * ((size_t)n + 1));
-
-        for (uint32_t i = 0; fds && i < n; i++)
-                fds[i] = -1;
-        return fds;
-}
-
-static int launch_prepare(struct shim *s, struct setup *su, struct fault *fault) {
-        const struct plan *plan = s->plan;
-        int r;
-
-        su->plan = plan;
-        su->fault = fault;
-        su->mount_fds = launch_fds(plan->mounts.n);
-        su->namespace_fds = launch_fds(plan->namespaces.n);
-        if (!su->mount_fds || !su->namespace_fds)
-                return fault_set(fault, SHIM_STEP_MOUNT, ENOMEM, "mounts");
-        r = launch_check(plan, fault);
-        if (r < 0)
-                return r;
-        su->root_fd = rootfs_open(plan, fault);
-        if (su->root_fd < 0)
-                return su->root_fd;
-        return launch_open_sources(su, fault);
-}
-
-static void launch_done(struct setup *su) {
-        for (uint32_t i = 0; su->mount_fds && i < su->plan->mounts.n; i++)
-                safe_close(su->mount_fds[i]);
-        for (uint32_t i = 0; su->namespace_fds && i < su->plan->namespaces.n; i++)
-                safe_close(su->namespace_fds[i]);
-        free(su->mount_fds);
-        free(su->namespace_fds);
-        safe_close(su->root_fd);
-        stdio_done(&su->stdio);
-}
-
-/* The pid namespace to be a member of is chosen before the clone, and only for it. */
-static int launch_pid_namespace(struct setup *su, struct fault *fault) {
-        const struct plan_namespace *n = plan_array(su->plan, su->plan->namespaces);
-
-        for (uint32_t i = 0; i < su->plan->namespaces.n; i++)
-                if (n[i].clone_flag == CLONE_NEWPID && setns(su->namespace_fds[i], CLONE_NEWPID) < 0)
-                        return fault_set(fault, SHIM_STEP_NAMESPACE, errno, "join pid namespace %s",
-                                         plan_string(su->plan, n[i].path));
-        return 0;
-}
-
 static int launch_clone(struct shim *s, struct setup *su, struct fault *fault) {
         uint64_t flags = su->plan->clone_flags & NAMESPACE_FLAGS_AT_CLONE;
         int r;
@@ -156,7 +67,7 @@ static int launch_clone(struct shim *s, struct setup *su, struct fault *fault) {
                 flags &= ~(uint64_t)CLONE_NEWNET;
                 su->net_ns_fd = s->net_ns_fd;
         }
-        r = launch_pid_namespace(su, fault);
+        r = setup_namespaces(su, &flags, fault);
         if (r < 0)
                 return r;
         r = child_clone(&s->init, su, flags, s->scoped ? s->cgroup.init_fd : -1);
@@ -177,33 +88,6 @@ static int launch_tell(struct shim *s, uint32_t word) {
 
         r = packet_send(s->init.sock, &word, sizeof(word), NULL, 0, NULL, 0, NULL, 0);
         return r == -EPIPE || r == -ECONNRESET ? 0 : r;
-}
-
-/* With a user namespace: its maps, then the mounts that are mapped by it. */
-static int launch_map(struct shim *s, struct setup *su, struct fault *fault) {
-        const struct plan_mount *m = plan_array(su->plan, su->plan->mounts);
-        _cleanup_close_ int userns = -1;
-        char path[40];
-        int r;
-
-        if (!(su->plan->clone_flags & CLONE_NEWUSER))
-                return 0;
-        r = namespace_write_maps(su->plan, s->init.pid, su->plan->uid_map, su->plan->gid_map, fault);
-        if (r < 0)
-                return r;
-        (void)snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)s->init.pid);
-        userns = open(path, O_RDONLY | O_CLOEXEC);
-        if (userns < 0)
-                return fault_set(fault, SHIM_STEP_ID_MAP, errno, "user namespace");
-        for (uint32_t i = 0; i < su->plan->mounts.n; i++) {
-                if (su->mount_fds[i] < 0)
-                        continue;
-                r = source_attributes(su->plan, &m[i], su->mount_fds[i], userns, fault);
-                if (r < 0)
-                        return r;
-        }
-        r = launch_tell(s, SETUP_MAPPED);
-        return r < 0 ? fault_set(fault, SHIM_STEP_ID_MAP, r, "user namespace") : 0;
 }
 
 /* The path socket is where a later manager finds the task. */
@@ -280,13 +164,7 @@ static int launch_go(struct shim *s) {
 /** shim_launch() - make the container's first process as far as it goes without the scope */
 void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *request, const char *text,
                  size_t text_size, uint32_t serial) {
-        struct setup su = { .stdio = STDIO_NULL,
-                            .sock = -1,
-                            .root_fd = -1,
-                            .null_fd = -1,
-                            .init_pidfd = -1,
-                            .net_ns_fd = -1,
-                            .terminal_fd = -1 };
+        struct setup su = SETUP_NULL;
         struct fault fault = FAULT_NULL;
         int r;
 
@@ -300,21 +178,18 @@ void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *req
         if (r >= 0)
                 r = launch_keep(s, &fault);
         if (r >= 0)
-                r = launch_prepare(s, &su, &fault);
+                r = setup_open(&su, s->plan, &fault);
         if (r >= 0)
                 r = launch_clone(s, &su, &fault);
         if (r >= 0)
-                r = launch_map(s, &su, &fault);
+                r = setup_map(&su, s->init.pid, s->init.sock, &fault);
         if (r >= 0)
                 r = child_oom_score(s, &s->init, s->plan, &fault);
         if (r >= 0)
                 r = launch_listen(s, &fault);
         if (r >= 0 && s->scoped)
                 r = launch_go(s);
-        if (su.plan)
-                launch_done(&su);
-        else
-                stdio_done(&su.stdio);
+        setup_close(&su);
         if (r < 0) {
                 (void)fault_set(&fault, SHIM_STEP_NAMESPACE, r, "container's first process");
                 shim_failed(s, &s->init, &fault);

@@ -58,6 +58,15 @@ static int mount_option(int fs, char *option) {
         return r;
 }
 
+/* The label of files that have none of their own; file systems of the kernel's objects have theirs. */
+static int mount_label(struct setup *s, const struct plan_mount *m, int fs) {
+        const char *label = plan_string(s->plan, s->plan->mount_label), *fstype = plan_string(s->plan, m->fstype);
+
+        if (!label || m->kind != PLAN_MOUNT_FS || streq(fstype, "proc") || streq(fstype, "sysfs"))
+                return 0;
+        return fsconfig(fs, FSCONFIG_SET_STRING, "context", label, 0) < 0 ? mount_fault(s, m, errno, "label") : 0;
+}
+
 static int mount_options(struct setup *s, const struct plan_mount *m, int fs) {
         static const struct {
                 uint32_t flag;
@@ -75,6 +84,9 @@ static int mount_options(struct setup *s, const struct plan_mount *m, int fs) {
                         return mount_fault(s, m, errno, flags[i].name);
         if (source && fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0) < 0)
                 return mount_fault(s, m, errno, "source");
+        r = mount_label(s, m, fs);
+        if (r < 0)
+                return r;
         if (!data)
                 return 0;
         copy = strdup(data);

@@ -204,6 +204,8 @@ int namespace_identify(struct setup *s) {
 
 /** namespace_keyring() - leave the host's session keyring for an empty one */
 int namespace_keyring(struct setup *s) {
+        if (s->plan->flags & PLAN_KEEP_KEYRING)
+                return 0;
         /* Without a kernel that has keyrings there is nothing to leave behind. */
         if (sys_keyctl_join_session() < 0 && errno != ENOSYS)
                 return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "session keyring");

@@ -104,16 +104,18 @@ int rootfs_open(const struct plan *plan, struct fault *fault) {
 /** rootfs_attach() - attach the root file system inside the child's own mount namespace
  *
  * First cuts the way back: nothing mounted from now on is seen outside. It is put on top of "/", where only pivot_root
- * can see it; until then it is reached by descriptor.
+ * can see it; until then it is reached by descriptor. Hooks of a bundle expect it where their configuration says.
  */
 int rootfs_attach(struct setup *s) {
+        bool in_place = (s->plan->flags & PLAN_BUNDLE) && s->plan->rootfs.kind == PLAN_ROOTFS_DIRECTORY;
+        const char *where = in_place ? plan_string(s->plan, s->plan->rootfs.path) : "/";
         struct mount_attr attr = { .propagation = MS_SLAVE };
 
         if (s->plan->rootfs.propagation & MS_PRIVATE)
                 attr.propagation = MS_PRIVATE;
         if (mount_setattr(AT_FDCWD, "/", AT_RECURSIVE, &attr, sizeof(attr)) < 0)
                 return fault_set(s->fault, SHIM_STEP_MOUNT, errno, "propagation of the host's mounts");
-        if (move_mount(s->root_fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        if (move_mount(s->root_fd, "", AT_FDCWD, where, MOVE_MOUNT_F_EMPTY_PATH) < 0)
                 return fault_set(s->fault, SHIM_STEP_ROOTFS, errno, "attach root file system");
         return 0;
 }
@@ -129,6 +131,15 @@ int rootfs_finish(struct setup *s) {
         return 0;
 }
 
+/* The initial ramfs cannot be pivoted away from: the root is moved over it. */
+static int rootfs_chroot(struct setup *s) {
+        if (mount(".", "/", NULL, MS_MOVE, NULL) < 0)
+                return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "move the root file system to /");
+        if (chroot(".") < 0 || chdir("/") < 0)
+                return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "chroot");
+        return 0;
+}
+
 /** rootfs_pivot() - make it "/" and let go of everything the host has mounted
  *
  * A shared mount cannot be pivoted to, so that its propagation comes last. A mount has to be shared once before it can
@@ -139,6 +150,8 @@ int rootfs_pivot(struct setup *s) {
 
         if (fchdir(s->root_fd) < 0)
                 return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "root file system");
+        if (s->plan->flags & PLAN_NO_PIVOT)
+                return rootfs_chroot(s);
         if (sys_pivot_root(".", ".") < 0)
                 return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "pivot_root");
         if (umount2(".", MNT_DETACH) < 0)

@@ -42,7 +42,14 @@ struct setup {
         char **env;          /* owned vector; the strings are the plan's or ours */
         int terminal_fd;     /* the pty's slave, or -1 */
         uint64_t join_flags; /* exec only: CLONE_NEW* of the container */
+        int start_fd;        /* where a container that nobody supervises waits for its start, or -1 */
+        int state_fd;        /* the state that hooks are told, or -1 */
 };
+#define SETUP_NULL                                                                                                     \
+        {                                                                                                              \
+                .stdio = STDIO_NULL, .sock = -1, .root_fd = -1, .null_fd = -1, .init_pidfd = -1, .net_ns_fd = -1,      \
+                .terminal_fd = -1, .start_fd = -1, .state_fd = -1                                                      \
+        }
 
 /* Messages between the shim and a child in the making. */
 enum setup_message {
@@ -53,7 +60,10 @@ enum setup_message {
         SETUP_MAPPED,       /* shim: the user namespace has its maps, mounts that depend on them are ready */
         SETUP_SCOPED,       /* shim: the child is in its cgroup */
         SETUP_SCOPED_START, /* shim: the same, and it need not wait for SETUP_START */
-        SETUP_START,        /* shim */
+        SETUP_START,        /* shim; fd, where the container has hooks: the state they are told */
+        SETUP_HOOKS,        /* child: everything is mounted; waits for SETUP_HOOKED */
+        SETUP_HOOKED,       /* shim, once its own hooks have run; fd: the state for those of the child */
+        SETUP_DETACH,       /* shim: it goes away, the start comes over start_fd */
 };
 
 /* The longest of them; the others are the first four bytes. */
@@ -66,8 +76,10 @@ struct setup_record {
 _noreturn_ void init_main(struct setup *s);
 _noreturn_ void exec_main(struct setup *s);
 int setup_tell(struct setup *s, uint32_t message, int fd);
-int setup_await(struct setup *s, uint32_t *ret);
+int setup_await(struct setup *s, uint32_t *ret, int *ret_fd);
 _noreturn_ void setup_die(struct setup *s);
+int setup_expect(struct setup *s, uint32_t first, uint32_t second, uint32_t *ret, int *ret_fd);
+int setup_begin(struct setup *s);
 int setup_identity(struct setup *s);
 int setup_release(struct setup *s);
 
@@ -91,6 +103,7 @@ int stdio_open_null(struct setup *s);
 int stdio_prepare(struct setup *s);
 int stdio_apply(struct setup *s);
 int rlimits_set(struct setup *s);
+int scheduling_set(struct setup *s);
 int user_resolve(struct setup *s);
 int user_become(struct setup *s);
 int capability_bound(struct setup *s);

@@ -51,7 +51,7 @@ int source_open(const struct plan *plan, const struct plan_mount *m, struct faul
 
         if (m->flags & PLAN_MOUNT_RECURSIVE)
                 flags |= AT_RECURSIVE;
-        if (m->propagation & MS_SHARED)
+        if ((m->propagation & MS_SHARED) && !(plan->flags & PLAN_BUNDLE))
                 fd = source_open_shared(source, flags);
         else {
                 fd = open_tree(AT_FDCWD, source, flags);

@@ -170,6 +170,7 @@ int stdio_take(struct stdio *io, const struct shim_stdio *request, struct stdio_
         for (; io->n_listen < request->n_listen_fds; io->n_listen++)
                 if (take_next(source, &io->listen[io->n_listen]) < 0)
                         return fault_set(fault, SHIM_STEP_STDIO, EBADMSG, "standard streams");
+        io->n_named = io->n_listen;
         return source->next == source->packet->n_fds ? 0 :
                                                        fault_set(fault, SHIM_STEP_STDIO, EBADMSG, "standard streams");
 }
@@ -260,13 +261,21 @@ int stdio_prepare(struct setup *s) {
         return 0;
 }
 
+/* A descriptor of ours must not be where one of the process's goes. */
+static int stdio_move_up(struct setup *s, int *fd, int base) {
+        if (*fd < 0 || *fd >= base)
+                return 0;
+        *fd = fcntl(*fd, F_DUPFD_CLOEXEC, base);
+        return *fd < 0 ? fault_set(s->fault, SHIM_STEP_STDIO, errno, "descriptor of the shim") : 0;
+}
+
 /** stdio_apply() - put the streams on 0, 1, 2, the passed sockets from 3 on, and mark everything else close-on-exec
  *
  * Afterwards the descriptor to the shim may have another number.
  */
 int stdio_apply(struct setup *s) {
         int base = 3 + (int)s->stdio.n_listen;
-        int moved[3 + STDIO_LISTEN_MAX];
+        int moved[3 + STDIO_LISTEN_MAX], r;
 
         for (int i = 0; i < base; i++) {
                 int fd = i < 3 ? s->stdio.fds[i] : s->stdio.listen[i - 3];
@@ -275,11 +284,13 @@ int stdio_apply(struct setup *s) {
                 if (moved[i] < 0)
                         return fault_set(s->fault, SHIM_STEP_STDIO, errno, "descriptor %d", i);
         }
-        if (s->sock < base) {
-                s->sock = fcntl(s->sock, F_DUPFD_CLOEXEC, base);
-                if (s->sock < 0)
-                        return fault_set(s->fault, SHIM_STEP_STDIO, errno, "descriptor of the shim");
-        }
+        r = stdio_move_up(s, &s->sock, base);
+        if (r >= 0)
+                r = stdio_move_up(s, &s->start_fd, base);
+        if (r >= 0)
+                r = stdio_move_up(s, &s->state_fd, base);
+        if (r < 0)
+                return r;
         for (int i = 0; i < base; i++) {
                 if (dup2(moved[i], i) < 0)
                         return fault_set(s->fault, SHIM_STEP_STDIO, errno, "descriptor %d", i);

@@ -13,9 +13,10 @@
 #define STDIO_LISTEN_MAX 32U
 
 struct stdio {
-        int fds[3];  /* -1: null; with a terminal unused */
-        int kept[3]; /* the shim's ends, or -1 */
-        size_t n_listen;
+        int fds[3];      /* -1: null; with a terminal unused */
+        int kept[3];     /* the shim's ends, or -1 */
+        size_t n_listen; /* passed on from fd 3 */
+        size_t n_named;  /* of which LISTEN_FDS tells */
         int listen[STDIO_LISTEN_MAX];
         bool terminal;
 };
