@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The container's terminal, on the host's side.
+ *
+ * Who detaches has the master sent to a socket of its own (--console-socket): one message with the descriptor, whose
+ * text is the terminal's name. Who waits for the container joins the master with the terminal it runs on, which is raw
+ * meanwhile and follows changes of size.
+ */
+
+#include "oci/console.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "shared/fd.h"
+#include "shared/macros.h"
+#include "shared/message.h"
+#include "shared/syscalls.h"
+
+/** console_send() - Hands a terminal's master to a stream socket. */
+gboolean console_send(const char *path, int master, GError **error) {
+        static const char name[] = "/dev/ptmx";
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        int r;
+
+        if (fd < 0)
+                return oci_fail_errno(error, errno, "--console-socket %s", path);
+        if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >= sizeof(address.sun_path))
+                return oci_fail(error, OCI_ERROR_FAILED, "--console-socket %s: is too long", path);
+        if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+                return oci_fail_errno(error, errno, "--console-socket %s", path);
+        r = packet_send(fd, name, strlen(name), NULL, 0, NULL, 0, &master, 1);
+        return r < 0 ? oci_fail_errno(error, r, "--console-socket %s", path) : TRUE;
+}
+
+static int take_signals(int *ret_fd) {
+        sigset_t all;
+
+        (void)sigfillset(&all);
+        (void)sigdelset(&all, SIGCHLD);
+        (void)sigdelset(&all, SIGURG);
+        (void)sigdelset(&all, SIGTTIN);
+        (void)sigdelset(&all, SIGTTOU);
+        if (sigprocmask(SIG_BLOCK, &all, NULL) < 0)
+                return -errno;
+        *ret_fd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+        return *ret_fd < 0 ? -errno : 0;
+}
+
+static void resize(int master) {
+        struct winsize size;
+
+        if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) >= 0)
+                (void)ioctl(master, TIOCSWINSZ, &size);
+}
+
+static void pass_signals(int fd, int pidfd, int master) {
+        struct signalfd_siginfo info;
+
+        while (read(fd, &info, sizeof(info)) == sizeof(info)) {
+                if (info.ssi_signo == SIGWINCH && master >= 0)
+                        resize(master);
+                else if (info.ssi_signo != SIGPIPE)
+                        (void)sys_pidfd_send_signal(pidfd, (int)info.ssi_signo, NULL, 0);
+        }
+}
+
+/** signals_relay() - Passes our signals on to a process until it has ended; 0 or a negative errno. */
+int signals_relay(int pidfd) {
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        r = take_signals(&fd);
+        if (r < 0)
+                return r;
+        for (;;) {
+                struct pollfd p[2] = { { .fd = pidfd, .events = POLLIN }, { .fd = fd, .events = POLLIN } };
+
+                if (poll(p, ELEMENTSOF(p), -1) < 0) {
+                        if (errno != EINTR)
+                                return -errno;
+                        continue;
+                }
+                if (p[1].revents)
+                        pass_signals(fd, pidfd, -1);
+                if (p[0].revents)
+                        return 0;
+        }
+}
+
+/* FALSE at the end of what @from has to say. */
+static gboolean copy(int from, int to) {
+        char buffer[8192];
+        ssize_t n = read(from, buffer, sizeof(buffer));
+
+        if (n < 0)
+                return errno == EINTR || errno == EAGAIN;
+        return n > 0 && fd_write_all(to, buffer, (size_t)n) >= 0;
+}
+
+static int relay(int master, int pidfd, int signal_fd) {
+        gboolean input = TRUE, ended = FALSE;
+
+        for (;;) {
+                struct pollfd p[4] = { { .fd = master, .events = POLLIN },
+                                       { .fd = input ? STDIN_FILENO : -1, .events = POLLIN },
+                                       { .fd = signal_fd, .events = POLLIN },
+                                       { .fd = ended ? -1 : pidfd, .events = POLLIN } };
+                int n = poll(p, ELEMENTSOF(p), ended ? 0 : -1);
+
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                if (n <= 0) {
+                        if (ended && n == 0) /* it has ended, and all it wrote is out */
+                                return 0;
+                        continue;
+                }
+                if (p[2].revents)
+                        pass_signals(signal_fd, pidfd, master);
+                if (p[1].revents)
+                        input = copy(STDIN_FILENO, master);
+                if (p[0].revents && !copy(master, STDOUT_FILENO)) {
+                        master = -1;
+                        if (ended)
+                                return 0;
+                }
+                if (p[3].revents)
+                        ended = TRUE;
+                if (ended && !(p[0].revents & POLLIN))
+                        return 0;
+        }
+}
+
+/** console_relay() - Joins a terminal's master with our own terminal until the process has ended. */
+int console_relay(int master, int pidfd) {
+        gboolean tty = isatty(STDIN_FILENO);
+        _cleanup_close_ int signal_fd = -1;
+        struct termios saved, raw;
+        int r;
+
+        r = take_signals(&signal_fd);
+        if (r < 0)
+                return r;
+        if (tty && tcgetattr(STDIN_FILENO, &saved) >= 0) {
+                raw = saved;
+                cfmakeraw(&raw);
+                raw.c_oflag |= OPOST;
+                resize(master);
+                (void)tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+        } else
+                tty = FALSE;
+        r = relay(master, pidfd, signal_fd);
+        if (tty)
+                (void)tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+        return r;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Terminals: handed to a caller's socket, or joined with our own. */
+
+#include <sys/types.h>
+
+#include "oci/oci.h"
+
+gboolean console_send(const char *path, int master, GError **error);
+int console_relay(int master, int pidfd); /* until the process has ended; 0 or a negative errno */
+int signals_relay(int pidfd);

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Which cgroup hierarchies there are and where.
+ *
+ * The unified one is where it is known to be mounted; those of version 1 have a directory each in /sys/fs/cgroup, by
+ * the names of their controllers, as /proc/self/cgroup lists them. A hierarchy that is not mounted there limits nobody.
+ */
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "oci/group.h"
+#include "shared/fd.h"
+#include "shared/macros.h"
+#include "shim/cgroup.h"
+
+#define CGROUP_FILE_MAX 65536U
+
+typedef struct Hierarchy {
+        char *controllers; /* "cpu,cpuacct"; "": unified */
+        char *mount;
+} Hierarchy;
+
+static void hierarchy_free(gpointer data) {
+        Hierarchy *h = data;
+
+        g_free(h->controllers);
+        g_free(h->mount);
+        g_free(h);
+}
+
+static void add(GPtrArray *list, const char *controllers, char *mount) {
+        Hierarchy *h;
+
+        if (access(mount, F_OK) < 0) {
+                g_free(mount);
+                return;
+        }
+        h = g_new0(Hierarchy, 1);
+        h->controllers = g_strdup(controllers);
+        h->mount = mount;
+        g_ptr_array_add(list, h);
+}
+
+/* Asked once: hierarchies do not come and go while a command runs. */
+static GPtrArray *hierarchies(void) {
+        static GPtrArray *list;
+        _cleanup_free_ char *text = NULL;
+        g_auto(GStrv) lines = NULL;
+
+        if (list)
+                return list;
+        list = g_ptr_array_new_with_free_func(hierarchy_free);
+        if (file_read_at(AT_FDCWD, "/proc/self/cgroup", CGROUP_FILE_MAX, &text, NULL) < 0)
+                return list;
+        lines = g_strsplit(text, "\n", -1);
+        for (char **line = lines; *line; line++) {
+                g_auto(GStrv) parts = g_strsplit(*line, ":", 3);
+
+                if (g_strv_length(parts) != 3)
+                        continue;
+                if (*parts[1] == '\0') {
+                        if (cgroup_mount_point())
+                                add(list, "", g_strdup(cgroup_mount_point()));
+                } else
+                        add(list, parts[1],
+                            g_strconcat("/sys/fs/cgroup/",
+                                        g_str_has_prefix(parts[1], "name=") ? parts[1] + 5 : parts[1], NULL));
+        }
+        return list;
+}
+
+static gboolean has(const Hierarchy *h, const char *controller) {
+        g_auto(GStrv) list = g_strsplit(h->controllers, ",", -1);
+
+        if (*controller == '\0')
+                return *h->controllers == '\0';
+        return g_strv_contains((const char *const *)list, controller);
+}
+
+/** group_directory() - The group's directory where a controller of version 1 is, or with "" the unified one. */
+char *group_directory(State *state, const char *controller) {
+        GPtrArray *list = hierarchies();
+
+        for (guint i = 0; state->group && i < list->len; i++) {
+                const Hierarchy *h = list->pdata[i];
+
+                if (has(h, controller))
+                        return g_strconcat(h->mount, state->group, NULL);
+        }
+        return NULL;
+}
+
+/** group_directories() - The group's directory in every hierarchy, the unified one last. */
+char **group_directories(State *state) {
+        GPtrArray *list = hierarchies(), *ret = g_ptr_array_new();
+
+        for (int unified = 0; unified < 2; unified++)
+                for (guint i = 0; state->group && i < list->len; i++) {
+                        const Hierarchy *h = list->pdata[i];
+
+                        if ((*h->controllers == '\0') == unified)
+                                g_ptr_array_add(ret, g_strconcat(h->mount, state->group, NULL));
+                }
+        g_ptr_array_add(ret, NULL);
+        return (char **)g_ptr_array_free(ret, FALSE);
+}
+
+/** group_mounts() - Where the hierarchies are mounted, in the order of group_directories(). */
+GPtrArray *group_mounts(void) {
+        GPtrArray *list = hierarchies(), *ret = g_ptr_array_new();
+
+        for (int unified = 0; unified < 2; unified++)
+                for (guint i = 0; i < list->len; i++) {
+                        const Hierarchy *h = list->pdata[i];
+
+                        if ((*h->controllers == '\0') == unified)
+                                g_ptr_array_add(ret, h->mount);
+                }
+        return ret;
+}

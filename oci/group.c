@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Making and removing a container's cgroup.
+ *
+ * linux.cgroupsPath is a path below each hierarchy's mount point, or "slice:prefix:name" for a scope of systemd's. With
+ * the driver "disabled" the container stays in the group of whoever makes it, and limits are refused. A new process
+ * begins in the unified group by its clone; into the groups of version 1 it is written.
+ */
+
+#include "oci/group.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "plan/fields.h"
+#include "shared/fd.h"
+#include "shared/macros.h"
+
+#define PARENT "/davit-oci/"
+
+/* Absolute, without a step back, and not the root of everything. */
+static gboolean check_path(const char *path, GError **error) {
+        g_auto(GStrv) parts = g_strsplit(path, "/", -1);
+        gboolean any = FALSE;
+
+        for (char **part = parts; *part; part++) {
+                if (g_str_equal(*part, "..") || strpbrk(*part, "\n\r"))
+                        return oci_fail(error, OCI_ERROR_FAILED, "linux.cgroupsPath: \"%s\" is no path of a cgroup",
+                                        path);
+                any = any || (**part && !g_str_equal(*part, "."));
+        }
+        return any || oci_fail(error, OCI_ERROR_FAILED, "linux.cgroupsPath: \"%s\" is the root cgroup", path);
+}
+
+/** group_choose() - Finds out where the container is to be; nothing is made. */
+gboolean group_choose(Oci *oci, JsonObject *config, State *state, GError **error) {
+        JsonObject *linux_ = NULL;
+        const char *path = NULL;
+
+        state->driver = oci->driver;
+        if (oci->driver == GROUP_DISABLED)
+                return TRUE;
+        if (!field_object(config, "", "linux", &linux_, error) ||
+            !field_string(linux_, "linux.", "cgroupsPath", &path, error))
+                return FALSE;
+        if (oci->driver == GROUP_SYSTEMD)
+                return oci_fail(error, OCI_ERROR_FAILED, "--systemd-cgroup: is not built in");
+        if (path && strchr(path, ':'))
+                return oci_fail(error, OCI_ERROR_FAILED,
+                                "linux.cgroupsPath: \"%s\" is of the form for --systemd-cgroup", path);
+        if (path && *path) {
+                state->group = g_strconcat(*path == '/' ? "" : "/", path, NULL);
+                return check_path(state->group, error);
+        }
+        state->group = g_strconcat(PARENT, state->id, NULL);
+        return TRUE;
+}
+
+static int copy_if_empty(int parent, int dir, const char *name) {
+        _cleanup_free_ char *own = NULL, *value = NULL;
+        _cleanup_close_ int fd = -1;
+
+        if (file_read_at(dir, name, 65536, &own, NULL) < 0 || strspn(own, "\n") < strlen(own))
+                return 0;
+        if (file_read_at(parent, name, 65536, &value, NULL) < 0)
+                return 0;
+        fd = openat(dir, name, O_WRONLY | O_CLOEXEC);
+        return fd < 0 || write(fd, value, strlen(value)) < 0 ? -errno : 0;
+}
+
+/* Version 1's cpuset holds nobody before it has CPUs and memory. */
+static int prepare_level(int parent, int dir) {
+        int r = copy_if_empty(parent, dir, "cpuset.cpus");
+
+        return r < 0 ? r : copy_if_empty(parent, dir, "cpuset.mems");
+}
+
+/* Version 2 hands controllers down one level at a time. */
+static void hand_down(int dir) {
+        _cleanup_free_ char *have = NULL, *given = NULL;
+        _cleanup_close_ int fd = -1;
+        g_auto(GStrv) names = NULL;
+
+        if (file_read_at(dir, "cgroup.controllers", 4096, &have, NULL) < 0 ||
+            file_read_at(dir, "cgroup.subtree_control", 4096, &given, NULL) < 0)
+                return;
+        fd = openat(dir, "cgroup.subtree_control", O_WRONLY | O_CLOEXEC);
+        names = g_strsplit_set(have, " \n", -1);
+        for (char **name = names; fd >= 0 && *name; name++) {
+                g_autofree char *word = g_strconcat("+", *name, NULL);
+
+                if (**name && !strstr(given, *name) && write(fd, word, strlen(word)) < 0)
+                        continue; /* missed when a limit needs it */
+        }
+}
+
+/* Makes the path below a mount point, level by level. */
+static int make_path(const char *mount, const char *path) {
+        g_auto(GStrv) parts = g_strsplit(path, "/", -1);
+        _cleanup_close_ int dir = open(mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (dir < 0)
+                return -errno;
+        for (char **part = parts; *part; part++) {
+                int next, r;
+
+                if (!**part || g_str_equal(*part, "."))
+                        continue;
+                hand_down(dir);
+                if (mkdirat(dir, *part, 0755) < 0 && errno != EEXIST)
+                        return -errno;
+                next = openat(dir, *part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (next < 0)
+                        return -errno;
+                r = prepare_level(dir, next);
+                safe_close(dir);
+                dir = next;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/** group_make() - Makes the group in every hierarchy. */
+gboolean group_make(State *state, GError **error) {
+        g_autoptr(GPtrArray) mounts = NULL;
+
+        if (!state->group || state->driver != GROUP_CGROUPFS)
+                return TRUE;
+        mounts = group_mounts();
+        if (mounts->len == 0)
+                return oci_fail(error, OCI_ERROR_FAILED,
+                                "no cgroup hierarchy is mounted: use --cgroup-manager=disabled");
+        for (guint i = 0; i < mounts->len; i++) {
+                int r = make_path(mounts->pdata[i], state->group);
+
+                if (r < 0)
+                        return oci_fail_errno(error, r, "cgroup %s%s", (char *)mounts->pdata[i], state->group);
+        }
+        return TRUE;
+}
+
+/** group_open() - The group's directory in the unified hierarchy, which a process can be cloned into; or -1. */
+int group_open(State *state) {
+        g_autofree char *path = group_directory(state, "");
+
+        return path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+}
+
+/** group_attach() - Moves a process into the groups of version 1. */
+gboolean group_attach(State *state, pid_t pid, GError **error) {
+        g_auto(GStrv) directories = group_directories(state);
+        g_autofree char *number = g_strdup_printf("%d", (int)pid), *unified = group_directory(state, "");
+
+        for (char **directory = directories; *directory; directory++) {
+                g_autofree char *path = g_strconcat(*directory, "/cgroup.procs", NULL);
+                _cleanup_close_ int fd = -1;
+
+                if (g_strcmp0(*directory, unified) == 0)
+                        continue;
+                fd = open(path, O_WRONLY | O_CLOEXEC);
+                if (fd < 0 && errno == ENOENT && state->driver == GROUP_SYSTEMD)
+                        continue; /* systemd makes groups only where a limit needs one */
+                if (fd < 0 || write(fd, number, strlen(number)) < 0)
+                        return oci_fail_errno(error, errno, "cgroup %s", *directory);
+        }
+        return TRUE;
+}
+
+/* A container may have made groups below its own. */
+static int remove_below(int dir) {
+        struct dirent *e;
+        DIR *d;
+        int r;
+
+        r = dir_stream(dir, &d);
+        if (r < 0)
+                return r;
+        while ((e = readdir(d))) {
+                _cleanup_close_ int child = -1;
+
+                if (e->d_type != DT_DIR || *e->d_name == '.')
+                        continue;
+                child = openat(dir, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (child >= 0)
+                        (void)remove_below(child);
+                if (unlinkat(dir, e->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+                        r = -errno;
+        }
+        (void)closedir(d);
+        return r;
+}
+
+static int remove_one(const char *path) {
+        int fd, r;
+
+        if (rmdir(path) == 0 || errno == ENOENT)
+                return 0;
+        if (errno != EBUSY && errno != ENOTEMPTY)
+                return -errno;
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : -errno;
+        r = remove_below(fd);
+        safe_close(fd);
+        if (r < 0)
+                return r;
+        return rmdir(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/** group_remove() - Removes the group from every hierarchy; 0 or a negative errno. */
+int group_remove(State *state) {
+        g_auto(GStrv) directories = group_directories(state);
+        int r = 0;
+
+        for (char **directory = directories; *directory; directory++) {
+                int k = remove_one(*directory);
+
+                r = r < 0 ? r : k;
+        }
+        return r;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The cgroup of a container, whoever has made it: one path in every hierarchy the host has mounted. */
+
+#include "oci/state.h"
+
+typedef gboolean GroupPidFunc(pid_t pid, gpointer data);
+
+/* group.c: making and removing */
+gboolean group_choose(Oci *oci, JsonObject *config, State *state, GError **error);
+gboolean group_make(State *state, GError **error);
+int group_open(State *state); /* its directory in the unified hierarchy, or -1 */
+gboolean group_attach(State *state, pid_t pid, GError **error);
+int group_remove(State *state);
+
+/* group-control.c: what is in it */
+gboolean group_is_frozen(State *state);
+gboolean group_freeze(State *state, gboolean on, GError **error);
+int group_kill(State *state, int signal);
+int group_kill_wait(State *state);
+gboolean group_pids(State *state, GArray *pids, GError **error); /* pid_t */
+
+/* group-hierarchy.c */
+char *group_directory(State *state, const char *controller); /* NULL: not mounted; "" is the unified hierarchy */
+char **group_directories(State *state);
+GPtrArray *group_mounts(void); /* char*: every hierarchy's mount point */
+
+/* group-limits.c */
+gboolean group_limit(State *state, JsonObject *resources, GError **error);

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * davit-oci kill: a signal for the container's first process, or for everything in it.
+ */
+
+#include <errno.h>
+#include <signal.h>
+
+#include "oci/container.h"
+#include "oci/group.h"
+#include "shared/macros.h"
+#include "shared/name.h"
+#include "shared/syscalls.h"
+
+static gboolean arg_all;
+
+static const GOptionEntry entries[] = {
+        { "all", 'a', 0, G_OPTION_ARG_NONE, &arg_all, "Signal every process of the container", NULL },
+        {},
+};
+
+static gboolean kill_one(State *state, int signal, GError **error) {
+        _cleanup_close_ int pidfd = state_pidfd(state);
+
+        if (pidfd < 0)
+                return oci_fail(error, OCI_ERROR_FAILED, "container not running");
+        if (sys_pidfd_send_signal(pidfd, signal, NULL, 0) < 0)
+                return errno == ESRCH ? oci_fail(error, OCI_ERROR_FAILED, "container not running")
+                                      : oci_fail_errno(error, errno, "kill \"%s\"", state->id);
+        return TRUE;
+}
+
+/* What is left of a stopped container may be killed too. */
+static gboolean kill_all(State *state, int signal, GError **error) {
+        int r;
+
+        if (!state->group) /* the first process takes a pid namespace with it */
+                return kill_one(state, signal, error);
+        r = group_kill(state, signal);
+        return r < 0 ? oci_fail_errno(error, r, "kill all of \"%s\"", state->id) : TRUE;
+}
+
+/** verb_kill() - davit-oci kill */
+int verb_kill(Oci *oci, int argc, char *argv[], GError **error) {
+        g_auto(State) state = STATE_NULL;
+        int signal = SIGTERM;
+
+        if (!oci_parse(entries, "ID [SIGNAL]", "Sends a signal, TERM unless another is named, to a container.", &argc,
+                       &argv, error))
+                return -1;
+        if (argc == 3) {
+                signal = signal_from_name(argv[2]);
+                if (signal < 0) {
+                        (void)oci_fail(error, OCI_ERROR_FAILED, "unknown signal \"%s\"", argv[2]);
+                        return -1;
+                }
+                argc--;
+        }
+        if (!take_id(argc, argv, error) || !state_load(oci, argv[1], &state, error))
+                return -1;
+        if (!(arg_all ? kill_all(&state, signal, error) : kill_one(&state, signal, error)))
+                return -1;
+        return 0;
+}
