@@ -30,7 +30,6 @@
 #include "shim/hook.h"
 #include "shim/setup.h"
 
-#define CACHE_DIR "/run/davit-oci.seccomp"
 
 /** container_clear() - Lets go of everything; the container, if it was made, stays. */
 void container_clear(Container *c) {
@@ -50,7 +49,7 @@ static gboolean build_plan(Container *c, GError **error) {
         const PlanContext context = {
                 .namespace_ = "default",
                 .id = c->state.id,
-                .cache_dir = geteuid() == 0 ? CACHE_DIR : NULL,
+                .cache_dir = oci_cache_dir(),
                 .bundle = TRUE,
                 .flags = PLAN_BUNDLE | PLAN_CAPABILITIES_AT_MOST | (c->options->no_pivot ? PLAN_NO_PIVOT : 0) |
                          (c->options->no_new_keyring ? PLAN_KEEP_KEYRING : 0),

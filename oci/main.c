@@ -23,9 +23,14 @@ static const struct {
 } verbs[] = {
         { "create", "make a container that waits for its start", verb_create },
         { "delete", "remove a container that has stopped", verb_delete },
+        { "exec", "run a further process in a container", verb_exec },
         { "kill", "send a signal to a container", verb_kill },
         { "list", "list containers", verb_list },
+        { "pause", "stop every process of a container", verb_pause },
+        { "ps", "show the processes of a container", verb_ps },
+        { "resume", "let a paused container go on", verb_resume },
         { "run", "make a container, run it and remove it", verb_run },
+        { "spec", "write a config.json to begin with", verb_spec },
         { "start", "run the program of a container that has been created", verb_start },
         { "state", "show the state of a container", verb_state },
 };

@@ -59,6 +59,9 @@ static pid_t spawn(int program, int sock) {
 
         pid = vfork();
         if (pid == 0) {
+                /* Without close-on-exec the maker is the last to close its program's mount: that waits for the kernel. */
+                if (fcntl(program, F_SETFD, 0) < 0)
+                        _exit(127);
                 if (sock == MAKER_SOCKET ? fcntl(sock, F_SETFD, 0) >= 0 : dup2(sock, MAKER_SOCKET) >= 0)
                         (void)fexecve(program, argv, environ);
                 _exit(127);
@@ -131,7 +134,6 @@ gboolean maker_make(Maker *m, const struct maker_request *request, const int *fd
                 .started = answer->start_time,
         };
         packet_done(&packet);
-        maker_clear(m);
         return TRUE;
 }
 

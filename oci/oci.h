@@ -43,10 +43,12 @@ int oci_exit_status(const GError *error);
 /* options.c */
 gboolean oci_parse(const GOptionEntry *entries, const char *usage, const char *summary, int *argc, char ***argv,
                    GError **error);
+const char *oci_cache_dir(void); /* of compiled seccomp programs; NULL: none */
 gboolean oci_open_root(Oci *oci, GError **error);
 const char *group_driver_name(GroupDriver driver);
 gboolean group_driver_parse(const char *name, GroupDriver *ret);
 
 /* sub-commands: the exit status, or -1 with the error set */
 typedef int OciVerb(Oci *oci, int argc, char *argv[], GError **error);
-OciVerb verb_create, verb_delete, verb_kill, verb_list, verb_run, verb_start, verb_state;
+OciVerb verb_create, verb_delete, verb_exec, verb_kill, verb_list, verb_pause, verb_ps, verb_resume, verb_run,
+        verb_spec, verb_start, verb_state;

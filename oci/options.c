@@ -64,6 +64,11 @@ static char *default_root(void) {
         return runtime ? g_strconcat(runtime, "/davit-oci", NULL) : g_strdup("/run/davit-oci");
 }
 
+/** oci_cache_dir() - Where compiled seccomp programs are kept until the next boot. */
+const char *oci_cache_dir(void) {
+        return geteuid() == 0 ? "/run/davit-oci.seccomp" : NULL;
+}
+
 /** oci_open_root() - Opens the directory of containers, which is made where it is missing. */
 gboolean oci_open_root(Oci *oci, GError **error) {
         if (oci->root_fd >= 0)
