@@ -155,7 +155,6 @@ int console_relay(int master, int pidfd) {
         if (tty && tcgetattr(STDIN_FILENO, &saved) >= 0) {
                 raw = saved;
                 cfmakeraw(&raw);
-                raw.c_oflag |= OPOST;
                 resize(master);
                 (void)tcsetattr(STDIN_FILENO, TCSANOW, &raw);
         } else

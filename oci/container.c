@@ -100,7 +100,7 @@ static gboolean save_files(Container *c, GError **error) {
         r = file_replace_at(c->state.dir_fd, STATE_CONFIG, c->bundle.config, c->bundle.config_size, 0600, false);
         if (r >= 0 && hooks)
                 r = file_replace_at(c->state.dir_fd, STATE_PLAN, c->plan, c->plan->size, 0600, false);
-        if (r >= 0 && c->options->run && hooks)
+        if (r >= 0 && c->options->run)
                 r = file_replace_at(c->state.dir_fd, STATE_MAKING, "", 0, 0600, false);
         return r < 0 ? oci_fail_errno(error, r, "directory of \"%s\"", c->state.id) : TRUE;
 }
@@ -216,6 +216,8 @@ static gboolean accompany(Container *c, GError **error) {
                 int message = made_hear(&c->made, &packet, error);
                 gboolean ok = message >= 0;
 
+                if (message == 0)
+                        (void)unlinkat(c->state.dir_fd, STATE_MAKING, 0);
                 if (message <= 0)
                         return ok;
                 if (message == SETUP_TERMINAL)

@@ -28,14 +28,15 @@ static gboolean started(Container *c, GError **error) {
 static int wait_for(Container *c, GError **error) {
         int status = 255, r;
 
+        state_unlock(&c->state);
         r = c->terminal >= 0 ? console_relay(c->terminal, c->made.pidfd) : signals_relay(c->made.pidfd);
         if (r < 0 || !made_wait(&c->made, &status)) {
                 (void)oci_fail_errno(error, r, "wait for \"%s\"", c->state.id);
                 return -1;
         }
-        if (!c->options->keep && !container_remove(c->oci, &c->state, c->plan, error))
-                return -1;
-        return status;
+        if (c->options->keep || !state_lock(&c->state, NULL)) /* or somebody else has deleted it */
+                return status;
+        return container_remove(c->oci, &c->state, c->plan, error) ? status : -1;
 }
 
 /** verb_run() - davit-oci run */

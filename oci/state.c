@@ -57,8 +57,8 @@ static gboolean check_id(const char *id, GError **error) {
                 return oci_fail(error, OCI_ERROR_FAILED, "invalid container id \"%s\"", id);
         for (const char *p = id; *p; p++)
                 if (!g_ascii_isalnum(*p) && !strchr("_+-.", *p))
-                        return oci_fail(error, OCI_ERROR_FAILED, "invalid container id \"%s\": \"%c\" is not allowed",
-                                        id, *p);
+                        return oci_fail(error, OCI_ERROR_FAILED,
+                                        "invalid container id \"%s\": it is to be made of A-Z a-z 0-9 _ + - .", id);
         return TRUE;
 }
 
@@ -230,6 +230,11 @@ gboolean state_lock(State *s, GError **error) {
         if (fstat(s->dir_fd, &st) < 0 || st.st_nlink == 0)
                 return oci_fail(error, OCI_ERROR_FAILED, "container \"%s\" does not exist", s->id);
         return TRUE;
+}
+
+/** state_unlock() - Lets others change the container. */
+void state_unlock(State *s) {
+        (void)flock(s->dir_fd, LOCK_UN);
 }
 
 /* A process that has ended and was not collected is as good as gone. */

@@ -234,7 +234,8 @@ static int init_wait(struct setup *s) {
 }
 
 static int init_run(struct setup *s, int *cgroup_targets) {
-        bool first = mounts_need_cgroup_first(s->plan);
+        /* Hooks may look at the cgroup, or change it. */
+        bool first = mounts_need_cgroup_first(s->plan) || s->plan->hooks.n > 0;
         uint32_t word = 0;
         int r;
 

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """davit-oci: the life of a container, its states, what is refused in which words, and what is left afterwards."""
 
+import fcntl
 import json
 import os
 import pty
 import select
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -291,7 +294,7 @@ class Exec(runtime.RuntimeTest):
         self.refused("--console-socket", "exec", "--detach", "--tty", self.name, "true")
 
     def test_groups_and_namespaces(self):
-        own = self.exec(self.name, "readlink", "/proc/self/ns/pid", "/proc/self/ns/mnt", "/proc/self/ns/net").stdout
+        own = self.exec(self.name, "sh", "-c", "for n in pid mnt net; do readlink /proc/self/ns/$n; done").stdout
         with open(f"/proc/{self.state()['pid']}/cgroup", encoding="ascii") as f:
             groups = f.read()
         pid = self.state()["pid"]
@@ -310,15 +313,11 @@ class Exec(runtime.RuntimeTest):
         self.assertEqual(self.exec(self.name, "true").returncode, 0)
 
     def test_preserved_descriptors(self):
-        reader, writer = os.pipe()
-        with os.fdopen(reader) as f:
-            fd = os.dup2(writer, 3, inheritable=True) if writer != 3 else writer
-            os.set_inheritable(3, True)
-            done = self.exec("--preserve-fds", "1", self.name, "sh", "-c", "echo through >&3; ls /proc/self/fd",
-                             pass_fds=[3])
-            os.close(writer)
-            if fd != writer:
-                os.close(fd)
+        path = os.path.join(self.bundle, "through")
+        command = (f"exec 3>{path}; davit-oci --root {runtime.ROOT} exec --preserve-fds 1 {self.name} "
+                   "sh -c 'echo through >&3; ls /proc/self/fd'")
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=30)
+        with open(path, encoding="ascii") as f:
             self.assertEqual(f.read(), "through\n")
         self.assertEqual(done.stdout.split()[:4], ["0", "1", "2", "3"])
         self.refused("--preserve-fds: descriptor", "exec", "--preserve-fds", "9", self.name, "true")
@@ -362,8 +361,9 @@ class Terminal(runtime.RuntimeTest):
         pid, fd = pty.fork()
         if pid == 0:
             os.chdir(self.bundle)
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 23, 71, 0, 0))
             os.execlp("davit-oci", "davit-oci", "--root", runtime.ROOT, "run", self.name)
-        self.read(fd, b"0 0")
+        self.read(fd, b"23 71")
         os.write(fd, b"word\r")
         self.read(fd, b"got word")
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 4)
