@@ -22,6 +22,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "plan/fields.h"
 #include "shared/fd.h"
 #include "shared/macros.h"
 #include "shared/message.h"
@@ -42,6 +43,18 @@ gboolean console_send(const char *path, int master, GError **error) {
                 return oci_fail_errno(error, errno, "--console-socket %s", path);
         r = packet_send(fd, name, strlen(name), NULL, 0, NULL, 0, &master, 1);
         return r < 0 ? oci_fail_errno(error, r, "--console-socket %s", path) : TRUE;
+}
+
+/** console_size() - Gives a process that gets a terminal, and no size for it, the size of ours. */
+void console_size(JsonObject *process) {
+        JsonObject *object;
+        struct winsize size;
+
+        if (!process || field_given(process, "consoleSize") || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
+                return;
+        object = field_ensure_object(process, "consoleSize");
+        json_object_set_int_member(object, "width", size.ws_col);
+        json_object_set_int_member(object, "height", size.ws_row);
 }
 
 static int take_signals(int *ret_fd) {

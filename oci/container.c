@@ -30,7 +30,6 @@
 #include "shim/hook.h"
 #include "shim/setup.h"
 
-
 /** container_clear() - Lets go of everything; the container, if it was made, stays. */
 void container_clear(Container *c) {
         if (c->plan)
@@ -51,13 +50,19 @@ static gboolean build_plan(Container *c, GError **error) {
                 .id = c->state.id,
                 .cache_dir = oci_cache_dir(),
                 .bundle = TRUE,
+                .units = c->oci->driver == GROUP_SYSTEMD,
                 .flags = PLAN_BUNDLE | PLAN_CAPABILITIES_AT_MOST | (c->options->no_pivot ? PLAN_NO_PIVOT : 0) |
                          (c->options->no_new_keyring ? PLAN_KEEP_KEYRING : 0),
         };
+        JsonObject *process = NULL;
         const void *data;
         gsize size;
         int r;
 
+        if (!field_object(json_node_get_object(c->bundle.spec), "", "process", &process, error))
+                return FALSE;
+        if (!c->options->console_socket)
+                console_size(process);
         if (!plan_build(c->bundle.spec, &context, &c->plan_file, error))
                 return FALSE;
         r = memfd_map_sealed(c->plan_file.memfd, PLAN_SIZE_MAX, &data, &size);
@@ -130,7 +135,7 @@ static gboolean limit(Container *c, GError **error) {
         if (!field_object(json_node_get_object(c->bundle.spec), "", "linux", &linux_, error) ||
             !field_object(linux_, "linux.", "resources", &resources, error))
                 return FALSE;
-        return !resources || group_limit(&c->state, resources, error);
+        return !resources || c->state.driver == GROUP_SYSTEMD || group_limit(&c->state, resources, error);
 }
 
 static gboolean make(Container *c, GError **error) {
@@ -163,7 +168,9 @@ static gboolean make(Container *c, GError **error) {
 static gboolean admit(Container *c, GError **error) {
         gboolean at_once = c->options->run && c->plan->hooks.n == 0;
 
-        return group_attach(&c->state, c->made.pid, error) && state_save(&c->state, error) &&
+        return group_scope(&c->state, c->made.pid, c->plan_file.unit_properties, error) &&
+               (c->state.driver == GROUP_SYSTEMD || group_attach(&c->state, c->made.pid, error)) &&
+               state_save(&c->state, error) &&
                (!c->options->run || pid_file_write(c->options->pid_file, c->made.pid, error)) &&
                made_tell(&c->made, at_once ? SETUP_SCOPED_START : SETUP_SCOPED, -1, error);
 }

@@ -18,7 +18,6 @@
 #include "oci/container.h"
 #include "oci/exec-process.h"
 #include "oci/group.h"
-#include "shared/fd.h"
 #include "shared/macros.h"
 #include "shim/cgroup.h"
 #include "shim/setup.h"
@@ -79,6 +78,8 @@ static gboolean build_plan(Exec *x, int argc, char *argv[], GError **error) {
         if (!spec)
                 return FALSE;
         process = exec_process(spec, arg_process, argc - 2, argv + 2, error);
+        if (process && !arg_console_socket)
+                console_size(json_node_get_object(process));
         if (!process || !plan_build_exec(spec, process, "exec", &context, &x->plan, error))
                 return FALSE;
         if (x->plan.terminal && arg_detach && !arg_console_socket)
@@ -91,21 +92,11 @@ static gboolean build_plan(Exec *x, int argc, char *argv[], GError **error) {
 
 /* The group of the container's first process in the unified hierarchy, or -1. */
 static int open_group(State *state) {
-        g_autofree char *path = g_strdup_printf("/proc/%d/cgroup", (int)state->pid), *directory = NULL;
-        const char *mount = cgroup_mount_point();
-        _cleanup_free_ char *text = NULL;
-        char *line;
+        g_autofree char *path = state->group ? group_of_process(state->pid) : NULL, *directory = NULL;
 
-        if (!state->group || !mount || file_read_at(AT_FDCWD, path, 65536, &text, NULL) < 0)
+        if (!path || !cgroup_mount_point())
                 return -1;
-        line = g_str_has_prefix(text, "0::") ? text : strstr(text, "\n0::");
-        if (!line)
-                return -1;
-        line = strchr(line, '/');
-        if (!line)
-                return -1;
-        line[strcspn(line, "\n")] = '\0';
-        directory = g_strconcat(mount, line, NULL);
+        directory = g_strconcat(cgroup_mount_point(), path, NULL);
         return open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
@@ -194,11 +185,9 @@ static gboolean parse(Exec *x, int *argc, char ***argv, GError **error) {
 
 /** verb_exec() - davit-oci exec */
 int verb_exec(Oci *oci, int argc, char *argv[], GError **error) {
-        g_auto(Exec) x = { .state = STATE_NULL,
-                           .maker = MAKER_NULL,
-                           .plan = PLAN_RESULT_NULL,
-                           .made = MADE_NULL,
-                           .terminal = -1 };
+        g_auto(Exec) x = {
+                .state = STATE_NULL, .maker = MAKER_NULL, .plan = PLAN_RESULT_NULL, .made = MADE_NULL, .terminal = -1
+        };
         int status = 255, r;
 
         if (!parse(&x, &argc, &argv, error) || !maker_spawn(&x.maker, error) ||

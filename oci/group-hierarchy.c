@@ -80,6 +80,22 @@ static gboolean has(const Hierarchy *h, const char *controller) {
         return g_strv_contains((const char *const *)list, controller);
 }
 
+/** group_of_process() - Where a process is in the unified hierarchy, or in systemd's own where there is none. */
+char *group_of_process(pid_t pid) {
+        g_autofree char *path = g_strdup_printf("/proc/%d/cgroup", (int)pid);
+        _cleanup_free_ char *text = NULL;
+        g_auto(GStrv) lines = NULL;
+        const char *found = NULL;
+
+        if (file_read_at(AT_FDCWD, path, CGROUP_FILE_MAX, &text, NULL) < 0)
+                return NULL;
+        lines = g_strsplit(text, "\n", -1);
+        for (char **line = lines; *line; line++)
+                if (g_str_has_prefix(*line, "0::") || (!found && strstr(*line, ":name=systemd:")))
+                        found = strchr(*line, '/');
+        return g_strdup(found);
+}
+
 /** group_directory() - The group's directory where a controller of version 1 is, or with "" the unified one. */
 char *group_directory(State *state, const char *controller) {
         GPtrArray *list = hierarchies();

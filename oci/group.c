@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "oci/group-systemd.h"
 #include "plan/fields.h"
 #include "shared/fd.h"
 #include "shared/macros.h"
@@ -36,6 +37,30 @@ static gboolean check_path(const char *path, GError **error) {
         return any || oci_fail(error, OCI_ERROR_FAILED, "linux.cgroupsPath: \"%s\" is the root cgroup", path);
 }
 
+/* "slice:prefix:name", the slice system.slice where it is empty; a name that ends in .slice would be no scope. */
+static gboolean choose_scope(State *state, const char *path, GError **error) {
+        g_auto(GStrv) parts = NULL;
+
+        if (!path || !*path) {
+                state->slice = g_strdup("system.slice");
+                state->unit = g_strdup_printf("davit-oci-%s.scope", state->id);
+                return TRUE;
+        }
+        parts = g_strsplit(path, ":", -1);
+        if (g_strv_length(parts) != 3 || !*parts[2] || strchr(path, '/'))
+                return oci_fail(error, OCI_ERROR_FAILED,
+                                "linux.cgroupsPath: expected to be of format \"slice:prefix:name\" for systemd "
+                                "cgroups, got \"%s\" instead",
+                                path);
+        if (g_str_has_suffix(parts[2], ".slice"))
+                return oci_fail(error, OCI_ERROR_FAILED, "linux.cgroupsPath: \"%s\" names a slice, not a container",
+                                path);
+        state->slice = g_strdup(*parts[0] ? parts[0] : "system.slice");
+        state->unit =
+                *parts[1] ? g_strdup_printf("%s-%s.scope", parts[1], parts[2]) : g_strdup_printf("%s.scope", parts[2]);
+        return TRUE;
+}
+
 /** group_choose() - Finds out where the container is to be; nothing is made. */
 gboolean group_choose(Oci *oci, JsonObject *config, State *state, GError **error) {
         JsonObject *linux_ = NULL;
@@ -48,13 +73,15 @@ gboolean group_choose(Oci *oci, JsonObject *config, State *state, GError **error
             !field_string(linux_, "linux.", "cgroupsPath", &path, error))
                 return FALSE;
         if (oci->driver == GROUP_SYSTEMD)
-                return oci_fail(error, OCI_ERROR_FAILED, "--systemd-cgroup: is not built in");
+                return choose_scope(state, path, error);
         if (path && strchr(path, ':'))
                 return oci_fail(error, OCI_ERROR_FAILED,
                                 "linux.cgroupsPath: \"%s\" is of the form for --systemd-cgroup", path);
         if (path && *path) {
+                if (!check_path(path, error)) /* before anybody could take it for the container's */
+                        return FALSE;
                 state->group = g_strconcat(*path == '/' ? "" : "/", path, NULL);
-                return check_path(state->group, error);
+                return TRUE;
         }
         state->group = g_strconcat(PARENT, state->id, NULL);
         return TRUE;
@@ -151,6 +178,22 @@ int group_open(State *state) {
         return path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 }
 
+/** group_scope() - Has systemd make a scope around the container's first process, and finds out where that is. */
+gboolean group_scope(State *state, pid_t pid, GPtrArray *properties, GError **error) {
+        g_autofree char *group = NULL, *end = NULL;
+
+        if (state->driver != GROUP_SYSTEMD)
+                return TRUE;
+        if (!scope_start(state, state->slice, pid, properties, error))
+                return FALSE;
+        group = group_of_process(pid);
+        end = g_strconcat("/", state->unit, NULL);
+        if (!group || !g_str_has_suffix(group, end)) /* what is in there is not ours to kill */
+                return oci_fail(error, OCI_ERROR_FAILED, "unit %s: the container is not in it", state->unit);
+        state->group = g_steal_pointer(&group);
+        return TRUE;
+}
+
 /** group_attach() - Moves a process into the groups of version 1. */
 gboolean group_attach(State *state, pid_t pid, GError **error) {
         g_auto(GStrv) directories = group_directories(state);
@@ -162,9 +205,10 @@ gboolean group_attach(State *state, pid_t pid, GError **error) {
 
                 if (g_strcmp0(*directory, unified) == 0)
                         continue;
+                /* systemd makes groups only where a limit needs one */
+                if (state->driver == GROUP_SYSTEMD && access(*directory, F_OK) < 0)
+                        continue;
                 fd = open(path, O_WRONLY | O_CLOEXEC);
-                if (fd < 0 && errno == ENOENT && state->driver == GROUP_SYSTEMD)
-                        continue; /* systemd makes groups only where a limit needs one */
                 if (fd < 0 || write(fd, number, strlen(number)) < 0)
                         return oci_fail_errno(error, errno, "cgroup %s", *directory);
         }
@@ -215,7 +259,17 @@ static int remove_one(const char *path) {
 /** group_remove() - Removes the group from every hierarchy; 0 or a negative errno. */
 int group_remove(State *state) {
         g_auto(GStrv) directories = group_directories(state);
+        g_autofree char *unified = NULL;
         int r = 0;
+
+        if (state->driver == GROUP_SYSTEMD) { /* which removes what is empty, but for a scope that nobody ever was in */
+                if (!state->unit)
+                        return 0;
+                unified = group_directory(state, "");
+                if (!unified || access(unified, F_OK) == 0)
+                        scope_stop(state);
+                return 0;
+        }
 
         for (char **directory = directories; *directory; directory++) {
                 int k = remove_one(*directory);

@@ -12,6 +12,7 @@ gboolean group_choose(Oci *oci, JsonObject *config, State *state, GError **error
 gboolean group_make(State *state, GError **error);
 int group_open(State *state); /* its directory in the unified hierarchy, or -1 */
 gboolean group_attach(State *state, pid_t pid, GError **error);
+gboolean group_scope(State *state, pid_t pid, GPtrArray *properties, GError **error); /* PlanUnitProperty */
 int group_remove(State *state);
 
 /* group-control.c: what is in it */
@@ -22,6 +23,7 @@ int group_kill_wait(State *state);
 gboolean group_pids(State *state, GArray *pids, GError **error); /* pid_t */
 
 /* group-hierarchy.c */
+char *group_of_process(pid_t pid);                           /* its path below the unified hierarchy, or NULL */
 char *group_directory(State *state, const char *controller); /* NULL: not mounted; "" is the unified hierarchy */
 char **group_directories(State *state);
 GPtrArray *group_mounts(void); /* char*: every hierarchy's mount point */

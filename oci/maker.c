@@ -59,7 +59,8 @@ static pid_t spawn(int program, int sock) {
 
         pid = vfork();
         if (pid == 0) {
-                /* Without close-on-exec the maker is the last to close its program's mount: that waits for the kernel. */
+                /* Without close-on-exec the maker is the last to close its program's mount: that waits for the kernel.
+                 */
                 if (fcntl(program, F_SETFD, 0) < 0)
                         _exit(127);
                 if (sock == MAKER_SOCKET ? fcntl(sock, F_SETFD, 0) >= 0 : dup2(sock, MAKER_SOCKET) >= 0)

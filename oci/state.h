@@ -32,8 +32,8 @@ typedef struct State {
         guint64 started; /* of the process: field 22 of /proc/PID/stat */
         guint64 namespaces;
         GroupDriver driver;
-        char *group; /* below each hierarchy's mount point; NULL: none */
-        char *unit;  /* of systemd */
+        char *group;        /* below each hierarchy's mount point; NULL: none */
+        char *unit, *slice; /* of systemd */
         guint owner;
         JsonObject *annotations;
 } State;

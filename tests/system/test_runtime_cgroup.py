@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""davit-oci and cgroups: its three drivers, limits and their update, devices, what is left of them."""
+
+import os
+import subprocess
+import time
+
+import davit
+import runtime
+
+
+def group_of(pid, controller=""):
+    with open(f"/proc/{pid}/cgroup", encoding="ascii") as f:
+        for line in f:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if controller in controllers.split(","):
+                return path
+    return None
+
+
+class Limits:
+    """The same for each driver that limits anything."""
+
+    def value(self, controller, name):
+        pid = self.state()["pid"]
+        with open(f"/sys/fs/cgroup/{controller}{group_of(pid, controller)}/{name}", encoding="ascii") as f:
+            return f.read().strip()
+
+    def limited(self, **resources):
+        self.config(["sleep", "1000"], linux__resources=resources, **self.place())
+        self.create()
+        self.start()
+
+    def setUp(self):
+        if not os.path.isdir("/sys/fs/cgroup/memory"):
+            self.skipTest("no memory controller of version 1 here")
+        super().setUp()
+
+    def test_limits(self):
+        self.limited(memory={"limit": 64 << 20}, pids={"limit": 33}, cpu={"quota": 50000, "period": 100000})
+        self.assertEqual(self.value("memory", "memory.limit_in_bytes"), str(64 << 20))
+        self.assertEqual(self.value("pids", "pids.max"), "33")
+        self.assertEqual(int(self.value("cpu", "cpu.cfs_quota_us")) / int(self.value("cpu", "cpu.cfs_period_us")), 0.5)
+
+    def test_devices(self):
+        self.limited(devices=[{"allow": False, "access": "rwm"}])
+        self.assertEqual(self.oci("exec", self.name, "sh", "-c", "echo x >/dev/null; head -c 1 /dev/zero | wc -c").stdout, "1\n")
+        script = "mknod /dev/kmsg2 c 1 11 2>/dev/null; cat /dev/kmsg2 >/dev/null 2>&1 || echo refused"
+        self.assertEqual(self.oci("exec", self.name, "timeout", "1", "sh", "-c", script).stdout, "refused\n")
+
+    def test_everything_is_in_the_group(self):
+        self.limited()
+        pid = self.state()["pid"]
+        self.assertEqual(self.detached("exec", "-d", "--pid-file", f"{self.bundle}/pid", self.name, "sleep", "99"), 0)
+        with open(f"{self.bundle}/pid", encoding="ascii") as f:
+            other = int(f.read())
+        for controller in ("", "memory", "pids"):
+            self.assertEqual(group_of(other, controller), group_of(pid, controller))
+        self.oci("kill", "--all", self.name, "KILL")
+        self.wait_status("stopped")
+
+    def test_pause_stops_everything(self):
+        self.limited()
+        self.oci("pause", self.name)
+        with open(f"/sys/fs/cgroup/unified{group_of(self.state()['pid'])}/cgroup.events", encoding="ascii") as f:
+            self.assertIn("frozen 1", f.read())
+        self.oci("kill", self.name, "KILL")
+        self.wait_status("stopped")
+
+    def test_limit_that_is_none(self):
+        self.config(linux__resources={"memory": {"limit": 1 << 20, "swap": 1 << 10}}, **self.place())
+        self.refused("memory.swap", "run", self.name)
+
+
+class Cgroupfs(Limits, runtime.RuntimeTest):
+    def place(self):
+        return {"linux__cgroupsPath": f"/davit-test/{self.name}"}
+
+    def test_path(self):
+        self.limited()
+        for controller in ("", "memory", "devices", "name=systemd"):
+            self.assertEqual(group_of(self.state()["pid"], controller), f"/davit-test/{self.name}")
+
+    def test_default_path(self):
+        self.config(["sleep", "1000"])
+        self.create()
+        self.assertEqual(group_of(self.state()["pid"], "memory"), f"/davit-oci/{self.name}")
+
+    def test_refused_paths(self):
+        for path in ("/", "/..", "/a/../..", "a:b:c"):
+            self.config(linux__cgroupsPath=path)
+            self.refused("linux.cgroupsPath", "run", self.name)
+
+    def test_groups_made_by_the_container_go_too(self):
+        self.limited()
+        path = f"/sys/fs/cgroup/unified/davit-test/{self.name}/inner/deeper"
+        os.makedirs(path)
+        self.oci("delete", "--force", self.name)
+
+
+class Systemd(Limits, runtime.RuntimeTest):
+    options = ("--systemd-cgroup",)
+
+    def place(self):
+        return {"linux__cgroupsPath": f"davit-test.slice:oci:{self.name}"}
+
+    def check_leaks(self):
+        end = time.monotonic() + 10
+        while self.unit_state() != "inactive":
+            self.assertLess(time.monotonic(), end, "the scope is still there")
+            time.sleep(0.05)
+        super().check_leaks()
+
+    def unit_state(self):
+        return subprocess.run(["systemctl", "is-active", f"oci-{self.name}.scope"], capture_output=True, text=True,
+                              check=False).stdout.strip()
+
+    def test_scope(self):
+        self.limited(memory={"limit": 64 << 20})
+        self.assertEqual(self.unit_state(), "active")
+        shown = davit.systemctl("show", "-p", "Slice,MemoryMax,Delegate", f"oci-{self.name}.scope").stdout
+        self.assertEqual(sorted(shown.split()), ["Delegate=yes", f"MemoryMax={64 << 20}", "Slice=davit-test.slice"])
+
+    def test_form_of_the_path(self):
+        self.config(linux__cgroupsPath=f"/davit-test/{self.name}")
+        self.refused("slice:prefix:name", "run", self.name)
+
+    def test_a_unit_of_the_same_name_is_left_alone(self):
+        subprocess.run(["systemd-run", "--quiet", "--scope", f"--unit=oci-{self.name}.scope", "--", "sh", "-c",
+                        "exec sleep 1000 >/dev/null 2>&1 </dev/null &"], check=True)
+        try:
+            self.config(**self.place())
+            self.refused(f"oci-{self.name}.scope", "run", self.name)
+            self.assertEqual(self.unit_state(), "active")
+        finally:
+            davit.systemctl("stop", f"oci-{self.name}.scope")
+
+    def test_failed_create_leaves_no_scope(self):
+        self.config(["nosuch"], **self.place())
+        self.refused("nosuch", "run", self.name, status=127)
+
+    def test_annotations(self):
+        self.config(["sleep", "1000"], annotations={"org.systemd.property.TimeoutStopUSec": "uint64 7000000"},
+                    **self.place())
+        self.create()
+        self.assertIn("7s", davit.systemctl("show", "-p", "TimeoutStopUSec", f"oci-{self.name}.scope").stdout)
+
+    def test_daemon_reload_changes_nothing(self):
+        self.limited(memory={"limit": 64 << 20}, pids={"limit": 33})
+        davit.systemctl("daemon-reload")
+        self.assertEqual(self.value("memory", "memory.limit_in_bytes"), str(64 << 20))
+        self.assertEqual(self.value("pids", "pids.max"), "33")
+
+
+class Disabled(runtime.RuntimeTest):
+    options = ("--cgroup-manager=disabled",)
+
+    def test_run(self):
+        with open("/proc/self/cgroup", encoding="ascii") as f:
+            own = f.read()
+        self.assertEqual(self.says("cat /proc/self/cgroup",
+                                   linux__namespaces=lambda n: [x for x in n if x["type"] != "cgroup"]), own)
+
+    def test_limits_are_refused(self):
+        self.config(linux__resources={"memory": {"limit": 64 << 20}})
+        self.refused("linux.resources.memory", "run", self.name)
+
+    def test_pause_is_refused(self):
+        self.config(["sleep", "1000"])
+        self.create()
+        self.start()
+        self.refused("without a cgroup", "pause", self.name)
+        self.refused("has no cgroup", "ps", self.name)
+        self.oci("kill", "--all", self.name, "KILL")
+        self.wait_status("stopped")
