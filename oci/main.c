@@ -24,6 +24,7 @@ static const struct {
         { "create", "make a container that waits for its start", verb_create },
         { "delete", "remove a container that has stopped", verb_delete },
         { "exec", "run a further process in a container", verb_exec },
+        { "features", "show what this runtime knows", verb_features },
         { "kill", "send a signal to a container", verb_kill },
         { "list", "list containers", verb_list },
         { "pause", "stop every process of a container", verb_pause },

@@ -94,6 +94,8 @@ static gboolean apply_propagation(MountOptions *o, const char *name) {
         return FALSE;
 }
 
+static const char *const kinds[] = { "bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap", "nofail", "defaults" };
+
 /* "nofail" as in fstab(5): a bind whose source does not exist is left out. */
 static gboolean apply_kind(MountOptions *o, const char *name) {
         if (g_str_equal(name, "bind"))
@@ -113,6 +115,22 @@ static gboolean apply_kind(MountOptions *o, const char *name) {
         else
                 return g_str_equal(name, "defaults");
         return TRUE;
+}
+
+/** mount_options_known() - Adds the names of all options to @names, a recursive attribute's too. */
+void mount_options_known(JsonArray *names) {
+        for (gsize i = 0; i < G_N_ELEMENTS(kinds); i++)
+                json_array_add_string_element(names, kinds[i]);
+        for (gsize i = 0; i < G_N_ELEMENTS(attributes); i++) {
+                g_autofree char *recursive = g_strconcat("r", attributes[i].name, NULL);
+
+                json_array_add_string_element(names, attributes[i].name);
+                json_array_add_string_element(names, recursive);
+        }
+        for (gsize i = 0; i < G_N_ELEMENTS(superblock); i++)
+                json_array_add_string_element(names, superblock[i].name);
+        for (gsize i = 0; i < G_N_ELEMENTS(propagation); i++)
+                json_array_add_string_element(names, propagation[i].name);
 }
 
 /**

@@ -4,6 +4,7 @@
 /* mounts[].options of config.json, read into flags. */
 
 #include <glib.h>
+#include <json-glib/json-glib.h>
 
 typedef struct MountOptions {
         gboolean bind, recursive, remount, copy_up, optional, idmap, idmap_recursive;
@@ -14,5 +15,6 @@ typedef struct MountOptions {
 } MountOptions;
 
 void mount_options_parse(MountOptions *ret, const char *const *options, gsize n);
+void mount_options_known(JsonArray *names);
 void mount_options_clear(MountOptions *options);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(MountOptions, mount_options_clear)

@@ -81,6 +81,24 @@ static const struct {
         { "SCMP_CMP_MASKED_EQ", SECCOMP_CMP_MASKED_EQ },
 };
 
+/** seccomp_known() - Adds the names of everything a profile may use to @object, as features.md lists them. */
+void seccomp_known(JsonObject *object) {
+        for (gsize i = 0; i < G_N_ELEMENTS(actions); i++)
+                json_array_add_string_element(field_ensure_array(object, "actions"), actions[i].name);
+        for (gsize i = 0; i < G_N_ELEMENTS(operators); i++)
+                json_array_add_string_element(field_ensure_array(object, "operators"), operators[i].name);
+        for (gsize i = 0; i < G_N_ELEMENTS(arches); i++) {
+                g_autofree char *name = g_strconcat("SCMP_ARCH_", arches[i].name, NULL);
+
+                if (arches[i].arch >= 0)
+                        json_array_add_string_element(field_ensure_array(object, "archs"), name);
+        }
+        for (gsize i = 0; i < G_N_ELEMENTS(flags); i++) {
+                json_array_add_string_element(field_ensure_array(object, "knownFlags"), flags[i].name);
+                json_array_add_string_element(field_ensure_array(object, "supportedFlags"), flags[i].name);
+        }
+}
+
 /* An action with its data; errno_field may be missing, EPERM then. */
 static gboolean parse_action(JsonObject *object, const char *path, const char *field, const char *errno_field,
                              guint32 *ret, GError **error) {

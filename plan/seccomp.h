@@ -50,6 +50,7 @@ void seccomp_profile_clear(SeccompProfile *profile);
 void seccomp_profile_add(SeccompProfile *profile, const SeccompRule *rule);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(SeccompProfile, seccomp_profile_clear)
 
+void seccomp_known(JsonObject *object); /* what config.json may name: actions, operators, archs, knownFlags */
 gboolean seccomp_profile_parse(SeccompProfile *ret, JsonObject *object, const char *path, GError **error);
 void seccomp_profile_default(SeccompProfile *ret, guint64 capabilities);
 gboolean seccomp_profile_supervisor(const SeccompProfile *container, SeccompProfile *ret);

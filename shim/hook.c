@@ -182,7 +182,7 @@ static int hook_run(struct run *run, int state_fd, const char *cwd, struct fault
                 (void)sys_pidfd_send_signal(run->pidfd, SIGKILL, NULL, 0);
         while (waitid(P_PIDFD, (id_t)run->pidfd, &info, WEXITED) < 0 && errno == EINTR)
                 ;
-        return r < 0 ? hook_fault(run, fault, r, "did not end") : hook_judge(run, &info, fault);
+        return r < 0 ? hook_fault(run, fault, r, "wait") : hook_judge(run, &info, fault);
 }
 
 /** hooks_run() - run the hooks of a stage, in order, until one fails

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""davit-oci: hooks of every stage, and what else a configuration may ask for."""
+
+import json
+import os
+import subprocess
+import time
+
+import runtime
+
+
+class Hooks(runtime.RuntimeTest):
+    def setUp(self):
+        super().setUp()
+        self.log = os.path.join(self.bundle, "log")
+        self.hook = os.path.join(self.bundle, "hook")
+        with open(self.hook, "w", encoding="ascii") as f:
+            f.write(f"#!/bin/sh\nread -r state\necho \"$1 $(readlink /proc/self/ns/mnt) $PWD $E $state\" >>{self.log}\n"
+                    "[ \"$1\" != \"$FAIL\" ] || { echo it failed >&2; exit 3; }\n")
+        os.chmod(self.hook, 0o755)
+
+    def hooks(self, fail="", stages=("prestart", "createRuntime", "createContainer", "poststart", "poststop")):
+        return {stage: [{"path": self.hook, "args": ["hook", stage], "env": ["PATH=/bin:/usr/bin", "E=env", f"FAIL={fail}"]}]
+                for stage in stages}
+
+    def ran(self):
+        """[(stage, mount namespace, directory, environment, state)]"""
+        if not os.path.exists(self.log):
+            return []
+        with open(self.log, encoding="ascii") as f:
+            return [(*line.split(" ", 4)[:4], json.loads(line.split(" ", 4)[4])) for line in f]
+
+    def stages(self):
+        return [one[0] for one in self.ran()]
+
+    def test_order_and_state(self):
+        self.config(["sleep", "1000"], hooks=self.hooks(), annotations={"k": "v"})
+        self.create()
+        self.assertEqual(self.stages(), ["prestart", "createRuntime", "createContainer"])
+        pid, own = self.state()["pid"], os.readlink("/proc/self/ns/mnt")
+        inside = os.readlink(f"/proc/{pid}/ns/mnt")
+        for stage, namespace, _, env, state in self.ran():
+            self.assertEqual((state["id"], state["status"], state["bundle"]), (self.name, "creating", self.bundle))
+            self.assertEqual((state["annotations"], env), ({"k": "v"}, "env"))
+            self.assertEqual(namespace, inside if stage == "createContainer" else own)
+            self.assertEqual(state["pid"], 1 if stage == "createContainer" else pid)
+        self.start()
+        self.assertEqual(self.stages()[3:], ["poststart"])
+        self.assertEqual(self.ran()[3][4]["status"], "running")
+        self.oci("delete", "--force", self.name)
+        self.assertEqual(self.stages()[4:], ["poststop"])
+        self.assertEqual(self.ran()[4][4]["status"], "stopped")
+
+    def test_run(self):
+        self.assertEqual(self.run_it("echo container", hooks=self.hooks()), (0, "container\n", ""))
+        self.assertEqual(self.stages(), ["prestart", "createRuntime", "createContainer", "poststart", "poststop"])
+
+    def test_failure_before_the_start_undoes_everything(self):
+        for i, stage in enumerate(("prestart", "createRuntime", "createContainer")):
+            with self.subTest(stage):
+                self.config(hooks=self.hooks(stage))
+                self.refused(f"{stage} hook 0 ({self.hook}): exit status 3: it failed", "create", self.name)
+                self.assertEqual(self.stages()[-1], "poststop")
+                self.assertEqual(self.stages().count("poststart"), 0)
+                self.refused("does not exist", "state", self.name)
+                self.assertEqual(self.stages()[-2 - i:-1], ["prestart", "createRuntime", "createContainer"][:i + 1])
+
+    def test_failure_of_poststart_stops_the_container(self):
+        self.config(["sleep", "1000"], hooks=self.hooks("poststart"))
+        self.create()
+        self.refused("poststart hook 0", "start", self.name)
+        self.assertEqual(self.status(), "stopped")
+        self.oci("delete", self.name)
+        self.assertEqual(self.stages()[-1], "poststop")
+
+    def test_failure_of_poststop_is_a_warning(self):
+        self.config(hooks=self.hooks("poststop"))
+        done = self.oci("run", self.name)
+        self.assertIn("warning: poststop hook 0", done.stderr)
+
+    def test_timeout(self):
+        self.config(hooks={"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1}]})
+        begun = time.monotonic()
+        self.refused("Connection timed out", "create", self.name)
+        self.assertLess(time.monotonic() - begun, 5)
+
+    def test_program_that_is_not_there(self):
+        self.config(hooks={"prestart": [{"path": "/nonexistent/hook"}]})
+        self.refused("No such file or directory", "create", self.name)
+
+    def test_start_container(self):
+        """Of the container's programs, in the container, as the last thing before its own."""
+        hook = [{"path": "/bin/sh", "args": ["sh", "-c", "cat >/tmp/state"]}]
+        self.config("echo program; cat /tmp/state", hooks={"startContainer": hook})
+        self.create()
+        self.assertEqual(self.output(), "")
+        self.start()
+        self.wait_output("}")
+        self.assertTrue(self.output().startswith("program\n"), self.output())
+        self.assertEqual(json.loads(self.output().split("\n", 1)[1])["status"], "created")
+        self.wait_status("stopped")
+        self.oci("delete", self.name)
+        self.config(hooks={"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "exit 9"]}]})
+        self.create()
+        self.refused("startContainer hook 0 (/bin/sh): exit status 9", "start", self.name)
+        self.assertEqual(self.status(), "stopped")
+
+    def test_hooks_see_the_mounted_root(self):
+        """What a createContainer hook mounts below root.path is in the container."""
+        os.makedirs(os.path.join(self.rootfs, "mnt/hook"), exist_ok=True)
+        script = f"mount -t tmpfs hook {self.rootfs}/mnt/hook; echo of hook >{self.rootfs}/mnt/hook/file"
+        self.assertEqual(self.says("cat /mnt/hook/file", root__readonly=False, hooks={"createContainer": [
+            {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}]}), "of hook\n")
+
+    def test_refused(self):
+        self.config(hooks={"prestart": [{"path": "relative"}]})
+        self.refused("hooks.prestart[0].path", "create", self.name)
+        self.config(hooks={"prestart": [{"args": ["x"]}]})
+        self.refused("hooks.prestart[0].path", "create", self.name)
+
+
+class Fields(runtime.RuntimeTest):
+    def test_relative_paths_begin_at_the_bundle(self):
+        with open(os.path.join(self.bundle, "file"), "w", encoding="ascii") as f:
+            f.write("of bundle\n")
+        os.symlink(self.rootfs, os.path.join(self.bundle, "root"))
+        self.assertEqual(self.says("cat /tmp/file", root__path="root", mounts=lambda m: m + [
+            {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"},
+            {"destination": "/tmp/file", "source": "file", "options": ["bind", "ro"]}]), "of bundle\n")
+
+    def test_scheduler_and_io_priority(self):
+        script = "cut -d' ' -f19 /proc/self/stat; ionice -p $$"
+        self.assertEqual(self.says(script, process__scheduler={"policy": "SCHED_BATCH", "nice": 7},
+                                   process__ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6}),
+                         "7\nbest-effort: prio 6\n")
+
+    def test_personality(self):
+        self.assertEqual(self.says("uname -m", linux__personality={"domain": "LINUX32"}), "i686\n")
+
+    def test_time_offsets(self):
+        with open("/proc/uptime", encoding="ascii") as f:
+            uptime = float(f.read().split()[0])
+        inside = float(self.says("cut -d' ' -f1 /proc/uptime", linux__timeOffsets={"boottime": {"secs": 1000000}},
+                                 linux__namespaces=lambda n: n + [{"type": "time"}]))
+        self.assertAlmostEqual(inside - uptime, 1000000, delta=30)
+
+    def test_capabilities_that_cannot_be_had_are_left_out(self):
+        caps = ["CAP_CHOWN", "CAP_SYS_RESOURCE", "CAP_NO_SUCH_THING"]
+        text = self.says("grep CapEff /proc/self/status",
+                         process__capabilities={s: caps for s in ("bounding", "effective", "permitted")})
+        self.assertEqual(int(text.split()[1], 16) & 1, 1)
+
+    def test_nothing_is_filled_in(self):
+        self.assertEqual(sorted(self.says(["env"], hostname="").split()), ["HOME=/root", "PATH=/bin"])
+
+    def test_listen_fds(self):
+        self.config("echo $LISTEN_FDS $LISTEN_PID; cat <&3; ls /proc/self/fd")
+        with open(os.path.join(self.bundle, "file"), "w", encoding="ascii") as f:
+            f.write("of file\n")
+        command = f"exec 3<file; LISTEN_FDS=1 davit-oci --root {runtime.ROOT} run {self.name}"
+        done = subprocess.run(["bash", "-c", command], cwd=self.bundle, capture_output=True, text=True, check=True,
+                              stdin=subprocess.DEVNULL, timeout=30)
+        self.assertEqual(done.stdout.split("\n")[:2], ["1 1", "of file"])
+
+    def test_no_pivot(self):
+        self.config("ls -d /bin /proc/1")
+        self.assertEqual(self.oci("run", "--no-pivot", self.name).stdout, "/bin\n/proc/1\n")
+
+    def test_keyring(self):
+        """The session keyring is an empty one of the container's own, unless that is not wanted."""
+        self.config("cat /proc/keys", linux__maskedPaths=[], process__capabilities=None)
+        subprocess.run(["davit-oci", "--root", runtime.ROOT, "run", "--no-new-keyring", self.name], check=True,
+                       cwd=self.bundle, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=30)
+
+    def test_user_namespace(self):
+        maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+        os.chmod(self.directory, 0o755)
+        os.chmod(self.bundle, 0o755)
+        self.assertEqual(self.says("id -u; cat /proc/self/uid_map | tr -s ' '", linux__uidMappings=maps,
+                                   linux__gidMappings=maps, linux__namespaces=lambda n: n + [{"type": "user"}]),
+                         "0\n 0 100000 65536\n")
+
+    def test_idmapped_mount(self):
+        source = os.path.join(self.bundle, "source")
+        os.makedirs(source)
+        with open(os.path.join(source, "file"), "w", encoding="ascii"):
+            pass
+        os.chown(os.path.join(source, "file"), 5, 6)
+        maps = lambda inside: [{"containerID": inside, "hostID": 700, "size": 1}]
+        text = self.says("stat -c '%u %g' /mnt/file", mounts=lambda m: m + [
+            {"destination": "/mnt", "source": source, "type": "bind", "options": ["bind"], "uidMappings": maps(5),
+             "gidMappings": maps(6)}])
+        self.assertEqual(text, "700 700\n")
+
+    def test_seccomp(self):
+        profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]}
+        self.assertIn("not supported", self.says("mkdir /tmp/x 2>&1; true", linux__seccomp=profile,
+                                                  root__readonly=False))
+
+    def test_device(self):
+        device = {"path": "/dev/mine", "type": "c", "major": 1, "minor": 7, "fileMode": 0o640, "uid": 3, "gid": 4}
+        self.assertEqual(self.says("stat -c '%a %u %g %t %T' /dev/mine", linux__devices=[device]), "640 3 4 1 7\n")
+
+    def test_update_of_the_configuration_has_no_effect(self):
+        self.config("echo first; exec sleep 1000")
+        self.create()
+        self.config("echo second")
+        self.start()
+        self.wait_output("first")
+        self.assertEqual(self.oci("exec", self.name, "sh", "-c", "echo $PATH").stdout, "/bin\n")
+
+
+class Features(runtime.RuntimeTest):
+    def test_features(self):
+        features = json.loads(self.oci("features").stdout)
+        self.assertEqual(features["ociVersionMax"], "1.2.0")
+        self.assertEqual(features["hooks"], ["prestart", "createRuntime", "createContainer", "startContainer",
+                                             "poststart", "poststop"])
+        self.assertIn("rbind", features["mountOptions"])
+        self.assertIn("CAP_CHOWN", features["linux"]["capabilities"])
+        self.assertIn("SCMP_ACT_ERRNO", features["linux"]["seccomp"]["actions"])
+        self.assertTrue(features["linux"]["cgroup"]["systemd"])
+
+    def test_spec_is_what_we_run(self):
+        self.config()
+        self.refused("config.json", "spec")
+        self.assertEqual(self.oci("run", self.name).returncode, 0)
