@@ -23,6 +23,7 @@ static const struct {
 } verbs[] = {
         { "create", "make a container that waits for its start", verb_create },
         { "delete", "remove a container that has stopped", verb_delete },
+        { "events", "show what a container uses", verb_events },
         { "exec", "run a further process in a container", verb_exec },
         { "features", "show what this runtime knows", verb_features },
         { "kill", "send a signal to a container", verb_kill },
@@ -34,6 +35,7 @@ static const struct {
         { "spec", "write a config.json to begin with", verb_spec },
         { "start", "run the program of a container that has been created", verb_start },
         { "state", "show the state of a container", verb_state },
+        { "update", "change the limits of a container", verb_update },
 };
 
 static char *arg_root, *arg_log, *arg_log_format, *arg_log_level, *arg_cgroup_manager;

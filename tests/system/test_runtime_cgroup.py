@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """davit-oci and cgroups: its three drivers, limits and their update, devices, what is left of them."""
 
+import json
 import os
 import subprocess
 import time
@@ -41,6 +42,37 @@ class Limits:
         self.assertEqual(self.value("memory", "memory.limit_in_bytes"), str(64 << 20))
         self.assertEqual(self.value("pids", "pids.max"), "33")
         self.assertEqual(int(self.value("cpu", "cpu.cfs_quota_us")) / int(self.value("cpu", "cpu.cfs_period_us")), 0.5)
+
+    def test_update(self):
+        self.limited(memory={"limit": 64 << 20}, pids={"limit": 33})
+        self.oci("update", "--memory", "80m", "--pids-limit", "44", self.name)
+        self.assertEqual(self.value("memory", "memory.limit_in_bytes"), str(80 << 20))
+        self.assertEqual(self.value("pids", "pids.max"), "44")
+        self.oci("update", "--resources", "-", self.name, stdin=None, input='{"pids": {"limit": 55}}')
+        self.assertEqual(self.value("memory", "memory.limit_in_bytes"), str(80 << 20))
+        self.assertEqual(self.value("pids", "pids.max"), "55")
+        self.refused("--memory", "update", "--memory", "lots", self.name, status=2)
+        self.oci("kill", self.name, "KILL")
+        self.wait_status("stopped")
+        self.refused("container not running", "update", "--pids-limit", "5", self.name)
+
+    def test_stats(self):
+        self.limited(pids={"limit": 33}, memory={"limit": 64 << 20})
+        event = json.loads(self.oci("events", "--stats", self.name).stdout)
+        self.assertEqual((event["type"], event["id"]), ("stats", self.name))
+        self.assertEqual(event["data"]["pids"], {"current": 1, "limit": 33})
+        self.assertEqual(event["data"]["memory"]["usage"]["limit"], 64 << 20)
+        self.assertGreater(event["data"]["cpu"]["usage"]["total"], 0)
+
+    def test_events_until_the_end(self):
+        self.limited()
+        child = subprocess.Popen(["davit-oci", "--root", runtime.ROOT, "events", "--interval", "50ms", self.name],
+                                 stdout=subprocess.PIPE, text=True)
+        for _ in range(2):
+            self.assertEqual(json.loads(child.stdout.readline())["type"], "stats")
+        self.oci("kill", self.name, "KILL")
+        child.communicate(timeout=10)
+        self.assertEqual(child.returncode, 0)
 
     def test_devices(self):
         self.limited(devices=[{"allow": False, "access": "rwm"}])
