@@ -57,17 +57,27 @@ void console_size(JsonObject *process) {
         json_object_set_int_member(object, "height", size.ws_row);
 }
 
-static int take_signals(int *ret_fd) {
-        sigset_t all;
+static void passed_signals(sigset_t *ret) {
+        (void)sigfillset(ret);
+        (void)sigdelset(ret, SIGCHLD);
+        (void)sigdelset(ret, SIGURG);
+        (void)sigdelset(ret, SIGTTIN);
+        (void)sigdelset(ret, SIGTTOU);
+}
 
-        (void)sigfillset(&all);
-        (void)sigdelset(&all, SIGCHLD);
-        (void)sigdelset(&all, SIGURG);
-        (void)sigdelset(&all, SIGTTIN);
-        (void)sigdelset(&all, SIGTTOU);
-        if (sigprocmask(SIG_BLOCK, &all, NULL) < 0)
-                return -errno;
-        *ret_fd = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+/** signals_hold() - Keeps the signals that are the process's from us, before there is a process they could go to. */
+void signals_hold(void) {
+        sigset_t set;
+
+        passed_signals(&set);
+        (void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static int take_signals(int *ret_fd) {
+        sigset_t set;
+
+        passed_signals(&set);
+        *ret_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
         return *ret_fd < 0 ? -errno : 0;
 }
 

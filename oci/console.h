@@ -11,4 +11,5 @@
 void console_size(JsonObject *process); /* begins with the size of our own terminal */
 gboolean console_send(const char *path, int master, GError **error);
 int console_relay(int master, int pidfd); /* until the process has ended; 0 or a negative errno */
+void signals_hold(void);
 int signals_relay(int pidfd);

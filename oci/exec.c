@@ -190,7 +190,11 @@ int verb_exec(Oci *oci, int argc, char *argv[], GError **error) {
         };
         int status = 255, r;
 
-        if (!parse(&x, &argc, &argv, error) || !maker_spawn(&x.maker, error) ||
+        if (!parse(&x, &argc, &argv, error))
+                return -1;
+        if (!arg_detach)
+                signals_hold();
+        if (!maker_spawn(&x.maker, error) ||
             !state_load(oci, argv[1], &x.state, error) || !check_status(&x.state, error) ||
             !build_plan(&x, argc, argv, error) || !begin(&x, error))
                 return -1;

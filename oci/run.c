@@ -47,6 +47,8 @@ int verb_run(Oci *oci, int argc, char *argv[], GError **error) {
                           error))
                 return -1;
         arg_create.run = TRUE;
+        if (!arg_create.detach)
+                signals_hold();
         if (!container_create(&container, oci, argv[1], &arg_create, error) || !started(&container, error))
                 return -1;
         return arg_create.detach ? 0 : wait_for(&container, error);

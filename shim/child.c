@@ -75,7 +75,7 @@ static int close_others(int *keep, size_t n) {
 static int child_close(struct setup *su) {
         size_t n_mounts = su->mount_fds ? su->plan->mounts.n : 0,
                n_namespaces = su->namespace_fds ? su->plan->namespaces.n : 0, n = 0;
-        int *keep = malloc(sizeof(int) * (10 + STDIO_LISTEN_MAX + n_mounts + n_namespaces)), r;
+        int *keep = malloc(sizeof(int) * (12 + STDIO_LISTEN_MAX + n_mounts + n_namespaces)), r;
 
         if (!keep)
                 return -ENOMEM;
@@ -83,6 +83,7 @@ static int child_close(struct setup *su) {
         keep[n++] = su->root_fd;
         keep[n++] = su->init_pidfd;
         keep[n++] = su->net_ns_fd;
+        keep[n++] = su->net_sock;
         keep[n++] = su->start_fd;
         for (size_t i = 0; i < 3; i++)
                 keep[n++] = su->stdio.fds[i];

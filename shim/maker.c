@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 #include "shared/macros.h"
 #include "shared/message.h"
@@ -28,6 +29,7 @@ struct maker {
         struct maker_request request;
         const struct plan *plan;
         int plan_fd, cgroup_fd;
+        int network; /* a socket to the process, which waits there for its network namespace; or -1 */
         struct process made;
         struct setup setup;
         struct fault fault;
@@ -90,6 +92,31 @@ static int oom_score(struct maker *m) {
         return r < 0 ? fault_set(&m->fault, SHIM_STEP_RLIMIT, r, "oom_score_adj %s", text) : 0;
 }
 
+/* In a user namespace it would belong to the wrong one. */
+static int postpone_network(struct maker *m, uint64_t *flags) {
+        int socks[2];
+
+        if (!(*flags & CLONE_NEWNET) || (*flags & CLONE_NEWUSER))
+                return 0;
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0)
+                return fault_set(&m->fault, SHIM_STEP_NAMESPACE, errno, "socket pair");
+        m->network = socks[0];
+        m->setup.net_sock = socks[1];
+        *flags &= ~(uint64_t)CLONE_NEWNET;
+        return 0;
+}
+
+/* What it costs is spent while the process mounts; if it fails, the process says so. */
+static void make_network(struct maker *m) {
+        _cleanup_close_ int fd = -1;
+
+        if (m->network < 0)
+                return;
+        if (unshare(CLONE_NEWNET) >= 0)
+                fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+        (void)packet_send(m->network, "", 1, NULL, 0, NULL, 0, &fd, fd >= 0 ? 1 : 0);
+}
+
 static int make_container(struct maker *m) {
         uint64_t flags = m->plan->clone_flags & NAMESPACE_FLAGS_AT_CLONE;
         int r;
@@ -97,6 +124,8 @@ static int make_container(struct maker *m) {
         r = setup_open(&m->setup, m->plan, &m->fault);
         if (r >= 0)
                 r = setup_namespaces(&m->setup, &flags, &m->fault);
+        if (r >= 0)
+                r = postpone_network(m, &flags);
         if (r < 0)
                 return r;
         r = child_clone(&m->made, &m->setup, flags | CLONE_PARENT, m->cgroup_fd);
@@ -169,7 +198,7 @@ static void default_signals(void) {
 
 /** maker_main() - serve one request; the exit status */
 int maker_main(int sock) {
-        struct maker m = { .plan_fd = -1, .cgroup_fd = -1, .made = PROCESS_NULL, .setup = SETUP_NULL };
+        struct maker m = { .plan_fd = -1, .cgroup_fd = -1, .network = -1, .made = PROCESS_NULL, .setup = SETUP_NULL };
         struct packet packet;
         int r;
 
@@ -186,5 +215,8 @@ int maker_main(int sock) {
                 (void)fault_set(&m.fault, SHIM_STEP_PLAN, r, "request of davit-oci");
         else
                 (void)make(&m);
-        return answer(&m, sock) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        r = answer(&m, sock);
+        if (r >= 0 && m.fault.error >= 0)
+                make_network(&m);
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -64,6 +64,9 @@ static int mount_label(struct setup *s, const struct plan_mount *m, int fs) {
 
         if (!label || m->kind != PLAN_MOUNT_FS || streq(fstype, "proc") || streq(fstype, "sysfs"))
                 return 0;
+        if (access("/sys/fs/selinux/enforce", F_OK) < 0)
+                return fault_set(s->fault, SHIM_STEP_LABEL, EOPNOTSUPP,
+                                 "linux.mountLabel %s: this kernel runs without SELinux", label);
         return fsconfig(fs, FSCONFIG_SET_STRING, "context", label, 0) < 0 ? mount_fault(s, m, errno, "label") : 0;
 }
 
@@ -182,6 +185,16 @@ static int mount_change(struct setup *s, const struct plan_mount *m) {
         return 0;
 }
 
+/* Whether a file system is one of the network namespace it is mounted in, as sysfs is. */
+static bool mount_knows_network(const char *fstype) {
+        static const char *const others[] = { "proc", "tmpfs", "devpts", "mqueue", "ramfs" };
+
+        for (size_t i = 0; i < ELEMENTSOF(others); i++)
+                if (streq(others[i], fstype))
+                        return false;
+        return true;
+}
+
 static int mount_make(struct setup *s, const struct plan_mount *m, int bind_fd) {
         _cleanup_close_ int fd = -1, target = -1;
         int r;
@@ -189,6 +202,9 @@ static int mount_make(struct setup *s, const struct plan_mount *m, int bind_fd) 
         if (m->kind == PLAN_MOUNT_REMOUNT)
                 return mount_change(s, m);
         if (m->kind == PLAN_MOUNT_FS) {
+                r = mount_knows_network(plan_string(s->plan, m->fstype)) ? namespace_network(s) : 0;
+                if (r < 0)
+                        return r;
                 fd = mount_new(s, m, plan_string(s->plan, m->fstype));
                 if (fd < 0)
                         return fd;

@@ -25,6 +25,7 @@
 
 #include "shared/fd.h"
 #include "shared/macros.h"
+#include "shared/message.h"
 #include "shared/plan-check.h"
 #include "shared/syscalls.h"
 #include "shim/setup.h"
@@ -185,6 +186,12 @@ static int loopback_up(void) {
         return ioctl(fd, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
 }
 
+static int loopback_begin(struct setup *s) {
+        int r = s->plan->flags & PLAN_LOOPBACK_UP ? loopback_up() : 0;
+
+        return r < 0 ? fault_set(s->fault, SHIM_STEP_NAMESPACE, r, "loopback interface") : 0;
+}
+
 /** namespace_identify() - host name, domain name, loopback, and a keyring of its own */
 int namespace_identify(struct setup *s) {
         const char *host = plan_string(s->plan, s->plan->hostname), *domain = plan_string(s->plan, s->plan->domainname);
@@ -194,12 +201,33 @@ int namespace_identify(struct setup *s) {
                 return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "host name %s", host);
         if (domain && setdomainname(domain, strlen(domain)) < 0)
                 return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "domain name %s", domain);
-        if (s->plan->flags & PLAN_LOOPBACK_UP) {
-                r = loopback_up();
-                if (r < 0)
-                        return fault_set(s->fault, SHIM_STEP_NAMESPACE, r, "loopback interface");
+        r = s->net_sock >= 0 ? 0 : loopback_begin(s);
+        return r < 0 ? r : namespace_keyring(s);
+}
+
+/** namespace_network() - enter the network namespace that somebody else has made meanwhile
+ *
+ * Making one takes as long as half of the mounts; whoever has cloned this process does it beside them.
+ */
+int namespace_network(struct setup *s) {
+        struct packet packet;
+        int r;
+
+        if (s->net_sock < 0)
+                return 0;
+        r = packet_recv(s->net_sock, &packet);
+        s->net_sock = safe_close(s->net_sock);
+        if (r > 0) {
+                s->net_ns_fd = packet_take_fd(&packet, 0);
+                packet_done(&packet);
         }
-        return namespace_keyring(s);
+        if (s->net_ns_fd < 0 || setns(s->net_ns_fd, CLONE_NEWNET) < 0)
+                return fault_set(s->fault, SHIM_STEP_NAMESPACE,
+                                 s->net_ns_fd >= 0 ? errno
+                                 : r < 0           ? r
+                                                   : EPERM,
+                                 "network namespace");
+        return loopback_begin(s);
 }
 
 /** namespace_keyring() - leave the host's session keyring for an empty one */

@@ -32,6 +32,7 @@ struct setup {
         int root_fd;        /* the container's root, a mount of its own */
         int null_fd;        /* the host's /dev/null, verified, O_PATH */
         int net_ns_fd;      /* a new network namespace to enter instead of making one, or -1 */
+        int net_sock;       /* where a network namespace to enter comes from in time, or -1 */
         int init_pidfd;     /* exec only: whose namespaces are joined */
         int *mount_fds;     /* one a mount of the plan: a detached bind mount, or -1 */
         int *namespace_fds; /* one a namespace of the plan to join */
@@ -48,7 +49,7 @@ struct setup {
 #define SETUP_NULL                                                                                                     \
         {                                                                                                              \
                 .stdio = STDIO_NULL, .sock = -1, .root_fd = -1, .null_fd = -1, .init_pidfd = -1, .net_ns_fd = -1,      \
-                .terminal_fd = -1, .start_fd = -1, .state_fd = -1                                                      \
+                .net_sock = -1, .terminal_fd = -1, .start_fd = -1, .state_fd = -1                                      \
         }
 
 /* Messages between the shim and a child in the making. */
@@ -87,6 +88,7 @@ int setup_release(struct setup *s);
 int namespace_enter(struct setup *s);
 int namespace_become_root(struct setup *s);
 int namespace_identify(struct setup *s);
+int namespace_network(struct setup *s);
 int namespace_keyring(struct setup *s);
 int rootfs_attach(struct setup *s);
 int mounts_make(struct setup *s, bool cgroup, int *cgroup_targets);

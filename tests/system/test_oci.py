@@ -307,7 +307,7 @@ class System(OciTest):
                 ({"hooks": {"prestart": [{"path": "/bin/true"}]}}, "hooks"),
                 ({"solaris": {"milestone": "x"}}, "solaris"),
                 ({"windows": {"layerFolders": ["x"]}}, "windows"),
-                ({"linux": {"personality": {"domain": "LINUX32"}}}, "personality"),
+                ({"linux": {"personality": {"domain": "LINUX", "flags": ["x"]}}}, "personality.flags"),
                 ({"process": {"selinuxLabel": "system_u:object_r:x_t:s0"}}, "selinuxLabel"),
                 ({"linux": {"mountLabel": "x"}}, "mountLabel")):
             with self.subTest(field):
