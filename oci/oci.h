@@ -50,5 +50,5 @@ gboolean group_driver_parse(const char *name, GroupDriver *ret);
 
 /* sub-commands: the exit status, or -1 with the error set */
 typedef int OciVerb(Oci *oci, int argc, char *argv[], GError **error);
-OciVerb verb_create, verb_delete, verb_events, verb_exec, verb_features, verb_kill, verb_list, verb_pause, verb_ps, verb_resume, verb_run,
-        verb_spec, verb_start, verb_state, verb_update;
+OciVerb verb_create, verb_delete, verb_events, verb_exec, verb_features, verb_kill, verb_list, verb_pause, verb_ps,
+        verb_resume, verb_run, verb_spec, verb_start, verb_state, verb_update;
