@@ -13,6 +13,7 @@
 #include "daemon/commit.h"
 #include "daemon/container.h"
 #include "daemon/error.h"
+#include "daemon/event.h"
 #include "daemon/image.h"
 #include "daemon/job-bus.h"
 #include "daemon/objects.h"
@@ -245,6 +246,7 @@ void container_bus_added(Container *c) {
                 return;
         c->visible = true;
         object_added(c->ns->manager, &container_objects, c);
+        event_container(c, EVENT_CONTAINER_CREATE);
 }
 
 /** container_bus_removed() - announces its end */
@@ -259,4 +261,5 @@ void container_bus_removed(Container *c) {
 void container_bus_changed(Container *c, const char *const *properties) {
         if (c->visible)
                 object_changed(c->ns->manager, &container_objects, c, properties);
+        event_container(c, EVENT_CONTAINER_UPDATE);
 }

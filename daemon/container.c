@@ -15,6 +15,7 @@
 #include "daemon/collect.h"
 #include "daemon/container.h"
 #include "daemon/error.h"
+#include "daemon/event.h"
 #include "daemon/record.h"
 #include "daemon/rootfs.h"
 #include "daemon/task.h"
@@ -393,6 +394,7 @@ static void destroy(void *c) {
 
 /** container_forget() - the end of a container without a task */
 void container_forget(Container *c) {
+        bool told = c->visible;
         Namespace *ns = c->ns;
         int r;
 
@@ -400,6 +402,8 @@ void container_forget(Container *c) {
         r = record_remove(container_root_fd(c), ns->name, "containers", c->id, c->auto_remove != AUTO_REMOVE_CONTAINER);
         if (r < 0)
                 (void)log_error_errno(r, "Cannot remove the record of container %s/%s", ns->name, c->id);
+        if (told)
+                event_container(c, EVENT_CONTAINER_DELETE);
         rootfs_unpin(c);
         if (g_hash_table_remove(ns->containers, c->id))
                 ns->manager->n_containers--;

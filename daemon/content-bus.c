@@ -92,18 +92,28 @@ int content_bus_register(Manager *m) {
         return object_register(m, &objects, vtable);
 }
 
+/** content_event() - tells what has become of a content */
+void content_event(const Content *c, EventType type) {
+        event_emit(c->ns->manager, type, c->ns->name, c->digest, c->path, "CONTENT_KIND", content_kind_name(c->kind),
+                   NULL);
+}
+
 void content_bus_added(Content *c) {
         object_added(c->ns->manager, &objects, c);
+        content_event(c, EVENT_CONTENT_CREATE);
 }
 
 void content_bus_removed(Content *c) {
         object_removed(c->ns->manager, &objects, c);
+        content_event(c, EVENT_CONTENT_DELETE);
 }
 
 /** content_bus_changed() - labels, or what was written again */
 void content_bus_changed(Content *c) {
-        object_changed(c->ns->manager, &objects, c,
-                       (const char *const[]){ "Kind", "MediaType", "Size", "Labels", "CreatedAt", "UpdatedAt", NULL });
+        object_changed(
+                c->ns->manager, &objects, c,
+                (const char *const[]){ "Kind", "MediaType", "Size", "Labels", "CreatedAt", "UpdatedAt", NULL });
+        content_event(c, EVENT_CONTENT_UPDATE);
 }
 
 /* ---- Manager ---- */

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <systemd/sd-bus.h>
 
+#include "daemon/event.h"
 #include "daemon/image-record.h"
 #include "daemon/job.h"
 #include "daemon/namespace.h"
@@ -64,6 +65,7 @@ void content_visit_roots(const Namespace *ns, root_visit_t visit, void *userdata
 
 /* bus face, content-bus.c */
 int content_bus_register(Manager *m);
+void content_event(const Content *c, EventType type);
 void content_bus_added(Content *c);
 void content_bus_removed(Content *c);
 void content_bus_changed(Content *c);

@@ -11,6 +11,7 @@
 
 #include "daemon/bus.h"
 #include "daemon/error.h"
+#include "daemon/event.h"
 #include "daemon/exec.h"
 #include "shared/macros.h"
 
@@ -158,6 +159,9 @@ static void on_started(const LinkAnswer *a, void *userdata) {
 
                 process_tell_terminal(&e->process, terminal);
                 (void)process_set_started(&e->process, started->pid, started->start_time, now_usec(CLOCK_REALTIME));
+                if (!e->process.visible) /* defined and started in one call */
+                        event_exec(e, EVENT_EXEC_ADDED);
+                event_exec(e, EVENT_EXEC_STARTED);
                 s->done(e, 0, NULL, s->userdata);
                 return;
         }
@@ -207,6 +211,7 @@ void exec_exited(Exec *e, uint32_t status, uint32_t kind, uint64_t exited_at) {
         if (process_ended(&e->process))
                 return;
         process_set_exited(&e->process, status, kind, exited_at);
+        event_exec(e, EVENT_EXEC_EXITED);
         process_tell(&e->process);
         if (e->process.auto_remove)
                 exec_forget(e);
@@ -220,6 +225,8 @@ static void destroy(void *e) {
 void exec_forget(Exec *e) {
         Task *t = e->process.task;
 
+        if (e->process.visible)
+                event_exec(e, EVENT_EXEC_DELETED);
         process_bus_removed(&e->process);
         task_files_remove_exec(e);
         if (g_hash_table_lookup(t->execs, e->process.exec_id) == e) {

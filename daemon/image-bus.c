@@ -323,12 +323,20 @@ int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error) {
 
 /* ---- announcements ---- */
 
+/** image_event() - tells what has become of a name */
+void image_event(const Image *image, EventType type) {
+        event_emit(image->ns->manager, type, image->ns->name, image->record->name, image->path, "IMAGE_DIGEST",
+                   image->record->digest, NULL);
+}
+
 void image_bus_added(Image *image) {
         object_added(image->ns->manager, &objects, image);
+        image_event(image, EVENT_IMAGE_CREATE);
 }
 
 void image_bus_removed(Image *image) {
         object_removed(image->ns->manager, &objects, image);
+        image_event(image, EVENT_IMAGE_DELETE);
 }
 
 /** image_bus_changed() - the name means something else now */
@@ -336,9 +344,11 @@ void image_bus_changed(Image *image) {
         object_changed(image->ns->manager, &objects, image,
                        (const char *const[]){ "Digest", "ConfigDigest", "ChainId", "Platform", "Index", "Platforms",
                                               "Size", "CreatedAt", "ImportedAt", "Layers", "History", "Config", NULL });
+        image_event(image, EVENT_IMAGE_UPDATE);
 }
 
 /** image_bus_pinned() - the image is pinned, or not any more */
 void image_bus_pinned(Image *image) {
         object_changed(image->ns->manager, &objects, image, (const char *const[]){ "Pinned", NULL });
+        image_event(image, EVENT_IMAGE_UPDATE);
 }

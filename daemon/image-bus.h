@@ -3,6 +3,7 @@
 
 /* The bus face of images: org.davit.Davit1.Image, and what Manager says about images. */
 
+#include "daemon/event.h"
 #include "daemon/image.h"
 
 int image_bus_register(Manager *m);
@@ -15,6 +16,7 @@ int method_save_images(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error);
 
 /* what image.c says; nothing happens without Manager.bus */
+void image_event(const Image *image, EventType type);
 void image_bus_added(Image *image);
 void image_bus_removed(Image *image);
 void image_bus_changed(Image *image);

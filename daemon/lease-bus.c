@@ -259,15 +259,23 @@ int lease_bus_register(Manager *m) {
         return object_register(m, &objects, vtable);
 }
 
+/** lease_event() - tells what has become of a lease */
+void lease_event(const Lease *l, EventType type) {
+        event_emit(l->ns->manager, type, l->ns->name, l->id, l->path, NULL);
+}
+
 void lease_bus_added(Lease *l) {
         object_added(l->ns->manager, &objects, l);
+        lease_event(l, EVENT_LEASE_CREATE);
 }
 
 void lease_bus_removed(Lease *l) {
         object_removed(l->ns->manager, &objects, l);
+        lease_event(l, EVENT_LEASE_DELETE);
 }
 
 /** lease_bus_changed() - announces the new value of a property */
 void lease_bus_changed(Lease *l, const char *property) {
         object_changed(l->ns->manager, &objects, l, (const char *const[]){ property, NULL });
+        lease_event(l, EVENT_LEASE_UPDATE);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <systemd/sd-bus.h>
 
+#include "daemon/event.h"
 #include "daemon/namespace.h"
 #include "daemon/roots.h"
 
@@ -59,6 +60,7 @@ void lease_visit_roots(const Namespace *ns, root_visit_t visit, void *userdata);
 
 /* bus face, lease-bus.c */
 int lease_bus_register(Manager *m);
+void lease_event(const Lease *lease, EventType type);
 void lease_bus_added(Lease *lease);
 void lease_bus_removed(Lease *lease);
 void lease_bus_changed(Lease *lease, const char *property);

@@ -14,6 +14,7 @@
 #include "daemon/container.h"
 #include "daemon/content.h"
 #include "daemon/error.h"
+#include "daemon/event.h"
 #include "daemon/image-bus.h"
 #include "daemon/job-bus.h"
 #include "daemon/keep-warm.h"
@@ -270,6 +271,8 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("ListNamespaces", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sa{ss}o)", namespaces),
                                 method_list_namespaces, SD_BUS_VTABLE_UNPRIVILEGED),
         ROW("CreateNamespace", ("s", name, "a{ss}", labels), ("o", object), method_create_namespace),
+        SD_BUS_METHOD_WITH_ARGS("OpenEvents", SD_BUS_NO_ARGS, SD_BUS_RESULT("t", first, "t", next, "ah", files),
+                                method_open_events, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Controllers", "as", get_controllers, 0, SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("NContainers", "u", NULL, offsetof(Manager, n_containers), 0),

@@ -17,6 +17,7 @@
 #include "daemon/container.h"
 #include "daemon/content.h"
 #include "daemon/error.h"
+#include "daemon/event.h"
 #include "daemon/freeze.h"
 #include "daemon/image-bus.h"
 #include "daemon/job-bus.h"
@@ -122,6 +123,7 @@ Manager *manager_free(Manager *m) {
         (void)launcher_free(m->launcher);
         (void)units_free(m->units);
         (void)auth_free(m->auth);
+        m->events = events_free(m->events);
         (void)keep_warm_free(m->keep_warm);
         (void)limits_free(m->limits);
         dig(m);
@@ -188,6 +190,8 @@ int manager_connect(Manager *m, sd_bus *bus) {
                 r = pool_new(m, &m->pool);
         if (r >= 0)
                 r = auth_new(m, &m->auth);
+        if (r >= 0)
+                r = events_new(m, &m->events);
         return r;
 }
 

@@ -13,6 +13,7 @@
 
 typedef struct Auth Auth;
 typedef struct Collector Collector;
+typedef struct Events Events;
 typedef struct KeepWarm KeepWarm;
 typedef struct Launcher Launcher;
 typedef struct Limits Limits;
@@ -37,6 +38,7 @@ struct Manager {
         char boot_id[37];    /* "" when it cannot be read */
         Auth *auth;
         Collector *collector;
+        Events *events; /* NULL: nothing is told */
         GSList *holds;           /* RootHold */
         GSList *snapshot_mounts; /* SnapshotMount, under way */
         KeepWarm *keep_warm;

@@ -9,6 +9,7 @@
 
 #include "daemon/bus.h"
 #include "daemon/error.h"
+#include "daemon/event.h"
 #include "daemon/namespace.h"
 #include "shared/name.h"
 
@@ -52,6 +53,10 @@ static const sd_bus_vtable vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Name", "s", NULL, offsetof(Namespace, name), SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Labels", "a{ss}", get_labels, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_SIGNAL_WITH_ARGS("Event",
+                                SD_BUS_ARGS("s", type, "s", id, "o", object, "t", sequence, "t", time, "a{ss}",
+                                            details),
+                                0),
         SD_BUS_VTABLE_END,
 };
 
@@ -100,16 +105,19 @@ int namespace_bus_register(Manager *m) {
 void namespace_bus_added(Namespace *ns) {
         if (ns->manager->bus)
                 (void)sd_bus_emit_interfaces_added(ns->manager->bus, ns->path, INTERFACE, NULL);
+        event_emit(ns->manager, EVENT_NAMESPACE_CREATE, ns->name, ns->name, ns->path, NULL);
 }
 
 /** namespace_bus_changed() - announces new labels */
 void namespace_bus_changed(Namespace *ns) {
         if (ns->manager->bus)
                 (void)sd_bus_emit_properties_changed(ns->manager->bus, ns->path, INTERFACE, "Labels", NULL);
+        event_emit(ns->manager, EVENT_NAMESPACE_UPDATE, ns->name, ns->name, ns->path, NULL);
 }
 
 /** namespace_bus_removed() - announces its end */
 void namespace_bus_removed(Namespace *ns) {
         if (ns->manager->bus)
                 (void)sd_bus_emit_interfaces_removed(ns->manager->bus, ns->path, INTERFACE, NULL);
+        event_emit(ns->manager, EVENT_NAMESPACE_DELETE, ns->name, ns->name, ns->path, NULL);
 }

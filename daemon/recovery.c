@@ -19,6 +19,7 @@
 #include "daemon/collect.h"
 #include "daemon/container.h"
 #include "daemon/content-writer.h"
+#include "daemon/event.h"
 #include "daemon/exec.h"
 #include "daemon/freeze.h"
 #include "daemon/image.h"
@@ -177,6 +178,7 @@ static void finish(Recovery *v) {
                 while (g_hash_table_iter_next(&inner, NULL, (void **)&c))
                         c->visible = true;
         }
+        events_recovered(m);
         v->done(m);
 }
 
@@ -434,6 +436,8 @@ static int on_task_record(const char *name, JsonObject *o, void *userdata) {
                 e.status = (uint32_t)status;
                 (void)record_get_u64(o, "exited_at", &e.exited_at);
         }
+        if (*kind)
+                events_known(ns->manager, EVENT_TASK_EXIT, ns->name, name, NULL);
         t->process.visible = true;
         task_exited(t, &e);
         return 0;

@@ -211,15 +211,24 @@ int snapshot_bus_register(Manager *m) {
 
 /* ---- announcements ---- */
 
+/** snapshot_event() - tells what has become of a snapshot */
+void snapshot_event(const Snapshot *s, EventType type) {
+        event_emit(s->ns->manager, type, s->ns->name, s->key, s->path, "SNAPSHOT_KIND", snapshot_kind_name(s->kind),
+                   "SNAPSHOT_PARENT", *s->parent ? s->parent : NULL, NULL);
+}
+
 void snapshot_bus_added(Snapshot *s) {
         object_added(s->ns->manager, &snapshot_objects, s);
+        snapshot_event(s, s->kind == SNAPSHOT_COMMITTED ? EVENT_SNAPSHOT_COMMIT : EVENT_SNAPSHOT_PREPARE);
 }
 
 void snapshot_bus_removed(Snapshot *s) {
         object_removed(s->ns->manager, &snapshot_objects, s);
+        snapshot_event(s, EVENT_SNAPSHOT_REMOVE);
 }
 
 /** snapshot_bus_changed() - new labels */
 void snapshot_bus_changed(Snapshot *s) {
         object_changed(s->ns->manager, &snapshot_objects, s, (const char *const[]){ "Labels", "UpdatedAt", NULL });
+        snapshot_event(s, EVENT_SNAPSHOT_UPDATE);
 }

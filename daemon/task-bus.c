@@ -10,6 +10,7 @@
 
 #include "daemon/bus.h"
 #include "daemon/error.h"
+#include "daemon/event.h"
 #include "daemon/exec.h"
 #include "daemon/job-bus.h"
 #include "daemon/job.h"
@@ -149,6 +150,7 @@ static int method_exec(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         if (r < 0)
                 return r;
         process_bus_added(&e->process);
+        event_exec(e, EVENT_EXEC_ADDED);
         return sd_bus_reply_method_return(m, "so", e->process.exec_id, e->process.path);
 }
 

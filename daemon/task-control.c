@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "daemon/error.h"
+#include "daemon/event.h"
 #include "daemon/exec.h"
 #include "daemon/rootfs.h"
 #include "daemon/task.h"
@@ -111,6 +112,7 @@ static void on_started(const LinkAnswer *a, void *userdata) {
 
         if (a->head && a->head->type == SHIM_STARTED) {
                 (void)process_set_started(&t->process, s->pid, s->start_time, now_usec(CLOCK_REALTIME));
+                event_task(t, EVENT_TASK_START);
                 (void)task_files_write_state(t);
         }
         t->starting = false;
@@ -211,16 +213,23 @@ int task_stop(Task *t, const char *sig, uint64_t timeout_usec, bool force, task_
 static void on_paused(const LinkAnswer *a, void *userdata) {
         Request *q = userdata;
 
-        if (!process_ended(&q->task->process))
-                (void)process_set_status(&q->task->process, a->head && a->error >= 0 ? TASK_PAUSED : TASK_RUNNING);
+        bool done = a->head && a->error >= 0;
+
+        if (!process_ended(&q->task->process)) {
+                (void)process_set_status(&q->task->process, done ? TASK_PAUSED : TASK_RUNNING);
+                if (done)
+                        event_task(q->task, EVENT_TASK_PAUSED);
+        }
         on_plain_answer(a, userdata);
 }
 
 static void on_resumed(const LinkAnswer *a, void *userdata) {
         Request *q = userdata;
 
-        if (a->head && a->error >= 0 && !process_ended(&q->task->process))
+        if (a->head && a->error >= 0 && !process_ended(&q->task->process)) {
                 (void)process_set_status(&q->task->process, TASK_RUNNING);
+                event_task(q->task, EVENT_TASK_RESUMED);
+        }
         on_plain_answer(a, userdata);
 }
 

@@ -13,8 +13,8 @@
 
 #include "daemon/chain.h"
 #include "daemon/error.h"
+#include "daemon/event.h"
 #include "daemon/exec.h"
-#include "daemon/journal.h"
 #include "daemon/keep-warm.h"
 #include "daemon/launcher.h"
 #include "daemon/pool.h"
@@ -142,8 +142,9 @@ static void succeed(Launch *l) {
         t->launch = NULL;
         process_bus_added(&t->process);
         l->done(t, 0, NULL, l->userdata);
+        event_task(t, EVENT_TASK_CREATE);
         if (t->process.status == TASK_RUNNING)
-                journal_task_started(t);
+                event_task(t, EVENT_TASK_START);
         if (t->process.status == TASK_RUNNING)
                 (void)task_files_write_state(t);
         pool_refill(l->manager->pool);

@@ -12,8 +12,8 @@
 
 #include "daemon/bus.h"
 #include "daemon/error.h"
+#include "daemon/event.h"
 #include "daemon/exec.h"
-#include "daemon/journal.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
@@ -83,8 +83,13 @@ void task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userd
         GHashTableIter iter;
 
         g_hash_table_iter_init(&iter, t->execs);
-        while (g_hash_table_iter_next(&iter, NULL, (void **)&e))
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&e)) {
+                if (e->process.visible)
+                        event_exec(e, EVENT_EXEC_DELETED);
                 process_bus_removed(&e->process);
+        }
+        if (t->process.visible)
+                event_task(t, EVENT_TASK_DELETE);
         process_bus_removed(&t->process);
         if (t->container && t->auto_remove == AUTO_REMOVE_NO)
                 (void)task_record_remove(t);
@@ -141,10 +146,12 @@ static void finish(Task *t, uint32_t status, uint32_t kind, uint64_t exited_at) 
         if (process_ended(p))
                 return;
         process_set_exited(p, status, kind, exited_at);
+        if (kind == EXIT_KIND_OOM)
+                event_task(t, EVENT_TASK_OOM);
+        event_task(t, EVENT_TASK_EXIT);
         if (t->auto_remove == AUTO_REMOVE_NO)
                 (void)task_record_save(t);
         process_tell(p);
-        journal_task_exited(t);
         if (t->auto_remove != AUTO_REMOVE_NO && !t->deleting && !execs_running(t))
                 auto_remove(t);
 }
