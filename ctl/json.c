@@ -14,6 +14,8 @@
 #include "ctl/text.h"
 
 static void line(const Json *j) {
+        if (j->one_line)
+                return;
         putchar('\n');
         for (unsigned i = 0; i < j->depth; i++)
                 fputs("  ", stdout);
@@ -26,7 +28,7 @@ static void before(Json *j) {
                 return;
         }
         if (j->comma)
-                putchar(',');
+                fputs(j->one_line ? ", " : ",", stdout);
         if (j->depth > 0)
                 line(j);
 }

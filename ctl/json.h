@@ -11,6 +11,7 @@ typedef struct Json {
         unsigned depth;
         bool comma; /* something stands before what comes next */
         bool key;   /* a key has been written, its value comes */
+        bool one_line;
 } Json;
 
 void json_open(Json *j, char bracket);

@@ -24,6 +24,8 @@ const Verb verbs[] = {
         { "top", N_("CONTAINER"), N_("List the processes of a container"), NULL, 1, 1, false, verb_top },
         { "logs", N_("[OPTION...] CONTAINER"), N_("Show what a container wrote"), logs_options, 1, 1, false,
           verb_logs },
+        { "events", N_("[OPTION...]"), N_("Show what happens, and what has happened"), events_options, 0, 0, false,
+          verb_events },
         { "inspect", N_("[OPTION...] NAME..."), N_("Show all there is to know of containers or images"),
           inspect_options, 1, MANY, false, verb_inspect },
         { "stop", N_("[OPTION...] CONTAINER..."), N_("Stop containers"), stop_options, 1, MANY, false, verb_stop },

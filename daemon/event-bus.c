@@ -83,7 +83,7 @@ void event_bus_emit(Events *e, EventType type, const char *ns, const char *id, c
         path = bus_object_path(ns, NULL, NULL);
         r = sd_bus_message_new_signal(e->manager->bus, &m, path, INTERFACE, "Event");
         if (r >= 0)
-                r = sd_bus_message_append(m, "ssott", event_info(type)->name, id, object, sequence, time);
+                r = sd_bus_message_append(m, "ssostt", event_info(type)->name, id, object, ns, sequence, time);
         if (r >= 0)
                 r = append_details(m, details);
         if (r >= 0)

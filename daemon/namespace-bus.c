@@ -54,8 +54,8 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Name", "s", NULL, offsetof(Namespace, name), SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Labels", "a{ss}", get_labels, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_SIGNAL_WITH_ARGS("Event",
-                                SD_BUS_ARGS("s", type, "s", id, "o", object, "t", sequence, "t", time, "a{ss}",
-                                            details),
+                                SD_BUS_ARGS("s", type, "s", id, "o", object, "s", namespace, "t", sequence, "t", time,
+                                            "a{ss}", details),
                                 0),
         SD_BUS_VTABLE_END,
 };

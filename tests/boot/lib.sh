@@ -130,6 +130,7 @@ boot_install() {
     (boot_exec /bin/sh -s) <<'END' || die "the installed units could not be restarted"
 set -e
 systemctl daemon-reload
+journalctl --update-catalog
 busctl -q call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig
 for socket in davit-launcher.socket davit-store.socket davit-store-snapshot.socket; do
     [ ! -e /usr/lib/systemd/system/$socket ] || systemctl -q enable $socket
