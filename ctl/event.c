@@ -178,13 +178,14 @@ static bool type_among(const Strv *list, const char *type) {
 
 /** event_wanted() - whether all that is asked for is true of it */
 bool event_wanted(const Event *event, const EventFilter *filter) {
+        bool of_container = strncmp(event->type, "task.", 5) == 0 || strncmp(event->type, "container.", 10) == 0;
         const char *image = detail_of(event, "IMAGE_NAME");
 
         if (strncmp(event->type, "image.", 6) == 0)
                 image = event->id;
         return event->sequence > filter->after && event->time >= filter->since && event->time <= filter->until &&
                (!filter->ns || streq(event->ns, filter->ns)) && type_among(&filter->types, event->type) &&
-               among(&filter->ids, event->id) && among(&filter->images, image);
+               among(&filter->ids, event->id) && among(&filter->containers, of_container ? event->id : "") && among(&filter->images, image);
 }
 
 /** event_filter_add() - one more "key=value"; of one key any of its values will do. 0 or an exit status. */
@@ -197,12 +198,14 @@ int event_filter_add(Ctl *ctl, EventFilter *filter, const char *arg) {
                 if (!event_type_known(value + 1))
                         return ctl_error(ctl, _("there are no events '%s'; see davit-events(7)"), value + 1);
                 list = &filter->types;
-        } else if ((n == 2 && strncmp(arg, "id", n) == 0) || (n == 9 && strncmp(arg, "container", n) == 0))
+        } else if (n == 2 && strncmp(arg, "id", n) == 0)
                 list = &filter->ids;
+        else if (n == 9 && strncmp(arg, "container", n) == 0)
+                list = &filter->containers;
         else if (n == 5 && strncmp(arg, "image", n) == 0)
                 list = &filter->images;
         else
-                return ctl_error(ctl, _("'%s' is no filter; give type=, id= or image="), arg);
+                return ctl_error(ctl, _("'%s' is no filter; give type=, id=, container= or image="), arg);
         return strv_add(list, value + 1) ? 0 : ctl_oom(ctl);
 }
 
@@ -210,6 +213,7 @@ int event_filter_add(Ctl *ctl, EventFilter *filter, const char *arg) {
 void event_filter_clear(EventFilter *filter) {
         strv_clear(&filter->types);
         strv_clear(&filter->ids);
+        strv_clear(&filter->containers);
         strv_clear(&filter->images);
 }
 

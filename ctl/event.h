@@ -21,7 +21,7 @@ typedef struct Event {
 
 typedef struct EventFilter {
         const char *ns; /* NULL: any */
-        Strv types, ids, images;
+        Strv types, ids, containers, images;
         uint64_t after;        /* sequence */
         uint64_t since, until; /* microseconds since the epoch */
 } EventFilter;

@@ -21,7 +21,7 @@ const Option events_options[] = {
         { OPTION_SINCE, "since", N_("TIME"), N_("Also those since then: a date, or how long ago") },
         { OPTION_UNTIL, "until", N_("TIME"), N_("Only those until then, and end (\"0s\": now)") },
         { OPTION_CURSOR, "cursor", N_("N"), N_("Also those after the event with this number") },
-        { 'f', "filter", N_("KEY=VALUE"), N_("Only those of this type, id or image") },
+        { 'f', "filter", N_("KEY=VALUE"), N_("Only those of this type, id, container or image") },
         { OPTION_FORMAT, "format", N_("FORMAT"), N_("text, or json: an object a line") },
         LISTING_ALL,
         {},

@@ -5,6 +5,7 @@
 
 #include "daemon/event-log.h"
 #include "daemon/event.h"
+#include "daemon/process.h"
 
 typedef struct EventJournal EventJournal;
 
@@ -25,6 +26,7 @@ void event_journal_rotated(EventJournal *j);
 
 /* event-memory.c */
 void event_memory_load(const char *text, size_t size, void *userdata); /* of an Events; a handler of event_log_open() */
+void event_memory_complete(Events *e, const Process *p);
 bool event_memory_drop(Events *e, EventType type, const char *ns, const char *id, const char *exec_id);
 
 /* event-bus.c; details: pairs, both borrowed */

@@ -19,6 +19,7 @@
 #include "daemon/lease.h"
 #include "daemon/snapshot-bus.h"
 #include "daemon/task.h"
+#include "shared/message.h"
 
 /* In the order in which what has gone is told: what is part of something before that. */
 static const struct {
@@ -142,6 +143,30 @@ static EventType last(Events *e, const char *kind, const char *ns, const char *i
 /* Whether its beginning has to be told: it is younger than what is kept, and nothing of it is there. */
 static bool unknown(Events *e, const char *kind, const char *ns, const char *id, uint64_t since) {
         return last(e, kind, ns, id, "") == _EVENT_TYPE_MAX && since >= e->log.first_time;
+}
+
+static EventType last_of(Events *e, const Process *p) {
+        return last(e, *p->exec_id ? "exec" : "task", p->task->ns->name, p->task->id, p->exec_id);
+}
+
+/** event_memory_complete() - tells how a process has begun, where nobody did before the last manager was killed: its
+ * end is just being told */
+void event_memory_complete(Events *e, const Process *p) {
+        bool exec = *p->exec_id;
+        const Task *t = p->task;
+        EventType type;
+
+        if (!e->recovering)
+                return;
+        if (t->container && unknown(e, "container", t->ns->name, t->id, t->container->created_at))
+                event_container(t->container, EVENT_CONTAINER_CREATE);
+        type = last_of(e, p);
+        if (type == _EVENT_TYPE_MAX)
+                event_process(p, exec ? EVENT_EXEC_ADDED : EVENT_TASK_CREATE);
+        type = last_of(e, p);
+        if ((type == EVENT_EXEC_ADDED || type == EVENT_TASK_CREATE) &&
+            (p->started_at > 0 || p->exit_kind == EXIT_KIND_EXITED))
+                event_process(p, exec ? EVENT_EXEC_STARTED : EVENT_TASK_START);
 }
 
 static void tell_exec(Events *e, Exec *x) {

@@ -168,7 +168,9 @@ void event_container(const Container *c, EventType type) {
         event_emit(c->ns->manager, type, c->ns->name, c->id, c->path, "IMAGE_NAME", c->image, NULL);
 }
 
-static void emit_process(const Process *p, EventType type, const char *exec_id) {
+/** event_process() - of the first process of a task, or of a further one */
+void event_process(const Process *p, EventType type) {
+        const char *exec_id = *p->exec_id ? p->exec_id : NULL;
         bool ended = type == EVENT_TASK_EXIT || type == EVENT_EXEC_EXITED, end = event_is_end(type);
         const Task *t = p->task;
         char pid[16], status[16];
@@ -176,6 +178,8 @@ static void emit_process(const Process *p, EventType type, const char *exec_id) 
         /* An end that is older than the record was told before the record's beginning was forgotten. */
         if (ended && p->exited_at > 0 && p->manager->events && p->exited_at < p->manager->events->log.first_time)
                 events_known(p->manager, type, t->ns->name, t->id, exec_id);
+        if (ended && p->manager->events)
+                event_memory_complete(p->manager->events, p);
         g_snprintf(pid, sizeof(pid), "%u", p->pid);
         g_snprintf(status, sizeof(status), "%u", p->exit_status);
         event_emit(p->manager, type, t->ns->name, t->id, p->path, "EXEC_ID", exec_id, "CONTAINER_PID",
@@ -185,10 +189,10 @@ static void emit_process(const Process *p, EventType type, const char *exec_id) 
 
 /** event_task() - of a task or of its first process */
 void event_task(const Task *t, EventType type) {
-        emit_process(&t->process, type, NULL);
+        event_process(&t->process, type);
 }
 
 /** event_exec() - of a further process */
 void event_exec(const Exec *e, EventType type) {
-        emit_process(&e->process, type, e->process.exec_id);
+        event_process(&e->process, type);
 }

@@ -51,6 +51,7 @@ typedef struct EventInfo {
 
 typedef struct Container Container;
 typedef struct Exec Exec;
+typedef struct Process Process;
 typedef struct Task Task;
 
 /* types, event-type.c */
@@ -67,6 +68,7 @@ Events *events_free(Events *e);
 void event_emit(Manager *m, EventType type, const char *ns, const char *id, const char *object, ...)
         __attribute__((sentinel));
 void event_container(const Container *c, EventType type);
+void event_process(const Process *p, EventType type);
 void event_task(const Task *t, EventType type);
 void event_exec(const Exec *e, EventType type);
 
