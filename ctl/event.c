@@ -15,17 +15,41 @@
 #include "ctl/text.h"
 
 static const char *const types[] = {
-        "container.create", "container.update",   "container.delete",  "task.create",       "task.start",
-        "task.paused",      "task.resumed",       "task.oom",          "task.exit",         "task.delete",
-        "task.exec-added",  "task.exec-started",  "task.exec-exited",  "task.exec-deleted", "image.create",
-        "image.update",     "image.delete",       "snapshot.prepare",  "snapshot.commit",   "snapshot.update",
-        "snapshot.remove",  "content.create",     "content.update",    "content.delete",    "lease.create",
-        "lease.update",     "lease.delete",       "namespace.create",  "namespace.update",  "namespace.delete",
+        "container.create",
+        "container.update",
+        "container.delete",
+        "task.create",
+        "task.start",
+        "task.paused",
+        "task.resumed",
+        "task.oom",
+        "task.exit",
+        "task.delete",
+        "task.exec-added",
+        "task.exec-started",
+        "task.exec-exited",
+        "task.exec-deleted",
+        "image.create",
+        "image.update",
+        "image.delete",
+        "snapshot.prepare",
+        "snapshot.commit",
+        "snapshot.update",
+        "snapshot.remove",
+        "content.create",
+        "content.update",
+        "content.delete",
+        "lease.create",
+        "lease.update",
+        "lease.delete",
+        "namespace.create",
+        "namespace.update",
+        "namespace.delete",
         NULL,
 };
 
 /* Fields of an entry that tell nothing more; journald's own begin with an underscore. */
-static const char *const plain[] = { "MESSAGE",    "MESSAGE_ID",       "PRIORITY",         "SYSLOG_IDENTIFIER",
+static const char *const plain[] = { "MESSAGE",      "MESSAGE_ID",       "PRIORITY",        "SYSLOG_IDENTIFIER",
                                      "CONTAINER_ID", "SYSLOG_TIMESTAMP", "SYSLOG_FACILITY", NULL };
 
 static bool listed(const char *const *list, const char *word) {
@@ -185,7 +209,8 @@ bool event_wanted(const Event *event, const EventFilter *filter) {
                 image = event->id;
         return event->sequence > filter->after && event->time >= filter->since && event->time <= filter->until &&
                (!filter->ns || streq(event->ns, filter->ns)) && type_among(&filter->types, event->type) &&
-               among(&filter->ids, event->id) && among(&filter->containers, of_container ? event->id : "") && among(&filter->images, image);
+               among(&filter->ids, event->id) && among(&filter->containers, of_container ? event->id : "") &&
+               among(&filter->images, image);
 }
 
 /** event_filter_add() - one more "key=value"; of one key any of its values will do. 0 or an exit status. */

@@ -30,12 +30,12 @@ const Option events_options[] = {
 typedef struct Events {
         Ctl *ctl;
         EventFilter filter;
-        bool history;   /* what has been is wanted, too */
+        bool history; /* what has been is wanted, too */
         bool everywhere;
-        bool open;      /* signals are shown; those before are in the files */
-        bool asked;     /* the manager was asked once at least */
-        bool again;     /* there is a new manager to ask */
-        bool over;      /* the time is up */
+        bool open;  /* signals are shown; those before are in the files */
+        bool asked; /* the manager was asked once at least */
+        bool again; /* there is a new manager to ask */
+        bool over;  /* the time is up */
         int status;
 } Events;
 

@@ -51,8 +51,7 @@ int method_open_events(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 return error_unavailable(error, "No events are kept.");
         r = sd_bus_message_new_method_return(m, &reply);
         if (r >= 0)
-                r = sd_bus_message_append(reply, "tt",
-                                          e->log.old_first ?: (e->log.first ?: e->log.next), e->log.next);
+                r = sd_bus_message_append(reply, "tt", e->log.old_first ?: (e->log.first ?: e->log.next), e->log.next);
         if (r >= 0)
                 r = append_files(reply, &e->log);
         if (r >= 0)

@@ -13,7 +13,7 @@ struct Events {
         Manager *manager;
         EventLog log;
         EventJournal *journal;
-        GHashTable *memory;      /* what an event is about -> its type: the last of each that the last manager told */
+        GHashTable *memory; /* what an event is about -> its type: the last of each that the last manager told */
         bool recovering;
         sd_bus_track *listeners; /* those who have called OpenEvents */
 };

@@ -2,11 +2,11 @@
 /*
  * Events into the journal, in their order and without waiting for it.
  *
- * What is sent is read from the record of events (event-log.c), one datagram of journald's native protocol (systemd's
- * "Native Journal Protocol" page) each, after everything else the loop has to do. How far it has come is kept beside the
- * record: a journald that is slow is waited for by the loop, and after a restart of the manager what is not known to
- * have been sent is sent again, so an entry may be there twice and has its number to tell. Where there is no journald
- * nothing is kept for it.
+ * What is sent is read from the record of events (event-log.c), one datagram of journald's native protocol each
+ * (systemd's "Native Journal Protocol" page), after everything else the loop has to do. How far it has come is kept
+ * beside the record: a journald that is slow is waited for by the loop, and after a restart of the manager what is not
+ * known to have been sent is sent again, so an entry may be there twice and has its number to tell. Where there is no
+ * journald nothing is kept for it.
  */
 
 #include <errno.h>
@@ -33,11 +33,11 @@ struct EventJournal {
         sd_event *event;
         int socket;
         int mark_fd;
-        bool in_old;             /* reads the older file */
-        off_t at;                /* where it reads */
-        uint64_t sent;           /* number of the last event that was sent */
-        sd_event_source *idle;   /* there may be something to send */
-        sd_event_source *room;   /* journald had no room */
+        bool in_old;           /* reads the older file */
+        off_t at;              /* where it reads */
+        uint64_t sent;         /* number of the last event that was sent */
+        sd_event_source *idle; /* there may be something to send */
+        sd_event_source *room; /* journald had no room */
         char *chunk;
 };
 
@@ -81,8 +81,7 @@ static int send_entry(EventJournal *j, const char *text, size_t size) {
                         break;
                 j->socket = safe_close(j->socket); /* journald has been restarted */
         }
-        if (r == -EAGAIN && !j->room &&
-            sd_event_add_io(j->event, &j->room, j->socket, EPOLLOUT, on_room, j) < 0)
+        if (r == -EAGAIN && !j->room && sd_event_add_io(j->event, &j->room, j->socket, EPOLLOUT, on_room, j) < 0)
                 return -ENOBUFS;
         return r;
 }

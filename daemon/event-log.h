@@ -14,13 +14,13 @@
 #define EVENT_LOG_SIZE_MAX (4U * 1024U * 1024U) /* of each */
 
 typedef struct EventLog {
-        int state_fd, dir_fd;           /* state_fd: borrowed */
-        int fd, old_fd;                 /* -1: there is none */
-        off_t size;                     /* of fd */
-        uint64_t first, old_first;      /* sequence of the first event in each; 0: it has none */
-        uint64_t first_time;            /* of the oldest that is left, or when the log was begun */
-        uint64_t next, reserved;        /* sequence of the next event, and up to where it is durable that they are used */
-        bool failed;                    /* it has been said that events cannot be kept */
+        int state_fd, dir_fd;      /* state_fd: borrowed */
+        int fd, old_fd;            /* -1: there is none */
+        off_t size;                /* of fd */
+        uint64_t first, old_first; /* sequence of the first event in each; 0: it has none */
+        uint64_t first_time;       /* of the oldest that is left, or when the log was begun */
+        uint64_t next, reserved;   /* sequence of the next event; up to where they durably count as used */
+        bool failed;               /* it has been said that events cannot be kept */
 } EventLog;
 
 #define EVENT_LOG_NULL                                                                                                 \

@@ -26,9 +26,10 @@ static const struct {
         const char *kind;
         EventType end;
 } kinds[] = {
-        { "exec", EVENT_EXEC_DELETED },       { "task", EVENT_TASK_DELETE },   { "container", EVENT_CONTAINER_DELETE },
-        { "snapshot", EVENT_SNAPSHOT_REMOVE }, { "image", EVENT_IMAGE_DELETE }, { "content", EVENT_CONTENT_DELETE },
-        { "lease", EVENT_LEASE_DELETE },       { "namespace", EVENT_NAMESPACE_DELETE },
+        { "exec", EVENT_EXEC_DELETED },          { "task", EVENT_TASK_DELETE },
+        { "container", EVENT_CONTAINER_DELETE }, { "snapshot", EVENT_SNAPSHOT_REMOVE },
+        { "image", EVENT_IMAGE_DELETE },         { "content", EVENT_CONTENT_DELETE },
+        { "lease", EVENT_LEASE_DELETE },         { "namespace", EVENT_NAMESPACE_DELETE },
 };
 
 /* exec\nNAMESPACE\nID\nEXEC, image\nNAMESPACE\nNAME\n, ...: no name has a line break. */
@@ -206,8 +207,8 @@ static void tell_store_objects(Events *e, Namespace *ns) {
         while (g_hash_table_iter_next(&iter, NULL, &value)) {
                 const Snapshot *s = value;
                 if (unknown(e, "snapshot", ns->name, s->key, s->created))
-                        snapshot_event(s, s->kind == SNAPSHOT_COMMITTED ? EVENT_SNAPSHOT_COMMIT
-                                                                       : EVENT_SNAPSHOT_PREPARE);
+                        snapshot_event(s,
+                                       s->kind == SNAPSHOT_COMMITTED ? EVENT_SNAPSHOT_COMMIT : EVENT_SNAPSHOT_PREPARE);
         }
         g_hash_table_iter_init(&iter, ns->images);
         while (g_hash_table_iter_next(&iter, NULL, &value)) {
