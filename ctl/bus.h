@@ -82,3 +82,4 @@ int container_find(Ctl *ctl, const char *given, char **ret);
 int content_digest(Ctl *ctl, const char *given, char **ret);
 int container_missing(Ctl *ctl, const char *given);
 char *container_resolve(Ctl *ctl, const char *given);
+char *container_latest(Ctl *ctl);

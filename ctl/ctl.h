@@ -27,6 +27,7 @@ typedef struct Ctl {
         void *signal_userdata;
         const char *ns; /* namespace of every call */
         bool json;
+        bool latest; /* the container created last is meant */
         int failure; /* exit status of an error of Davit's own: EXIT_FAILURE or EXIT_DAVIT */
 } Ctl;
 
@@ -36,7 +37,7 @@ typedef struct Option {
         const char *name, *arg, *help;
 } Option;
 
-enum { OPTION_LONG = 256, OPTION_HELP, OPTION_JSON, OPTION_NAMESPACE, OPTION_FREE };
+enum { OPTION_LONG = 256, OPTION_HELP, OPTION_JSON, OPTION_NAMESPACE, OPTION_LATEST, OPTION_FREE };
 
 typedef struct Verb {
         const char *name; /* one word, or "group word" */
@@ -46,6 +47,7 @@ typedef struct Verb {
         int min_args, max_args; /* -1: no limit */
         bool posix;             /* options end at the first argument, what follows is another program's */
         int (*run)(Ctl *ctl, int argc, char **argv);
+        bool latest; /* --latest stands for its first argument, a container */
 } Verb;
 
 typedef int (*OptionHandler)(int key, const char *arg, void *userdata); /* 0, or an exit status */

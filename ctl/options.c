@@ -10,6 +10,7 @@
 
 #include <getopt.h>
 
+#include "ctl/bus.h"
 #include "ctl/text.h"
 
 #define OPTIONS_MAX 64
@@ -20,6 +21,8 @@ static const Option common_options[] = {
         { OPTION_HELP, "help", NULL, N_("Show this help") },
         {},
 };
+
+static const Option latest_option = { 'l', "latest", NULL, N_("Instead of naming it: the container created last") };
 
 typedef struct Tables {
         struct option longs[OPTIONS_MAX];
@@ -43,6 +46,8 @@ static void tables_fill(Tables *t, const Verb *verb) {
         t->shorts[t->n_shorts++] = ':';
         for (const Option *o = verb->options; o && o->name; o++)
                 tables_add(t, o);
+        if (verb->latest)
+                tables_add(t, &latest_option);
         for (const Option *o = common_options; o->name; o++) {
                 Option common = *o;
 
@@ -115,7 +120,9 @@ static bool own_letter(const Verb *verb, int key) {
 
 /* Returns -1 where the option is the verb's, otherwise as options_parse(). */
 static int common_option(Ctl *ctl, const Verb *verb, int c) {
-        if (c == OPTION_NAMESPACE || (c == 'n' && !own_letter(verb, c)))
+        if (verb->latest && c == latest_option.key)
+                ctl->latest = true;
+        else if (c == OPTION_NAMESPACE || (c == 'n' && !own_letter(verb, c)))
                 ctl->ns = optarg;
         else if (c == OPTION_JSON)
                 ctl->json = true;
@@ -133,6 +140,19 @@ static int check_count(Ctl *ctl, const Verb *verb, int n) {
         if (verb->max_args >= 0 && n > verb->max_args)
                 return ctl_error(ctl, _("too many arguments; usage: davitctl %s %s"), verb->name, verb->args);
         return 0;
+}
+
+/* The container created last, as if it had been named first. */
+static int insert_latest(Ctl *ctl, int *argc, char ***argv) {
+        char **v = calloc((size_t)*argc + 2, sizeof(*v));
+
+        if (!v)
+                return ctl_oom(ctl);
+        memcpy(v + 1, *argv, (size_t)*argc * sizeof(*v));
+        v[0] = container_latest(ctl);
+        *argv = v; /* for as long as the program runs */
+        (*argc)++;
+        return v[0] ? 0 : ctl->failure;
 }
 
 /**
@@ -166,6 +186,11 @@ int options_parse(Ctl *ctl, const char *name, int *argc, char ***argv, OptionHan
         }
         *argc -= optind;
         *argv += optind;
+        if (ctl->latest) {
+                r = insert_latest(ctl, argc, argv);
+                if (r != 0)
+                        return r;
+        }
         return check_count(ctl, verb, *argc);
 }
 
@@ -203,6 +228,8 @@ void options_help(const Verb *verb) {
                _(verb->summary));
         for (const Option *o = verb->options; o && o->name; o++)
                 help_line(o, o->key < OPTION_LONG, width);
+        if (verb->latest)
+                help_line(&latest_option, true, width);
         for (const Option *o = common_options; o->name; o++)
                 help_line(o, o->key < OPTION_LONG && !own_letter(verb, o->key), width);
         printf(_("\nSee davitctl(1) for more.\n"));

@@ -23,6 +23,7 @@ const Option ps_options[] = {
         { 'a', "all", NULL, N_("Those that do not run, too") },
         { 'q', "quiet", NULL, N_("Print ids only") },
         { 'f', "filter", N_("KEY=VALUE"), N_("Only those with this id, label, image or status") },
+        { 'l', "latest", NULL, N_("The one created last, whether it runs or not") },
         { 'A', "all-namespaces", NULL, N_("Those of every namespace") },
         { OPTION_NO_TRUNC, "no-trunc", NULL, N_("Do not shorten anything") },
         {},
@@ -30,8 +31,9 @@ const Option ps_options[] = {
 
 typedef struct Ps {
         Ctl *ctl;
-        bool all, quiet, all_namespaces, no_trunc;
+        bool all, quiet, latest, all_namespaces, no_trunc;
         Filters filters;
+        const char *newest; /* id, with latest */
 } Ps;
 
 static int add_filter(Ps *ps, const char *arg) {
@@ -69,6 +71,9 @@ static int on_option(int key, const char *arg, void *userdata) {
         case 'q':
                 ps->quiet = true;
                 return 0;
+        case 'l':
+                ps->all = ps->latest = true;
+                return 0;
         case 'A':
                 ps->all_namespaces = true;
                 return 0;
@@ -81,6 +86,8 @@ static int on_option(int key, const char *arg, void *userdata) {
 }
 
 static bool shown(const Ps *ps, const Container *c) {
+        if (ps->latest && c->id != ps->newest)
+                return false;
         return ps->all || (c->has_task && !streq(c->status, "stopped") && !streq(c->status, "created"));
 }
 
@@ -219,6 +226,7 @@ static int list(Ps *ps) {
         r = containers_list(ps->ctl, ps->all_namespaces ? "*" : ps->ctl->ns, &ps->filters, &all);
         if (r != 0)
                 return r;
+        ps->newest = all.n > 0 ? all.v[0].id : NULL;
         if (ps->quiet) {
                 for (size_t i = 0; i < all.n; i++)
                         if (shown(ps, &all.v[i]))

@@ -90,3 +90,36 @@ char *container_resolve(Ctl *ctl, const char *given) {
                 (void)container_missing(ctl, given);
         return id;
 }
+
+/** container_latest() - the id of the container created last, to free; NULL after an error has been printed. */
+char *container_latest(Ctl *ctl) {
+        const char *id, *latest = NULL;
+        _cleanup_call_ Call call = {};
+        uint64_t created, newest = 0;
+        char *copy = NULL;
+        int r;
+
+        if (list_ids(ctl, &call) != 0)
+                return NULL;
+        r = message_enter(call.reply, 'a', "(sssasa{ss}to)");
+        while (r >= 0 && (r = message_enter(call.reply, 'r', "sssasa{ss}to")) > 0) {
+                r = message_read(call.reply, "ss", NULL, &id);
+                if (r >= 0)
+                        r = message_skip(call.reply, "sasa{ss}");
+                if (r >= 0)
+                        r = message_read(call.reply, "to", &created, NULL);
+                if (r >= 0)
+                        r = message_exit(call.reply);
+                if (r >= 0 && (!latest || created >= newest)) {
+                        latest = id;
+                        newest = created;
+                }
+        }
+        if (r < 0)
+                (void)bus_protocol_error(ctl, r);
+        else if (!latest)
+                (void)ctl_error(ctl, _("there is no container in namespace '%s'"), ctl->ns);
+        else if (!(copy = strdup(latest)))
+                (void)ctl_oom(ctl);
+        return copy;
+}

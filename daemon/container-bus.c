@@ -108,6 +108,28 @@ static int method_update(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return sd_bus_reply_method_return(m, NULL);
 }
 
+static void on_renamed(int r, Container *c, const sd_bus_error *error, void *userdata) {
+        sd_bus_message *call = userdata;
+
+        if (r < 0) {
+                bus_reply_error(&call, r, error);
+                return;
+        }
+        (void)sd_bus_reply_method_return(call, "o", c->path);
+        sd_bus_message_unref(call);
+}
+
+static int method_rename(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const char *id;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &id);
+        if (r < 0)
+                return r;
+        sd_bus_message_ref(m);
+        return bus_reply_later(m, container_rename(userdata, id, on_renamed, m, error), error);
+}
+
 static void on_deleted(int r, const sd_bus_error *error, void *userdata) {
         bus_reply_done(userdata, r, error);
 }
@@ -214,6 +236,8 @@ static const sd_bus_vtable vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Update", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_update,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Rename", SD_BUS_ARGS("s", id), SD_BUS_RESULT("o", container), method_rename,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_delete,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Commit", SD_BUS_ARGS("s", image, "a{sv}", options), SD_BUS_RESULT("o", job),
@@ -247,6 +271,14 @@ void container_bus_added(Container *c) {
         c->visible = true;
         object_added(c->ns->manager, &container_objects, c);
         event_container(c, EVENT_CONTAINER_CREATE);
+}
+
+/** container_bus_renamed() - announces it under its new path; its end under the old one has been */
+void container_bus_renamed(Container *c, const char *before) {
+        c->visible = true;
+        object_added(c->ns->manager, &container_objects, c);
+        event_emit(c->ns->manager, EVENT_CONTAINER_CREATE, c->ns->name, c->id, c->path, "IMAGE_NAME", c->image,
+                   "CONTAINER_OLD_ID", before, NULL);
 }
 
 /** container_bus_removed() - announces its end */

@@ -139,7 +139,8 @@ static int build_spec(const Options *o, JsonObject *image_config, JsonNode **ret
         return 0;
 }
 
-static int check_create(Namespace *ns, const char *id, sd_bus_error *error) {
+/** container_check_new() - whether a container may get this id */
+int container_check_new(Namespace *ns, const char *id, sd_bus_error *error) {
         if (!name_id_valid(id))
                 return error_invalid(
                         error,
@@ -180,7 +181,7 @@ int container_create(Namespace *ns, const char *id, const char *image, Options *
         JsonObject *image_config = NULL;
         int r;
 
-        r = check_create(ns, id, error);
+        r = container_check_new(ns, id, error);
         if (r < 0)
                 return r;
         c = container_new(ns, id);

@@ -50,10 +50,16 @@ typedef void (*container_done_t)(int r, const sd_bus_error *error, void *userdat
 int container_delete(Container *c, bool force, bool keep_snapshot, container_done_t done, void *userdata,
                      sd_bus_error *error);
 
+/* another id, container-rename.c; the handler may be called before this returns */
+typedef void (*container_renamed_t)(int r, Container *c, const sd_bus_error *error, void *userdata);
+int container_rename(Container *c, const char *to, container_renamed_t done, void *userdata, sd_bus_error *error);
+int container_check_new(Namespace *ns, const char *id, sd_bus_error *error);
+
 /* bus face, container-bus.c */
 extern const struct ObjectTable container_objects;
 int container_bus_register(Manager *m);
 void container_bus_added(Container *c);
+void container_bus_renamed(Container *c, const char *before);
 void container_bus_removed(Container *c);
 void container_bus_changed(Container *c, const char *const *properties);
 int container_bus_find(Manager *m, const char *ns, const char *id, Container **ret, sd_bus_error *error);

@@ -81,15 +81,22 @@ int rootfs_resolve(Container *c, const char *image, Options *o, JsonObject **ret
 
 /** rootfs_pin() - makes the snapshot of an image's container */
 int rootfs_pin(Container *c, sd_bus_error *error) {
+        const Snapshot *taken = snapshot_find(c->ns, c->id);
+        g_autofree char *key = g_strdup(c->id);
+        char random[13];
         Snapshot *s;
         Image *i;
         int r;
 
         if (!c->image || c->shared_snapshot)
                 return 0;
+        if (taken && taken->owned && name_random_id(random) >= 0) { /* by a container that was renamed */
+                g_free(key);
+                key = g_strdup_printf("%s-%s", c->id, random);
+        }
         r = image_lookup(c->ns, c->image, &i, error);
         if (r >= 0)
-                r = snapshot_prepare(c->ns, c->id, i, c->auto_remove == AUTO_REMOVE_CONTAINER, &s, error);
+                r = snapshot_prepare(c->ns, key, i, c->auto_remove == AUTO_REMOVE_CONTAINER, &s, error);
         if (r < 0)
                 return r;
         c->snapshot_key = g_strdup(s->key);

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Another name for a container: its record, its place in the table and its object move, its snapshot stays under its
+ * own key.
+ *
+ * What runs has its name in its unit, its directory and its cgroup, so a running task forbids it; the record of one
+ * that has ended goes. The new record is durable before the old one is removed: a crash in between leaves two
+ * containers on one snapshot, either of which may be deleted.
+ */
+
+#include <errno.h>
+
+#include "daemon/bus.h"
+#include "daemon/container.h"
+#include "daemon/error.h"
+#include "daemon/event.h"
+#include "daemon/record.h"
+#include "daemon/rootfs.h"
+#include "daemon/snapshot.h"
+#include "daemon/task.h"
+#include "shared/log.h"
+#include "shared/process.h"
+
+typedef struct Rename {
+        Manager *manager;
+        char *ns, *id, *to;
+        uint64_t created_at;
+        container_renamed_t done;
+        void *userdata;
+} Rename;
+
+static void rename_free(Rename *q) {
+        g_free(q->ns);
+        g_free(q->id);
+        g_free(q->to);
+        g_free(q);
+}
+
+static int save_as(Container *c, char *id, sd_bus_error *error) {
+        uint64_t updated = c->updated_at;
+        char *before = c->id;
+        int r;
+
+        c->id = id;
+        c->updated_at = now_usec(CLOCK_REALTIME);
+        r = container_save(c);
+        if (r >= 0)
+                return 0;
+        c->id = before;
+        c->updated_at = updated;
+        return error_set_errno(error, r, "The record of container \"%s\" cannot be written", id);
+}
+
+static int rename_now(Container *c, const char *to, sd_bus_error *error) {
+        g_autofree char *id = g_strdup(to), *before = NULL, *path = NULL;
+        Namespace *ns = c->ns;
+        int r;
+
+        r = container_check_new(ns, to, error);
+        if (r < 0)
+                return r;
+        before = c->id;
+        r = save_as(c, id, error);
+        if (r < 0) {
+                before = NULL;
+                return r;
+        }
+        id = NULL;
+        g_hash_table_steal(ns->containers, before);
+        r = record_remove(container_root_fd(c), ns->name, "containers", before, c->auto_remove != AUTO_REMOVE_CONTAINER);
+        if (r < 0)
+                (void)log_error_errno(r, "Cannot remove the record of container %s/%s", ns->name, before);
+        container_bus_removed(c);
+        event_emit(ns->manager, EVENT_CONTAINER_DELETE, ns->name, before, c->path, "IMAGE_NAME", c->image,
+                   "CONTAINER_NEW_ID", c->id, NULL);
+        path = c->path;
+        c->path = bus_object_path(ns->name, "container", c->id);
+        g_hash_table_insert(ns->containers, c->id, c);
+        container_bus_renamed(c, before);
+        return 0;
+}
+
+static void on_task_deleted(int r, const struct shim_exited *e _unused_, const sd_bus_error *given, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Rename *q = userdata;
+        Container *c = container_again(q->manager, q->ns, q->id, q->created_at);
+
+        if (r >= 0 && !c)
+                r = error_not_found(&error, "Container \"%s\" has gone meanwhile.", q->id);
+        else if (r >= 0)
+                r = rename_now(c, q->to, &error);
+        q->done(r, c, sd_bus_error_is_set(&error) ? &error : given, q->userdata);
+        rename_free(q);
+}
+
+/** container_rename() - see container.h; done is called once unless an error is returned */
+int container_rename(Container *c, const char *to, container_renamed_t done, void *userdata, sd_bus_error *error) {
+        const Snapshot *s = c->snapshot_key ? snapshot_find(c->ns, c->snapshot_key) : NULL;
+        Rename *q;
+        int r;
+
+        r = container_check_new(c->ns, to, error);
+        if (r >= 0 && s)
+                r = snapshot_check_idle(s, error);
+        if (r < 0)
+                return r;
+        if (!c->task) {
+                r = rename_now(c, to, error);
+                if (r >= 0)
+                        done(0, c, NULL, userdata);
+                return r;
+        }
+        if (c->task->launch || !process_ended(&c->task->process))
+                return error_precondition(error, "Container \"%s\" runs; stop it first.", c->id);
+        q = g_new0(Rename, 1);
+        *q = (Rename){ c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), g_strdup(to), c->created_at, done, userdata };
+        r = task_delete(c->task, false, on_task_deleted, q, error);
+        if (r < 0)
+                rename_free(q);
+        return r;
+}
