@@ -65,6 +65,22 @@ static bool *flag_option(ContainerOptions *o, int key) {
         }
 }
 
+/* "1000/30s", "1000" (a second), "0" */
+static int log_rate(ContainerOptions *o, const char *arg) {
+        _cleanup_free_ char *lines = strndup(arg, strcspn(arg, "/"));
+        const char *time = strchr(arg, '/');
+
+        if (!lines)
+                return ctl_oom(o->ctl);
+        o->has_log_rate = true;
+        o->log_interval = USEC_PER_SEC;
+        if (!parse_unsigned(lines, UINT32_MAX, &o->log_burst) || (time && !parse_duration(time + 1, &o->log_interval)))
+                return ctl_error(o->ctl, _("'%s' is no rate; give one such as 1000/30s, or 0"), arg);
+        if (o->log_burst == 0)
+                o->log_interval = 0;
+        return 0;
+}
+
 static int number_option(ContainerOptions *o, int key, const char *arg) {
         switch (key) {
         case 'm':
@@ -80,6 +96,8 @@ static int number_option(ContainerOptions *o, int key, const char *arg) {
                 if (!parse_unsigned(arg, UINT32_MAX, &o->pids) || o->pids == 0)
                         return ctl_error(o->ctl, _("'%s' is no limit of processes; give a number from 1"), arg);
                 return 0;
+        case OPTION_LOG_RATE:
+                return log_rate(o, arg);
         default: /* OPTION_STOP_TIMEOUT */
                 o->has_stop_timeout = true;
                 if (!parse_seconds(arg, &o->stop_timeout))
@@ -240,6 +258,10 @@ static int append_numbers(ContainerOptions *o, Message *m) {
                 r = option_u64(m, "TasksMax", o->pids);
         if (r >= 0 && o->has_stop_timeout)
                 r = option_u64(m, "StopTimeoutUSec", o->stop_timeout);
+        if (r >= 0 && o->has_log_rate)
+                r = option_u64(m, "LogRateLimitIntervalUSec", o->log_interval);
+        if (r >= 0 && o->has_log_rate)
+                r = option_u64(m, "LogRateLimitBurst", o->log_burst);
         if (r >= 0 && o->terminal)
                 r = option_bool(m, "Terminal", true);
         if (r >= 0 && o->read_only)

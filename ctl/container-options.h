@@ -11,8 +11,8 @@ typedef struct ContainerOptions {
                 *spec, *spec_patch, *log;
         Strv env, cap_add, cap_drop, labels;
         Strv mounts; /* type, source, target, options; four strings each */
-        uint64_t memory, cpu_usec, pids, stop_timeout;
-        bool has_stop_timeout, terminal, read_only, interactive, detach, remove;
+        uint64_t memory, cpu_usec, pids, stop_timeout, log_burst, log_interval;
+        bool has_stop_timeout, has_log_rate, terminal, read_only, interactive, detach, remove;
         int spec_fd;
 } ContainerOptions;
 
@@ -44,6 +44,7 @@ typedef struct ContainerOptions {
         { OPTION_ENTRYPOINT, "entrypoint", N_("PROGRAM"), N_("Replace the image's entry point; empty: none") }, \
         { OPTION_STOP_SIGNAL, "stop-signal", N_("SIGNAL"), N_("Signal that asks the program to end") },         \
         { OPTION_STOP_TIMEOUT, "stop-timeout", N_("SECONDS"), N_("Time to end before it is killed") },          \
+        { OPTION_LOG_RATE, "log-rate", N_("LINES[/TIME]"), N_("Lines the journal takes in that time; 0: all") },  \
         { OPTION_SPEC, "spec", N_("FILE"), N_("Whole OCI runtime configuration; -: from stdin") },              \
         { OPTION_SPEC_PATCH, "spec-patch", N_("JSON"), N_("Merge patch applied to the configuration last") },   \
         { OPTION_NAME, "name", N_("ID"), N_("Id of the container (default: chosen by the manager)") },          \
@@ -67,6 +68,7 @@ enum {
         OPTION_ENTRYPOINT,
         OPTION_STOP_SIGNAL,
         OPTION_STOP_TIMEOUT,
+        OPTION_LOG_RATE,
         OPTION_SPEC,
         OPTION_SPEC_PATCH,
         OPTION_NAME,

@@ -104,7 +104,8 @@ static int method_update(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (r < 0)
                 return error_set_errno(error, r, "Container \"%s\" cannot be updated", c->id);
         container_bus_changed(c, (const char *const[]){ "Labels", "Spec", "UpdatedAt", "AutoRemove", "StopSignal",
-                                                        "StopTimeoutUSec", NULL });
+                                                        "StopTimeoutUSec", "LogRateLimitIntervalUSec",
+                                                        "LogRateLimitBurst", NULL });
         return sd_bus_reply_method_return(m, NULL);
 }
 
@@ -256,6 +257,8 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("AutoRemove", "s", get_auto_remove, 0, CHANGES),
         SD_BUS_PROPERTY("StopSignal", "s", NULL, AT(stop_signal), CHANGES),
         SD_BUS_PROPERTY("StopTimeoutUSec", "t", NULL, AT(stop_timeout_usec), CHANGES),
+        SD_BUS_PROPERTY("LogRateLimitIntervalUSec", "t", NULL, AT(log_rate_interval_usec), CHANGES),
+        SD_BUS_PROPERTY("LogRateLimitBurst", "t", NULL, AT(log_rate_burst), CHANGES),
         SD_BUS_VTABLE_END,
 };
 

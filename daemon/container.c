@@ -71,6 +71,7 @@ static Container *container_new(Namespace *ns, const char *id) {
         c->path = bus_object_path(ns->name, "container", id);
         c->runtime = g_strdup(RUNTIME_NAME);
         c->created_at = c->updated_at = now_usec(CLOCK_REALTIME);
+        c->log_rate_interval_usec = c->log_rate_burst = UINT64_MAX;
         return c;
 }
 
@@ -165,6 +166,10 @@ static void apply_metadata(Container *c, Options *o) {
         }
         if (o->stop_timeout_usec != UINT64_MAX)
                 c->stop_timeout_usec = o->stop_timeout_usec;
+        if (o->log_rate_interval_usec != UINT64_MAX)
+                c->log_rate_interval_usec = o->log_rate_interval_usec;
+        if (o->log_rate_burst != UINT64_MAX)
+                c->log_rate_burst = o->log_rate_burst;
         if (o->auto_remove >= 0)
                 c->auto_remove = o->auto_remove;
 }
@@ -221,6 +226,10 @@ static JsonObject *to_json(Container *c) {
         json_object_set_string_member(o, "auto_remove", auto_remove_name(c->auto_remove));
         json_object_set_string_member(o, "stop_signal", c->stop_signal);
         json_object_set_int_member(o, "stop_timeout_usec", (int64_t)MIN(c->stop_timeout_usec, INT64_MAX));
+        if (c->log_rate_interval_usec <= INT64_MAX)
+                json_object_set_int_member(o, "log_rate_interval_usec", (int64_t)c->log_rate_interval_usec);
+        if (c->log_rate_burst <= INT64_MAX)
+                json_object_set_int_member(o, "log_rate_burst", (int64_t)c->log_rate_burst);
         record_set_labels(o, "labels", c->labels);
         json_object_set_member(o, "spec", json_node_ref(c->spec));
         return o;
@@ -309,6 +318,8 @@ int container_restore(Namespace *ns, int root_fd, const char *id, JsonObject *o)
         (void)record_get_u64(o, "created_by", &by);
         c->created_by = (uint32_t)by;
         (void)record_get_u64(o, "stop_timeout_usec", &c->stop_timeout_usec);
+        (void)record_get_u64(o, "log_rate_interval_usec", &c->log_rate_interval_usec);
+        (void)record_get_u64(o, "log_rate_burst", &c->log_rate_burst);
         (void)record_get_labels(o, "labels", &c->labels);
         (void)record_get_string(o, "auto_remove", &remove);
         c->auto_remove = auto_remove_from_name(remove);

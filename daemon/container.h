@@ -23,6 +23,7 @@ struct Container {
         bool shared_snapshot; /* made before it, by somebody else: stays when it goes */
         char *stop_signal;
         uint64_t stop_timeout_usec;
+        uint64_t log_rate_interval_usec, log_rate_burst; /* UINT64_MAX: as journald.conf(5) says */
         JsonNode *spec;  /* only until it has been written; then: */
         char *spec_text; /* GRefString, shared with the task */
         Task *task;      /* NULL: none */

@@ -198,6 +198,8 @@ static const BusOption table[] = {
         { "Labels", "a{ss}", AT(labels), DEFINITION, NULL },
         { "StopSignal", "s", AT(stop_signal), DEFINITION, read_signal },
         { "StopTimeoutUSec", "t", AT(stop_timeout_usec), DEFINITION, NULL },
+        { "LogRateLimitIntervalUSec", "t", AT(log_rate_interval_usec), DEFINITION, NULL },
+        { "LogRateLimitBurst", "t", AT(log_rate_burst), DEFINITION, NULL },
         { "AutoRemove", "s", 0, DEFINITION | OPTION_TASK, read_auto_remove },
         { "AutoRemove", "b", AT(exec_auto_remove), OPTION_EXEC, NULL },
         { "Stdin", "h", AT(stdin_fd), START, NULL },

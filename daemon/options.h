@@ -41,6 +41,7 @@ typedef struct Options {
         char *stop_signal;
         uint64_t stop_timeout_usec; /* UINT64_MAX: not given */
         AutoRemove auto_remove;     /* _AUTO_REMOVE_INVALID: not given */
+        uint64_t log_rate_interval_usec, log_rate_burst; /* UINT64_MAX: not given */
         /* start */
         int stdin_fd, stdout_fd, stderr_fd;
         char *output, *log_path;
@@ -59,7 +60,8 @@ typedef struct Options {
 #define OPTIONS_NULL                                                                                                   \
         {                                                                                                              \
                 .stop_timeout_usec = UINT64_MAX, .auto_remove = _AUTO_REMOVE_INVALID, .stdin_fd = -1, .stdout_fd = -1, \
-                .stderr_fd = -1, .timeout_usec = UINT64_MAX, .force = -1                                               \
+                .stderr_fd = -1, .timeout_usec = UINT64_MAX, .force = -1, .log_rate_interval_usec = UINT64_MAX,        \
+                .log_rate_burst = UINT64_MAX                                                                           \
         }
 
 void options_done(Options *o);

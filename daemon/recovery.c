@@ -490,14 +490,18 @@ static bool scope_known(Manager *m, const char *scope, bool live) {
 
 /* Journal fields of scopes whose task has gone without a manager to remove them. */
 static void log_fields_sweep(Manager *m) {
-        static const char prefix[] = LOG_FIELDS_NAME "davit-";
+        static const char *const names[] = { LOG_FIELDS_NAME, LOG_RATE_INTERVAL_NAME, LOG_RATE_BURST_NAME };
         struct dirent *de;
         DIR *dir = opendir(LOG_FIELDS_DIR);
 
         while (dir && (de = readdir(dir)))
-                if (g_str_has_prefix(de->d_name, prefix) &&
-                    !scope_known(m, de->d_name + strlen(LOG_FIELDS_NAME), false))
-                        (void)unlinkat(dirfd(dir), de->d_name, 0);
+                for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                        const char *scope = de->d_name + strlen(names[i]);
+
+                        if (g_str_has_prefix(de->d_name, names[i]) && g_str_has_prefix(scope, "davit-") &&
+                            !scope_known(m, scope, false))
+                                (void)unlinkat(dirfd(dir), de->d_name, 0);
+                }
         if (dir)
                 (void)closedir(dir);
 }

@@ -185,6 +185,27 @@ static void add_field(GByteArray *a, const char *key, const char *value) {
         g_byte_array_append(a, (const guint8 *)field, (guint)strlen(field));
 }
 
+/* How many lines in which time journald takes from the scope, as systemd tells it of services: links that lead to a
+ * number. */
+static int write_rate(int dir_fd, const char *what, const char *scope, uint64_t value) {
+        g_autofree char *name = g_strconcat(what, scope, NULL), *number = g_strdup_printf("%" PRIu64, value);
+
+        if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
+                return -errno;
+        return value == UINT64_MAX || symlinkat(number, dir_fd, name) >= 0 ? 0 : -errno;
+}
+
+static void write_rates(const Task *t, int dir_fd) {
+        const Container *c = t->container;
+        int r;
+
+        r = write_rate(dir_fd, LOG_RATE_INTERVAL_NAME, t->scope, c->log_rate_interval_usec);
+        if (r >= 0)
+                r = write_rate(dir_fd, LOG_RATE_BURST_NAME, t->scope, c->log_rate_burst);
+        if (r < 0)
+                (void)log_warning_errno(r, "The journal will not know the rate limit of %s", t->scope);
+}
+
 /** task_log_fields_write() - what journald adds to every line of the scope: le64 size, "FIELD=value", one after another
  */
 int task_log_fields_write(Task *t) {
@@ -203,15 +224,19 @@ int task_log_fields_write(Task *t) {
         g_byte_array_unref(a);
         if (r < 0)
                 return log_warning_errno(r, "Lines of %s will carry no container fields", t->scope);
+        write_rates(t, fd);
         t->journal = true;
         return 0;
 }
 
 /** task_log_fields_remove() - with the task */
 void task_log_fields_remove(Task *t) {
-        g_autofree char *path = g_strconcat(LOG_FIELDS_DIR "/" LOG_FIELDS_NAME, t->scope, NULL);
+        static const char *const names[] = { LOG_FIELDS_NAME, LOG_RATE_INTERVAL_NAME, LOG_RATE_BURST_NAME };
 
-        (void)unlink(path);
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                g_autofree char *path = g_strconcat(LOG_FIELDS_DIR "/", names[i], t->scope, NULL);
+                (void)unlink(path);
+        }
         t->journal = false;
 }
 

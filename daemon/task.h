@@ -75,6 +75,8 @@ int task_failure(const char *what, const LinkAnswer *a, sd_bus_error *error);
 int task_dir_open(Manager *m, const char *ns, const char *id, bool create); /* /run/davit/task/<ns>/<id> */
 #define LOG_FIELDS_DIR "/run/systemd/units"
 #define LOG_FIELDS_NAME "log-extra-fields:"
+#define LOG_RATE_INTERVAL_NAME "log-rate-limit-interval:"
+#define LOG_RATE_BURST_NAME "log-rate-limit-burst:"
 int task_files_write(Task *t);
 int task_files_write_state(Task *t);
 int task_files_write_exec(Exec *e);
