@@ -90,19 +90,23 @@ static int set_labels(Ctl *ctl, const char *path, const char *interface, const S
         return r == 0 ? call_finish(ctl, &call, name) : r;
 }
 
-/** labels_verb() - the whole verb; member: the manager's method that finds the object. */
+/** labels_verb() - the whole verb; member: the manager's method that finds the object; NULL: it is a namespace. */
 int labels_verb(Ctl *ctl, const char *verb, int argc, char **argv, const char *member, const char *interface) {
         _cleanup_strv_ Strv removed = {}, labels = {};
         _cleanup_call_ Call get = {}, old = {};
-        _cleanup_free_ char *digest = NULL;
-        const char *path;
+        _cleanup_free_ char *digest = NULL, *own = NULL;
+        const char *path = NULL;
         int r;
 
         r = options_parse(ctl, verb, &argc, &argv, on_option, &removed);
-        if (r == 0 && streq(member, "GetContent"))
+        if (r == 0 && member && streq(member, "GetContent"))
                 r = content_digest(ctl, argv[0], &digest);
-        if (r == 0)
+        if (r == 0 && !member)
+                path = own = path_encode(BUS_PATH "/ns", argv[0]);
+        else if (r == 0)
                 r = object_get(ctl, &get, member, digest ?: argv[0], &path);
+        if (r == 0 && !path)
+                r = ctl_oom(ctl);
         if (r == 0)
                 r = property_get(ctl, &old, path, interface, "Labels");
         if (r != 0)

@@ -1,17 +1,32 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl namespace ls, create and rm: namespaces keep the containers and images of different users of a host
- * apart. One comes into being with its first object, too, so create is only needed for labels. Only an empty one
- * can be removed.
+ * davitctl namespace ls, create, rm, label and default: namespaces keep the containers and images of different users of
+ * a host apart. One comes into being with its first object, too, so create is only needed for labels. Only an empty one
+ * can be removed. Defaults are set all at once, with options as run has them.
  */
 
-#include "ctl/bus.h"
+#include "ctl/container-options.h"
 #include "ctl/json.h"
+#include "ctl/labels.h"
 #include "ctl/verbs.h"
 
 const Option namespace_create_options[] = {
         { 'l', "label", N_("KEY[=VALUE]"), N_("Set a label") },
+        {},
+};
+
+enum { OPTION_RESET = OPTION_FREE + 200 };
+
+const Option namespace_default_options[] = {
+        { OPTION_NETWORK, "network", N_("none|host"), N_("Network") },
+        { 'm', "memory", N_("SIZE"), N_("Memory limit, with unit b, k, m or g") },
+        { OPTION_CPUS, "cpus", N_("N"), N_("Processor limit, such as 1.5") },
+        { OPTION_PIDS, "pids-limit", N_("N"), N_("Limit of processes and threads") },
+        { OPTION_STOP_SIGNAL, "stop-signal", N_("SIGNAL"), N_("Signal that asks the program to end") },
+        { OPTION_STOP_TIMEOUT, "stop-timeout", N_("SECONDS"), N_("Time to end before it is killed") },
+        { OPTION_LOG_RATE, "log-rate", N_("LINES[/TIME]"), N_("Lines the journal takes in that time; 0: all") },
+        { OPTION_RESET, "reset", NULL, N_("None any more") },
         {},
 };
 
@@ -129,4 +144,68 @@ int verb_namespace_rm(Ctl *ctl, int argc, char **argv) {
                         status = r;
         }
         return status;
+}
+
+/** verb_namespace_label() - see above. */
+int verb_namespace_label(Ctl *ctl, int argc, char **argv) {
+        return labels_verb(ctl, "namespace label", argc, argv, NULL, BUS_NAMESPACE);
+}
+
+typedef struct Defaults {
+        ContainerOptions options;
+        bool given; /* there is something to set */
+} Defaults;
+
+static int on_default(int key, const char *arg, void *userdata) {
+        Defaults *d = userdata;
+
+        d->given = true;
+        return key == OPTION_RESET ? 0 : container_option(key, arg, &d->options);
+}
+
+static int print_defaults(Ctl *ctl, Message *m) {
+        Json j = {};
+        int r;
+
+        r = json_value(&j, m);
+        json_end(&j);
+        return r < 0 ? bus_protocol_error(ctl, r) : 0;
+}
+
+static int set_defaults(Ctl *ctl, ContainerOptions *o, const char *path, const char *name) {
+        _cleanup_message_ Message *m = NULL;
+        _cleanup_call_ Call call = {};
+        int r;
+
+        r = call_new(ctl, path, BUS_NAMESPACE, "SetDefaults", &m);
+        if (r != 0)
+                return r;
+        r = message_open(m, 'a', "{sv}");
+        if (r >= 0)
+                r = container_options_append(o, m);
+        if (r >= 0)
+                r = message_close(m);
+        if (r < 0)
+                return bus_protocol_error(ctl, r);
+        r = call_send(ctl, &call, m);
+        return r == 0 ? call_finish(ctl, &call, name) : r;
+}
+
+/** verb_namespace_default() - see above. */
+int verb_namespace_default(Ctl *ctl, int argc, char **argv) {
+        Defaults d = { .options = CONTAINER_OPTIONS_INIT(ctl) };
+        _cleanup_free_ char *path = NULL;
+        _cleanup_call_ Call get = {};
+        int r;
+
+        r = options_parse(ctl, "namespace default", &argc, &argv, on_default, &d);
+        if (r != 0)
+                return r;
+        path = path_encode(BUS_PATH "/ns", argv[0]);
+        if (!path)
+                return ctl_oom(ctl);
+        if (d.given)
+                return set_defaults(ctl, &d.options, path, argv[0]);
+        r = property_get(ctl, &get, path, BUS_NAMESPACE, "Defaults");
+        return r == 0 ? print_defaults(ctl, get.reply) : r;
 }

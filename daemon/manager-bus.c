@@ -57,6 +57,7 @@ static int read_definition(sd_bus_message *m, Manager *manager, OptionMask mask,
                 r = manager_namespace(manager, ns, true, &d->ns, error);
         if (r < 0)
                 return r;
+        namespace_apply_defaults(d->ns, &d->options);
         /* A parked scope's stop timeout is the default and cannot be made longer. */
         if (*id || ((mask & OPTION_TASK) &&
                     (d->options.stop_timeout_usec == UINT64_MAX ||

@@ -11,6 +11,7 @@
 #include "daemon/error.h"
 #include "daemon/event.h"
 #include "daemon/namespace.h"
+#include "daemon/options.h"
 #include "shared/name.h"
 
 #define INTERFACE "org.davit.Davit1.Namespace"
@@ -40,6 +41,34 @@ static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *er
         return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
 }
 
+static int method_set_defaults(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Options *defaults, *before;
+        Namespace *ns = userdata;
+        int r;
+
+        r = namespace_defaults_read(m, &defaults, error);
+        if (r < 0)
+                return r;
+        before = ns->defaults;
+        ns->defaults = defaults;
+        r = namespace_save(ns);
+        if (r < 0) {
+                ns->defaults = before;
+                (void)namespace_defaults_free(defaults);
+                return error_set_errno(error, r, "The defaults of namespace \"%s\" cannot be stored", ns->name);
+        }
+        (void)namespace_defaults_free(before);
+        (void)sd_bus_emit_properties_changed(ns->manager->bus, ns->path, INTERFACE, "Defaults", NULL);
+        event_emit(ns->manager, EVENT_NAMESPACE_UPDATE, ns->name, ns->name, ns->path, NULL);
+        return sd_bus_reply_method_return(m, NULL);
+}
+
+static int get_defaults(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                        const char *property _unused_, sd_bus_message *reply, void *userdata,
+                        sd_bus_error *error _unused_) {
+        return namespace_defaults_append(reply, ((Namespace *)userdata)->defaults);
+}
+
 static int get_labels(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
                       const char *property _unused_, sd_bus_message *reply, void *userdata,
                       sd_bus_error *error _unused_) {
@@ -51,8 +80,11 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_delete, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("SetLabels", SD_BUS_ARGS("a{ss}", labels), SD_BUS_NO_RESULT, method_set_labels,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("SetDefaults", SD_BUS_ARGS("a{sv}", defaults), SD_BUS_NO_RESULT, method_set_defaults,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Name", "s", NULL, offsetof(Namespace, name), SD_BUS_VTABLE_PROPERTY_CONST),
         SD_BUS_PROPERTY("Labels", "a{ss}", get_labels, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Defaults", "a{sv}", get_defaults, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_SIGNAL_WITH_ARGS("Event",
                                 SD_BUS_ARGS("s", type, "s", id, "o", object, "s", namespace, "t", sequence, "t", time,
                                             "a{ss}", details),

@@ -75,6 +75,7 @@ Namespace *namespace_free(Namespace *ns) {
         contents_done(ns);
         images_done(ns);
         g_hash_table_unref(ns->labels);
+        ns->defaults = namespace_defaults_free(ns->defaults);
         g_free(ns->path);
         g_free(ns->name);
         g_free(ns);
@@ -95,6 +96,7 @@ int namespace_save(Namespace *ns) {
         int r;
 
         record_set_labels(o, "labels", ns->labels);
+        namespace_defaults_save(ns->defaults, o);
         r = record_write(ns->manager->state_fd, ns->name, "namespace", ns->name, o, true);
         if (r < 0)
                 return log_error_errno(r, "Cannot write the record of namespace %s", ns->name);
@@ -131,6 +133,7 @@ int namespace_load(Namespace *ns) {
                 return r == -ENOENT ? 0 : r;
         g_hash_table_unref(ns->labels);
         ns->labels = labels;
+        ns->defaults = namespace_defaults_load(o);
         return 0;
 }
 

@@ -4,21 +4,23 @@
 /* A namespace: the tables of everything that carries its name. */
 
 #include <glib.h>
+#include <json-glib/json-glib.h>
 
 #include "daemon/manager.h"
 
 struct Namespace {
         Manager *manager;
         char *name;
-        char *path;             /* object path */
-        GHashTable *labels;     /* char* -> char* */
-        GHashTable *containers; /* id -> Container, owned */
-        GHashTable *tasks;      /* id -> Task, owned; the key is the container's id */
-        GHashTable *images;     /* name -> Image, owned by image.c */
-        GHashTable *snapshots;  /* key -> Snapshot, owned by snapshot.c */
-        GHashTable *contents;   /* digest -> Content, owned by content.c */
-        GHashTable *ingests;    /* reference -> Ingest, owned by content-writer.c */
-        GHashTable *leases;     /* id -> Lease, owned by lease.c */
+        char *path;               /* object path */
+        GHashTable *labels;       /* char* -> char* */
+        struct Options *defaults; /* NULL: none */
+        GHashTable *containers;   /* id -> Container, owned */
+        GHashTable *tasks;        /* id -> Task, owned; the key is the container's id */
+        GHashTable *images;       /* name -> Image, owned by image.c */
+        GHashTable *snapshots;    /* key -> Snapshot, owned by snapshot.c */
+        GHashTable *contents;     /* digest -> Content, owned by content.c */
+        GHashTable *ingests;      /* reference -> Ingest, owned by content-writer.c */
+        GHashTable *leases;       /* id -> Lease, owned by lease.c */
 };
 
 int namespace_new(Manager *m, const char *name, Namespace **ret);
@@ -29,6 +31,14 @@ int namespace_load(Namespace *ns);
 int namespace_delete(Namespace *ns);
 int namespace_settle(Namespace *ns, int r); /* at the end of a call that may have made it; returns r */
 int namespace_set_labels(Namespace *ns, GHashTable *labels, sd_bus_error *error); /* takes labels */
+
+/* defaults, namespace-defaults.c */
+struct Options *namespace_defaults_free(struct Options *o);
+int namespace_defaults_read(sd_bus_message *m, struct Options **ret, sd_bus_error *error);
+int namespace_defaults_append(sd_bus_message *m, struct Options *o);
+void namespace_defaults_save(struct Options *o, JsonObject *record);
+struct Options *namespace_defaults_load(JsonObject *record);
+void namespace_apply_defaults(const Namespace *ns, struct Options *o);
 
 /* bus face, namespace-bus.c */
 int namespace_bus_register(Manager *m);

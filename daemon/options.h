@@ -18,6 +18,7 @@ typedef enum OptionMask {
         OPTION_STOP = 1 << 4,
         OPTION_DELETE_CONTAINER = 1 << 5,
         OPTION_DELETE_PROCESS = 1 << 6,
+        OPTION_DEFAULTS = 1 << 16,
 } OptionMask;
 
 typedef enum AutoRemove {
@@ -28,7 +29,9 @@ typedef enum AutoRemove {
         _AUTO_REMOVE_INVALID = -EINVAL,
 } AutoRemove;
 
-typedef struct Options {
+typedef struct Options Options;
+
+struct Options {
         /* definition */
         char *spec, *spec_patch; /* JSON texts */
         char *rootfs, *snapshot;
@@ -55,7 +58,7 @@ typedef struct Options {
         uint64_t timeout_usec; /* UINT64_MAX: not given */
         int force;             /* -1: not given */
         int keep_snapshot;
-} Options;
+};
 
 #define OPTIONS_NULL                                                                                                   \
         {                                                                                                              \
