@@ -73,6 +73,7 @@ int object_get(Ctl *ctl, Call *get, const char *member, const char *name, const 
 int image_get(Ctl *ctl, Call *get, const char *name, const char **ret_name, const char **ret_path);
 int object_each(Ctl *ctl, int argc, char **argv, int (*one)(Ctl *ctl, const char *name, void *userdata),
                 void *userdata);
+int namespace_property(Ctl *ctl, Call *call, const char *name, const char *property);
 int property_get(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name);
 
 /* object paths */

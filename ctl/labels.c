@@ -108,7 +108,8 @@ int labels_verb(Ctl *ctl, const char *verb, int argc, char **argv, const char *m
         if (r == 0 && !path)
                 r = ctl_oom(ctl);
         if (r == 0)
-                r = property_get(ctl, &old, path, interface, "Labels");
+                r = member ? property_get(ctl, &old, path, interface, "Labels")
+                           : namespace_property(ctl, &old, argv[0], "Labels");
         if (r != 0)
                 return r;
         if (argc == 1 && removed.n == 0)

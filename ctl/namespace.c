@@ -111,6 +111,10 @@ int verb_namespace_create(Ctl *ctl, int argc, char **argv) {
         return r;
 }
 
+static int missing(Ctl *ctl, const char *name) {
+        return ctl_error(ctl, _("there is no namespace '%s'; see 'davitctl namespace ls'"), name);
+}
+
 static int remove_namespace(Ctl *ctl, const char *name) {
         _cleanup_free_ char *path = path_encode(BUS_PATH "/ns", name);
         _cleanup_call_ Call call = {};
@@ -124,7 +128,7 @@ static int remove_namespace(Ctl *ctl, const char *name) {
         if (r != 0)
                 return r;
         if (error_no_object(call_error(&call)))
-                return ctl_error(ctl, _("there is no namespace '%s'; see 'davitctl namespace ls'"), name);
+                return missing(ctl, name);
         if (call_error(&call))
                 return call_report(ctl, &call, name);
         printf("%s\n", name);
@@ -144,6 +148,21 @@ int verb_namespace_rm(Ctl *ctl, int argc, char **argv) {
                         status = r;
         }
         return status;
+}
+
+/** namespace_property() - one of its properties; the answer holds a variant. 0 or an exit status. */
+int namespace_property(Ctl *ctl, Call *call, const char *name, const char *property) {
+        _cleanup_free_ char *path = path_encode(BUS_PATH "/ns", name);
+        int r;
+
+        if (!path)
+                return ctl_oom(ctl);
+        r = call_simple(ctl, call, path, DBUS_PROPERTIES, "Get", "ss", BUS_NAMESPACE, property);
+        if (r == 0)
+                r = call_wait(ctl, call);
+        if (r == 0 && error_no_object(call_error(call)))
+                return missing(ctl, name);
+        return r == 0 && call_error(call) ? call_report(ctl, call, name) : r;
 }
 
 /** verb_namespace_label() - see above. */
@@ -188,7 +207,11 @@ static int set_defaults(Ctl *ctl, ContainerOptions *o, const char *path, const c
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         r = call_send(ctl, &call, m);
-        return r == 0 ? call_finish(ctl, &call, name) : r;
+        if (r == 0)
+                r = call_wait(ctl, &call);
+        if (r == 0 && error_no_object(call_error(&call)))
+                return missing(ctl, name);
+        return r == 0 && call_error(&call) ? call_report(ctl, &call, name) : r;
 }
 
 /** verb_namespace_default() - see above. */
@@ -206,6 +229,6 @@ int verb_namespace_default(Ctl *ctl, int argc, char **argv) {
                 return ctl_oom(ctl);
         if (d.given)
                 return set_defaults(ctl, &d.options, path, argv[0]);
-        r = property_get(ctl, &get, path, BUS_NAMESPACE, "Defaults");
+        r = namespace_property(ctl, &get, argv[0], "Defaults");
         return r == 0 ? print_defaults(ctl, get.reply) : r;
 }

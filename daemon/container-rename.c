@@ -67,7 +67,8 @@ static int rename_now(Container *c, const char *to, sd_bus_error *error) {
         }
         id = NULL;
         g_hash_table_steal(ns->containers, before);
-        r = record_remove(container_root_fd(c), ns->name, "containers", before, c->auto_remove != AUTO_REMOVE_CONTAINER);
+        r = record_remove(container_root_fd(c), ns->name, "containers", before,
+                          c->auto_remove != AUTO_REMOVE_CONTAINER);
         if (r < 0)
                 (void)log_error_errno(r, "Cannot remove the record of container %s/%s", ns->name, before);
         container_bus_removed(c);
@@ -113,7 +114,8 @@ int container_rename(Container *c, const char *to, container_renamed_t done, voi
         if (c->task->launch || !process_ended(&c->task->process))
                 return error_precondition(error, "Container \"%s\" runs; stop it first.", c->id);
         q = g_new0(Rename, 1);
-        *q = (Rename){ c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), g_strdup(to), c->created_at, done, userdata };
+        *q = (Rename){ c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), g_strdup(to), c->created_at, done,
+                       userdata };
         r = task_delete(c->task, false, on_task_deleted, q, error);
         if (r < 0)
                 rename_free(q);
