@@ -42,10 +42,11 @@ static char *key_of(EventType type, const char *ns, const char *id, const char *
         return g_strdup_printf("%.*s\n%s\n%s\n", (int)n, name, ns, id);
 }
 
-/* Whether a type says where something is in its life; a change of labels does not, and neither does running out of
- * memory. */
+/* Whether a type says where something is in its life; a change of labels does not, and neither does what may happen to
+ * it again. */
 static bool is_step(EventType type) {
-        return !g_str_has_suffix(event_info(type)->name, ".update") && type != EVENT_TASK_OOM;
+        return !g_str_has_suffix(event_info(type)->name, ".update") && type != EVENT_TASK_OOM &&
+               type != EVENT_TASK_FAILED;
 }
 
 static void remember(Events *e, EventType type, char *key) {

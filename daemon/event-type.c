@@ -22,6 +22,8 @@ static const EventInfo infos[_EVENT_TYPE_MAX] = {
         [EVENT_TASK_START] = { "task.start", "5ab4c1f0b1c64c6b9a1d3e9f0d3a7c11", 6,
                                "Container @CONTAINER_NAMESPACE@/@DAVIT_ID@ has started as process "
                                "@CONTAINER_PID@." },
+        [EVENT_TASK_FAILED] = { "task.failed", "77d0f1b7ec2c4912ab9ba97c3fcbd28f", 4,
+                                "A start in container @CONTAINER_NAMESPACE@/@DAVIT_ID@ has failed: @ERROR@" },
         [EVENT_TASK_PAUSED] = { "task.paused", "67485b6de3b64adfa8cca19c5ffb95f5", 6,
                                 "Container @CONTAINER_NAMESPACE@/@DAVIT_ID@ has been paused." },
         [EVENT_TASK_RESUMED] = { "task.resumed", "17e3e1cce6b6430c829f179e3993b31a", 6,

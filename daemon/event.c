@@ -15,6 +15,7 @@
 
 #include "daemon/bus.h"
 #include "daemon/container.h"
+#include "daemon/error.h"
 #include "daemon/event-internal.h"
 #include "daemon/exec.h"
 #include "daemon/task.h"
@@ -185,6 +186,17 @@ void event_process(const Process *p, EventType type) {
         event_emit(p->manager, type, t->ns->name, t->id, p->path, "EXEC_ID", exec_id, "CONTAINER_PID",
                    p->pid > 0 && !end ? pid : NULL, "EXIT_STATUS", ended ? status : NULL, "EXIT_KIND",
                    ended ? exit_kind_name(p->exit_kind) : NULL, "OBJECT_SYSTEMD_UNIT", t->scope, NULL);
+}
+
+/** event_failed() - a start that has failed, with what the caller is told; error may be empty */
+void event_failed(const Process *p, int r, const sd_bus_error *error) {
+        bool named = error && sd_bus_error_is_set(error);
+        const Task *t = p->task;
+
+        event_emit(p->manager, EVENT_TASK_FAILED, t->ns->name, t->id, p->path, "EXEC_ID",
+                   *p->exec_id ? p->exec_id : NULL, "ERROR_NAME",
+                   named ? error->name : error_kind_bus_name(error_kind_from_errno(r)), "ERROR",
+                   named && error->message ? error->message : g_strerror(-r), "OBJECT_SYSTEMD_UNIT", t->scope, NULL);
 }
 
 /** event_task() - of a task or of its first process */

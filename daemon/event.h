@@ -14,6 +14,7 @@ typedef enum EventType {
         EVENT_CONTAINER_DELETE,
         EVENT_TASK_CREATE,
         EVENT_TASK_START,
+        EVENT_TASK_FAILED,
         EVENT_TASK_PAUSED,
         EVENT_TASK_RESUMED,
         EVENT_TASK_OOM,
@@ -71,6 +72,7 @@ void event_container(const Container *c, EventType type);
 void event_process(const Process *p, EventType type);
 void event_task(const Task *t, EventType type);
 void event_exec(const Exec *e, EventType type);
+void event_failed(const Process *p, int r, const sd_bus_error *error); /* it was not started, and why */
 
 /* what the last manager has told, event-memory.c; until events_recovered() a second telling of the same is dropped */
 void events_known(Manager *m, EventType type, const char *ns, const char *id, const char *exec_id);

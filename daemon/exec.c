@@ -167,6 +167,7 @@ static void on_started(const LinkAnswer *a, void *userdata) {
         }
         what = g_strdup_printf("Exec \"%s\" cannot be started", e->process.exec_id);
         r = task_failure(what, a, &error);
+        event_failed(&e->process, r, &error);
         s->done(NULL, r, &error, s->userdata);
         exec_forget(e);
 }

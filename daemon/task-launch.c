@@ -102,6 +102,7 @@ static void launch_fail(Launch *l, int r, const sd_bus_error *error) {
                 (void)sd_bus_error_copy(&l->error, error);
         else
                 error_set_errno(&l->error, r, "Container \"%s\" cannot be started", l->task->id);
+        event_failed(&l->task->process, r, &l->error);
         chain_request_cancel(g_steal_pointer(&l->chain));
         launcher_request_cancel(g_steal_pointer(&l->request));
         if (!l->unit)

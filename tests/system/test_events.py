@@ -121,6 +121,24 @@ class Order(davit.TestCase):
         self.assertEqual((ended["task.exit"]["EXIT_STATUS"], ended["task.exit"]["EXIT_KIND"]), ("137", "signalled"))
         self.assertEqual((ended["task.exec-exited"]["EXIT_STATUS"], ended["task.exec-exited"]["EXEC_ID"]), ("7", "one"))
 
+    def test_failed_start(self):
+        """S-E08, S-T08: a start that fails is told with its cause, in the journal too, and leaves nothing told half."""
+        before = last()
+        id = davit.unique("events")
+        with self.assertRaises(davit.DavitError) as caught:
+            davit.run_container(["/no/such/program"], id=id)
+        kept = [e for e in since(before) if e["DAVIT_ID"] == id]
+        self.assertEqual(types(kept), ["container.create", "task.failed", "container.delete"])
+        self.assertEqual((kept[1]["ERROR_NAME"], kept[1]["ERROR"]), (caught.exception.full_name, caught.exception.message))
+        self.assertEqual(kept[1]["PRIORITY"], "4")
+        davit.wait_until(lambda: davit.journal(f"MESSAGE_ID={kept[1]['MESSAGE_ID']}", f"DAVIT_ID={id}"), what="the entry")
+        id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("events"))
+        self.addCleanup(davit.remove_container, id)
+        with self.assertRaises(davit.DavitError):
+            davit.call(task, "Task.ExecStart", "(sasa{sv})", "bad", ["/no/such/program"], {})
+        self.assertEqual([(e["DAVIT_EVENT"], e.get("EXEC_ID")) for e in since(before) if e["DAVIT_ID"] == id][3:],
+                         [("task.failed", "bad")])
+
     def test_bus_chooses(self):
         """S-E02, S-W06: who wants exits alone is sent exits alone, by match rules of the bus."""
         last()
@@ -207,6 +225,8 @@ class Order(davit.TestCase):
 
 
 class Cursor(davit.TestCase):
+    time_limit = 120
+
     def check_whole(self, events, before):
         """Numbers without a gap and without a second one."""
         numbers = [e["Sequence"] for e in events]
@@ -241,7 +261,30 @@ class Cursor(davit.TestCase):
             self.assertEqual([e["Type"] for e in events if e["Id"] == id],
                              ["container.create", "task.create", "task.start", "task.exit", "task.delete", "container.delete"])
 
-    time_limit = 120
+    def test_end_while_nobody_was_there(self):
+        """N-05, S-W07: what ends while there is no manager is told once by the next, kept or not, by whoever's hand."""
+        before = last()
+        ids = [davit.unique("events") for _ in range(3)]
+        _, one, _, _ = davit.run_container(["sleep", "1000"], id=ids[0])
+        self.addCleanup(davit.remove_container, ids[0])
+        _, two, _, _ = davit.run_container(["sleep", "1000"], id=ids[1], AutoRemove="container")
+        _, three, pid, _ = davit.run_container(["sleep", "1000"], id=ids[2])
+        self.addCleanup(davit.remove_container, ids[2])
+        scopes = [davit.get(t, "Task.Scope") for t in (one, two)]
+        davit.systemctl("stop", "davitd.service")
+        davit.systemctl("stop", *scopes)
+        os.kill(pid, signal.SIGKILL)
+        davit.start_davitd()
+        davit.wait_until(lambda: "container.delete" in types(since(before), ids[1]), what="the end of the second")
+        davit.kill_davitd()
+        events = since(before)
+        self.assertEqual([int(e["DAVIT_SEQUENCE"]) for e in events], list(range(before + 1, before + 1 + len(events))))
+        run = ["container.create", "task.create", "task.start", "task.exit"]
+        self.assertEqual(types(events, ids[0]), run)
+        self.assertEqual(types(events, ids[1]), run + ["task.delete", "container.delete"])
+        self.assertEqual(types(events, ids[2]), run)
+        ends = {e["DAVIT_ID"]: (e["EXIT_STATUS"], e["EXIT_KIND"]) for e in events if e["DAVIT_EVENT"] == "task.exit"}
+        self.assertEqual(ends[ids[2]], ("137", "signalled"))
 
     def test_killed_at_any_moment(self):
         """N-05, N-01: whenever the manager is killed, what it had done is told once, by it or by the next."""
