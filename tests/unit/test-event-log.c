@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The record of events: what was kept comes back in order, a torn end goes, the files take turns, and numbers go on over
- * the end of a manager and of a boot.
+ * The record of events: what was kept comes back in order, a torn end goes, the files take turns, and numbers go on
+ * over the end of a manager and of a boot.
  */
 
 #include <fcntl.h>
