@@ -101,9 +101,10 @@ int labels_verb(Ctl *ctl, const char *verb, int argc, char **argv, const char *m
         r = options_parse(ctl, verb, &argc, &argv, on_option, &removed);
         if (r == 0 && member && streq(member, "GetContent"))
                 r = content_digest(ctl, argv[0], &digest);
-        if (r == 0 && !member)
-                path = own = path_encode(BUS_PATH "/ns", argv[0]);
-        else if (r == 0)
+        if (r == 0 && !member) {
+                own = path_encode(BUS_PATH "/ns", argv[0]);
+                path = own;
+        } else if (r == 0)
                 r = object_get(ctl, &get, member, digest ?: argv[0], &path);
         if (r == 0 && !path)
                 r = ctl_oom(ctl);

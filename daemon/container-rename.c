@@ -52,20 +52,15 @@ static int save_as(Container *c, char *id, sd_bus_error *error) {
 }
 
 static int rename_now(Container *c, const char *to, sd_bus_error *error) {
-        g_autofree char *id = g_strdup(to), *before = NULL, *path = NULL;
+        char *id = g_strdup(to), *before = c->id, *path = c->path;
         Namespace *ns = c->ns;
         int r;
 
-        r = container_check_new(ns, to, error);
-        if (r < 0)
-                return r;
-        before = c->id;
         r = save_as(c, id, error);
         if (r < 0) {
-                before = NULL;
+                g_free(id);
                 return r;
         }
-        id = NULL;
         g_hash_table_steal(ns->containers, before);
         r = record_remove(container_root_fd(c), ns->name, "containers", before,
                           c->auto_remove != AUTO_REMOVE_CONTAINER);
@@ -74,10 +69,11 @@ static int rename_now(Container *c, const char *to, sd_bus_error *error) {
         container_bus_removed(c);
         event_emit(ns->manager, EVENT_CONTAINER_DELETE, ns->name, before, c->path, "IMAGE_NAME", c->image,
                    "CONTAINER_NEW_ID", c->id, NULL);
-        path = c->path;
         c->path = bus_object_path(ns->name, "container", c->id);
         g_hash_table_insert(ns->containers, c->id, c);
         container_bus_renamed(c, before);
+        g_free(before);
+        g_free(path);
         return 0;
 }
 
@@ -88,8 +84,11 @@ static void on_task_deleted(int r, const struct shim_exited *e _unused_, const s
 
         if (r >= 0 && !c)
                 r = error_not_found(&error, "Container \"%s\" has gone meanwhile.", q->id);
-        else if (r >= 0)
-                r = rename_now(c, q->to, &error);
+        else if (r >= 0) {
+                r = container_check_new(c->ns, q->to, &error);
+                if (r >= 0)
+                        r = rename_now(c, q->to, &error);
+        }
         q->done(r, c, sd_bus_error_is_set(&error) ? &error : given, q->userdata);
         rename_free(q);
 }

@@ -42,25 +42,13 @@ static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *er
 }
 
 static int method_set_defaults(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        Options *defaults, *before;
-        Namespace *ns = userdata;
+        Options *defaults;
         int r;
 
         r = namespace_defaults_read(m, &defaults, error);
-        if (r < 0)
-                return r;
-        before = ns->defaults;
-        ns->defaults = defaults;
-        r = namespace_save(ns);
-        if (r < 0) {
-                ns->defaults = before;
-                (void)namespace_defaults_free(defaults);
-                return error_set_errno(error, r, "The defaults of namespace \"%s\" cannot be stored", ns->name);
-        }
-        (void)namespace_defaults_free(before);
-        (void)sd_bus_emit_properties_changed(ns->manager->bus, ns->path, INTERFACE, "Defaults", NULL);
-        event_emit(ns->manager, EVENT_NAMESPACE_UPDATE, ns->name, ns->name, ns->path, NULL);
-        return sd_bus_reply_method_return(m, NULL);
+        if (r >= 0)
+                r = namespace_set_defaults(userdata, defaults, error);
+        return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
 }
 
 static int get_defaults(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
@@ -140,10 +128,10 @@ void namespace_bus_added(Namespace *ns) {
         event_emit(ns->manager, EVENT_NAMESPACE_CREATE, ns->name, ns->name, ns->path, NULL);
 }
 
-/** namespace_bus_changed() - announces new labels */
-void namespace_bus_changed(Namespace *ns) {
+/** namespace_bus_changed() - announces the new value of a property */
+void namespace_bus_changed(Namespace *ns, const char *property) {
         if (ns->manager->bus)
-                (void)sd_bus_emit_properties_changed(ns->manager->bus, ns->path, INTERFACE, "Labels", NULL);
+                (void)sd_bus_emit_properties_changed(ns->manager->bus, ns->path, INTERFACE, property, NULL);
         event_emit(ns->manager, EVENT_NAMESPACE_UPDATE, ns->name, ns->name, ns->path, NULL);
 }
 

@@ -16,19 +16,19 @@
 
 static const struct {
         const char *key; /* on the bus and in the record */
-        char type;       /* 's' or 't' */
         size_t offset;   /* in Options */
         uint64_t none;   /* of a 't': not given */
+        char type;       /* 's' or 't' */
         bool spec;       /* changes the configuration */
 } fields[] = {
-        { "Network", 's', offsetof(Options, network), 0, true },
-        { "MemoryMax", 't', offsetof(Options, memory_max), 0, true },
-        { "CPUQuotaPerSecUSec", 't', offsetof(Options, cpu_quota_per_sec_usec), 0, true },
-        { "TasksMax", 't', offsetof(Options, tasks_max), 0, true },
-        { "StopSignal", 's', offsetof(Options, stop_signal), 0, false },
-        { "StopTimeoutUSec", 't', offsetof(Options, stop_timeout_usec), UINT64_MAX, false },
-        { "LogRateLimitIntervalUSec", 't', offsetof(Options, log_rate_interval_usec), UINT64_MAX, false },
-        { "LogRateLimitBurst", 't', offsetof(Options, log_rate_burst), UINT64_MAX, false },
+        { "Network", offsetof(Options, network), 0, 's', true },
+        { "MemoryMax", offsetof(Options, memory_max), 0, 't', true },
+        { "CPUQuotaPerSecUSec", offsetof(Options, cpu_quota_per_sec_usec), 0, 't', true },
+        { "TasksMax", offsetof(Options, tasks_max), 0, 't', true },
+        { "StopSignal", offsetof(Options, stop_signal), 0, 's', false },
+        { "StopTimeoutUSec", offsetof(Options, stop_timeout_usec), UINT64_MAX, 't', false },
+        { "LogRateLimitIntervalUSec", offsetof(Options, log_rate_interval_usec), UINT64_MAX, 't', false },
+        { "LogRateLimitBurst", offsetof(Options, log_rate_burst), UINT64_MAX, 't', false },
 };
 
 static char **text_at(Options *o, size_t i) {
@@ -77,6 +77,23 @@ int namespace_defaults_read(sd_bus_message *m, Options **ret, sd_bus_error *erro
                 return r;
         }
         *ret = o;
+        return 0;
+}
+
+/** namespace_set_defaults() - replaces them, durably; takes @defaults in any case */
+int namespace_set_defaults(Namespace *ns, Options *defaults, sd_bus_error *error) {
+        Options *before = ns->defaults;
+        int r;
+
+        ns->defaults = defaults;
+        r = namespace_save(ns);
+        if (r < 0) {
+                ns->defaults = before;
+                (void)namespace_defaults_free(defaults);
+                return error_set_errno(error, r, "The defaults of namespace \"%s\" cannot be stored", ns->name);
+        }
+        (void)namespace_defaults_free(before);
+        namespace_bus_changed(ns, "Defaults");
         return 0;
 }
 

@@ -116,7 +116,7 @@ int namespace_set_labels(Namespace *ns, GHashTable *labels, sd_bus_error *error)
                 return error_set_errno(error, r, "The labels of namespace \"%s\" cannot be stored", ns->name);
         }
         g_hash_table_unref(before);
-        namespace_bus_changed(ns);
+        namespace_bus_changed(ns, "Labels");
         return 0;
 }
 

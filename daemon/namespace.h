@@ -35,6 +35,7 @@ int namespace_set_labels(Namespace *ns, GHashTable *labels, sd_bus_error *error)
 /* defaults, namespace-defaults.c */
 struct Options *namespace_defaults_free(struct Options *o);
 int namespace_defaults_read(sd_bus_message *m, struct Options **ret, sd_bus_error *error);
+int namespace_set_defaults(Namespace *ns, struct Options *defaults, sd_bus_error *error);
 int namespace_defaults_append(sd_bus_message *m, struct Options *o);
 void namespace_defaults_save(struct Options *o, JsonObject *record);
 struct Options *namespace_defaults_load(JsonObject *record);
@@ -43,5 +44,5 @@ void namespace_apply_defaults(const Namespace *ns, struct Options *o);
 /* bus face, namespace-bus.c */
 int namespace_bus_register(Manager *m);
 void namespace_bus_added(Namespace *ns);
-void namespace_bus_changed(Namespace *ns);
+void namespace_bus_changed(Namespace *ns, const char *property);
 void namespace_bus_removed(Namespace *ns);
