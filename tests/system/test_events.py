@@ -121,6 +121,21 @@ class Order(davit.TestCase):
         self.assertEqual((ended["task.exit"]["EXIT_STATUS"], ended["task.exit"]["EXIT_KIND"]), ("137", "signalled"))
         self.assertEqual((ended["task.exec-exited"]["EXIT_STATUS"], ended["task.exec-exited"]["EXEC_ID"]), ("7", "one"))
 
+    def test_out_of_memory(self):
+        """S-H09, S-E01: a first process or an exec that the kernel kills for want of memory is told once, before its end."""
+        hog = ["dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"]
+        before = last()
+        id, _, _, fd = davit.run_container(hog, id=davit.unique("oom"), MemoryMax=32 << 20)
+        self.addCleanup(davit.remove_container, id)
+        self.assertEqual(davit.read_exit(fd), (137, "oom"))
+        self.assertEqual(types(since(before), id)[-3:], ["task.start", "task.oom", "task.exit"])
+        id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("oom"), MemoryMax=32 << 20)
+        self.addCleanup(davit.remove_container, id)
+        _, _, _, fd = davit.call(task, "Task.ExecStart", "(sasa{sv})", "hog", hog, {})
+        self.assertEqual(davit.read_exit(fd), (137, "oom"))
+        told = [(e["DAVIT_EVENT"], e.get("EXEC_ID")) for e in since(before) if e["DAVIT_ID"] == id]
+        self.assertEqual(told[-3:], [("task.exec-started", "hog"), ("task.oom", "hog"), ("task.exec-exited", "hog")])
+
     def test_failed_start(self):
         """S-E08, S-T08: a start that fails is told with its cause, in the journal too, and leaves nothing told half."""
         before = last()
