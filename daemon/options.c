@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "daemon/bus.h"
@@ -160,6 +161,18 @@ static int read_signal(sd_bus_message *m, const BusOption *o, void *data, sd_bus
         return 0;
 }
 
+/* journald counts lines in an unsigned, and no time is as long as the largest number. */
+static int read_rate(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
+        uint64_t *p = (uint64_t *)((char *)data + o->offset);
+        uint64_t max = o->offset == offsetof(Options, log_rate_burst) ? UINT32_MAX : INT64_MAX;
+        int r;
+
+        r = sd_bus_message_read_basic(m, 't', p);
+        if (r >= 0 && *p > max)
+                return error_invalid(error, "%s is at most %" PRIu64 ".", o->name, max);
+        return r;
+}
+
 static int read_output(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
         static const char *const words[] = { "journal", "null" };
         Options *options = data;
@@ -198,8 +211,8 @@ static const BusOption table[] = {
         { "Labels", "a{ss}", AT(labels), DEFINITION, NULL },
         { "StopSignal", "s", AT(stop_signal), DEFINITION | OPTION_DEFAULTS, read_signal },
         { "StopTimeoutUSec", "t", AT(stop_timeout_usec), DEFINITION | OPTION_DEFAULTS, NULL },
-        { "LogRateLimitIntervalUSec", "t", AT(log_rate_interval_usec), DEFINITION | OPTION_DEFAULTS, NULL },
-        { "LogRateLimitBurst", "t", AT(log_rate_burst), DEFINITION | OPTION_DEFAULTS, NULL },
+        { "LogRateLimitIntervalUSec", "t", AT(log_rate_interval_usec), DEFINITION | OPTION_DEFAULTS, read_rate },
+        { "LogRateLimitBurst", "t", AT(log_rate_burst), DEFINITION | OPTION_DEFAULTS, read_rate },
         { "AutoRemove", "s", 0, DEFINITION | OPTION_TASK, read_auto_remove },
         { "AutoRemove", "b", AT(exec_auto_remove), OPTION_EXEC, NULL },
         { "Stdin", "h", AT(stdin_fd), START, NULL },

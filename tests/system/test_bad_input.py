@@ -353,7 +353,7 @@ class BadInput(davit.TestCase):
     #: (method, object, body): what the object's state does not allow. Methods without one are in ANY_STATE.
     WRONG_STATE = (
         ("Namespace.Delete", "Namespace", "()", ()),
-        ("Container.Delete", "Container", "(a{sv})", ({},)),
+        ("Container.Delete", "Container", "(a{sv})", ({},)), ("Container.Rename", "Container", "(s)", ("other",)),
         ("Process.Start", "Task", "()", ()), ("Process.Start", "Task ended", "()", ()), ("Process.Start", "Task paused", "()", ()),
         ("Process.Start", "Exec", "()", ()),
         ("Process.Kill", "Task ended", "(s)", ("TERM",)), ("Process.Kill", "Exec created", "(s)", ("TERM",)),
@@ -378,7 +378,7 @@ class BadInput(davit.TestCase):
     )
 
     #: Methods that no state of their object forbids, or whose jobs say so.
-    ANY_STATE = {"Namespace.SetLabels", "Container.CreateTask", "Container.Start", "Container.SetLabels", "Container.Update", "Container.Commit", "Process.Wait", "Process.WaitFD",
+    ANY_STATE = {"Namespace.SetLabels", "Namespace.SetDefaults", "Container.CreateTask", "Container.Start", "Container.SetLabels", "Container.Update", "Container.Commit", "Process.Wait", "Process.WaitFD",
                  "Task.Stop", "Task.BeginStop", "Image.Tag", "Image.SetPinned", "Snapshot.Mounts", "Snapshot.OpenMount",
                  "Snapshot.Diff", "Snapshot.Apply", "Snapshot.Usage", "Snapshot.SetLabels", "Lease.Add", "Lease.Remove",
                  "Lease.SetLabels", "Lease.Delete", "Content.Read", "Content.SetLabels", "Job.Wait"}

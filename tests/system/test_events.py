@@ -122,7 +122,7 @@ class Order(davit.TestCase):
         self.assertEqual((ended["task.exec-exited"]["EXIT_STATUS"], ended["task.exec-exited"]["EXEC_ID"]), ("7", "one"))
 
     def test_out_of_memory(self):
-        """S-H09, S-E01: a first process or an exec that the kernel kills for want of memory is told once, before its end."""
+        """S-E01: a first process or an exec that the kernel kills for want of memory is told once, before its end."""
         hog = ["dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"]
         before = last()
         id, _, _, fd = davit.run_container(hog, id=davit.unique("oom"), MemoryMax=32 << 20)
@@ -423,7 +423,7 @@ class Journal(davit.TestCase):
             self.assertIn("Defined-By: Davit", davit.run("journalctl", "--catalog", "--dump-catalog", event["MESSAGE_ID"]).stdout)
 
     def test_journald_stands_still(self):
-        """N-05, S-I: a journald that does not read holds up no start, and gets everything when it goes on."""
+        """N-05: a journald that does not read holds up no start, and gets everything when it goes on."""
         before = last()
         pid = davit.main_pid("systemd-journald.service")
         davit.manager("CreateNamespace", "(sa{ss})", "slow", {})

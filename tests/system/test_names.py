@@ -16,7 +16,7 @@ class Rename(CtlCase):
         return id, path
 
     def test_rename(self):
-        """S-C, S-O03: a container that has ended gets another id, path and record, and keeps everything else, also over
+        """S-O01, S-O03: a container that has ended gets another id, path and record, and keeps everything else, also over
         a restart; its old id is free again."""
         davit.busybox_image()
         id, path = self.make(["sh", "-c", "echo kept >/kept"], image="busybox:latest", Labels={"a": "b"})
@@ -68,7 +68,7 @@ class Rename(CtlCase):
         self.refused("rename", id, davit.unique("x"), contains="stop it first")
 
     def test_command(self):
-        """S-E12: davitctl rename, by the beginning of an id; the name after it."""
+        """S-E06: davitctl rename, by the beginning of an id; the name after it."""
         id, _ = self.make()
         to = davit.unique("renamed")
         self.addCleanup(davit.remove_container, to)
@@ -79,7 +79,7 @@ class Rename(CtlCase):
 
 class Latest(CtlCase):
     def test_latest(self):
-        """S-E12: --latest stands for the container created last, wherever one is named."""
+        """S-E09: --latest stands for the container created last, wherever one is named."""
         self.sleeper()
         id = self.sleeper()
         self.assertEqual(self.ctl("exec", "--latest", "echo", "here"), "here")
@@ -97,7 +97,7 @@ class Latest(CtlCase):
         self.refused("--namespace", davit.unique("nowhere"), "stop", "--latest", contains="no container")
 
     def test_beginnings(self):
-        """S-E12: the beginning of an id is enough where it is the only one."""
+        """S-E06: the beginning of an id is enough where it is the only one."""
         id = self.sleeper()
         other = self.sleeper()
         self.assertEqual(self.ctl("exec", id[:-1], "echo", "here"), "here")
@@ -124,7 +124,7 @@ class Namespaces(CtlCase):
         self.refused("namespace", "label", "no-such-one", contains="no namespace")
 
     def test_defaults(self):
-        """S-E09, S-K05, S-C07: what is not said comes from the namespace; what is said wins; it lasts."""
+        """S-E09, S-K05: what is not said comes from the namespace; what is said wins; it lasts."""
         with davit.Signals(interface="org.freedesktop.DBus.Properties") as signals:
             self.ctl("namespace", "default", self.name, "--network=host", "--stop-signal=INT", "--stop-timeout=3",
                      "--log-rate=5/1m")
@@ -164,7 +164,7 @@ class Logs(CtlCase):
         return self.ctl("logs", *argv, id).splitlines()
 
     def test_since_until_tail(self):
-        """S-I07: logs from a time, up to a time, the last lines, with times."""
+        """F06: logs from a time, up to a time, the last lines, with times."""
         id = davit.unique("logs")
         self.addCleanup(davit.remove_container, id)
         self.ctl("run", "-d", "--name", id, ROOTFS, "sh", "-c", "echo one; sleep 2; echo two; sleep 1000")
@@ -179,7 +179,7 @@ class Logs(CtlCase):
         self.assertEqual(self.lines(id, "--tail", "0"), [])
 
     def test_rate(self):
-        """S-I: the journal takes no more lines than the container may write, and all where it may."""
+        """F08: the journal takes no more lines than the container may write, and all where it may."""
         script = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done"
         ids = []
         for rate in ("10/10m", "0"):
