@@ -838,6 +838,7 @@ class Memory(ShimTest):
         return task.exited()
 
     def test_first_process_killed_for_memory(self):
+        """S-W08."""
         self.assertEqual(self.hog("exec tail /dev/zero"), (137, "oom"))
 
     def test_child_killed_for_memory(self):
