@@ -50,7 +50,7 @@ class Tool:
 
 
 class OciRuntime(Tool):
-    """runc and crun: a bundle directory and no daemon."""
+    """runc, crun and davit-oci: a bundle directory and no daemon."""
 
     options = []
 
@@ -66,13 +66,13 @@ class OciRuntime(Tool):
         path = os.path.join(directory, "config.json")
         if os.path.exists(path):
             os.unlink(path)
-        call([self.program, "spec", "--bundle", directory] if self.program == "runc" else [self.program, "spec"],
-             cwd=directory)
+        call([self.program, "spec"], cwd=directory)
         with open(path, encoding="utf-8") as f:
             spec = json.load(f)
         spec["root"] = {"path": self.rootfs, "readonly": False}
         spec["process"]["terminal"] = False
         spec["process"]["args"] = command
+        spec.pop("annotations", None)  # davit-oci's own would have a seccomp profile, which the others' have not
         if self.options:
             spec["linux"]["cgroupsPath"] = ""
         with open(path, "w", encoding="utf-8") as f:
@@ -108,6 +108,30 @@ class RuncScope(OciRuntime):
 
 class Crun(OciRuntime):
     name = program = "crun"
+
+
+class CrunDisabled(OciRuntime):
+    """Where it makes no cgroups; it wants a limit raised for them that this machine may refuse."""
+
+    name = "crun disabled"
+    program = "crun"
+    options = ["--cgroup-manager=disabled"]
+
+
+class DavitOci(OciRuntime):
+    name = program = "davit-oci"
+
+
+class DavitOciScope(OciRuntime):
+    name = "davit-oci systemd"
+    program = "davit-oci"
+    options = ["--systemd-cgroup"]
+
+
+class DavitOciDisabled(OciRuntime):
+    name = "davit-oci disabled"
+    program = "davit-oci"
+    options = ["--cgroup-manager=disabled"]
 
 
 class Ctr(Tool):
@@ -238,4 +262,4 @@ class SystemdRun(Tool):
         return ["systemd-run", "--scope", "--quiet", "--", "true"]
 
 
-PEERS = (Runc, RuncScope, Crun, Ctr, Podman, Bwrap, SystemdRun)
+PEERS = (Runc, RuncScope, Crun, CrunDisabled, DavitOci, DavitOciScope, DavitOciDisabled, Ctr, Podman, Bwrap, SystemdRun)
