@@ -229,6 +229,8 @@ static gboolean accompany(Container *c, GError **error) {
                         return ok;
                 if (message == SETUP_TERMINAL)
                         ok = take_terminal(c, &packet, error);
+                else if (message == SETUP_LISTENER)
+                        ok = listener_send(&c->state, c->plan, c->made.pid, &packet, error);
                 else if (message == SETUP_HOOKS)
                         ok = run_hooks(c, error);
                 else if (message == SETUP_READY)

@@ -54,6 +54,9 @@ gboolean container_hooks(State *state, const struct plan *plan, guint32 stage, S
 const struct plan *plan_load(State *state, void **ret_memory, GError **error);
 int state_inside_memfd(State *state, Status status);
 
+/* container-listener.c */
+gboolean listener_send(State *state, const struct plan *plan, pid_t pid, struct packet *packet, GError **error);
+
 /* container-remove.c */
 gboolean container_remove(Oci *oci, State *state, const struct plan *plan, GError **error);
 gboolean container_end(State *state, GError **error);

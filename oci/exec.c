@@ -12,12 +12,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "oci/console.h"
 #include "oci/container.h"
 #include "oci/exec-process.h"
 #include "oci/group.h"
+#include "shared/fd.h"
 #include "shared/macros.h"
 #include "shim/cgroup.h"
 #include "shim/setup.h"
@@ -135,6 +137,19 @@ static gboolean take_terminal(Exec *x, struct packet *packet, GError **error) {
         return TRUE;
 }
 
+static gboolean send_listener(Exec *x, struct packet *packet, GError **error) {
+        const void *plan;
+        size_t size;
+        int r = memfd_map_sealed(x->plan.memfd, PLAN_SIZE_MAX, &plan, &size);
+        gboolean ok;
+
+        if (r < 0)
+                return oci_fail_errno(error, r, "plan");
+        ok = listener_send(&x->state, plan, x->made.pid, packet, error);
+        (void)munmap((void *)plan, size);
+        return ok;
+}
+
 static gboolean accompany(Exec *x, GError **error) {
         for (;;) {
                 struct packet packet;
@@ -145,6 +160,8 @@ static gboolean accompany(Exec *x, GError **error) {
                         return ok;
                 if (message == SETUP_TERMINAL)
                         ok = take_terminal(x, &packet, error);
+                else if (message == SETUP_LISTENER)
+                        ok = send_listener(x, &packet, error);
                 packet_done(&packet);
                 if (!ok)
                         return FALSE;
@@ -194,9 +211,8 @@ int verb_exec(Oci *oci, int argc, char *argv[], GError **error) {
                 return -1;
         if (!arg_detach)
                 signals_hold();
-        if (!maker_spawn(&x.maker, error) ||
-            !state_load(oci, argv[1], &x.state, error) || !check_status(&x.state, error) ||
-            !build_plan(&x, argc, argv, error) || !begin(&x, error))
+        if (!maker_spawn(&x.maker, error) || !state_load(oci, argv[1], &x.state, error) ||
+            !check_status(&x.state, error) || !build_plan(&x, argc, argv, error) || !begin(&x, error))
                 return -1;
         if (arg_detach)
                 return 0;

@@ -58,8 +58,14 @@ static gboolean start(State *state, const struct plan *plan, Made *made, GError 
         }
         if (!made_tell(made, SETUP_START, fd, error))
                 return FALSE;
-        while ((message = made_hear(made, &packet, error)) > 0)
+        while ((message = made_hear(made, &packet, error)) > 0) {
+                gboolean ok =
+                        message != SETUP_LISTENER || (plan && listener_send(state, plan, state->pid, &packet, error));
+
                 packet_done(&packet);
+                if (!ok)
+                        return FALSE;
+        }
         if (message < 0)
                 return FALSE;
         (void)unlinkat(state->dir_fd, STATE_START, 0);

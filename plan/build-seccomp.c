@@ -9,6 +9,7 @@
  */
 
 #include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <string.h>
 
 #include "plan/build-internal.h"
@@ -128,14 +129,38 @@ static gboolean build_programs(Build *b, const SeccompProfile *profile, const ch
         return TRUE;
 }
 
+/* A listener belongs to whoever calls davit-oci; the kernel hands out its descriptor only where a filter needs one. */
+static gboolean parse_given(Build *b, JsonObject *object, SeccompProfile *profile, GError **error) {
+        const char *listener = NULL, *metadata = NULL;
+        gboolean notifies = FALSE;
+
+        if (!b->context->bundle) {
+                if (!seccomp_profile_parse(profile, object, "linux.seccomp.", error))
+                        return FALSE;
+        } else if (!seccomp_profile_parse_listening(profile, object, "linux.seccomp.", &listener, &metadata, error))
+                return FALSE;
+        b->plan.seccomp.flags = profile->flags;
+        for (guint i = 0; i < profile->rules->len; i++)
+                notifies = notifies || g_array_index(profile->rules, SeccompRule, i).action == SECCOMP_RET_USER_NOTIF;
+        if (!notifies)
+                return TRUE;
+        if (!build_path("linux.seccomp.listenerPath", listener, error))
+                return FALSE;
+        /* There is one thread; the kernel does not combine the two. */
+        b->plan.seccomp.flags &= ~(guint32)SECCOMP_FILTER_FLAG_TSYNC;
+        b->plan.seccomp.flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        b->plan.seccomp.listener = writer_string(&b->writer, listener);
+        b->plan.seccomp.metadata = writer_string(&b->writer, metadata);
+        return TRUE;
+}
+
 static gboolean build_given(Build *b, JsonObject *object, GError **error) {
         g_autoptr(GChecksum) checksum = g_checksum_new(G_CHECKSUM_SHA256);
         g_autofree char *key = NULL, *shim_key = NULL;
         g_auto(SeccompProfile) profile = {};
 
-        if (!seccomp_profile_parse(&profile, object, "linux.seccomp.", error))
+        if (!parse_given(b, object, &profile, error))
                 return FALSE;
-        b->plan.seccomp.flags = profile.flags;
         hash_object(checksum, object);
         key = g_strdup_printf("%s-%s", key_prefix(), g_checksum_get_string(checksum));
         shim_key = g_strconcat(key, "-shim", NULL);

@@ -27,6 +27,7 @@ static const struct {
         { "SCMP_ACT_TRACE", SECCOMP_RET_TRACE, TRUE },
         { "SCMP_ACT_ALLOW", SECCOMP_RET_ALLOW, FALSE },
         { "SCMP_ACT_LOG", SECCOMP_RET_LOG, FALSE },
+        { "SCMP_ACT_NOTIFY", SECCOMP_RET_USER_NOTIF, FALSE },
 };
 
 static const struct {
@@ -101,7 +102,7 @@ void seccomp_known(JsonObject *object) {
 
 /* An action with its data; errno_field may be missing, EPERM then. */
 static gboolean parse_action(JsonObject *object, const char *path, const char *field, const char *errno_field,
-                             guint32 *ret, GError **error) {
+                             gboolean listening, guint32 *ret, GError **error) {
         const char *name = NULL;
         gint64 number = 1;
 
@@ -110,9 +111,9 @@ static gboolean parse_action(JsonObject *object, const char *path, const char *f
                 return FALSE;
         if (!name)
                 return plan_fail(error, PLAN_ERROR_INVALID, "%s%s: is missing", path, field);
-        if (g_str_equal(name, "SCMP_ACT_NOTIFY"))
-                return plan_fail(error, PLAN_ERROR_NOT_SUPPORTED, "%s%s: SCMP_ACT_NOTIFY is not supported", path,
-                                 field);
+        if (g_str_equal(name, "SCMP_ACT_NOTIFY") && !listening)
+                return plan_fail(error, PLAN_ERROR_NOT_SUPPORTED,
+                                 "%s%s: SCMP_ACT_NOTIFY is not supported without a listener", path, field);
         for (gsize i = 0; i < G_N_ELEMENTS(actions); i++) {
                 if (!g_str_equal(actions[i].name, name))
                         continue;
@@ -213,7 +214,8 @@ static gboolean add_with_conditions(SeccompProfile *profile, SeccompRule *rule, 
         return TRUE;
 }
 
-static gboolean parse_rule(SeccompProfile *profile, JsonObject *object, const char *path, GError **error) {
+static gboolean parse_rule(SeccompProfile *profile, JsonObject *object, const char *path, gboolean listening,
+                           GError **error) {
         g_autoptr(GArray) conditions = g_array_new(FALSE, TRUE, sizeof(SeccompCondition));
         g_autofree char *args_path = g_strconcat(path, "args", NULL);
         g_autoptr(GPtrArray) names = NULL;
@@ -221,7 +223,7 @@ static gboolean parse_rule(SeccompProfile *profile, JsonObject *object, const ch
         SeccompRule rule = {};
 
         if (!field_strings(object, path, "names", &names, error) || !field_array(object, path, "args", &args, error) ||
-            !parse_action(object, path, "action", "errnoRet", &rule.action, error))
+            !parse_action(object, path, "action", "errnoRet", listening, &rule.action, error))
                 return FALSE;
         if (!names || names->len == 0)
                 return plan_fail(error, PLAN_ERROR_INVALID, "%snames: is missing or empty", path);
@@ -243,25 +245,31 @@ static gboolean parse_rule(SeccompProfile *profile, JsonObject *object, const ch
         return TRUE;
 }
 
-/**
- * seccomp_profile_parse() - Reads a profile.
- * @object: linux.seccomp; names in @ret point into it
- * @path: "linux.seccomp." for messages
- */
-gboolean seccomp_profile_parse(SeccompProfile *ret, JsonObject *object, const char *path, GError **error) {
-        g_autofree char *syscalls_path = g_strconcat(path, "syscalls", NULL);
-        const char *listener = NULL, *metadata = NULL;
-        JsonArray *syscalls = NULL;
-        guint32 action = SECCOMP_RET_KILL_PROCESS;
+/* The listener gets its descriptor by this call, which therefore cannot wait for the listener. */
+static gboolean check_notified(const SeccompProfile *profile, const char *path, GError **error) {
+        if (profile->default_action == SECCOMP_RET_USER_NOTIF)
+                return plan_fail(error, PLAN_ERROR_INVALID,
+                                 "%sdefaultAction: SCMP_ACT_NOTIFY would ask for the calls that reach the listener",
+                                 path);
+        for (guint i = 0; i < profile->rules->len; i++) {
+                const SeccompRule *rule = &g_array_index(profile->rules, SeccompRule, i);
 
-        if (!parse_action(object, path, "defaultAction", "defaultErrnoRet", &action, error) ||
-            !field_string(object, path, "listenerPath", &listener, error) ||
-            !field_string(object, path, "listenerMetadata", &metadata, error) ||
+                if (rule->action == SECCOMP_RET_USER_NOTIF && g_str_equal(rule->name, "sendmsg"))
+                        return plan_fail(error, PLAN_ERROR_INVALID,
+                                         "%ssyscalls: SCMP_ACT_NOTIFY for sendmsg, which reaches the listener", path);
+        }
+        return TRUE;
+}
+
+static gboolean parse_profile(SeccompProfile *ret, JsonObject *object, const char *path, gboolean listening,
+                              GError **error) {
+        g_autofree char *syscalls_path = g_strconcat(path, "syscalls", NULL);
+        guint32 action = SECCOMP_RET_KILL_PROCESS;
+        JsonArray *syscalls = NULL;
+
+        if (!parse_action(object, path, "defaultAction", "defaultErrnoRet", listening, &action, error) ||
             !field_array(object, path, "syscalls", &syscalls, error))
                 return FALSE;
-        if ((listener && *listener) || (metadata && *metadata))
-                return plan_fail(error, PLAN_ERROR_NOT_SUPPORTED, "%slistener%s: not supported", path,
-                                 listener && *listener ? "Path" : "Metadata");
         seccomp_profile_init(ret, action);
         if (!parse_flags(ret, object, path, error) || !parse_arches(ret, object, path, error))
                 return FALSE;
@@ -269,8 +277,41 @@ gboolean seccomp_profile_parse(SeccompProfile *ret, JsonObject *object, const ch
                 g_autofree char *rule_path = g_strdup_printf("%s[%u].", syscalls_path, i);
                 JsonObject *o;
 
-                if (!element_object(syscalls, syscalls_path, i, &o, error) || !parse_rule(ret, o, rule_path, error))
+                if (!element_object(syscalls, syscalls_path, i, &o, error) ||
+                    !parse_rule(ret, o, rule_path, listening, error))
                         return FALSE;
         }
-        return TRUE;
+        return !listening || check_notified(ret, path, error);
+}
+
+/**
+ * seccomp_profile_parse() - Reads a profile.
+ * @object: linux.seccomp; names in @ret point into it
+ * @path: "linux.seccomp." for messages
+ */
+gboolean seccomp_profile_parse(SeccompProfile *ret, JsonObject *object, const char *path, GError **error) {
+        const char *listener = NULL, *metadata = NULL;
+
+        if (!field_string(object, path, "listenerPath", &listener, error) ||
+            !field_string(object, path, "listenerMetadata", &metadata, error))
+                return FALSE;
+        if ((listener && *listener) || (metadata && *metadata))
+                return plan_fail(error, PLAN_ERROR_NOT_SUPPORTED, "%slistener%s: not supported", path,
+                                 listener && *listener ? "Path" : "Metadata");
+        return parse_profile(ret, object, path, FALSE, error);
+}
+
+/**
+ * seccomp_profile_parse_listening() - Reads a profile that may hand calls to a listener.
+ * @ret_listener, @ret_metadata: borrowed; NULL where the profile has none
+ */
+gboolean seccomp_profile_parse_listening(SeccompProfile *ret, JsonObject *object, const char *path,
+                                         const char **ret_listener, const char **ret_metadata, GError **error) {
+        *ret_listener = *ret_metadata = NULL;
+        if (!field_string(object, path, "listenerPath", ret_listener, error) ||
+            !field_string(object, path, "listenerMetadata", ret_metadata, error))
+                return FALSE;
+        if (*ret_listener && !**ret_listener)
+                *ret_listener = NULL;
+        return parse_profile(ret, object, path, *ret_listener != NULL, error);
 }

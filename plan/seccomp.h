@@ -52,6 +52,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(SeccompProfile, seccomp_profile_clear)
 
 void seccomp_known(JsonObject *object); /* what config.json may name: actions, operators, archs, knownFlags */
 gboolean seccomp_profile_parse(SeccompProfile *ret, JsonObject *object, const char *path, GError **error);
+gboolean seccomp_profile_parse_listening(SeccompProfile *ret, JsonObject *object, const char *path,
+                                         const char **ret_listener, const char **ret_metadata, GError **error);
 void seccomp_profile_default(SeccompProfile *ret, guint64 capabilities);
 gboolean seccomp_profile_supervisor(const SeccompProfile *container, SeccompProfile *ret);
 GBytes *seccomp_compile(const SeccompProfile *profile, GError **error); /* struct sock_filter[] */

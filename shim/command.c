@@ -149,6 +149,16 @@ int command_find(struct setup *s) {
         return r < 0 ? fault_set(s->fault, SHIM_STEP_COMMAND, r, "%s", name) : 0;
 }
 
+/* The descriptor is close-on-exec, and the program's questions wait until somebody else holds it. */
+static int command_filter(struct setup *s) {
+        int r = seccomp_load(s->fault, s->plan, &s->plan->seccomp);
+
+        if (r < 0 || !s->plan->seccomp.listener)
+                return r;
+        r = setup_tell(s, SETUP_LISTENER, r);
+        return r < 0 ? fault_set(s->fault, SHIM_STEP_SECCOMP, r, "seccomp listener") : 0;
+}
+
 /** command_run() - execute it; comes back to nobody */
 void command_run(struct setup *s) {
         const plan_str *args = plan_array(s->plan, s->plan->process.args);
@@ -157,8 +167,7 @@ void command_run(struct setup *s) {
         if (argv) {
                 for (uint32_t i = 0; i < s->plan->process.args.n; i++)
                         argv[i] = (char *)plan_string(s->plan, args[i]);
-                if (setup_tell(s, SETUP_EXECUTING, -1) >= 0 &&
-                    seccomp_load(s->fault, s->plan, &s->plan->seccomp) >= 0 &&
+                if (setup_tell(s, SETUP_EXECUTING, -1) >= 0 && command_filter(s) >= 0 &&
                     (s->plan->flags & PLAN_NO_NEW_PRIVS || capability_apply(s, false) >= 0))
                         (void)execve(s->command, argv, s->env);
         }

@@ -14,16 +14,20 @@
 #include "shim/setup.h"
 
 /** seccomp_load() - put the calling process, and all it becomes, under @filter of @plan; nothing happens when that is
- * empty */
+ * empty
+ *
+ * Return: 0, with SECCOMP_FILTER_FLAG_NEW_LISTENER the listener's descriptor, or a negative errno with the fault set.
+ */
 int seccomp_load(struct fault *fault, const struct plan *plan, const struct plan_seccomp *filter) {
         struct sock_fprog program = {
                 .len = (unsigned short)filter->program.n,
                 .filter = (struct sock_filter *)plan_array(plan, filter->program),
         };
 
+        int r;
+
         if (program.len == 0)
                 return 0;
-        if (sys_seccomp(SECCOMP_SET_MODE_FILTER, filter->flags, &program) < 0)
-                return fault_set(fault, SHIM_STEP_SECCOMP, errno, "seccomp filter");
-        return 0;
+        r = sys_seccomp(SECCOMP_SET_MODE_FILTER, filter->flags, &program);
+        return r < 0 ? fault_set(fault, SHIM_STEP_SECCOMP, errno, "seccomp filter") : r;
 }

@@ -64,6 +64,7 @@ enum setup_message {
         SETUP_START,        /* shim; fd, where the container has hooks: the state they are told */
         SETUP_HOOKS,        /* child: everything is mounted; waits for SETUP_HOOKED */
         SETUP_HOOKED,       /* shim, once its own hooks have run; fd: the state for those of the child */
+        SETUP_LISTENER,     /* child: with the descriptor its seccomp filter asks questions at */
         SETUP_DETACH,       /* shim: it goes away, the start comes over start_fd */
 };
 

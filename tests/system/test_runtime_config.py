@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """davit-oci: hooks of every stage, and what else a configuration may ask for."""
 
+import fcntl
 import json
 import os
+import socket
+import struct
 import subprocess
+import threading
 import time
 
 import runtime
@@ -209,6 +213,80 @@ class Fields(runtime.RuntimeTest):
         self.start()
         self.wait_output("first")
         self.assertEqual(self.oci("exec", self.name, "sh", "-c", "echo $PATH").stdout, "/bin\n")
+
+
+class Listener(runtime.RuntimeTest):
+    """A seccomp filter that asks: the descriptor and the state reach the socket, and the answers the program."""
+
+    RECV, SEND = 0xC0502100, 0xC0182101
+
+    def serve(self, n=1):
+        """Answers mkdir with EXDEV, n times; what the listener was told."""
+        self.path = os.path.join(self.bundle, "listener")
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.bind(self.path)
+        sock.listen(1)
+        sock.settimeout(10)
+        told = []
+
+        def work():
+            with sock:
+                for _ in range(n):
+                    connection, _ = sock.accept()
+                    with connection:
+                        data, ancillary, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(4))
+                    fd = struct.unpack("i", ancillary[0][2])[0]
+                    told.append(json.loads(data))
+                    request = bytearray(80)
+                    fcntl.ioctl(fd, self.RECV, request)
+                    fcntl.ioctl(fd, self.SEND, struct.pack("=QqiI", struct.unpack_from("=Q", request)[0], 0, -18, 0))
+                    os.close(fd)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        self.addCleanup(thread.join)
+        return told
+
+    def profile(self, **more):
+        return {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": self.path, "listenerMetadata": "of mine",
+                "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}], **more}
+
+    def check(self, told, status):
+        self.assertEqual((told["fds"], told["metadata"]), (["seccompFd"], "of mine"))
+        self.assertEqual((told["state"]["id"], told["state"]["status"]), (self.name, status))
+        self.assertGreater(told["pid"], 1)
+
+    def test_run(self):
+        told = self.serve()
+        text = self.says("mkdir /tmp/x 2>&1; true", linux__seccomp=self.profile())
+        self.assertIn("Invalid cross-device link", text)
+        self.check(told[0], "creating")
+
+    def test_start_and_exec(self):
+        told = self.serve(2)
+        self.config("mkdir /tmp/x; exec sleep 1000", linux__seccomp=self.profile())
+        self.create()
+        self.start()
+        self.wait_output("cross-device")
+        done = self.oci("exec", self.name, "mkdir", "/tmp/x", check=False)
+        self.assertIn("cross-device", done.stderr)
+        self.check(told[0], "creating")
+        self.check(told[1], "running")
+        self.assertNotEqual(told[1]["pid"], told[1]["state"]["pid"])
+
+    def test_nobody_listens(self):
+        self.path = os.path.join(self.bundle, "nobody")
+        self.config("mkdir /tmp/x", linux__seccomp=self.profile())
+        self.refused("linux.seccomp.listenerPath", "run", self.name)
+
+    def test_what_cannot_be_asked(self):
+        self.path = "/nonexistent"
+        self.config(linux__seccomp=self.profile(listenerPath=""))
+        self.refused("SCMP_ACT_NOTIFY", "run", self.name)
+        self.config(linux__seccomp=self.profile(syscalls=[{"names": ["sendmsg"], "action": "SCMP_ACT_NOTIFY"}]))
+        self.refused("sendmsg", "run", self.name)
+        self.config(linux__seccomp=self.profile(defaultAction="SCMP_ACT_NOTIFY"))
+        self.refused("defaultAction", "run", self.name)
 
 
 class Features(runtime.RuntimeTest):
