@@ -28,7 +28,7 @@ static char *arg_interval;
 
 static const GOptionEntry entries[] = {
         { "stats", 0, 0, G_OPTION_ARG_NONE, &arg_stats, "One line, and the end", NULL },
-        { "interval", 0, 0, G_OPTION_ARG_STRING, &arg_interval, "Time between lines (default: 5s)", "TIME" },
+        { "interval", 0, 0, G_OPTION_ARG_FILENAME, &arg_interval, "Time between lines (default: 5s)", "TIME" },
         {},
 };
 

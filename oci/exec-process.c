@@ -19,13 +19,14 @@ static char **arg_env, **arg_cap, **arg_gids;
 const GOptionEntry exec_process_entries[] = {
         { "tty", 't', 0, G_OPTION_ARG_NONE, &arg_tty, "With a terminal", NULL },
         { "cwd", 0, 0, G_OPTION_ARG_FILENAME, &arg_cwd, "Working directory", "DIR" },
-        { "env", 'e', 0, G_OPTION_ARG_STRING_ARRAY, &arg_env, "Set a variable (can be repeated)", "KEY=VALUE" },
-        { "user", 'u', 0, G_OPTION_ARG_STRING, &arg_user, "User and group by number", "UID[:GID]" },
-        { "additional-gids", 'g', 0, G_OPTION_ARG_STRING_ARRAY, &arg_gids, "A further group (can be repeated)", "GID" },
-        { "cap", 'c', 0, G_OPTION_ARG_STRING_ARRAY, &arg_cap, "A further capability (can be repeated)", "CAP" },
+        { "env", 'e', 0, G_OPTION_ARG_FILENAME_ARRAY, &arg_env, "Set a variable (can be repeated)", "KEY=VALUE" },
+        { "user", 'u', 0, G_OPTION_ARG_FILENAME, &arg_user, "User and group by number", "UID[:GID]" },
+        { "additional-gids", 'g', 0, G_OPTION_ARG_FILENAME_ARRAY, &arg_gids, "A further group (can be repeated)",
+          "GID" },
+        { "cap", 'c', 0, G_OPTION_ARG_FILENAME_ARRAY, &arg_cap, "A further capability (can be repeated)", "CAP" },
         { "no-new-privs", 0, 0, G_OPTION_ARG_NONE, &arg_no_new_privs, "Never gain privileges by an execve", NULL },
-        { "process-label", 0, 0, G_OPTION_ARG_STRING, &arg_label, "SELinux label", "LABEL" },
-        { "apparmor", 0, 0, G_OPTION_ARG_STRING, &arg_apparmor, "AppArmor profile", "PROFILE" },
+        { "process-label", 0, 0, G_OPTION_ARG_FILENAME, &arg_label, "SELinux label", "LABEL" },
+        { "apparmor", 0, 0, G_OPTION_ARG_FILENAME, &arg_apparmor, "AppArmor profile", "PROFILE" },
         {},
 };
 

@@ -18,7 +18,7 @@ static char *arg_format;
 static gboolean arg_quiet;
 
 static const GOptionEntry entries[] = {
-        { "format", 'f', 0, G_OPTION_ARG_STRING, &arg_format, "\"table\" or \"json\"", "FORMAT" },
+        { "format", 'f', 0, G_OPTION_ARG_FILENAME, &arg_format, "\"table\" or \"json\"", "FORMAT" },
         { "quiet", 'q', 0, G_OPTION_ARG_NONE, &arg_quiet, "Only the ids", NULL },
         {},
 };

@@ -4,6 +4,7 @@
  * Command lines, and the directory that --root names.
  *
  * Options stand before the first argument that is none, as in every OCI runtime: what follows belongs to the container.
+ * Their values are taken as bytes, in any locale: in tables they are all of the kind of file names.
  */
 
 #include <errno.h>

@@ -15,7 +15,7 @@
 static char *arg_format;
 
 static const GOptionEntry entries[] = {
-        { "format", 'f', 0, G_OPTION_ARG_STRING, &arg_format, "\"table\" or \"json\"", "FORMAT" },
+        { "format", 'f', 0, G_OPTION_ARG_FILENAME, &arg_format, "\"table\" or \"json\"", "FORMAT" },
         {},
 };
 

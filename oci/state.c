@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "oci/group.h"
@@ -96,10 +97,12 @@ static void add_string(JsonObject *object, const char *name, const char *value) 
 
 /** time_to_string() - RFC 3339, UTC, with microseconds. */
 char *time_to_string(gint64 usec) {
-        g_autoptr(GDateTime) time = g_date_time_new_from_unix_utc(usec / G_USEC_PER_SEC);
-        g_autofree char *seconds = g_date_time_format(time, "%Y-%m-%dT%H:%M:%S");
+        time_t seconds = (time_t)(usec / G_USEC_PER_SEC);
+        char text[32];
+        struct tm tm;
 
-        return g_strdup_printf("%s.%06dZ", seconds, (int)(usec % G_USEC_PER_SEC));
+        (void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", gmtime_r(&seconds, &tm));
+        return g_strdup_printf("%s.%06dZ", text, (int)(usec % G_USEC_PER_SEC));
 }
 
 /**

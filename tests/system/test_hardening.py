@@ -9,7 +9,7 @@ import unittest
 
 import davit
 
-BINARIES = ["/usr/bin/davitctl", *sorted(glob.glob("/usr/libexec/davit/*"))]
+BINARIES = ["/usr/bin/davitctl", "/usr/bin/davit-oci", *sorted(glob.glob("/usr/libexec/davit/*"))]
 PROGRAMS = {"davitd", "davit-shim", "davit-store"}
 
 

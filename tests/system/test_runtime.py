@@ -261,6 +261,10 @@ class Exec(runtime.RuntimeTest):
         self.assertEqual(done.stdout.split("\n")[:5], ["container b", "/tmp", "1000", "1001", "1001 7"])
         self.assertIn("NoNewPrivs:\t1", done.stdout)
 
+    def test_values_are_bytes(self):
+        done = self.exec("-e", "A=ä", self.name, "sh", "-c", "echo $A ö", env={**os.environ, "LC_ALL": "C"})
+        self.assertEqual(done.stdout, "ä ö\n")
+
     def test_capability(self):
         bits = lambda *o: int(self.exec(*o, self.name, "grep", "CapEff", "/proc/self/status").stdout.split()[1], 16)
         self.assertEqual(bits() & 1 << 12, 0)
