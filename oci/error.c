@@ -20,7 +20,7 @@
 #include "shared/fd.h"
 #include "shared/macros.h"
 
-G_DEFINE_QUARK(davit - oci - error, oci_error)
+G_DEFINE_QUARK(oci_error, oci_error)
 
 static gboolean fail(GError **error, OciError code, int number, const char *format, va_list ap) {
         g_autofree char *text = g_strdup_vprintf(format, ap);
