@@ -15,6 +15,8 @@ typedef struct Build {
         struct plan plan;
         PlanWriter writer;
         GPtrArray *properties; /* PlanUnitProperty */
+        GPtrArray *unified;    /* PlanUnified */
+        const PlanLimits *now; /* of a change: what holds; NULL for a new container */
         guint64 joined;        /* CLONE_NEW* joined by path */
         gboolean dev_is_bind;  /* a bind mount covers /dev: no nodes of ours */
 } Build;
@@ -44,6 +46,9 @@ gboolean build_id_maps(Build *b, JsonObject *object, const char *path, const cha
 gboolean build_devices_policy(Build *b, JsonObject *resources, GError **error);
 gboolean build_block_io(Build *b, JsonObject *resources, GError **error);
 gboolean build_unified(Build *b, JsonObject *resources, GError **error);
+gboolean build_limits(Build *b, JsonObject *resources, GError **error);
+GPtrArray *build_properties_new(void);
+GPtrArray *build_unified_new(void);
 gboolean build_memory_minimum(Build *b, const char *field, guint64 limit, GError **error);
 gboolean build_cpu_list(Build *b, const char *field, const char *text, const char *property, GError **error);
 gboolean build_refuse_given(JsonObject *object, const char *path, const char *const *names, GError **error);

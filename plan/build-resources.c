@@ -25,7 +25,7 @@ static guint64 limit_value(gint64 v) {
 
 /** build_memory_minimum() - Refuses a limit in which no container could be made. */
 gboolean build_memory_minimum(Build *b, const char *field, guint64 limit, GError **error) {
-        if (limit >= MEMORY_MIN || b->context->bundle)
+        if (limit >= MEMORY_MIN || (b->context && b->context->bundle))
                 return TRUE;
         return plan_fail(error, PLAN_ERROR_INVALID,
                          "%s: %" G_GUINT64_FORMAT " bytes are too few: the minimum is %" G_GUINT64_FORMAT " (4 MiB)",
@@ -40,6 +40,8 @@ static gboolean build_swap(Build *b, JsonObject *memory, gint64 limit, GError **
                 return FALSE;
         if (swap == 0)
                 return TRUE;
+        if (limit == 0 && b->now && b->now->memory_max <= G_MAXINT64)
+                limit = (gint64)b->now->memory_max;
         if (swap > 0 && limit <= 0)
                 return plan_fail(error, PLAN_ERROR_INVALID, "linux.resources.memory.swap: needs a limit for memory");
         if (swap > 0 && swap < limit)
@@ -140,6 +142,18 @@ static gboolean build_set(Build *b, JsonObject *cpu, const char *name, const cha
         return !text || !*text || build_cpu_list(b, field, text, property, error);
 }
 
+/* What holds now of a pair of which a change names one half. */
+static void fill_quota(const PlanLimits *now, gint64 *quota, guint64 *period) {
+        guint64 now_period = now->cpu_quota_period_usec == G_MAXUINT64 || now->cpu_quota_period_usec == 0
+                                     ? CPU_PERIOD_DEFAULT
+                                     : now->cpu_quota_period_usec;
+
+        if (*quota > 0 && *period == 0)
+                *period = now_period;
+        else if (*quota == 0 && *period != 0 && now->cpu_quota_per_sec_usec < G_MAXINT64 / G_USEC_PER_SEC)
+                *quota = (gint64)(now->cpu_quota_per_sec_usec * now_period / G_USEC_PER_SEC);
+}
+
 static gboolean build_quota(Build *b, JsonObject *cpu, GError **error) {
         guint64 period = 0;
         gint64 quota = 0;
@@ -150,6 +164,11 @@ static gboolean build_quota(Build *b, JsonObject *cpu, GError **error) {
         if (period != 0 && (period < 1000 || period > G_USEC_PER_SEC))
                 return plan_fail(error, PLAN_ERROR_INVALID,
                                  "linux.resources.cpu.period: is not between 1000 and 1000000 microseconds");
+        if (b->now)
+                fill_quota(b->now, &quota, &period);
+        if (quota < 0 && b->now)
+                build_property(b, "CPUQuotaPerSecUSec", g_variant_new_uint64(G_MAXUINT64), "cpu",
+                               "linux.resources.cpu.quota");
         if (quota > 0 && quota < 1000)
                 return plan_fail(error, PLAN_ERROR_INVALID,
                                  "linux.resources.cpu.quota: is less than 1000 microseconds");
@@ -205,17 +224,37 @@ static gboolean build_pids(Build *b, JsonObject *resources, GError **error) {
         return TRUE;
 }
 
+/** build_limits() - All of linux.resources but devices, of a new container or of a change. */
+gboolean build_limits(Build *b, JsonObject *resources, GError **error) {
+        static const char *const refused[] = { "network", "rdma", "hugepageLimits", NULL };
+
+        return build_refuse_given(resources, "linux.resources.", refused, error) && build_memory(b, resources, error) &&
+               build_cpu(b, resources, error) && build_pids(b, resources, error) &&
+               build_block_io(b, resources, error) && build_unified(b, resources, error);
+}
+
+static void write_unified(Build *b) {
+        g_autoptr(GArray) pairs = g_array_new(FALSE, FALSE, sizeof(plan_str));
+
+        for (guint i = 0; i < b->unified->len; i++) {
+                const PlanUnified *u = b->unified->pdata[i];
+                plan_str name = writer_string(&b->writer, u->name), value = writer_string(&b->writer, u->value);
+
+                g_array_append_val(pairs, name);
+                g_array_append_val(pairs, value);
+        }
+        b->plan.unified = writer_array(&b->writer, pairs->data, b->unified->len, 2 * sizeof(plan_str));
+}
+
 /** build_resources() - Section "Control groups". */
 gboolean build_resources(Build *b, GError **error) {
-        static const char *const refused[] = { "network", "rdma", "hugepageLimits", NULL };
         JsonObject *resources = NULL;
 
         if (b->context->bundle && !b->context->units)
                 return TRUE;
-        if (!field_object(b->linux_, "linux.", "resources", &resources, error))
+        if (!field_object(b->linux_, "linux.", "resources", &resources, error) || !build_limits(b, resources, error) ||
+            !build_devices_policy(b, resources, error))
                 return FALSE;
-        return build_refuse_given(resources, "linux.resources.", refused, error) && build_memory(b, resources, error) &&
-               build_cpu(b, resources, error) && build_pids(b, resources, error) &&
-               build_block_io(b, resources, error) && build_devices_policy(b, resources, error) &&
-               build_unified(b, resources, error);
+        write_unified(b);
+        return TRUE;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * linux.resources.unified: files of cgroup v2 that a unit property stands for.
+ * linux.resources.unified: files of cgroup v2.
  *
- * The scope's cgroup has one writer, systemd, so a file without a property is not supported rather
- * than written behind its back. A key here outweighs the same limit given in another section.
+ * The scope's cgroup has one writer, systemd, so a file that a unit property stands for becomes that
+ * property, and outweighs the same limit given in another section. Any other file of a controller is
+ * left to the shim, which writes it in the container's own group below the scope, never in the scope.
  */
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include "plan/build-internal.h"
 
 #define UNIFIED "linux.resources.unified."
+#define VALUE_MAX 1024U
 
 static const struct {
         const char *key, *property, *controller;
@@ -79,6 +81,32 @@ static gboolean build_cpu_max(Build *b, const char *value, GError **error) {
         return TRUE;
 }
 
+/* "controller.file"; cgroup.* are the group itself, which is not a limit and not for callers. */
+static gboolean build_file(Build *b, const char *key, const char *value, GError **error) {
+        const char *dot = strchr(key, '.');
+        PlanUnified *u;
+
+        if (!dot || dot == key || !dot[1] || strspn(key, G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "._") != strlen(key))
+                return plan_fail(error, PLAN_ERROR_INVALID, UNIFIED "%s: is not the name of a file of a controller",
+                                 key);
+        if (b->context && b->context->bundle)
+                return plan_fail(error, PLAN_ERROR_NOT_SUPPORTED,
+                                 UNIFIED "%s: no property of a systemd unit stands for it", key);
+        if (g_str_has_prefix(key, "cgroup."))
+                return plan_fail(error, PLAN_ERROR_NOT_SUPPORTED, UNIFIED "%s: is no limit of a controller", key);
+        if (!*value || strlen(value) > VALUE_MAX)
+                return invalid(key, value, error);
+        for (const char *p = value; *p; p++)
+                if (g_ascii_iscntrl(*p))
+                        return invalid(key, "?", error);
+        u = g_new0(PlanUnified, 1);
+        u->name = g_strdup(key);
+        u->value = g_strdup(value);
+        u->controller = g_strndup(key, (gsize)(dot - key));
+        g_ptr_array_add(b->unified, u);
+        return TRUE;
+}
+
 static gboolean build_key(Build *b, const char *key, const char *value, GError **error) {
         for (gsize i = 0; i < G_N_ELEMENTS(numbers); i++)
                 if (g_str_equal(numbers[i].key, key))
@@ -89,8 +117,7 @@ static gboolean build_key(Build *b, const char *key, const char *value, GError *
                 return build_cpu_list(b, UNIFIED "cpuset.cpus", value, "AllowedCPUs", error);
         if (g_str_equal(key, "cpuset.mems"))
                 return build_cpu_list(b, UNIFIED "cpuset.mems", value, "AllowedMemoryNodes", error);
-        return plan_fail(error, PLAN_ERROR_NOT_SUPPORTED, UNIFIED "%s: no property of a systemd unit stands for it",
-                         key);
+        return build_file(b, key, value, error);
 }
 
 /** build_unified() - Section "Unified". */

@@ -28,22 +28,57 @@ static void property_free(gpointer data) {
         g_free(p);
 }
 
-/** build_property() - Sets a unit property, in the place of an earlier value of the same name; takes a floating @value.
- */
-void build_property(Build *b, const char *name, GVariant *value, const char *controller, const char *field) {
+static void unified_free(gpointer data) {
+        PlanUnified *u = data;
+
+        g_free(u->name);
+        g_free(u->value);
+        g_free(u->controller);
+        g_free(u);
+}
+
+/** build_properties_new() - An empty list of PlanUnitProperty. */
+GPtrArray *build_properties_new(void) {
+        return g_ptr_array_new_with_free_func(property_free);
+}
+
+/** build_unified_new() - An empty list of PlanUnified. */
+GPtrArray *build_unified_new(void) {
+        return g_ptr_array_new_with_free_func(unified_free);
+}
+
+static void set_property(GPtrArray *properties, const char *name, GVariant *value, const char *controller,
+                         const char *field) {
         PlanUnitProperty *p = g_new0(PlanUnitProperty, 1);
 
         p->name = g_strdup(name);
         p->value = g_variant_ref_sink(value);
         p->controller = g_strdup(controller);
         p->field = g_strdup(field);
-        for (guint i = 0; i < b->properties->len; i++)
-                if (g_str_equal(((PlanUnitProperty *)b->properties->pdata[i])->name, name)) {
-                        property_free(b->properties->pdata[i]);
-                        b->properties->pdata[i] = p;
+        for (guint i = 0; i < properties->len; i++)
+                if (g_str_equal(((PlanUnitProperty *)properties->pdata[i])->name, name)) {
+                        property_free(properties->pdata[i]);
+                        properties->pdata[i] = p;
                         return;
                 }
-        g_ptr_array_add(b->properties, p);
+        g_ptr_array_add(properties, p);
+}
+
+/** build_property() - Sets a unit property, in the place of an earlier value of the same name; takes a floating @value.
+ */
+void build_property(Build *b, const char *name, GVariant *value, const char *controller, const char *field) {
+        set_property(b->properties, name, value, controller, field);
+}
+
+/** plan_update_set() - Adds a unit property that a caller names itself; it outweighs what the resources said. */
+void plan_update_set(PlanUpdate *update, const char *name, GVariant *value, const char *controller, const char *field) {
+        set_property(update->unit_properties, name, value, controller, field);
+}
+
+/** plan_update_clear() - Frees what plan_build_update() has made; safe on zeroes and twice. */
+void plan_update_clear(PlanUpdate *update) {
+        g_clear_pointer(&update->unit_properties, g_ptr_array_unref);
+        g_clear_pointer(&update->unified, g_ptr_array_unref);
 }
 
 /** build_path() - Refuses a path that is not absolute, or carries control characters. */
@@ -60,6 +95,7 @@ gboolean build_path(const char *field, const char *path, GError **error) {
 void plan_result_clear(PlanResult *result) {
         result->memfd = safe_close(result->memfd);
         g_clear_pointer(&result->unit_properties, g_ptr_array_unref);
+        g_clear_pointer(&result->unified, g_ptr_array_unref);
         g_clear_pointer(&result->args, g_strfreev);
         result->terminal = FALSE;
 }
@@ -69,7 +105,8 @@ static gboolean build_init(Build *b, JsonNode *spec, const PlanContext *context,
                 return plan_fail(error, PLAN_ERROR_INVALID, "the configuration is not an object");
         b->root = json_node_get_object(spec);
         b->context = context;
-        b->properties = g_ptr_array_new_with_free_func(property_free);
+        b->properties = build_properties_new();
+        b->unified = build_unified_new();
         writer_init(&b->writer);
         if (!field_object(b->root, "", "process", &b->process, error) ||
             !field_object(b->root, "", "linux", &b->linux_, error))
@@ -85,6 +122,7 @@ static gboolean build_init(Build *b, JsonNode *spec, const PlanContext *context,
 static void build_clear(Build *b) {
         writer_clear(&b->writer);
         g_clear_pointer(&b->properties, g_ptr_array_unref);
+        g_clear_pointer(&b->unified, g_ptr_array_unref);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Build, build_clear)
 
@@ -139,6 +177,7 @@ static gboolean build_finish(Build *b, PlanResult *ret, GError **error) {
         *ret = (PlanResult){
                 .memfd = fd,
                 .unit_properties = g_steal_pointer(&b->properties),
+                .unified = g_steal_pointer(&b->unified),
                 .terminal = (b->plan.flags & PLAN_TERMINAL) != 0,
                 .args = g_new0(char *, args->len + 1),
         };

@@ -23,6 +23,13 @@ typedef struct PlanUnitProperty {
         char *field;      /* the field of config.json that asked, for messages */
 } PlanUnitProperty;
 
+/* A file of cgroup v2 that no unit property stands for: the shim writes it in the container's own group. */
+typedef struct PlanUnified {
+        char *name; /* "memory.oom.group" */
+        char *value;
+        char *controller; /* "memory" */
+} PlanUnified;
+
 typedef struct PlanRootfs {
         const char *directory;     /* a host directory, or NULL for an overlay of: */
         const char *const *lowers; /* topmost first */
@@ -49,16 +56,35 @@ typedef struct PlanContext {
 typedef struct PlanResult {
         int memfd;                  /* sealed, close-on-exec */
         GPtrArray *unit_properties; /* PlanUnitProperty */
+        GPtrArray *unified;         /* PlanUnified; in the memfd, too */
         gboolean terminal;
         char **args;
 } PlanResult;
 #define PLAN_RESULT_NULL                                                                                               \
         { .memfd = -1 }
 
+/* What holds now, where a change that gives only half of a pair needs the other half; G_MAXUINT64: no limit. */
+typedef struct PlanLimits {
+        guint64 memory_max;
+        guint64 cpu_quota_per_sec_usec;
+        guint64 cpu_quota_period_usec;
+} PlanLimits;
+
+/* A change of limits while the container runs. */
+typedef struct PlanUpdate {
+        GPtrArray *unit_properties; /* PlanUnitProperty */
+        GPtrArray *unified;         /* PlanUnified */
+        gboolean check_memory;      /* linux.resources.memory.checkBeforeUpdate */
+} PlanUpdate;
+
 void plan_result_clear(PlanResult *result);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PlanResult, plan_result_clear)
+void plan_update_clear(PlanUpdate *update);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(PlanUpdate, plan_update_clear)
 
 /* names */
 gboolean plan_build(JsonNode *spec, const PlanContext *context, PlanResult *ret, GError **error);
+gboolean plan_build_update(JsonNode *resources, const PlanLimits *now, PlanUpdate *ret, GError **error);
+void plan_update_set(PlanUpdate *update, const char *name, GVariant *value, const char *controller, const char *field);
 gboolean plan_build_exec(JsonNode *spec, JsonNode *process, const char *exec_id, const PlanContext *context,
                          PlanResult *ret, GError **error);

@@ -175,7 +175,8 @@ static bool check_container(const struct checker *c, const struct plan *p) {
         return check_rootfs(c, &p->rootfs) && check_namespaces(c, p->namespaces) && check_maps(c, p->uid_map) &&
                check_maps(c, p->gid_map) && check_mounts(c, p->mounts) && check_devices(c, p->devices) &&
                check_pairs(c, p->links, true) && check_pairs(c, p->sysctls, false) &&
-               check_strings(c, p->masked_paths, true) && check_strings(c, p->readonly_paths, true) &&
+               check_pairs(c, p->unified, false) && check_strings(c, p->masked_paths, true) &&
+               check_strings(c, p->readonly_paths, true) &&
                check_seccomp(c, &p->supervisor_seccomp) && check_hooks(c, p->hooks) &&
                check_list(c, p->time_offsets, sizeof(struct plan_time_offset)) && check_string(c, p->mount_label);
 }

@@ -96,9 +96,8 @@ enum plan_mount_kind {
 enum plan_mount_flag {
         PLAN_MOUNT_RECURSIVE = 1U << 0, /* rbind */
         PLAN_MOUNT_COPY_UP = 1U << 1,   /* tmpcopyup: start a tmpfs with the target directory's content */
-        PLAN_MOUNT_IDMAP =
-                1U
-                << 2, /* "idmap": uid_map and gid_map below, or the container's user namespace where they are empty */
+        /* "idmap": uid_map and gid_map below, or the container's user namespace where they are empty */
+        PLAN_MOUNT_IDMAP = 1U << 2,
         PLAN_MOUNT_IDMAP_RECURSIVE = 1U << 3, /* "ridmap" */
         PLAN_MOUNT_OPTIONAL = 1U << 4,        /* a source that does not exist is skipped (our own defaults only) */
 };
@@ -258,6 +257,7 @@ struct plan {
         struct plan_list sysctls;        /* struct plan_sysctl */
         struct plan_seccomp seccomp;
         struct plan_seccomp supervisor_seccomp; /* for the shim itself once the container has started */
+        struct plan_list unified;               /* plan_str name and value: files of payload/, in order */
 
         uint32_t stop_signal; /* number */
         uint32_t pad;

@@ -141,8 +141,12 @@ static const struct {
         { PLAN_ERROR_INVALID, "{'unified':{'memory.max':7}}", "unified.memory.max" },
         { PLAN_ERROR_INVALID, "{'unified':{'cpu.max':'5'}}", "unified.cpu.max" },
         { PLAN_ERROR_INVALID, "{'unified':{'cpu.weight':'0'}}", "unified.cpu.weight" },
-        { PLAN_ERROR_NOT_SUPPORTED, "{'unified':{'memory.oom.group':'1'}}", "unified.memory.oom.group" },
-        { PLAN_ERROR_NOT_SUPPORTED, "{'unified':{'io.max':'8:0 rbps=1'}}", "unified.io.max" },
+        { PLAN_ERROR_NOT_SUPPORTED, "{'unified':{'cgroup.freeze':'1'}}", "unified.cgroup.freeze" },
+        { PLAN_ERROR_NOT_SUPPORTED, "{'unified':{'cgroup.subtree_control':'+cpu'}}", "unified.cgroup.subtree_control" },
+        { PLAN_ERROR_INVALID, "{'unified':{'../memory.max':'1'}}", "unified.../memory.max" },
+        { PLAN_ERROR_INVALID, "{'unified':{'memory':'1'}}", "unified.memory" },
+        { PLAN_ERROR_INVALID, "{'unified':{'memory.oom.group':''}}", "unified.memory.oom.group" },
+        { PLAN_ERROR_INVALID, "{'unified':{'memory.oom.group':'1\\n0'}}", "unified.memory.oom.group" },
         { PLAN_ERROR_NOT_SUPPORTED, "{'devices':[{'allow':true,'type':'c','minor':1}]}", "devices[0].minor" },
         { PLAN_ERROR_NOT_SUPPORTED, "{'devices':[{'allow':true},{'allow':false,'type':'b','major':8}]}",
           "devices[1].allow" },
@@ -183,8 +187,82 @@ static void test_nothing(void) {
         g_assert_nonnull(find_property(&b, NONE));
 }
 
+/* Files of cgroup v2 without a property go into the plan, in order. */
+static void test_unified(void) {
+        g_auto(Built) b = build_patch("{'linux':{'resources':{'unified':{'memory.oom.group':'1','memory.max':'5000000',"
+                                      "'io.max':'8:0 rbps=1','hugetlb.2MB.max':'0'}}}}");
+        const plan_str *s = plan_array(b.plan, b.plan->unified);
+        g_autoptr(GString) all = g_string_new(NULL);
+
+        g_assert_cmpuint(b.result.unified->len, ==, 3);
+        g_assert_cmpuint(b.plan->unified.n, ==, 3);
+        for (guint i = 0; i < 3; i++) {
+                const PlanUnified *u = b.result.unified->pdata[i];
+
+                g_assert_cmpstr(plan_string(b.plan, s[2 * i]), ==, u->name);
+                g_assert_cmpstr(plan_string(b.plan, s[2 * i + 1]), ==, u->value);
+                g_string_append_printf(all, "%s of %s, ", u->name, u->controller);
+        }
+        g_assert_nonnull(strstr(all->str, "memory.oom.group of memory,"));
+        g_assert_nonnull(strstr(all->str, "io.max of io,"));
+        g_assert_nonnull(strstr(all->str, "hugetlb.2MB.max of hugetlb,"));
+        g_assert_nonnull(find_property(&b, "MemoryMax"));
+}
+
+/* What a change makes of its half of a pair: 8 MiB and half a CPU in 100 ms hold. */
+static const struct {
+        const char *resources, *properties;
+} changes[] = {
+        { "{}", "" },
+        { "{'memory':{'limit':-1}}", "MemoryMax=uint64 18446744073709551615 " },
+        { "{'memory':{'swap':9388608}}", "MemorySwapMax=uint64 1000000 " },
+        { "{'memory':{'limit':9000000,'swap':9000001}}", "MemoryMax=uint64 9000000 MemorySwapMax=uint64 1 " },
+        { "{'cpu':{'quota':20000}}", "CPUQuotaPerSecUSec=uint64 200000 CPUQuotaPeriodUSec=uint64 100000 " },
+        { "{'cpu':{'period':50000}}", "CPUQuotaPerSecUSec=uint64 1000000 CPUQuotaPeriodUSec=uint64 50000 " },
+        { "{'cpu':{'quota':-1}}", "CPUQuotaPerSecUSec=uint64 18446744073709551615 " },
+        { "{'pids':{'limit':-1}}", "TasksMax=uint64 18446744073709551615 " },
+};
+
+static void test_update(void) {
+        const PlanLimits now = { 8388608, 500000, 100000 };
+
+        for (gsize i = 0; i < G_N_ELEMENTS(changes); i++) {
+                g_autoptr(JsonNode) node = json(changes[i].resources);
+                g_autoptr(GString) all = g_string_new(NULL);
+                g_autoptr(GError) error = NULL;
+                g_auto(PlanUpdate) u = {};
+
+                g_assert_true(plan_build_update(node, &now, &u, &error));
+                for (guint k = 0; k < u.unit_properties->len; k++) {
+                        const PlanUnitProperty *p = u.unit_properties->pdata[k];
+                        g_autofree char *value = g_variant_print(p->value, TRUE);
+
+                        g_string_append_printf(all, "%s=%s ", p->name, value);
+                }
+                g_assert_cmpstr(all->str, ==, changes[i].properties);
+        }
+}
+
+static void test_update_refused(void) {
+        static const char *const texts[] = { "{'devices':[{'allow':true}]}", "{'memory':{'swap':5}}",
+                                             "{'memory':{'limit':1}}", "{'cpu':{'quota':5}}", "{'rdma':{'x':{}}}" };
+        const PlanLimits now = { G_MAXUINT64, G_MAXUINT64, G_MAXUINT64 };
+
+        for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
+                g_autoptr(JsonNode) node = json(texts[i]);
+                g_autoptr(GError) error = NULL;
+                g_auto(PlanUpdate) u = {};
+
+                g_assert_false(plan_build_update(node, &now, &u, &error));
+                g_assert_true(g_str_has_prefix(error->message, "linux.resources."));
+        }
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
+        g_test_add_func("/resources/unified", test_unified);
+        g_test_add_func("/resources/update", test_update);
+        g_test_add_func("/resources/update-refused", test_update_refused);
         g_test_add_func("/resources/good", test_good);
         g_test_add_func("/resources/open", test_open);
         g_test_add_func("/resources/refused", test_refused);
