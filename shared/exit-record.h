@@ -16,6 +16,7 @@ struct exit_record {
         uint32_t kind;      /* enum exit_kind */
         uint64_t exited_at; /* CLOCK_REALTIME, microseconds */
         uint64_t exited_at_boottime;
+        uint64_t oom_kills; /* processes of the task the kernel killed for want of memory, up to then */
         char boot_id[37]; /* with dashes */
 };
 

@@ -33,6 +33,12 @@ static const char *const step_names[_SHIM_STEP_MAX] = {
         [SHIM_STEP_COMMAND] = "command",
 };
 
+static const char *const culprit_names[_OOM_CULPRIT_MAX] = {
+        [OOM_CULPRIT_INIT] = "init",
+        [OOM_CULPRIT_EXEC] = "exec",
+        [OOM_CULPRIT_CHILD] = "child",
+};
+
 static const char *const kind_names[_EXIT_KIND_MAX] = {
         [EXIT_KIND_EXITED] = "exited", [EXIT_KIND_SIGNALLED] = "signalled", [EXIT_KIND_DUMPED] = "dumped",
         [EXIT_KIND_OOM] = "oom",       [EXIT_KIND_SECCOMP] = "seccomp",     [EXIT_KIND_LOST] = "lost",
@@ -63,6 +69,16 @@ const char *exit_kind_name(uint32_t kind) {
 /** exit_kind_from_name() - the reverse; 0 for a word that is no kind */
 uint32_t exit_kind_from_name(const char *name) {
         return table_find(kind_names, ELEMENTSOF(kind_names), name);
+}
+
+/** oom_culprit_name() - word for an enum oom_culprit, "" for anything else */
+const char *oom_culprit_name(uint32_t culprit) {
+        return culprit < ELEMENTSOF(culprit_names) && culprit_names[culprit] ? culprit_names[culprit] : "";
+}
+
+/** oom_culprit_from_name() - the reverse; 0 for a word that is no culprit */
+uint32_t oom_culprit_from_name(const char *name) {
+        return table_find(culprit_names, ELEMENTSOF(culprit_names), name);
 }
 
 /** task_status_name() - word for an enum task_status, "unknown" for anything else */

@@ -178,6 +178,10 @@ size_t shim_body_size(uint16_t type) {
                 return sizeof(struct shim_exited);
         case SHIM_STATE:
                 return sizeof(struct shim_state);
+        case SHIM_UNIFIED:
+                return sizeof(struct shim_unified);
+        case SHIM_OOM:
+                return sizeof(struct shim_oom);
         case LAUNCHER_REMOVE:
         case SHIM_PARK:
         case SHIM_SCOPE:

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "shared/shim-protocol.h"
+#include "shared/shim-limits.h"
 
 /* One received packet; owns the descriptors that nobody has taken. */
 struct packet {
@@ -38,6 +38,8 @@ size_t shim_body_size(uint16_t type); /* SIZE_MAX: unknown type */
 /* name tables (message-names.c) */
 const char *shim_step_name(uint32_t step);
 const char *exit_kind_name(uint32_t kind);
+const char *oom_culprit_name(uint32_t culprit);
+uint32_t oom_culprit_from_name(const char *name); /* 0: unknown */
 uint32_t exit_kind_from_name(const char *name); /* 0: unknown */
 const char *task_status_name(uint32_t status);
 uint32_t task_status_from_name(const char *name); /* TASK_UNKNOWN: unknown */

@@ -55,11 +55,9 @@ enum shim_message_type {
         /* struct shim_launch; fds: plan, task directory, then the stdio and LISTEN_FDS that "stdio" names; text: its
          * paths. Answered by SHIM_CREATED (start = 0), SHIM_STARTED (start = 1) or SHIM_FAILED with its serial. */
         SHIM_LAUNCH,
-        /* no body; text: unit name. systemd has finished the scope's job: the shim finds its cgroups itself and
-         * verifies the unit */
+        /* no body; text: unit name. systemd has finished the scope's job: the shim finds its cgroups and verifies it */
         SHIM_SCOPE,
-        /* no body. Lets the container's first process execute. Answered by SHIM_STARTED or SHIM_FAILED with its
-         * serial. */
+        /* no body. Lets the first process execute. Answered by SHIM_STARTED or SHIM_FAILED with its serial. */
         SHIM_START,
         SHIM_EXEC, /* struct shim_exec; fds: plan, then stdio and text as in SHIM_LAUNCH. Answered as SHIM_START is. */
         SHIM_KILL, /* struct shim_kill */
@@ -79,6 +77,7 @@ enum shim_message_type {
         SHIM_DISCARD,
         /* struct shim_target. Answered by SHIM_STREAMS_OPEN, or by SHIM_REPLY where the shim keeps none. */
         SHIM_OPEN_STREAMS,
+        SHIM_UNIFIED, /* struct shim_unified, of shim-limits.h as is SHIM_OOM */
 
         /* shim -> manager */
         SHIM_REPLY = 64, /* struct shim_result; text: error. Answers a request by its serial. */
@@ -92,6 +91,7 @@ enum shim_message_type {
         SHIM_EXITED, /* struct shim_exited. The exit record already stands in the task directory. */
         SHIM_STATE,  /* struct shim_state */
         SHIM_STREAMS_OPEN, /* struct shim_streams. fds: the shim's end of each stream of the mask, in their order */
+        SHIM_OOM,    /* struct shim_oom */
 };
 
 struct shim_message {

@@ -39,8 +39,8 @@ const char *cgroup_mount_point(void) {
         return found;
 }
 
-/* Reads /proc/PID/cgroup, one "number:controllers:path" a line. */
-static int cgroup_read(pid_t pid, char **ret) {
+/** cgroup_read() - read /proc/PID/cgroup, one "number:controllers:path" a line; free it */
+int cgroup_read(pid_t pid, char **ret) {
         _cleanup_close_ int fd = proc_open(pid, "cgroup", O_RDONLY);
 
         if (fd < 0)
@@ -48,7 +48,8 @@ static int cgroup_read(pid_t pid, char **ret) {
         return fd_read_bounded(fd, CGROUP_FILE_MAX, ret, NULL);
 }
 
-static int cgroup_write(int dir, const char *name, const char *text) {
+/** cgroup_write() - write one file of a group in one call; 0 or the kernel's answer */
+int cgroup_write(int dir, const char *name, const char *text) {
         _cleanup_close_ int fd = openat(dir, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 
         if (fd < 0)
@@ -65,7 +66,8 @@ static int cgroup_open_group(int dir, const char *name, bool make) {
         return fd < 0 ? -errno : fd;
 }
 
-static char *cgroup_line(char *text, const char *prefix) {
+/** cgroup_line() - what follows @prefix on the first line that begins with it; NULL where there is none */
+char *cgroup_line(char *text, const char *prefix) {
         for (char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
                 if (strncmp(line, prefix, strlen(prefix)) == 0)
                         return line + strlen(prefix);
@@ -377,45 +379,6 @@ int cgroup_state(struct cgroup *c, bool *ret_populated, bool *ret_frozen) {
         *ret_populated = strstr(text, "populated 1") != NULL;
         *ret_frozen = strstr(text, "frozen 1") != NULL;
         return 0;
-}
-
-static uint64_t oom_count(int dir, const char *name) {
-        _cleanup_free_ char *text = NULL;
-        char *p;
-
-        if (dir == -1 || file_read_at(dir, name, CGROUP_FILE_MAX, &text, NULL) < 0)
-                return 0;
-        p = cgroup_line(text, "oom_kill ");
-        return p ? strtoull(p, NULL, 10) : 0;
-}
-
-/* On a hybrid host memory is a version 1 controller, and the count is in the shim's group there. */
-static uint64_t oom_count_v1(void) {
-        _cleanup_free_ char *text = NULL, *path = NULL;
-        char *p;
-
-        if (cgroup_read(getpid(), &text) < 0)
-                return 0;
-        p = strstr(text, ":memory:");
-        if (!p)
-                return 0;
-        p += strlen(":memory:");
-        p[strcspn(p, "\n")] = '\0';
-        if (asprintf(&path, "/sys/fs/cgroup/memory%s/memory.oom_control", p) < 0) {
-                path = NULL;
-                return 0;
-        }
-        return oom_count(AT_FDCWD, path);
-}
-
-/** cgroup_oom_killed() - whether the kernel's OOM killer has been at work in the scope since the last call */
-bool cgroup_oom_killed(struct cgroup *c) {
-        uint64_t n = oom_count(c->scope_fd, "memory.events"), before = c->oom_kills;
-
-        if (n == 0)
-                n = oom_count_v1();
-        c->oom_kills = n;
-        return n > before;
 }
 
 /** cgroup_done() - close and free; the groups stay, systemd removes them with the scope */

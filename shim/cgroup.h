@@ -13,7 +13,6 @@ struct cgroup {
         int init_fd;   /* payload/init */
         int events_fd; /* payload/cgroup.events, while somebody waits for it; or -1 */
         char *path;    /* owned: the unit's directory below the mount point */
-        uint64_t oom_kills;
         bool left_behind; /* an exec's group could not be removed with it */
 };
 #define CGROUP_NULL                                                                                                    \
@@ -28,6 +27,8 @@ void cgroup_remove_exec(struct cgroup *c, const char *exec_id);
 int cgroup_kill(struct cgroup *c, int signal);
 int cgroup_freeze(struct cgroup *c, bool on);
 int cgroup_state(struct cgroup *c, bool *ret_populated, bool *ret_frozen);
-bool cgroup_oom_killed(struct cgroup *c);
+int cgroup_read(pid_t pid, char **ret);
+int cgroup_write(int dir, const char *name, const char *text);
+char *cgroup_line(char *text, const char *prefix);
 int cgroup_list(struct cgroup *c, int (*callback)(void *userdata, const char *group, pid_t pid), void *userdata);
 void cgroup_done(struct cgroup *c);

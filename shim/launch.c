@@ -188,6 +188,8 @@ void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *req
         if (r >= 0)
                 r = launch_listen(s, &fault);
         if (r >= 0 && s->scoped)
+                r = unified_apply(&s->cgroup, s->plan, &fault);
+        if (r >= 0 && s->scoped)
                 r = launch_go(s);
         setup_close(&su);
         if (r < 0) {
@@ -212,6 +214,8 @@ void shim_scope(struct shim *s, const char *unit, size_t unit_size, uint32_t ser
                 return;
         }
         r = cgroup_enter(&s->cgroup, unit, unit_size);
+        if (r >= 0)
+                oom_watch(s);
         if (s->phase == SHIM_PHASE_PARKED) {
                 shim_reply(s, serial, r, r < 0 ? "the shim is not in that scope" : NULL);
                 if (r < 0) /* a container would begin in a group that nobody limits */
@@ -225,6 +229,8 @@ void shim_scope(struct shim *s, const char *unit, size_t unit_size, uint32_t ser
                 if (r < 0)
                         (void)fault_set(&fault, SHIM_STEP_CGROUP, r, "cgroup of the container");
         }
+        if (r >= 0)
+                r = unified_apply(&s->cgroup, s->plan, &fault);
         if (r >= 0)
                 r = launch_go(s);
         if (r < 0) {

@@ -111,7 +111,7 @@ static void exit_fill(struct shim *s, struct process *p, const siginfo_t *info) 
         e->kind = info->si_code == CLD_DUMPED ? EXIT_KIND_DUMPED : EXIT_KIND_SIGNALLED;
         if (info->si_status == SIGSYS)
                 e->kind = EXIT_KIND_SECCOMP;
-        else if (info->si_status == SIGKILL && !p->killed && !s->killed && cgroup_oom_killed(&s->cgroup))
+        if (oom_ended(s, p, info->si_status == SIGKILL))
                 e->kind = EXIT_KIND_OOM;
 }
 
@@ -123,6 +123,7 @@ static void exit_write(struct shim *s, struct process *p) {
                 .kind = p->exited.kind,
                 .exited_at = p->exited.exited_at,
                 .exited_at_boottime = now_usec(CLOCK_BOOTTIME),
+                .oom_kills = s->oom.kills,
         };
         _cleanup_close_ int dir = -1;
         char path[SHIM_EXEC_ID_MAX + 8];
@@ -172,6 +173,7 @@ void process_ended(struct shim *s, struct process *p, const siginfo_t *info) {
         if (p->state == PROCESS_RUNNING || p->state == PROCESS_CREATED) {
                 p->state = PROCESS_ENDED;
                 exit_fill(s, p, info);
+                oom_settle(s);
                 exit_write(s, p);
                 (void)shim_tell(s, SHIM_EXITED, 0, &p->exited, NULL, NULL, 0);
                 if (p == &s->init)

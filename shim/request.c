@@ -195,9 +195,25 @@ static void request_processes(struct shim *s, uint32_t serial) {
                 (void)shim_tell(s, SHIM_REPLY, serial, &result, NULL, &fd, fd >= 0 ? 1 : 0);
 }
 
+static void request_unified(struct shim *s, struct packet *p, const struct shim_unified *u, uint32_t serial) {
+        _cleanup_close_ int fd = packet_take_fd(p, 0);
+        struct fault fault = FAULT_NULL;
+        struct shim_result result;
+
+        if (s->phase != SHIM_PHASE_ALIVE || !s->scoped) {
+                shim_reply(s, serial, -ESRCH, "the container is not running");
+                return;
+        }
+        result.error = u->undo ? unified_take_back(&s->cgroup, &s->unified, &fault)
+                               : unified_change(&s->cgroup, &s->unified, fd, &fault);
+        result.pad = 0;
+        (void)shim_tell(s, SHIM_REPLY, serial, &result, result.error < 0 ? fault.text : NULL, NULL, 0);
+}
+
 static void request_query(struct shim *s, uint32_t serial) {
         struct shim_state state;
 
+        oom_tell_all(s);
         process_fill_state(s, &s->init, &state);
         (void)shim_tell(s, SHIM_STATE, serial, &state, NULL, NULL, 0);
         for (struct process *p = s->execs; p; p = p->next) {
@@ -299,6 +315,8 @@ static void dispatch(struct shim *s, struct packet *p, const struct shim_message
                 return request_processes(s, m->serial);
         case SHIM_QUERY:
                 return request_query(s, m->serial);
+        case SHIM_UNIFIED:
+                return request_unified(s, p, body, m->serial);
         case SHIM_DISCARD:
                 shim_reply(s, m->serial, 0, NULL);
                 return shim_discard(s);

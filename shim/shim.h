@@ -13,6 +13,8 @@
 #include "shared/plan.h"
 #include "shim/cgroup.h"
 #include "shim/fault.h"
+#include "shim/oom.h"
+#include "shim/unified.h"
 
 enum shim_phase {
         SHIM_PHASE_WARM = 0, /* forked ahead of time, knows nothing */
@@ -60,6 +62,8 @@ struct shim {
         int control, listener, signal_fd, task_dir, pid_ns_fd;
         int net_ns_fd; /* a network namespace made ahead of time, which nobody is in yet; or -1 */
         struct cgroup cgroup;
+        struct oom oom;
+        struct unified_undo unified; /* of the last change */
         struct process init;
         struct process *execs;
         uint64_t namespace_flags; /* what the container does not share with the host */
@@ -75,7 +79,7 @@ struct shim {
 #define SHIM_NULL                                                                                                      \
         {                                                                                                              \
                 .control = -1, .listener = -1, .signal_fd = -1, .task_dir = -1, .pid_ns_fd = -1, .net_ns_fd = -1,      \
-                .cgroup = CGROUP_NULL, .init = PROCESS_NULL                                                            \
+                .cgroup = CGROUP_NULL, .oom = OOM_NULL, .init = PROCESS_NULL                                           \
         }
 
 /* supervise.c */

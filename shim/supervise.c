@@ -146,6 +146,8 @@ static void handle_deadlines(struct shim *s) {
                 s->kill_at = 0;
                 shim_kill_all(s);
         }
+        if (s->oom.look_again && now >= s->oom.look_again)
+                oom_noticed(s);
         if (s->give_up_at && now >= s->give_up_at && s->control < 0) {
                 s->give_up_at = 0;
                 shim_discard(s);
@@ -157,6 +159,8 @@ static int next_timeout(const struct shim *s) {
 
         if (s->give_up_at && s->control < 0 && (at == 0 || s->give_up_at < at))
                 at = s->give_up_at;
+        if (s->oom.look_again && (at == 0 || s->oom.look_again < at))
+                at = s->oom.look_again;
         if (at == 0)
                 return -1;
         now = now_usec(CLOCK_MONOTONIC);
@@ -165,7 +169,7 @@ static int next_timeout(const struct shim *s) {
         return (int)((at - now) / 1000 > 3600000 ? 3600000 : (at - now) / 1000 + 1);
 }
 
-enum { POLL_SIGNAL, POLL_CONTROL, POLL_LISTENER, POLL_EVENTS, POLL_INIT, POLL_EXECS };
+enum { POLL_SIGNAL, POLL_CONTROL, POLL_LISTENER, POLL_EVENTS, POLL_OOM, POLL_INIT, POLL_EXECS };
 
 static size_t fill_poll(struct shim *s, struct pollfd *p, size_t max) {
         bool events = s->pausing || s->phase == SHIM_PHASE_ENDING;
@@ -175,6 +179,7 @@ static size_t fill_poll(struct shim *s, struct pollfd *p, size_t max) {
         p[POLL_CONTROL] = (struct pollfd){ .fd = s->control, .events = POLLIN };
         p[POLL_LISTENER] = (struct pollfd){ .fd = s->listener, .events = POLLIN };
         p[POLL_EVENTS] = (struct pollfd){ .fd = events ? s->cgroup.events_fd : -1, .events = POLLPRI };
+        p[POLL_OOM] = (struct pollfd){ .fd = s->oom.fd, .events = oom_poll_events(s) };
         p[POLL_INIT] = (struct pollfd){ .fd = s->init.sock, .events = POLLIN };
         for (struct process *e = s->execs; e && n < max; e = e->next)
                 if (e->sock >= 0)
@@ -207,6 +212,8 @@ static void turn(struct shim *s) {
                 if (e)
                         process_poll(s, e);
         }
+        if (p[POLL_OOM].revents)
+                oom_noticed(s);
         if (p[POLL_SIGNAL].revents)
                 handle_signal(s);
         if (p[POLL_EVENTS].revents)

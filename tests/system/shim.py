@@ -23,8 +23,8 @@ ID = "64s"
  LAUNCHER_FEATURES, LAUNCHER_MOUNT_DONE, LAUNCHER_MOUNT) = range(1, 10)
 CHECKOUT, EROFS_FILE, EROFS_LOOP = range(1, 4)
 (PARK, LAUNCH, SCOPE, START, EXEC, KILL, STOP, PAUSE, RESUME, RESIZE, CLOSE_STDIN, TERMINAL, PROCESSES, QUERY,
- DISCARD) = range(32, 47)
-(REPLY, CREATED, STARTED, FAILED, EXITED, STATE, OOM) = range(64, 71)
+ DISCARD, OPEN_STREAMS, UNIFIED) = range(32, 49)
+(REPLY, CREATED, STARTED, FAILED, EXITED, STATE, STREAMS_OPEN, OOM) = range(64, 72)
 BODIES = {
     LAUNCHER_SHIM: ("=iIQ", ("pid", "pad", "start_time")),
     LAUNCHER_CHAIN_DONE: ("=iI", ("error", "pad")),
@@ -38,7 +38,9 @@ BODIES = {
     EXITED: ("=IIQ" + ID, ("status", "kind", "exited_at", "exec_id")),
     STATE: ("=IiQQQIIQ" + ID, ("status", "pid", "start_time", "created_at", "started_at", "exit_status", "kind",
                                "exited_at", "exec_id")),
+    OOM: ("=QQQII" + ID, ("number", "kills", "at", "culprit", "pad", "exec_id")),
 }
+CULPRITS = (None, "init", "exec", "child")
 KINDS = (None, "exited", "signalled", "dumped", "oom", "seccomp", "lost")
 STEPS = (None, "plan", "namespace", "id map", "cgroup", "rootfs", "mount", "device", "mask", "sysctl", "pivot", "stdio",
          "user", "rlimit", "capability", "label", "seccomp", "cwd", "command")
@@ -238,6 +240,12 @@ class Task:
         m = self.control.recv()
         assert m and m.type == EXITED, m
         return m.status, KINDS[m.kind]
+
+    def killed(self):
+        """A kill for want of memory: (number, whom)."""
+        m = self.control.recv()
+        assert m and m.type == OOM, m
+        return m.number, CULPRITS[m.culprit]
 
     def gone(self, timeout=10):
         """Waits until the shim itself has ended."""

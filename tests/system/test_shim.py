@@ -835,14 +835,34 @@ class Memory(ShimTest):
         task.launch(self.patch(command))
         task.scope(self.LIMIT)
         self.started(task.control.recv())
-        return task.exited()
+        return task
 
     def test_first_process_killed_for_memory(self):
-        """S-W08."""
-        self.assertEqual(self.hog("exec tail /dev/zero"), (137, "oom"))
+        """S-H09, S-W08: told before the end, written before it is told."""
+        task = self.hog("exec tail /dev/zero")
+        self.assertEqual(task.killed(), (1, "init"))
+        self.assertEqual(task.exited(), (137, "oom"))
+        self.assertEqual(task.record()["oom_kills"], "1")
 
     def test_child_killed_for_memory(self):
-        self.assertEqual(self.hog("tail /dev/zero; exit 3"), (3, "exited"))
+        """S-H09: the container goes on, no kill is told twice, and what is told stands in the task's directory."""
+        task = self.hog("tail /dev/zero; sleep 1; tail /dev/zero; exit 3")
+        self.assertEqual([task.killed(), task.killed()], [(1, "child"), (2, "child")])
+        self.assertEqual(task.exited(), (3, "exited"))
+        with open(os.path.join(task.directory, "oom")) as f:
+            lines = f.read().splitlines()
+        self.assertEqual(lines[0], "version=1")
+        self.assertEqual([line.split()[:2] + line.split()[3:] for line in lines[1:]],
+                         [["1", "1", "child"], ["2", "2", "child"]])
+
+    def test_kills_are_told_again_to_who_asks(self):
+        """S-R: a manager that comes later hears what has been."""
+        task = self.hog("tail /dev/zero; sleep 1000; true")
+        self.assertEqual(task.killed(), (1, "child"))
+        task.control.send(shim.QUERY)
+        self.assertEqual(task.killed(), (1, "child"))
+        self.assertEqual(task.control.recv().type, shim.STATE)
+        self.assertEqual(task.control.recv().type, shim.REPLY)
 
     def test_kill_after_a_child_was_killed_for_memory(self):
         """Who was killed on demand was not killed for memory, whatever happened in the scope before."""
@@ -856,6 +876,7 @@ class Memory(ShimTest):
                 children = f.read().split()
             return any("sleep" in davit.run("cat", f"/proc/{c}/cmdline", check=False).stdout for c in children)
         davit.wait_until(sleeps, what="the end of the hog")
+        self.assertEqual(task.killed(), (1, "child"))
         task.control.send(shim.KILL, struct.pack("=iI64s", 9, 0, b""))
         self.assertEqual(task.control.recv().error, 0)
         self.assertEqual(task.exited(), (137, "signalled"))

@@ -15,6 +15,7 @@
 #include "shared/macros.h"
 #include "shared/message.h"
 #include "shared/name.h"
+#include "shared/oom-record.h"
 #include "shared/process.h"
 #include "tests/unit/test.h"
 
@@ -35,6 +36,33 @@ static void test_ids(void) {
         longest[NAME_ID_MAX] = 'x';
         longest[NAME_ID_MAX + 1] = '\0';
         ASSERT_FALSE(name_id_valid(longest));
+}
+
+static void test_oom_record(void) {
+        static const char *const damaged[] = { "", "version=1\n1 2 3\n", "version=1\n1 2 3 nobody\n", "vers" };
+        struct shim_oom in[2] = { { .number = 7, .kills = 9, .at = UINT64_MAX, .culprit = OOM_CULPRIT_EXEC },
+                                  { .number = 8, .kills = 12, .at = 1, .culprit = OOM_CULPRIT_CHILD } },
+                        out[OOM_RECORD_MAX];
+        char dir[] = "/tmp/test-oom-XXXXXX";
+        size_t n = 0;
+        int fd;
+
+        ASSERT_TRUE(mkdtemp(dir));
+        fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ASSERT_EQ(oom_record_read(fd, out, &n), -ENOENT);
+        memset(in[0].exec_id, 'x', SHIM_EXEC_ID_MAX - 1);
+        ASSERT_OK(oom_record_write(fd, in, 2));
+        ASSERT_OK(oom_record_read(fd, out, &n));
+        ASSERT_EQ(n, 2U);
+        ASSERT_EQ(memcmp(in, out, sizeof(in)), 0);
+        for (size_t i = 0; i < ELEMENTSOF(damaged); i++) {
+                ASSERT_OK(file_replace_at(fd, OOM_RECORD_NAME, damaged[i], strlen(damaged[i]), 0600, false));
+                ASSERT_EQ(oom_record_read(fd, out, &n), -EBADMSG);
+        }
+        ASSERT_OK(file_replace_at(fd, OOM_RECORD_NAME, "version=2\n", 10, 0600, false));
+        ASSERT_EQ(oom_record_read(fd, out, &n), -EPROTONOSUPPORT);
+        (void)close(fd);
+        ASSERT_OK(tree_remove_at(AT_FDCWD, dir));
 }
 
 static void test_units(void) {
@@ -156,5 +184,6 @@ static void test_processes(void) {
         ASSERT_EQ(process_open(getpid(), start + 1), -ESRCH);
 }
 
-TEST_MAIN({ "ids", test_ids }, { "units", test_units }, { "random id", test_random_id }, { "signals", test_signals },
-          { "tables", test_tables }, { "exit record", test_exit_record }, { "processes", test_processes })
+TEST_MAIN({ "ids", test_ids }, { "oom record", test_oom_record }, { "units", test_units },
+          { "random id", test_random_id }, { "signals", test_signals }, { "tables", test_tables },
+          { "exit record", test_exit_record }, { "processes", test_processes })

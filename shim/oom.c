@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Kills for want of memory.
+ *
+ * The kernel counts them for the scope and says when the number changes, but not who it was. A kill is put down to the
+ * first process if that dies of SIGKILL unasked, to an exec if its process does while the first one lives, and to a
+ * child if neither is dying: when a first process is killed its whole pid namespace goes before it, so an exec that
+ * ends then is not the culprit. Each is written to the task directory, then told, once. Nothing here kills or limits.
+ */
+
+#include "shim/oom.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "shared/fd.h"
+#include "shared/process.h"
+#include "shim/namespace.h"
+#include "shim/shim.h"
+
+#define COUNTER_FILE_MAX 4096U
+#define LOOK_AGAIN_USEC (10 * USEC_PER_SEC / 1000)
+#define LOOKS 50U
+
+/* proc(5), /proc/PID/stat: fields 9 and 31; PF_EXITING of the kernel's sched.h */
+#define STAT_FLAGS 9
+#define STAT_SIGNAL 31
+#define FLAG_EXITING UINT64_C(0x4)
+#define SIGKILL_BIT (UINT64_C(1) << (SIGKILL - 1))
+
+static bool counter_read(const struct oom *o, uint64_t *ret) {
+        char text[COUNTER_FILE_MAX], *p;
+        ssize_t n;
+
+        n = pread(o->version1 ? o->counter_fd : o->fd, text, sizeof(text) - 1, 0);
+        if (n < 0)
+                return false;
+        text[n] = '\0';
+        p = cgroup_line(text, "oom_kill ");
+        if (!p)
+                return false;
+        *ret = strtoull(p, NULL, 10);
+        return true;
+}
+
+/* On a hybrid host memory is a version 1 controller, and what counts is the shim's group there, which the container's
+ * processes share. Source: the kernel's cgroup-v1/memory documentation, "OOM Control". */
+static int watch_version1(struct oom *o) {
+        _cleanup_free_ char *text = NULL, *path = NULL;
+        _cleanup_close_ int dir = -1;
+        char line[32], *p;
+        int r;
+
+        r = cgroup_read(getpid(), &text);
+        if (r < 0)
+                return r;
+        p = strstr(text, ":memory:");
+        if (!p)
+                return -ENOENT;
+        p += strlen(":memory:");
+        p[strcspn(p, "\n")] = '\0';
+        if (asprintf(&path, "/sys/fs/cgroup/memory%s", p) < 0) {
+                path = NULL;
+                return -ENOMEM;
+        }
+        dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir < 0)
+                return -errno;
+        o->counter_fd = openat(dir, "memory.oom_control", O_RDONLY | O_CLOEXEC);
+        o->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (o->counter_fd < 0 || o->fd < 0)
+                return -errno;
+        o->version1 = true;
+        (void)snprintf(line, sizeof(line), "%d %d", o->fd, o->counter_fd);
+        return cgroup_write(dir, "cgroup.event_control", line);
+}
+
+/** oom_watch() - begin to watch the scope; a host without a memory controller has nothing to tell */
+void oom_watch(struct shim *s) {
+        struct oom *o = &s->oom;
+        int r = 0;
+
+        o->fd = openat(s->cgroup.scope_fd, "memory.events", O_RDONLY | O_CLOEXEC);
+        if (o->fd < 0)
+                r = watch_version1(o);
+        if (r < 0 || !counter_read(o, &o->kills))
+                oom_done(o);
+}
+
+/** oom_poll_events() - what to wait for on fd */
+short oom_poll_events(const struct shim *s) {
+        return s->oom.version1 ? POLLIN : POLLPRI;
+}
+
+static bool stat_fields(pid_t pid, uint64_t *flags, uint64_t *signals) {
+        _cleanup_free_ char *text = NULL;
+        _cleanup_close_ int fd = proc_open(pid, "stat", O_RDONLY);
+        char *p;
+
+        if (fd < 0 || fd_read_bounded(fd, COUNTER_FILE_MAX, &text, NULL) < 0)
+                return false;
+        p = strrchr(text, ')');
+        for (int field = 2; p && field < STAT_SIGNAL; field++) {
+                p = strchr(p, ' ');
+                if (p)
+                        p++;
+                if (p && field + 1 == STAT_FLAGS)
+                        *flags = strtoull(p, NULL, 10);
+        }
+        if (!p)
+                return false;
+        *signals = strtoull(p, NULL, 10);
+        return true;
+}
+
+/* On its way out, and nobody has asked for it. */
+static bool dying(const struct shim *s, const struct process *p) {
+        uint64_t flags = 0, signals = 0;
+
+        if (p->state != PROCESS_RUNNING && p->state != PROCESS_CREATED)
+                return false;
+        if (p->killed || s->killed || !stat_fields(p->pid, &flags, &signals))
+                return false;
+        return (flags & FLAG_EXITING) || (signals & SIGKILL_BIT);
+}
+
+static bool somebody_dying(const struct shim *s) {
+        if (dying(s, &s->init))
+                return true;
+        for (const struct process *p = s->execs; p; p = p->next)
+                if (dying(s, p))
+                        return true;
+        return false;
+}
+
+static void tell(struct shim *s, uint32_t culprit, const char *exec_id) {
+        struct oom *o = &s->oom;
+        struct shim_oom *e;
+        uint64_t number = 1;
+
+        if (o->n_events > 0)
+                number = o->events[o->n_events - 1].number + 1;
+        if (o->n_events == OOM_RECORD_MAX)
+                memmove(o->events, o->events + 1, --o->n_events * sizeof(*o->events));
+        e = &o->events[o->n_events++];
+        *e = (struct shim_oom){
+                .number = number, .kills = o->kills, .at = now_usec(CLOCK_REALTIME), .culprit = culprit
+        };
+        (void)snprintf(e->exec_id, sizeof(e->exec_id), "%s", exec_id);
+        o->pending = 0;
+        (void)oom_record_write(s->task_dir, o->events, o->n_events);
+        (void)shim_tell(s, SHIM_OOM, 0, e, NULL, NULL, 0);
+}
+
+static void count(struct oom *o) {
+        uint64_t n;
+
+        if (o->fd < 0 || !counter_read(o, &n) || n <= o->kills)
+                return;
+        o->pending += n - o->kills;
+        o->kills = n;
+        o->look_again = 0;
+}
+
+/* While a first process or an exec is dying its end, which is about to be told, decides. */
+static void put_down(struct shim *s) {
+        if (s->oom.pending > 0 && !somebody_dying(s))
+                tell(s, OOM_CULPRIT_CHILD, "");
+}
+
+/** oom_noticed() - fd is ready, or it is time to look again */
+void oom_noticed(struct shim *s) {
+        struct oom *o = &s->oom;
+        uint64_t before = o->kills, value;
+
+        if (o->version1 && read(o->fd, &value, sizeof(value)) == (ssize_t)sizeof(value))
+                o->looks = LOOKS;
+        count(o);
+        if (o->version1 && o->kills == before && o->looks > 0) {
+                o->looks--;
+                o->look_again = now_usec(CLOCK_MONOTONIC) + LOOK_AGAIN_USEC;
+        } else
+                o->look_again = 0;
+        put_down(s);
+}
+
+/** oom_ended() - a process of ours has ended: whether it was killed for want of memory
+ *
+ * To be asked before its end is told, so that the reason comes first.
+ */
+bool oom_ended(struct shim *s, const struct process *p, bool by_sigkill) {
+        struct oom *o = &s->oom;
+
+        if (o->fd < 0)
+                return false;
+        count(o);
+        if (o->pending == 0 || !by_sigkill || p->killed || s->killed)
+                return false;
+        if (p != &s->init && dying(s, &s->init))
+                return false;
+        tell(s, p == &s->init ? OOM_CULPRIT_INIT : OOM_CULPRIT_EXEC, p->exec_id);
+        return true;
+}
+
+/** oom_settle() - a process of ours has gone: what waited for its end and was not it is a child's
+ *
+ * With the first process it is the last chance to tell.
+ */
+void oom_settle(struct shim *s) {
+        if (s->oom.pending == 0)
+                return;
+        if (s->init.state == PROCESS_ENDED)
+                tell(s, OOM_CULPRIT_CHILD, "");
+        else
+                put_down(s);
+}
+
+/** oom_tell_all() - everything once more, to a manager that has not heard it, or not all of it */
+void oom_tell_all(struct shim *s) {
+        for (size_t i = 0; i < s->oom.n_events; i++)
+                (void)shim_tell(s, SHIM_OOM, 0, &s->oom.events[i], NULL, NULL, 0);
+}
+
+/** oom_done() - stop to watch; what was told stays known */
+void oom_done(struct oom *o) {
+        o->fd = safe_close(o->fd);
+        o->counter_fd = safe_close(o->counter_fd);
+        o->look_again = 0;
+}
