@@ -212,8 +212,6 @@ void exec_exited(Exec *e, uint32_t status, uint32_t kind, uint64_t exited_at) {
         if (process_ended(&e->process))
                 return;
         process_set_exited(&e->process, status, kind, exited_at);
-        if (kind == EXIT_KIND_OOM)
-                event_exec(e, EVENT_TASK_OOM);
         event_exec(e, EVENT_EXEC_EXITED);
         process_tell(&e->process);
         if (e->process.auto_remove)

@@ -21,6 +21,7 @@
 
 struct Limits {
         char **controllers;
+        char **unified; /* of the unified hierarchy */
         bool hybrid;
 };
 
@@ -59,18 +60,26 @@ static void add_version1(const char *root, const char *proc_cgroups, GPtrArray *
         }
 }
 
-static int add_unified(const char *root, GPtrArray *names) {
+/* The words of cgroup.controllers. */
+static int read_unified(const char *root, char ***ret) {
         g_autofree char *path = g_strconcat(root, "/cgroup.controllers", NULL);
         _cleanup_free_ char *text = NULL;
-        g_auto(GStrv) words = NULL;
         size_t size;
         int r;
 
         r = file_read_at(AT_FDCWD, path, 4096, &text, &size);
+        if (r >= 0)
+                *ret = g_strsplit_set(text, " \n", -1);
+        return r;
+}
+
+static int add_unified(const char *root, char ***unified, GPtrArray *names) {
+        int r;
+
+        r = read_unified(root, unified);
         if (r < 0)
                 return r;
-        words = g_strsplit_set(text, " \n", -1);
-        for (char **w = words; *w; w++)
+        for (char **w = *unified; *w; w++)
                 if (**w)
                         g_ptr_array_add(names, g_strdup(*w));
         if (!g_ptr_array_find_with_equal_func(names, "devices", g_str_equal, NULL))
@@ -85,10 +94,13 @@ int limits_new(const char *cgroup_root, const char *proc_cgroups, Limits **ret) 
         int r = 0;
 
         if (is_cgroup2(cgroup_root))
-                r = add_unified(cgroup_root, names);
+                r = add_unified(cgroup_root, &l->unified, names);
         else {
+                g_autofree char *beside = g_strconcat(cgroup_root, "/unified", NULL);
+
                 l->hybrid = true;
                 add_version1(cgroup_root, proc_cgroups, names);
+                (void)read_unified(beside, &l->unified);
         }
         if (r < 0)
                 (void)log_warning_errno(
@@ -104,6 +116,7 @@ Limits *limits_free(Limits *l) {
         if (!l)
                 return NULL;
         g_strfreev(l->controllers);
+        g_strfreev(l->unified);
         g_free(l);
         return NULL;
 }
@@ -121,4 +134,16 @@ bool limits_hybrid(const Limits *l) {
 /** limits_enforced() - whether a limit of this controller would be enforced */
 bool limits_enforced(const Limits *l, const char *controller) {
         return !controller || !*controller || g_strv_contains((const char *const *)l->controllers, controller);
+}
+
+/** limits_property_enforced() - the same of one property: of some, systemd knows nothing to write in version 1 */
+bool limits_property_enforced(const Limits *l, const char *property, const char *controller) {
+        static const char *const unified_only[] = { "MemoryHigh", "MemoryLow", "MemoryMin", "MemorySwapMax", NULL };
+
+        return limits_enforced(l, controller) && !(l->hybrid && g_strv_contains(unified_only, property));
+}
+
+/** limits_unified() - whether the unified hierarchy has this controller */
+bool limits_unified(const Limits *l, const char *controller) {
+        return l->unified && g_strv_contains((const char *const *)l->unified, controller);
 }

@@ -25,6 +25,7 @@
 #include "daemon/prune.h"
 #include "daemon/rootfs.h"
 #include "daemon/snapshot-bus.h"
+#include "daemon/stats.h"
 #include "daemon/task.h"
 
 #define INTERFACE "org.davit.Davit1.Manager"
@@ -240,6 +241,7 @@ static const sd_bus_vtable vtable[] = {
         ROW("ListContainers", ("s", namespace, "a{sv}", filters), ("a(sssasa{ss}to)", containers),
             method_list_containers),
         ROW("ListTasks", ("s", namespace, "a{sv}", filters), ("a(ssusustto)", tasks), method_list_tasks),
+        ROW("ListStats", ("s", namespace, "a{sv}", filters), ("a(ssoa{sv})", stats), method_list_stats),
         ROW("GetImage", ("s", namespace, "s", name), ("o", image), method_get_image),
         ROW("GetImageName", ("s", namespace, "s", name), ("s", whole, "o", image), method_get_image_name),
         ROW("ListImages", ("s", namespace, "a{sv}", filters), ("a(sssstta{ss}bo)", images), method_list_images),

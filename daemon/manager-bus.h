@@ -12,6 +12,13 @@ int method_list_containers(sd_bus_message *m, void *userdata, sd_bus_error *erro
 int method_list_tasks(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int method_list_namespaces(sd_bus_message *m, void *userdata, sd_bus_error *error);
 
+/* which objects such a method is asked for */
+typedef struct ListFilters {
+        char **ids, **labels, **statuses, *image;
+} ListFilters;
+
+bool list_task_wanted(const void *object, const void *filters);
+
 /* check.c, why-bus.c */
 int method_check_store(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int method_why_kept(sd_bus_message *m, void *userdata, sd_bus_error *error);

@@ -12,13 +12,9 @@
 #include "daemon/task.h"
 #include "shared/message.h"
 
-typedef struct Filters {
-        char **ids, **labels, **statuses, *image;
-} Filters;
-
 static bool container_wanted(const void *object, const void *filters) {
         const Container *c = object;
-        const Filters *f = filters;
+        const ListFilters *f = filters;
 
         return object_named(c->id, f->ids) && (!f->image || streq(f->image, c->image ?: "")) &&
                bus_labels_match(c->labels, f->labels);
@@ -36,7 +32,7 @@ static int append_container(sd_bus_message *reply, const void *object) {
         return r < 0 ? r : sd_bus_message_append(reply, "to", c->created_at, c->path);
 }
 
-#define AT(x) offsetof(Filters, x)
+#define AT(x) offsetof(ListFilters, x)
 
 /** method_list_containers() - Manager.ListContainers */
 int method_list_containers(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -47,13 +43,14 @@ int method_list_containers(sd_bus_message *m, void *userdata, sd_bus_error *erro
         };
         static const ObjectList list = { &container_objects, table,           ELEMENTSOF(table), "sssasa{ss}to",
                                          container_wanted,   append_container };
-        Filters filters = { 0 };
+        ListFilters filters = { 0 };
 
         return object_list(m, userdata, &list, &filters, error);
 }
 
-static bool task_wanted(const void *object, const void *filters) {
-        const Filters *f = filters;
+/** list_task_wanted() - whether the filters let a task through */
+bool list_task_wanted(const void *object, const void *filters) {
+        const ListFilters *f = filters;
         const Task *t = object;
 
         return object_named(t->id, f->ids) && (!t->container || container_wanted(t->container, f)) &&
@@ -77,9 +74,9 @@ int method_list_tasks(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 { "Image", "s", AT(image), 1, NULL },
                 { "Status", "as", AT(statuses), 1, NULL },
         };
-        static const ObjectList list = { &task_objects, table,      ELEMENTSOF(table), "ssusustto",
-                                         task_wanted,   append_task };
-        Filters filters = { 0 };
+        static const ObjectList list = { &task_objects,    table,      ELEMENTSOF(table), "ssusustto",
+                                         list_task_wanted, append_task };
+        ListFilters filters = { 0 };
 
         return object_list(m, userdata, &list, &filters, error);
 }

@@ -30,6 +30,7 @@
 #include "daemon/namespace.h"
 #include "daemon/pool.h"
 #include "daemon/recovery.h"
+#include "daemon/scope-watch.h"
 #include "daemon/snapshot-bus.h"
 #include "daemon/snapshot-work.h"
 #include "daemon/store-job.h"
@@ -121,6 +122,7 @@ Manager *manager_free(Manager *m) {
         g_ptr_array_unref(m->teardowns);
         jobs_done(m);
         (void)launcher_free(m->launcher);
+        (void)scope_watch_free(m->scope_watch);
         (void)units_free(m->units);
         (void)auth_free(m->auth);
         m->events = events_free(m->events);
@@ -188,6 +190,8 @@ int manager_connect(Manager *m, sd_bus *bus) {
                 r = launcher_new(m, &m->launcher);
         if (r >= 0)
                 r = pool_new(m, &m->pool);
+        if (r >= 0)
+                r = scope_watch_new(m, &m->scope_watch);
         if (r >= 0)
                 r = auth_new(m, &m->auth);
         if (r >= 0)

@@ -21,6 +21,7 @@ typedef struct Manager Manager;
 typedef struct Namespace Namespace;
 typedef struct Pool Pool;
 typedef struct Recovery Recovery;
+typedef struct ScopeWatch ScopeWatch;
 typedef struct StoreJobs StoreJobs;
 typedef struct Units Units;
 
@@ -46,6 +47,7 @@ struct Manager {
         Limits *limits;
         Pool *pool;
         Recovery *recovery;
+        ScopeWatch *scope_watch;
         StoreJobs *store_jobs;  /* what changes the store, or takes long */
         StoreJobs *store_reads; /* what a caller reads at its own pace */
         Units *units;

@@ -185,6 +185,20 @@ static int read_output(sd_bus_message *m, const BusOption *o, void *data, sd_bus
         return r;
 }
 
+static int read_limit(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error _unused_) {
+        OptionLimit limit = { .name = o->name };
+        Options *options = data;
+        int r;
+
+        r = sd_bus_message_read_basic(m, 't', &limit.value);
+        if (r < 0)
+                return r;
+        if (!options->limits)
+                options->limits = g_array_new(FALSE, FALSE, sizeof(OptionLimit));
+        g_array_append_val(options->limits, limit);
+        return 0;
+}
+
 #define DEFINITION (OPTION_CREATE | OPTION_UPDATE)
 #define START (OPTION_TASK | OPTION_EXEC)
 #define AT(x) offsetof(Options, x)
@@ -230,6 +244,18 @@ static const BusOption table[] = {
         { "TimeoutUSec", "t", AT(timeout_usec), OPTION_STOP, NULL },
         { "Force", "b", AT(force), OPTION_STOP | OPTION_DELETE_CONTAINER | OPTION_DELETE_PROCESS, NULL },
         { "KeepSnapshot", "b", AT(keep_snapshot), OPTION_DELETE_CONTAINER, NULL },
+        { "Resources", "s", AT(resources), OPTION_UPDATE_TASK, NULL },
+        { "MemoryMax", "t", 0, OPTION_UPDATE_TASK, read_limit },
+        { "MemoryHigh", "t", 0, OPTION_UPDATE_TASK, read_limit },
+        { "MemoryLow", "t", 0, OPTION_UPDATE_TASK, read_limit },
+        { "MemorySwapMax", "t", 0, OPTION_UPDATE_TASK, read_limit },
+        { "CPUQuotaPerSecUSec", "t", 0, OPTION_UPDATE_TASK, read_limit },
+        { "CPUWeight", "t", 0, OPTION_UPDATE_TASK, read_limit },
+        { "IOWeight", "t", 0, OPTION_UPDATE_TASK, read_limit },
+        { "TasksMax", "t", 0, OPTION_UPDATE_TASK, read_limit },
+        { "AllowedCPUs", "s", AT(allowed_cpus), OPTION_UPDATE_TASK, NULL },
+        { "AllowedMemoryNodes", "s", AT(allowed_nodes), OPTION_UPDATE_TASK, NULL },
+        { "Unified", "a{ss}", AT(unified), OPTION_UPDATE_TASK, NULL },
 };
 
 /** options_read() - reads the dictionary of a call that takes the rows of mask; calls of two methods may share one
@@ -252,9 +278,9 @@ static void free_mounts(GArray *mounts) {
 /** options_done() - frees and closes what is left */
 void options_done(Options *o) {
         char **strings[] = { o->command, o->entrypoint, o->env, o->cap_add, o->cap_drop };
-        char *texts[] = { o->spec,     o->spec_patch,   o->rootfs,      o->working_dir, o->user,
-                          o->hostname, o->network,      o->stop_signal, o->output,      o->log_path,
-                          o->signal,   o->snapshot,     o->paths[0],    o->paths[1],    o->paths[2] };
+        char *texts[] = { o->spec,     o->spec_patch,  o->rootfs,   o->working_dir, o->user,         o->hostname,
+                          o->network,  o->stop_signal, o->output,   o->log_path,    o->signal,       o->snapshot,
+                          o->paths[0], o->paths[1],    o->paths[2], o->resources,   o->allowed_cpus, o->allowed_nodes };
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)
                 g_strfreev(strings[i]);
@@ -264,6 +290,10 @@ void options_done(Options *o) {
                 free_mounts(o->mounts);
         if (o->labels)
                 g_hash_table_unref(o->labels);
+        if (o->unified)
+                g_hash_table_unref(o->unified);
+        if (o->limits)
+                g_array_unref(o->limits);
         (void)safe_close(o->stdin_fd);
         (void)safe_close(o->stdout_fd);
         (void)safe_close(o->stderr_fd);

@@ -19,6 +19,7 @@ typedef enum OptionMask {
         OPTION_DELETE_CONTAINER = 1 << 5,
         OPTION_DELETE_PROCESS = 1 << 6,
         OPTION_DEFAULTS = 1 << 16,
+        OPTION_UPDATE_TASK = 1 << 7,
 } OptionMask;
 
 typedef enum AutoRemove {
@@ -28,6 +29,12 @@ typedef enum AutoRemove {
         _AUTO_REMOVE_MAX,
         _AUTO_REMOVE_INVALID = -EINVAL,
 } AutoRemove;
+
+/* A limit of a running task, named as systemd's unit property. */
+typedef struct OptionLimit {
+        const char *name; /* the table's own */
+        uint64_t value;
+} OptionLimit;
 
 typedef struct Options Options;
 
@@ -58,6 +65,11 @@ struct Options {
         uint64_t timeout_usec; /* UINT64_MAX: not given */
         int force;             /* -1: not given */
         int keep_snapshot;
+        /* limits of a running task */
+        char *resources; /* JSON text */
+        GArray *limits;  /* OptionLimit */
+        char *allowed_cpus, *allowed_nodes;
+        GHashTable *unified;
 };
 
 #define OPTIONS_NULL                                                                                                   \

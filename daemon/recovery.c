@@ -27,6 +27,7 @@
 #include "daemon/pool.h"
 #include "daemon/record.h"
 #include "daemon/recovery.h"
+#include "daemon/scope-watch.h"
 #include "daemon/snapshot-dir.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
@@ -135,6 +136,8 @@ static void apply_json(Task *t, JsonObject *o) {
         }
         (void)record_get_u64(o, "created_at", &t->process.created_at);
         (void)record_get_u64(o, "started_at", &t->process.started_at);
+        (void)record_get_u64(o, "oom_kills", &t->oom_kills);
+        (void)record_get_u64(o, "oom_number", &t->oom_number);
         t->process.terminal = get_bool(o, "terminal");
         t->journal = get_bool(o, "journal");
 }
@@ -310,6 +313,7 @@ static void on_query(const LinkAnswer *a, void *userdata) {
         else if (q->task->container) { /* NULL: it has left already */
                 process_bus_added(&q->task->process);
                 restore_ended_execs(q->task);
+                scope_watch_add(q->task);
         }
         if (v->finished)
                 return;

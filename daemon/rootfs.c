@@ -162,14 +162,22 @@ int rootfs_plan(Container *c, RootfsPlan *ret, sd_bus_error *error) {
 }
 
 /** rootfs_check_limits() - refuses, by name, a limit that nothing on this host would enforce */
-int rootfs_check_limits(Manager *m, GPtrArray *properties, sd_bus_error *error) {
+int rootfs_check_limits(Manager *m, GPtrArray *properties, GPtrArray *unified, sd_bus_error *error) {
         for (guint i = 0; properties && i < properties->len; i++) {
                 PlanUnitProperty *p = g_ptr_array_index(properties, i);
-                if (!limits_enforced(m->limits, p->controller))
+                if (!limits_property_enforced(m->limits, p->name, p->controller))
                         return error_not_supported(
                                 error,
                                 "%s asks for a limit, but this host has no \"%s\" cgroup controller to enforce %s.",
                                 p->field, p->controller, p->name);
+        }
+        for (guint i = 0; unified && i < unified->len; i++) {
+                PlanUnified *u = g_ptr_array_index(unified, i);
+                if (!limits_unified(m->limits, u->controller))
+                        return error_not_supported(error,
+                                                   "linux.resources.unified.%s asks for a limit, but this host has no "
+                                                   "\"%s\" cgroup controller of version 2.",
+                                                   u->name, u->controller);
         }
         return 0;
 }
@@ -197,7 +205,7 @@ int rootfs_build(Container *c, JsonNode *spec, unsigned n_listen_fds, PlanResult
         if (!plan_build(spec, &context, ret, &g))
                 r = error_set_gerror(error, g);
         else
-                r = rootfs_check_limits(c->ns->manager, ret->unit_properties, error);
+                r = rootfs_check_limits(c->ns->manager, ret->unit_properties, ret->unified, error);
         rootfs_plan_done(&plan);
         return r;
 }

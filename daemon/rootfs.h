@@ -25,4 +25,4 @@ int rootfs_plan(Container *c, RootfsPlan *ret, sd_bus_error *error);
 void rootfs_plan_done(RootfsPlan *p);
 int rootfs_build(Container *c, JsonNode *spec, unsigned n_listen_fds, PlanResult *ret, sd_bus_error *error);
 int rootfs_check_plan(Container *c, sd_bus_error *error); /* whether a task could be made of it */
-int rootfs_check_limits(Manager *m, GPtrArray *properties, sd_bus_error *error);
+int rootfs_check_limits(Manager *m, GPtrArray *properties, GPtrArray *unified, sd_bus_error *error);

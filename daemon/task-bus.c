@@ -15,6 +15,8 @@
 #include "daemon/job-bus.h"
 #include "daemon/job.h"
 #include "daemon/objects.h"
+#include "daemon/scope-watch.h"
+#include "daemon/stats.h"
 #include "daemon/task.h"
 #include "shared/fd.h"
 
@@ -223,6 +225,16 @@ static int method_list_processes(sd_bus_message *m, void *userdata, sd_bus_error
                 m, task_fd_request(userdata, SHIM_PROCESSES, NULL, on_processes, sd_bus_message_ref(m), error), error);
 }
 
+static int method_update(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(options_done) Options o = OPTIONS_NULL;
+        int r;
+
+        r = options_read(m, OPTION_UPDATE_TASK, &o, error);
+        if (r < 0)
+                return r;
+        return bus_reply_later(m, task_update(userdata, &o, on_done, sd_bus_message_ref(m), error), error);
+}
+
 #define GETTER(name)                                                                                                   \
         static int name(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,               \
                         const char *property _unused_, sd_bus_message *reply, void *userdata,                          \
@@ -262,6 +274,34 @@ GETTER(get_spec) {
         return sd_bus_message_append(reply, "s", ((Task *)userdata)->spec_text ?: "");
 }
 
+/* One for all limits: the property's name tells which. */
+static int get_limit(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
+                     const char *property, sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_) {
+        Task *t = userdata;
+        const ScopeLimits *l = &t->limits;
+        const struct {
+                const char *name;
+                const uint64_t *value;
+        } all[] = {
+                { "MemoryMax", &l->memory_max },
+                { "MemoryHigh", &l->memory_high },
+                { "MemoryLow", &l->memory_low },
+                { "MemorySwapMax", &l->memory_swap_max },
+                { "CPUQuotaPerSecUSec", &l->cpu_quota_per_sec_usec },
+                { "CPUWeight", &l->cpu_weight },
+                { "IOWeight", &l->io_weight },
+                { "TasksMax", &l->tasks_max },
+        };
+
+        scope_watch_ensure(t);
+        for (size_t i = 0; i < ELEMENTSOF(all); i++)
+                if (streq(all[i].name, property))
+                        return sd_bus_message_append(reply, "t", *all[i].value);
+        return sd_bus_message_append(reply, "s", l->allowed_cpus);
+}
+
+#define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+#define LIMIT(name) SD_BUS_PROPERTY(name, "t", get_limit, 0, CHANGES)
 #define CONST SD_BUS_VTABLE_PROPERTY_CONST
 #define AT(x) offsetof(Task, x)
 
@@ -282,6 +322,10 @@ static const sd_bus_vtable vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ListProcesses", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(us)", processes),
                                 method_list_processes, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Update", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT, method_update,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Stats", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("a{sv}", stats),
+                                method_task_stats, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Namespace", "s", get_namespace, 0, CONST),
         SD_BUS_PROPERTY("Id", "s", NULL, AT(id), CONST),
         SD_BUS_PROPERTY("Container", "o", get_container, 0, CONST),
@@ -290,6 +334,17 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Spec", "s", get_spec, 0, CONST),
         SD_BUS_PROPERTY("BootId", "s", get_boot_id, 0, CONST),
         SD_BUS_PROPERTY("CreatedAt", "t", NULL, AT(process.created_at), CONST),
+        LIMIT("MemoryMax"),
+        LIMIT("MemoryHigh"),
+        LIMIT("MemoryLow"),
+        LIMIT("MemorySwapMax"),
+        LIMIT("CPUQuotaPerSecUSec"),
+        LIMIT("CPUWeight"),
+        LIMIT("IOWeight"),
+        LIMIT("TasksMax"),
+        SD_BUS_PROPERTY("AllowedCPUs", "s", get_limit, 0, CHANGES),
+        SD_BUS_PROPERTY("OomKills", "t", NULL, AT(oom_kills), CHANGES),
+        SD_BUS_SIGNAL_WITH_ARGS("OomKilled", SD_BUS_ARGS("s", culprit, "s", exec_id, "t", kills, "t", at), 0),
         SD_BUS_VTABLE_END,
 };
 
@@ -308,4 +363,20 @@ static int find(sd_bus *bus _unused_, const char *path, const char *interface _u
 /** task_bus_register() - once, for all of them; process-bus.c enumerates */
 int task_bus_register(Manager *m) {
         return sd_bus_add_fallback_vtable(m->bus, NULL, DAVIT_BUS_PATH "/ns", INTERFACE, vtable, find, m);
+}
+
+/** task_bus_changed() - properties of the Task interface are other than they were */
+void task_bus_changed(Task *t, const char *const *properties) {
+        if (t->process.visible)
+                (void)sd_bus_emit_properties_changed_strv(t->ns->manager->bus, t->process.path, INTERFACE,
+                                                          (char **)properties);
+}
+
+/** task_bus_oom() - the property, then the signal */
+void task_bus_oom(Task *t, const struct shim_oom *e) {
+        if (!t->process.visible)
+                return;
+        task_bus_changed(t, (const char *const[]){ "OomKills", NULL });
+        (void)sd_bus_emit_signal(t->ns->manager->bus, t->process.path, INTERFACE, "OomKilled", "sstt",
+                                 oom_culprit_name(e->culprit), e->exec_id, e->kills, e->at);
 }

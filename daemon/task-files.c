@@ -55,6 +55,8 @@ static JsonObject *task_json(const Task *t) {
         json_object_set_boolean_member(o, "journal", t->journal);
         json_object_set_int_member(o, "created_at", (int64_t)t->process.created_at);
         json_object_set_int_member(o, "started_at", (int64_t)t->process.started_at);
+        json_object_set_int_member(o, "oom_kills", (int64_t)t->oom_kills);
+        json_object_set_int_member(o, "oom_number", (int64_t)t->oom_number);
         record_set_strv(o, "command", (const char *const *)t->process.command);
         return o;
 }

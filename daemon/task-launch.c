@@ -19,6 +19,7 @@
 #include "daemon/launcher.h"
 #include "daemon/pool.h"
 #include "daemon/rootfs.h"
+#include "daemon/scope-watch.h"
 #include "daemon/stdio.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
@@ -141,9 +142,12 @@ static void succeed(Launch *l) {
         Task *t = l->task;
 
         t->launch = NULL;
+        scope_limits_apply(&t->limits, l->plan.unit_properties);
+        t->watched.known = true;
         process_bus_added(&t->process);
         l->done(t, 0, NULL, l->userdata);
         event_task(t, EVENT_TASK_CREATE);
+        scope_watch_add(t);
         if (t->process.status == TASK_RUNNING)
                 event_task(t, EVENT_TASK_START);
         if (t->process.status == TASK_RUNNING)

@@ -14,6 +14,7 @@
 #include "daemon/error.h"
 #include "daemon/event.h"
 #include "daemon/exec.h"
+#include "daemon/scope-watch.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
@@ -40,6 +41,8 @@ int task_new(Container *c, const char *scope, Task **ret) {
         process_init(&t->process, t, "", bus_object_path(c->ns->name, "task", c->id));
         t->process.command = g_strdupv(c->command);
         g_hash_table_insert(c->ns->tasks, t->id, t);
+        g_queue_init(&t->updates);
+        scope_limits_init(&t->limits, units_default_tasks_max(c->ns->manager->units));
         c->ns->manager->n_tasks++;
         c->task = t;
         *ret = t;
@@ -50,6 +53,8 @@ int task_new(Container *c, const char *scope, Task **ret) {
 Task *task_free(Task *t) {
         if (!t)
                 return NULL;
+        task_update_drop(t);
+        scope_watch_remove(t);
         t->launch = launch_free(t->launch);
         t->link = link_free(t->link); /* those who wait for the process look at it once more */
         g_hash_table_unref(t->execs);
@@ -91,6 +96,8 @@ void task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userd
         if (t->process.visible)
                 event_task(t, EVENT_TASK_DELETE);
         process_bus_removed(&t->process);
+        task_update_drop(t);
+        scope_watch_remove(t);
         if (t->container && t->auto_remove == AUTO_REMOVE_NO)
                 (void)task_record_remove(t);
         if (t->journal)
@@ -146,8 +153,6 @@ static void finish(Task *t, uint32_t status, uint32_t kind, uint64_t exited_at) 
         if (process_ended(p))
                 return;
         process_set_exited(p, status, kind, exited_at);
-        if (kind == EXIT_KIND_OOM)
-                event_task(t, EVENT_TASK_OOM);
         event_task(t, EVENT_TASK_EXIT);
         if (t->auto_remove == AUTO_REMOVE_NO)
                 (void)task_record_save(t);
@@ -187,6 +192,7 @@ void task_lost(Task *t) {
         bool ended = process_ended(&t->process);
 
         t->link = link_free(t->link);
+        task_oom_recover(t);
         if (!ended && read_exit(t, &record))
                 finish(t, record.status, record.kind, record.exited_at);
         else if (!ended) {
@@ -206,6 +212,9 @@ static void on_event(const LinkAnswer *event, void *userdata) {
                 break;
         case SHIM_STATE:
                 task_state(t, event->body);
+                break;
+        case SHIM_OOM:
+                task_oom(t, event->body);
                 break;
         default:
                 log_debug("Task %s/%s: message %u is not expected now", t->ns->name, t->id, event->head->type);

@@ -6,6 +6,7 @@
 #include "daemon/container.h"
 #include "daemon/link.h"
 #include "daemon/process.h"
+#include "daemon/scope.h"
 #include "plan/build.h"
 #include "shared/exit-record.h"
 #include "shared/name.h"
@@ -30,6 +31,11 @@ struct Task {
         bool deleting;
         bool starting;     /* the shim has been told and has not answered yet */
         struct Thaw *thaw; /* freeze.c: it was held still, and is just being let go */
+        ScopeLimits limits;
+        ScopeWatched watched;
+        GQueue updates;      /* Update, owned; the first is under way */
+        uint64_t oom_kills;  /* processes killed for want of memory */
+        uint64_t oom_number; /* the last such event that was told of */
 };
 
 /* r: 0 or a negative errno; on failure the task object is about to go */
@@ -71,6 +77,14 @@ int task_close_streams(Task *t, const char *exec_id, uint32_t mask, task_done_t 
                        sd_bus_error *error);
 int task_failure(const char *what, const LinkAnswer *a, sd_bus_error *error);
 
+/* limits, task-update.c */
+int task_update(Task *t, const Options *o, task_done_t done, void *userdata, sd_bus_error *error);
+void task_update_drop(Task *t); /* those who wait hear that the task has gone */
+
+/* kills for want of memory, task-oom.c */
+void task_oom(Task *t, const struct shim_oom *e);
+void task_oom_recover(Task *t); /* what a shim that has gone has left behind */
+
 /* files, task-files.c */
 int task_dir_open(Manager *m, const char *ns, const char *id, bool create); /* /run/davit/task/<ns>/<id> */
 #define LOG_FIELDS_DIR "/run/systemd/units"
@@ -92,5 +106,7 @@ int task_record_remove(Task *t);
 
 /* bus face, task-bus.c */
 int task_bus_register(Manager *m);
+void task_bus_changed(Task *t, const char *const *properties);
+void task_bus_oom(Task *t, const struct shim_oom *e);
 extern const struct ObjectTable task_objects;
 int task_bus_find(Manager *m, const char *ns, const char *id, Task **ret, sd_bus_error *error);

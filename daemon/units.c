@@ -25,6 +25,7 @@
 #define SYSTEMD_MANAGER "org.freedesktop.systemd1.Manager"
 #define SYSTEMD_UNIT_EXISTS "org.freedesktop.systemd1.UnitExists"
 #define SYSTEMD_ALREADY_SUBSCRIBED "org.freedesktop.systemd1.AlreadySubscribed"
+#define VERSION_SCOPE_OOM_POLICY 253U
 #define OWNER_WAIT_USEC (30 * USEC_PER_SEC)
 #define STOP_MARGIN_USEC (2 * USEC_PER_SEC)
 #define REMOVED_TIMEOUT_USEC (5 * USEC_PER_SEC)
@@ -36,6 +37,8 @@ struct Units {
         GHashTable *removal; /* unit name -> UnitCall that waits for it to go */
         sd_bus_slot *slot_owner, *slot_job, *slot_removed;
         bool subscribed; /* to the first systemd that was there */
+        unsigned version; /* systemd's; 0: not known */
+        uint64_t default_tasks_max;
 };
 
 struct UnitCall {
@@ -48,6 +51,7 @@ struct UnitCall {
         unit_handler_t handler;
         void *userdata;
         bool retried;
+        bool settle; /* answered when systemd has written what was set */
 };
 
 static void call_free(UnitCall *c) {
@@ -163,7 +167,10 @@ static int fail_from_reply(UnitCall *c, sd_bus_message *m) {
                 if (wait_for_removal(c) >= 0)
                         return 0;
         }
-        r = error_set(&error, sd_bus_error_has_name(e, SYSTEMD_UNIT_EXISTS) ? ERROR_ALREADY_EXISTS : ERROR_INTERNAL,
+        r = error_set(&error,
+                      sd_bus_error_has_name(e, SYSTEMD_UNIT_EXISTS)         ? ERROR_ALREADY_EXISTS
+                      : sd_bus_error_has_name(e, SD_BUS_ERROR_INVALID_ARGS) ? ERROR_INVALID_ARGUMENT
+                                                                            : ERROR_INTERNAL,
                       "systemd refused unit %s: %s", c->unit, e->message ?: e->name);
         finish(c, r, &error);
         return 0;
@@ -229,7 +236,7 @@ static int append_properties(sd_bus_message *m, GPtrArray *properties) {
 
 /* KillSignal is SIGURG, which no payload dies of: the shim alone acts on it and sends the container's own stop signal.
  */
-static int append_scope(sd_bus_message *m, const ScopeRequest *q, bool hybrid) {
+static int append_scope(sd_bus_message *m, const ScopeRequest *q, bool hybrid, unsigned version) {
         int r;
 
         r = sd_bus_message_append(m, "ss", q->name, "fail");
@@ -252,7 +259,11 @@ static int append_scope(sd_bus_message *m, const ScopeRequest *q, bool hybrid) {
                 r = sd_bus_message_append(m, "(sv)", "Delegate", "b", true);
         if (r < 0)
                 return r;
-        r = append_properties(m, q->properties);
+        /* Where scopes have it, a container would otherwise be stopped because one of its processes was killed. */
+        if (r >= 0 && version >= VERSION_SCOPE_OOM_POLICY)
+                r = sd_bus_message_append(m, "(sv)", "OOMPolicy", "s", "continue");
+        if (r >= 0)
+                r = append_properties(m, q->properties);
         if (r < 0)
                 return r;
         r = sd_bus_message_close_container(m);
@@ -279,7 +290,7 @@ int units_start_scope(Units *u, const ScopeRequest *q, unit_handler_t handler, v
         r = sd_bus_message_new_method_call(u->manager->bus, &c->request, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER,
                                            "StartTransientUnit");
         if (r >= 0)
-                r = append_scope(c->request, q, limits_hybrid(u->manager->limits));
+                r = append_scope(c->request, q, limits_hybrid(u->manager->limits), u->version);
         if (r >= 0)
                 r = send_start(c);
         if (r < 0) {
@@ -292,22 +303,31 @@ int units_start_scope(Units *u, const ScopeRequest *q, unit_handler_t handler, v
 
 static int on_plain_reply(sd_bus_message *m, void *userdata, sd_bus_error *reterr _unused_) {
         UnitCall *c = userdata;
+        int r = 0;
 
         c->slot = sd_bus_slot_unref(c->slot);
         c->retried = true;
         if (sd_bus_message_is_method_error(m, NULL))
                 return fail_from_reply(c, m);
-        finish(c, 0, NULL);
+        /* systemd answers first and writes the cgroup before it takes the next call. */
+        if (c->settle) {
+                c->settle = false;
+                r = sd_bus_call_method_async(c->units->manager->bus, &c->slot, SYSTEMD_NAME, SYSTEMD_PATH,
+                                             "org.freedesktop.DBus.Peer", "Ping", on_plain_reply, c, NULL);
+                if (r >= 0)
+                        return 0;
+        }
+        finish(c, r, NULL);
         return 0;
 }
 
-/** units_set_properties() - changes resource limits of a running unit, until it ends */
-int units_set_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
-                         UnitCall **ret) {
+static int set_properties(Units *u, const char *unit, GPtrArray *properties, bool settle, unit_handler_t handler,
+                          void *userdata, UnitCall **ret) {
         _cleanup_bus_message_ sd_bus_message *m = NULL;
         UnitCall *c = call_new(u, unit, handler, userdata);
         int r;
 
+        c->settle = settle;
         r = sd_bus_message_new_method_call(u->manager->bus, &m, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER,
                                            "SetUnitProperties");
         if (r >= 0)
@@ -326,6 +346,23 @@ int units_set_properties(Units *u, const char *unit, GPtrArray *properties, unit
         }
         *ret = c;
         return 0;
+}
+
+/** units_set_properties() - changes resource limits of a running unit, until it ends */
+int units_set_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
+                         UnitCall **ret) {
+        return set_properties(u, unit, properties, false, handler, userdata, ret);
+}
+
+/** units_change_properties() - the same, told when they hold */
+int units_change_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
+                            UnitCall **ret) {
+        return set_properties(u, unit, properties, true, handler, userdata, ret);
+}
+
+/** units_default_tasks_max() - what a scope gets that nobody says it of */
+uint64_t units_default_tasks_max(const Units *u) {
+        return u ? u->default_tasks_max : UINT64_MAX;
 }
 
 static int on_stopped(sd_bus_message *m, void *userdata _unused_, sd_bus_error *reterr _unused_) {
@@ -447,6 +484,19 @@ static int owner_wait(Units *u) {
         return 0;
 }
 
+/* "257.3-1", "v255"; without an answer systemd counts as an old one. */
+static void read_manager(Units *u) {
+        _cleanup_free_ char *version = NULL;
+        sd_bus *bus = u->manager->bus;
+
+        if (sd_bus_get_property_string(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "Version", NULL, &version) >=
+            0)
+                u->version = (unsigned)strtoul(version + strcspn(version, "0123456789"), NULL, 10);
+        if (sd_bus_get_property_trivial(bus, SYSTEMD_NAME, SYSTEMD_PATH, SYSTEMD_MANAGER, "DefaultTasksMax", NULL, 't',
+                                        &u->default_tasks_max) < 0)
+                u->default_tasks_max = UINT64_MAX;
+}
+
 static int subscribe(Units *u) {
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
@@ -481,6 +531,7 @@ static int subscribe(Units *u) {
         if (r < 0 && !sd_bus_error_has_name(&error, SYSTEMD_ALREADY_SUBSCRIBED))
                 return log_error_errno(r, "Cannot subscribe to systemd");
         u->subscribed = true;
+        read_manager(u);
         return 0;
 }
 
@@ -491,6 +542,7 @@ int units_new(Manager *m, Units **ret) {
         int r = 0;
 
         u->manager = m;
+        u->default_tasks_max = UINT64_MAX;
         u->jobs = g_hash_table_new(g_str_hash, g_str_equal);
         u->removal = g_hash_table_new(g_str_hash, g_str_equal);
         if (sd_bus_is_bus_client(m->bus) > 0)

@@ -23,6 +23,10 @@ int units_new(Manager *m, Units **ret);
 Units *units_free(Units *u);
 
 int units_start_scope(Units *u, const ScopeRequest *request, unit_handler_t handler, void *userdata, UnitCall **ret);
+/* units_set_properties(), told when the kernel has them */
+int units_change_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
+                            UnitCall **ret);
+uint64_t units_default_tasks_max(const Units *u);
 int units_set_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
                          UnitCall **ret);
 void units_stop(Units *u, const char *unit); /* nobody waits; a unit that is gone is fine */

@@ -212,6 +212,9 @@ static void test_limits(void) {
         g_assert_false(limits_enforced(l, "pids"));   /* there, but switched off */
         g_assert_false(limits_enforced(l, "cpu"));    /* not mounted */
         g_assert_false(limits_enforced(l, "cpuset")); /* systemd would not use it */
+        g_assert_true(limits_property_enforced(l, "MemoryMax", "memory"));
+        g_assert_false(limits_property_enforced(l, "MemoryHigh", "memory")); /* systemd writes no file for it */
+        g_assert_false(limits_unified(l, "memory"));
         (void)limits_free(l);
         g_assert_cmpint(tree_remove_at(AT_FDCWD, dir), ==, 0);
 }
