@@ -19,8 +19,8 @@ extern const Option attach_options[], commit_options[], content_get_options[], c
         namespace_create_options[], namespace_default_options[], ps_options[], restart_options[], rm_options[],
         run_options[], snapshot_apply_options[], snapshot_commit_options[], snapshot_ls_options[],
         snapshot_mount_options[], snapshot_prepare_options[], snapshot_usage_options[], start_options[], stop_options[],
-        system_check_options[], system_collect_options[], system_df_options[], system_prune_options[],
-        why_kept_options[];
+        system_check_options[], system_collect_options[], system_df_options[], system_prune_options[], stats_options[],
+        update_options[], why_kept_options[];
 
 /* each in the file of its name, small ones of a group together */
 typedef int VerbFunction(Ctl *ctl, int argc, char **argv);
@@ -34,5 +34,6 @@ extern VerbFunction verb_attach, verb_commit, verb_content_abort, verb_content_g
         verb_namespace_label, verb_namespace_ls, verb_namespace_rm, verb_pause, verb_ps, verb_rename, verb_restart,
         verb_rm, verb_run, verb_snapshot_apply, verb_snapshot_commit, verb_snapshot_diff, verb_snapshot_label,
         verb_snapshot_ls, verb_snapshot_mount, verb_snapshot_mounts, verb_snapshot_prepare, verb_snapshot_rm,
-        verb_snapshot_usage, verb_snapshot_view, verb_start, verb_stop, verb_system_check, verb_system_collect,
-        verb_system_df, verb_system_prune, verb_top, verb_unpause, verb_version, verb_wait, verb_why_kept;
+        verb_snapshot_usage, verb_snapshot_view, verb_start, verb_stats, verb_stop, verb_system_check,
+        verb_system_collect, verb_system_df, verb_system_prune, verb_top, verb_unpause, verb_update, verb_version,
+        verb_wait, verb_why_kept;
