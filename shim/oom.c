@@ -24,8 +24,8 @@
 #include "shim/shim.h"
 
 #define COUNTER_FILE_MAX 4096U
-#define LOOK_AGAIN_USEC (10 * USEC_PER_SEC / 1000)
-#define LOOKS 50U
+#define LOOK_AGAIN_USEC (20 * USEC_PER_SEC / 1000)
+#define LOOKS 25U
 
 /* proc(5), /proc/PID/stat: fields 9 and 31; PF_EXITING of the kernel's sched.h */
 #define STAT_FLAGS 9
@@ -164,7 +164,6 @@ static void count(struct oom *o) {
                 return;
         o->pending += n - o->kills;
         o->kills = n;
-        o->look_again = 0;
 }
 
 /* While a first process or an exec is dying its end, which is about to be told, decides. */
@@ -173,20 +172,29 @@ static void put_down(struct shim *s) {
                 tell(s, OOM_CULPRIT_CHILD, "");
 }
 
-/** oom_noticed() - fd is ready, or it is time to look again */
+/** oom_noticed() - fd is ready, or it is time to look again
+ *
+ * Nothing is looked at while the victim is still going: to read is to take memory, of which there is none, and who asks
+ * for it then is the next to be killed.
+ */
 void oom_noticed(struct shim *s) {
         struct oom *o = &s->oom;
         uint64_t before = o->kills, value;
 
-        if (o->version1 && read(o->fd, &value, sizeof(value)) == (ssize_t)sizeof(value))
-                o->looks = LOOKS;
-        count(o);
-        if (o->version1 && o->kills == before && o->looks > 0) {
-                o->looks--;
+        if (o->look_again == 0) {
+                o->looks = o->version1 && read(o->fd, &value, sizeof(value)) > 0 ? LOOKS : 1;
                 o->look_again = now_usec(CLOCK_MONOTONIC) + LOOK_AGAIN_USEC;
-        } else
-                o->look_again = 0;
+                return;
+        }
+        o->looks--;
+        count(o);
+        o->look_again = o->kills == before && o->looks > 0 ? now_usec(CLOCK_MONOTONIC) + LOOK_AGAIN_USEC : 0;
         put_down(s);
+}
+
+/** oom_poll_fd() - what to wait for; nothing while it is known that there is something to look at */
+int oom_poll_fd(const struct shim *s) {
+        return s->oom.look_again ? -1 : s->oom.fd;
 }
 
 /** oom_ended() - a process of ours has ended: whether it was killed for want of memory

@@ -17,7 +17,7 @@ struct oom {
         bool version1;
         uint64_t kills;      /* what the kernel has counted */
         uint64_t pending;    /* of these, not yet put down to anybody */
-        uint64_t look_again; /* CLOCK_MONOTONIC, microseconds: version 1 tells before it kills; 0: no need */
+        uint64_t look_again; /* CLOCK_MONOTONIC, microseconds: when the victim may have gone; 0: no need */
         unsigned looks;      /* that are left */
         size_t n_events;     /* in the array */
         struct shim_oom events[OOM_RECORD_MAX]; /* the newest, oldest first */
@@ -26,6 +26,7 @@ struct oom {
         { .fd = -1, .counter_fd = -1 }
 
 void oom_watch(struct shim *s);
+int oom_poll_fd(const struct shim *s);
 short oom_poll_events(const struct shim *s);
 void oom_noticed(struct shim *s);
 bool oom_ended(struct shim *s, const struct process *p, bool by_sigkill);

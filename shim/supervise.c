@@ -179,7 +179,7 @@ static size_t fill_poll(struct shim *s, struct pollfd *p, size_t max) {
         p[POLL_CONTROL] = (struct pollfd){ .fd = s->control, .events = POLLIN };
         p[POLL_LISTENER] = (struct pollfd){ .fd = s->listener, .events = POLLIN };
         p[POLL_EVENTS] = (struct pollfd){ .fd = events ? s->cgroup.events_fd : -1, .events = POLLPRI };
-        p[POLL_OOM] = (struct pollfd){ .fd = s->oom.fd, .events = oom_poll_events(s) };
+        p[POLL_OOM] = (struct pollfd){ .fd = oom_poll_fd(s), .events = oom_poll_events(s) };
         p[POLL_INIT] = (struct pollfd){ .fd = s->init.sock, .events = POLLIN };
         for (struct process *e = s->execs; e && n < max; e = e->next)
                 if (e->sock >= 0)
@@ -225,8 +225,9 @@ static void turn(struct shim *s) {
         handle_deadlines(s);
 }
 
-/* Of the last to be killed: without the shim nobody knows how its container has ended. */
-#define OOM_SCORE "-999"
+/* Never to be killed: without the shim nobody knows how its container has ended, and what it has is too little to help.
+ * Where memory is short its calls fail. */
+#define OOM_SCORE "-1000"
 
 /** shim_main() - be a warm shim, and then whatever the manager makes of it
  *

@@ -34,6 +34,8 @@ def main():
     finally:
         state.stop()
         state.unmount()
+    if not result.wasSuccessful():
+        print(state.run("journalctl", "-b", "--no-pager", "-n", "60", "-o", "short-monotonic", may_fail=True))
     failed = len(result.failures) + len(result.errors)
     print(f"{result.testsRun - failed - len(result.skipped)} passed, {failed} failed, {len(result.skipped)} skipped")
     return 1 if failed else 0
