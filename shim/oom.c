@@ -220,6 +220,7 @@ bool oom_ended(struct shim *s, const struct process *p, bool by_sigkill) {
  * With the first process it is the last chance to tell.
  */
 void oom_settle(struct shim *s) {
+        count(&s->oom);
         if (s->oom.pending == 0)
                 return;
         if (s->init.state == PROCESS_ENDED)

@@ -64,8 +64,7 @@ struct shim {
         struct cgroup cgroup;
         struct oom oom;
         struct unified_undo unified; /* of the last change */
-        struct process init;
-        struct process *execs;
+        struct process init, *execs;
         uint64_t namespace_flags; /* what the container does not share with the host */
         uint64_t kept_capabilities;
         uint32_t stop_signal;
