@@ -29,7 +29,7 @@ void task_oom(Task *t, const struct shim_oom *e) {
                 (void)task_files_write_state(t);
         task_bus_oom(t, &copy);
         (void)snprintf(kills, sizeof(kills), "%" PRIu64, copy.kills);
-        event_emit(t->ns->manager, EVENT_TASK_OOM, t->ns->name, t->id, t->process.path, "CONTAINER_ID", t->id,
+        event_emit(t->ns->manager, EVENT_TASK_OOM, t->ns->name, t->id, t->process.path, "OBJECT_SYSTEMD_UNIT", t->scope,
                    "OOM_CULPRIT", oom_culprit_name(copy.culprit), "OOM_KILLS", kills, "EXEC_ID",
                    *copy.exec_id ? copy.exec_id : NULL, NULL);
 }
