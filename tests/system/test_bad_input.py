@@ -35,14 +35,14 @@ FREE_TEXT = {"Author", "Message", "command", "Entrypoint", "Env"}
 FILTERS = {"Id", "Label", "Image", "Status", "Name", "Key", "Kind", "Parent", "Digest"}
 
 #: Numbers that mean something however large they are.
-ANY_NUMBER = {"length", "offset", "TimeoutUSec", "StopTimeoutUSec", "Until", "MemoryMax", "TasksMax", "CPUQuotaPerSecUSec",
-              "ExpireUSec", "Size"}
+ANY_NUMBER = {"length", "offset", "TimeoutUSec", "StopTimeoutUSec", "Until", "MemoryMax", "MemoryHigh", "MemoryLow",
+              "MemorySwapMax", "TasksMax", "CPUQuotaPerSecUSec", "ExpireUSec", "Size"}
 
 
 #: Methods that take the options of others, as their comments say in words.
 OPTIONS_OF = {"Manager.Run": ("Manager.CreateContainer", "Container.CreateTask"), "Container.Start": ("Container.CreateTask",),
               "Container.Update": ("Manager.CreateContainer",), "Manager.CommitContent": ("Manager.WriteContent",),
-              "Task.ExecStart": ("Task.Exec",), "Task.BeginStop": ("Task.Stop",)}
+              "Task.ExecStart": ("Task.Exec",), "Task.BeginStop": ("Task.Stop",), "Manager.ListStats": ("Manager.ListTasks",)}
 NOT_TAKEN = {("Container.Update", name) for name in ("Spec", "Rootfs", "Snapshot")}
 
 
@@ -84,7 +84,7 @@ def type_at(text):
 
 def options_of(comment, arguments):
     """Keys of the dictionary: "Name (type...)" after "options:" or "filters:"; "Name (type or type...)" takes both."""
-    where = re.search(r"(?:options|filters):\s(.*)", re.sub(r"those of [A-Z]\w+, ", "", comment), re.S)
+    where = re.search(r"(?:options|filters):\s(.*?)(?:$|\n\s+[a-z]+: )", re.sub(r"those of [A-Z]\w+, ", "", comment), re.S)
     if "a{sv}" not in [t for _, t in arguments] or not where:
         return {}
     found = {}
@@ -370,6 +370,8 @@ class BadInput(davit.TestCase):
         ("Task.Exec", "Task ended", "(sasa{sv})", ("", ["true"], {})),
         ("Task.ExecStart", "Task ended", "(sasa{sv})", ("", ["true"], {})),
         ("Task.ListProcesses", "Task ended", "()", ()),
+        ("Task.Update", "Task ended", "(a{sv})", ({},)),
+        ("Task.Stats", "Task ended", "(a{sv})", ({},)),
         ("Image.Delete", "Image used", "(a{sv})", ({},)), ("Image.Rename", "Image used", "(s)", ("other:1",)),
         ("Snapshot.Commit", "Snapshot view", "(sa{sv})", ("made", {})),
         ("Snapshot.Delete", "Snapshot used", "()", ()),
