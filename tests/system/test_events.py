@@ -154,6 +154,28 @@ class Order(davit.TestCase):
         self.assertEqual([(e["DAVIT_EVENT"], e.get("EXEC_ID")) for e in since(before) if e["DAVIT_ID"] == id][3:],
                          [("task.failed", "bad")])
 
+    def test_told_when_all_is_cleared(self):
+        """S-E03: who is told that a container is gone finds nothing of it, and can have its id at once."""
+        id = davit.unique("gone")
+        image = davit.busybox_image()
+        found = []
+
+        def told(_connection, _sender, _path, _interface, _member, body):
+            if body.unpack()[:2] != ("container.delete", id):
+                return
+            there = davit.snapshot()
+            found.append([(kind, item) for kind, items in there.items() for item in items if id in str(item)])
+            if len(found) < 5:
+                davit.run_container(["true"], id=id, image=image, AutoRemove="container")
+
+        last()
+        subscription = davit.bus().signal_subscribe(davit.NAME, davit.NAME + ".Namespace", "Event", None, None,
+                                                    Gio.DBusSignalFlags.NONE, told)
+        self.addCleanup(davit.bus().signal_unsubscribe, subscription)
+        davit.run_container(["true"], id=id, image=image, AutoRemove="container")
+        davit.wait_until(lambda: len(found) == 5, what="five lives of one id")
+        self.assertEqual(found, [[]] * 5)
+
     def test_bus_chooses(self):
         """S-E02, S-W06: who wants exits alone is sent exits alone, by match rules of the bus."""
         last()
