@@ -140,6 +140,20 @@ gboolean group_pids(State *state, GArray *pids, GError **error) {
         return TRUE;
 }
 
+/** group_is_empty() - Whether no process is in the group, in whichever hierarchy. */
+gboolean group_is_empty(State *state) {
+        g_autoptr(GArray) pids = g_array_new(FALSE, FALSE, sizeof(pid_t));
+        g_auto(GStrv) directories = group_directories(state);
+
+        for (char **directory = directories; *directory; directory++) {
+                _cleanup_close_ int fd = open(*directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+                if (fd >= 0)
+                        collect(fd, pids);
+        }
+        return pids->len == 0;
+}
+
 /** group_kill() - Sends a signal to every process of the container; 0 or a negative errno. */
 int group_kill(State *state, int signal) {
         g_autoptr(GArray) pids = g_array_new(FALSE, FALSE, sizeof(pid_t));
@@ -154,9 +168,11 @@ int group_kill(State *state, int signal) {
         if (!group_pids(state, pids, NULL))
                 return -EOPNOTSUPP;
         for (guint i = 0; i < pids->len; i++) {
-                _cleanup_close_ int fd = sys_pidfd_open(g_array_index(pids, pid_t, i), 0);
+                pid_t pid = g_array_index(pids, pid_t, i);
+                _cleanup_close_ int fd = sys_pidfd_open(pid, 0);
 
-                if (fd >= 0)
+                /* The number may be somebody else's by now: pinned first, it has to be in the group still. */
+                if (fd >= 0 && group_has_process(state, pid))
                         (void)sys_pidfd_send_signal(fd, signal, NULL, 0);
         }
         return 0;

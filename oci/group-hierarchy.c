@@ -96,6 +96,25 @@ char *group_of_process(pid_t pid) {
         return g_strdup(found);
 }
 
+/** group_has_process() - Whether a process is in the group or below it, in any hierarchy. */
+gboolean group_has_process(State *state, pid_t pid) {
+        g_autofree char *file = g_strdup_printf("/proc/%d/cgroup", (int)pid);
+        gsize n = strlen(state->group);
+        _cleanup_free_ char *text = NULL;
+        g_auto(GStrv) lines = NULL;
+
+        if (file_read_at(AT_FDCWD, file, CGROUP_FILE_MAX, &text, NULL) < 0)
+                return FALSE;
+        lines = g_strsplit(text, "\n", -1);
+        for (char **line = lines; *line; line++) {
+                const char *path = strchr(*line, '/');
+
+                if (path && g_str_has_prefix(path, state->group) && (path[n] == '/' || path[n] == '\0'))
+                        return TRUE;
+        }
+        return FALSE;
+}
+
 /** group_directory() - The group's directory where a controller of version 1 is, or with "" the unified one. */
 char *group_directory(State *state, const char *controller) {
         GPtrArray *list = hierarchies();

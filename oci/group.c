@@ -61,6 +61,27 @@ static gboolean choose_scope(State *state, const char *path, GError **error) {
         return TRUE;
 }
 
+/* As /proc/PID/cgroup will have it, so that the two can be compared. */
+static char *plain_path(const char *path) {
+        g_auto(GStrv) parts = g_strsplit(path, "/", -1);
+        GString *s = g_string_new(NULL);
+
+        for (char **part = parts; *part; part++)
+                if (**part && !g_str_equal(*part, "."))
+                        g_string_append_printf(s, "/%s", *part);
+        return g_string_free(s, FALSE);
+}
+
+/* Whatever is in the group goes with the container: nobody may be there before it. */
+static gboolean check_empty(State *state, GError **error) {
+        g_autofree char *group = NULL;
+
+        if (group_is_empty(state))
+                return TRUE;
+        group = g_steal_pointer(&state->group);
+        return oci_fail(error, OCI_ERROR_FAILED, "linux.cgroupsPath: cgroup \"%s\" is not empty", group);
+}
+
 /** group_choose() - Finds out where the container is to be; nothing is made. */
 gboolean group_choose(Oci *oci, JsonObject *config, State *state, GError **error) {
         JsonObject *linux_ = NULL;
@@ -80,11 +101,10 @@ gboolean group_choose(Oci *oci, JsonObject *config, State *state, GError **error
         if (path && *path) {
                 if (!check_path(path, error)) /* before anybody could take it for the container's */
                         return FALSE;
-                state->group = g_strconcat(*path == '/' ? "" : "/", path, NULL);
-                return TRUE;
-        }
-        state->group = g_strconcat(PARENT, state->id, NULL);
-        return TRUE;
+                state->group = plain_path(path);
+        } else
+                state->group = g_strconcat(PARENT, state->id, NULL);
+        return check_empty(state, error);
 }
 
 static int copy_if_empty(int parent, int dir, const char *name) {
@@ -110,17 +130,19 @@ static int prepare_level(int parent, int dir) {
 static void hand_down(int dir) {
         _cleanup_free_ char *have = NULL, *given = NULL;
         _cleanup_close_ int fd = -1;
-        g_auto(GStrv) names = NULL;
+        g_auto(GStrv) names = NULL, enabled = NULL;
 
         if (file_read_at(dir, "cgroup.controllers", 4096, &have, NULL) < 0 ||
             file_read_at(dir, "cgroup.subtree_control", 4096, &given, NULL) < 0)
                 return;
         fd = openat(dir, "cgroup.subtree_control", O_WRONLY | O_CLOEXEC);
         names = g_strsplit_set(have, " \n", -1);
+        enabled = g_strsplit_set(given, " \n", -1);
         for (char **name = names; fd >= 0 && *name; name++) {
                 g_autofree char *word = g_strconcat("+", *name, NULL);
 
-                if (**name && !strstr(given, *name) && write(fd, word, strlen(word)) < 0)
+                if (**name && !g_strv_contains((const char *const *)enabled, *name) &&
+                    write(fd, word, strlen(word)) < 0)
                         continue; /* missed when a limit needs it */
         }
 }
@@ -188,8 +210,10 @@ gboolean group_scope(State *state, pid_t pid, GPtrArray *properties, GError **er
                 return FALSE;
         group = group_of_process(pid);
         end = g_strconcat("/", state->unit, NULL);
-        if (!group || !g_str_has_suffix(group, end)) /* what is in there is not ours to kill */
+        if (!group || !g_str_has_suffix(group, end)) { /* what is in there is not ours to kill */
+                scope_stop(state);
                 return oci_fail(error, OCI_ERROR_FAILED, "unit %s: the container is not in it", state->unit);
+        }
         state->group = g_steal_pointer(&group);
         return TRUE;
 }
@@ -263,7 +287,7 @@ int group_remove(State *state) {
         int r = 0;
 
         if (state->driver == GROUP_SYSTEMD) { /* which removes what is empty, but for a scope that nobody ever was in */
-                if (!state->unit)
+                if (!state->unit || !state->group) /* we have not come to make it: one of that name is not ours */
                         return 0;
                 unified = group_directory(state, "");
                 if (!unified || access(unified, F_OK) == 0)

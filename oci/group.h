@@ -16,6 +16,7 @@ gboolean group_scope(State *state, pid_t pid, GPtrArray *properties, GError **er
 int group_remove(State *state);
 
 /* group-control.c: what is in it */
+gboolean group_is_empty(State *state);
 gboolean group_is_frozen(State *state);
 gboolean group_freeze(State *state, gboolean on, GError **error);
 int group_kill(State *state, int signal);
@@ -24,6 +25,7 @@ gboolean group_pids(State *state, GArray *pids, GError **error); /* pid_t */
 
 /* group-hierarchy.c */
 char *group_of_process(pid_t pid);                           /* its path below the unified hierarchy, or NULL */
+gboolean group_has_process(State *state, pid_t pid);         /* in any hierarchy */
 char *group_directory(State *state, const char *controller); /* NULL: not mounted; "" is the unified hierarchy */
 char **group_directories(State *state);
 GPtrArray *group_mounts(void); /* char*: every hierarchy's mount point */
