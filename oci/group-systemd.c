@@ -152,9 +152,49 @@ static int append_properties(sd_bus_message *m, GPtrArray *properties) {
         return r;
 }
 
+#define ANNOTATION "org.systemd.property."
+
+/* What is known to do no more than what it is for: others start and stop units, take limits away or end the host. */
+static gboolean is_allowed(const char *name) {
+        static const char *const allowed[] = { "After",           "Before",
+                                               "CollectMode",     "DefaultDependencies",
+                                               "Description",     "KillSignal",
+                                               "FinalKillSignal", "SendSIGHUP",
+                                               "SendSIGKILL",     "TimeoutStopUSec",
+                                               "TimeoutStopSec",  "RuntimeMaxUSec",
+                                               "RuntimeMaxSec",   NULL };
+
+        return g_strv_contains(allowed, name);
+}
+
+/* Annotations come from further away than the rest of a configuration: from whoever asks an engine for a container. */
+static gboolean check_annotations(JsonObject *annotations, GError **error) {
+        JsonObjectIter iter;
+        const char *key;
+        JsonNode *node;
+
+        if (!annotations)
+                return TRUE;
+        json_object_iter_init(&iter, annotations);
+        while (json_object_iter_next(&iter, &key, &node)) {
+                const char *text = JSON_NODE_HOLDS_VALUE(node) ? json_node_get_string(node) : NULL;
+                g_autoptr(GVariant) value = NULL;
+
+                if (!g_str_has_prefix(key, ANNOTATION))
+                        continue;
+                if (!is_allowed(key + strlen(ANNOTATION)))
+                        return oci_fail(error, OCI_ERROR_FAILED,
+                                        "annotations.%s: is no property of a unit that an annotation may set", key);
+                value = text ? g_variant_parse(NULL, text, NULL, NULL, NULL) : NULL;
+                if (!value)
+                        return oci_fail(error, OCI_ERROR_FAILED, "annotations.%s: is no value in GVariant's text form",
+                                        key);
+        }
+        return TRUE;
+}
+
 /* org.systemd.property.NAME with a value in GVariant's text form; "Sec" in seconds is "USec" on the bus. */
 static int append_annotations(sd_bus_message *m, JsonObject *annotations) {
-        static const char prefix[] = "org.systemd.property.";
         JsonObjectIter iter;
         const char *key;
         JsonNode *node;
@@ -168,15 +208,15 @@ static int append_annotations(sd_bus_message *m, JsonObject *annotations) {
                 g_autofree char *name = NULL;
                 GVariant *value;
 
-                if (!text || !g_str_has_prefix(key, prefix))
+                if (!text || !g_str_has_prefix(key, ANNOTATION))
                         continue;
-                name = g_strdup(key + strlen(prefix));
+                name = g_strdup(key + strlen(ANNOTATION));
                 value = g_variant_parse(NULL, text, NULL, NULL, NULL);
                 if (!value)
                         return -EINVAL;
                 g_variant_ref_sink(value);
                 if (g_str_has_suffix(name, "Sec") && !g_str_has_suffix(name, "USec") &&
-                    g_variant_is_of_type(value, G_VARIANT_TYPE_INT32)) {
+                    g_variant_is_of_type(value, G_VARIANT_TYPE_INT32) && g_variant_get_int32(value) >= 0) {
                         guint64 usec = (guint64)g_variant_get_int32(value) * USEC_PER_SEC;
                         char *longer = g_strdup_printf("%.*sUSec", (int)strlen(name) - 3, name);
 
@@ -263,13 +303,13 @@ static int fill_start(sd_bus_message *m, State *state, const char *slice, pid_t 
         return r < 0 ? r : bus.append(m, "a(sa(sv))", 0);
 }
 
-/** scope_start() - Starts the container's scope around @pid, and waits until it is in it. */
+/** scope_start() - Starts the container's scope around @pid, and waits until it is in it; without one, no unit. */
 gboolean scope_start(State *state, const char *slice, pid_t pid, GPtrArray *properties, GError **error) {
         g_autoptr(GPtrArray) ended = g_ptr_array_new_with_free_func(g_free);
         sd_bus_message *m = NULL, *reply = NULL;
         sd_bus_error e = SD_BUS_ERROR_NULL;
         Wait w = { .ended = ended };
-        sd_bus *b = connect_bus(error);
+        sd_bus *b = check_annotations(state->annotations, error) ? connect_bus(error) : NULL;
         gboolean ok = FALSE;
         int r;
 
@@ -287,7 +327,9 @@ gboolean scope_start(State *state, const char *slice, pid_t pid, GPtrArray *prop
         if (r >= 0)
                 r = bus.read(reply, "o", &w.job);
         ok = r < 0 ? fail_bus(error, &e, r, state->unit) : wait_job(b, &w, state->unit, error);
-        if (r < 0) /* a unit of that name is somebody else's */
+        if (!ok && r >= 0) /* what there is of it is ours */
+                scope_stop(state);
+        if (!ok)
                 g_clear_pointer(&state->unit, g_free);
         bus.message_unref(reply);
         bus.message_unref(m);
