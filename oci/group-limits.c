@@ -75,6 +75,23 @@ static gboolean limit_number(State *state, JsonObject *object, const char *path,
         return limit_write(state, field, controller, (LimitFile){ v1_name, v1 }, (LimitFile){ v2_name, v2 }, error);
 }
 
+/* The same where 0 is a value as any other; where the kernel has no such file it is what holds. */
+static gboolean limit_number_or_zero(State *state, JsonObject *object, const char *path, const char *name,
+                                     const char *controller, const char *v1_name, const char *v2_name, GError **error) {
+        g_autofree char *directory = group_directory(state, controller);
+        const char *file = directory ? v1_name : v2_name;
+        gint64 value = 0;
+        int r;
+
+        if (!limit_number(state, object, path, name, controller, v1_name, v2_name, error) ||
+            !field_int(object, path, name, -1, G_MAXINT64, &value, error))
+                return FALSE;
+        if (!field_given(object, name) || value != 0 || !file)
+                return TRUE;
+        r = write_file(state, directory ? controller : "", file, "0");
+        return r >= 0 || r == -ENOENT || oci_fail_errno(error, r, "%s%s: write \"0\" to %s", path, name, file);
+}
+
 static gboolean limit_swap(State *state, JsonObject *memory, GError **error) {
         gint64 swap = 0, limit = 0;
         g_autofree char *v1 = NULL, *v2 = NULL;
@@ -122,7 +139,7 @@ static gboolean limit_memory(State *state, JsonObject *resources, GError **error
             !limit_number(state, memory, path, "reservation", "memory", "memory.soft_limit_in_bytes", "memory.low",
                           error) ||
             !limit_number(state, memory, path, "kernelTCP", "memory", "memory.kmem.tcp.limit_in_bytes", NULL, error) ||
-            !limit_number(state, memory, path, "swappiness", "memory", "memory.swappiness", NULL, error))
+            !limit_number_or_zero(state, memory, path, "swappiness", "memory", "memory.swappiness", NULL, error))
                 return FALSE;
         return !no_oom || limit_write(state, RESOURCES "memory.disableOOMKiller", "memory",
                                       (LimitFile){ "memory.oom_control", "1" }, (LimitFile){}, error);
@@ -180,13 +197,14 @@ static gboolean limit_cpu(State *state, JsonObject *resources, GError **error) {
 
         if (!field_object(resources, RESOURCES, "cpu", &cpu, error))
                 return FALSE;
-        return !cpu || (limit_number(state, cpu, path, "idle", "cpu", "cpu.idle", "cpu.idle", error) &&
-                        limit_shares(state, cpu, error) && limit_quota(state, cpu, error) &&
-                        limit_number(state, cpu, path, "burst", "cpu", "cpu.cfs_burst_us", "cpu.max.burst", error) &&
-                        limit_number(state, cpu, path, "realtimePeriod", "cpu", "cpu.rt_period_us", NULL, error) &&
-                        limit_number(state, cpu, path, "realtimeRuntime", "cpu", "cpu.rt_runtime_us", NULL, error) &&
-                        limit_text(state, cpu, "cpus", "cpuset.cpus", error) &&
-                        limit_text(state, cpu, "mems", "cpuset.mems", error));
+        return !cpu ||
+               (limit_number_or_zero(state, cpu, path, "idle", "cpu", "cpu.idle", "cpu.idle", error) &&
+                limit_shares(state, cpu, error) && limit_quota(state, cpu, error) &&
+                limit_number_or_zero(state, cpu, path, "burst", "cpu", "cpu.cfs_burst_us", "cpu.max.burst", error) &&
+                limit_number(state, cpu, path, "realtimePeriod", "cpu", "cpu.rt_period_us", NULL, error) &&
+                limit_number(state, cpu, path, "realtimeRuntime", "cpu", "cpu.rt_runtime_us", NULL, error) &&
+                limit_text(state, cpu, "cpus", "cpuset.cpus", error) &&
+                limit_text(state, cpu, "mems", "cpuset.mems", error));
 }
 
 /* v1 has no word for "no limit" but "max" here too */

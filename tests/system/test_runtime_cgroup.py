@@ -118,10 +118,31 @@ class Cgroupfs(Limits, runtime.RuntimeTest):
         self.create()
         self.assertEqual(group_of(self.state()["pid"], "memory"), f"/davit-oci/{self.name}")
 
+    def test_zero_is_a_value(self):
+        self.limited(memory={"limit": 64 << 20, "swappiness": 0})
+        self.assertEqual(self.value("memory", "memory.swappiness"), "0")
+
     def test_refused_paths(self):
         for path in ("/", "/..", "/a/../..", "a:b:c"):
             self.config(linux__cgroupsPath=path)
             self.refused("linux.cgroupsPath", "run", self.name)
+
+    def test_a_group_in_use_is_left_alone(self):
+        for hierarchy in ("unified", "pids"):
+            directory = f"/sys/fs/cgroup/{hierarchy}/davit-test/{self.name}/inner"
+            os.makedirs(directory)
+            child = subprocess.Popen(["sleep", "1000"])
+            try:
+                with open(f"{directory}/cgroup.procs", "w", encoding="ascii") as f:
+                    f.write(str(child.pid))
+                self.config(["nosuch"], linux__cgroupsPath=f"//davit-test/./{self.name}/")
+                self.refused("is not empty", "run", self.name)
+                self.assertIsNone(child.poll(), "a process that is not the container's was killed")
+            finally:
+                child.kill()
+                child.wait()
+                os.rmdir(directory)
+                os.rmdir(os.path.dirname(directory))
 
     def test_groups_made_by_the_container_go_too(self):
         self.limited()
@@ -164,6 +185,12 @@ class Systemd(Limits, runtime.RuntimeTest):
             self.config(**self.place())
             self.refused(f"oci-{self.name}.scope", "run", self.name)
             self.assertEqual(self.unit_state(), "active")
+            self.config(root__path="/nosuch", **self.place())  # fails before a unit is asked for
+            self.refused("/nosuch", "run", self.name)
+            self.config(process__cwd="/proc/self/fd", mounts=[{"destination": "/x", "source": "/nosuch",
+                                                               "type": "bind", "options": ["bind"]}], **self.place())
+            self.refused("/nosuch", "run", self.name)
+            self.assertEqual(self.unit_state(), "active")
         finally:
             davit.systemctl("stop", f"oci-{self.name}.scope")
 
@@ -176,6 +203,13 @@ class Systemd(Limits, runtime.RuntimeTest):
                     **self.place())
         self.create()
         self.assertIn("7s", davit.systemctl("show", "-p", "TimeoutStopUSec", f"oci-{self.name}.scope").stdout)
+
+    def test_annotations_do_no_more_than_they_may(self):
+        for name, value in (("ExecStartPre", "['/bin/x']"), ("OnFailure", "['reboot.target']"),
+                            ("FailureAction", "'reboot'"), ("MemoryMax", "uint64 1"), ("KillSignal", "nothing")):
+            key = f"org.systemd.property.{name}"
+            self.config(annotations={key: value}, **self.place())
+            self.refused(f"annotations.{key}", "run", self.name)
 
     def test_daemon_reload_changes_nothing(self):
         self.limited(memory={"limit": 64 << 20}, pids={"limit": 33})
