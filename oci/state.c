@@ -77,9 +77,9 @@ gboolean state_new(Oci *oci, const char *id, State *ret, GError **error) {
         ret->dir_fd = openat(oci->root_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         ret->created = g_get_real_time();
         ret->owner = getuid();
-        if (ret->dir_fd < 0 || flock(ret->dir_fd, LOCK_EX) < 0)
+        if (ret->dir_fd < 0)
                 return oci_fail_errno(error, errno, "directory %s/%s", oci->root, id);
-        return TRUE;
+        return state_lock(ret, error); /* a delete may have been quicker */
 }
 
 /** state_remove() - Removes the container's directory. */
