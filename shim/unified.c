@@ -121,6 +121,8 @@ int unified_take_back(struct cgroup *c, struct unified_undo *undo, struct fault 
         for (size_t at = 0; at < undo->size;) {
                 const char *name = undo->text + at, *value = name + strlen(name) + 1;
 
+                if (value >= undo->text + undo->size) /* there was no memory for it */
+                        break;
                 if (write_one(c, name, value, fault) < 0)
                         r = fault->error;
                 at += strlen(name) + strlen(value) + 2;
