@@ -131,8 +131,20 @@ int rootfs_finish(struct setup *s) {
         return 0;
 }
 
+/* The kernel lets who is root of a user namespace mount as much of procfs and sysfs as can be seen in the mount
+ * namespace. The host's, which stay in it, would be all of them, whatever is masked for the container. */
+static int rootfs_hide(struct setup *s, const char *path) {
+        while (umount2(path, MNT_DETACH) >= 0)
+                ;
+        if (errno != ENOENT && mount("tmpfs", path, "tmpfs", MS_RDONLY, NULL) < 0 && errno != ENOENT)
+                return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "hide %s of the host", path);
+        return 0;
+}
+
 /* The initial ramfs cannot be pivoted away from: the root is moved over it. */
 static int rootfs_chroot(struct setup *s) {
+        if (rootfs_hide(s, "/proc") < 0 || rootfs_hide(s, "/sys") < 0)
+                return s->fault->error;
         if (mount(".", "/", NULL, MS_MOVE, NULL) < 0)
                 return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "move the root file system to /");
         if (chroot(".") < 0 || chdir("/") < 0)

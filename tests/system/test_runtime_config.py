@@ -170,6 +170,14 @@ class Fields(runtime.RuntimeTest):
         self.config("ls -d /bin /proc/1")
         self.assertEqual(self.oci("run", "--no-pivot", self.name).stdout, "/bin\n/proc/1\n")
 
+    def test_no_pivot_hides_procfs_of_the_host(self):
+        """Else who makes a user namespace in the container gets a procfs of which nothing is masked."""
+        self.config("unshare -Urmpf mount -t proc proc /proc 2>&1", annotations={})
+        for option in ((), ("--no-pivot",)):
+            done = self.oci("run", *option, self.name, check=False)
+            self.assertNotEqual(done.returncode, 0, option)
+            self.assertIn("mount", done.stdout)
+
     def test_keyring(self):
         """The session keyring is an empty one of the container's own, unless that is not wanted."""
         self.config("cat /proc/keys", linux__maskedPaths=[], process__capabilities=None)
