@@ -3,7 +3,7 @@
 
 /* Calls to the manager: one connection, calls sent before the answers to earlier ones are awaited. */
 
-#include "ctl/dbus.h"
+#include "shared/dbus.h"
 
 #include "ctl/ctl.h"
 

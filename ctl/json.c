@@ -12,6 +12,7 @@
 #include <inttypes.h>
 
 #include "ctl/text.h"
+#include "shared/utf8.h"
 
 static void line(const Json *j) {
         if (j->one_line)
@@ -59,9 +60,9 @@ static void put_string(const char *s) {
                         printf("\\%c", c);
                 else if (c < 0x20 || c == 0x7f)
                         printf("\\u%04x", c);
-                else if (text_utf8_length(s) > 0) {
-                        (void)fwrite(s, 1, text_utf8_length(s), stdout);
-                        s += text_utf8_length(s) - 1;
+                else if (utf8_length(s) > 0) {
+                        (void)fwrite(s, 1, utf8_length(s), stdout);
+                        s += utf8_length(s) - 1;
                 } else
                         printf("\\udc%02x", c); /* a byte of a path, as Python has it */
         }

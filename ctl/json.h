@@ -3,7 +3,7 @@
 
 /* JSON out of davitctl: a small indenting writer, D-Bus values, and looking into a text. */
 
-#include "ctl/dbus.h"
+#include "shared/dbus.h"
 
 #include "ctl/ctl.h"
 

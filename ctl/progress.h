@@ -3,7 +3,7 @@
 
 /* The progress of a job, as one line on a terminal. */
 
-#include "ctl/dbus.h"
+#include "shared/dbus.h"
 
 #include "ctl/ctl.h"
 #include "ctl/rate.h"

@@ -15,35 +15,13 @@
 #include <string.h>
 
 #include "ctl/ctl.h"
-
-/** text_utf8_length() - the bytes of the character a text begins with; 0 where that is no valid UTF-8. */
-size_t text_utf8_length(const char *text) {
-        static const struct {
-                unsigned char mask, lead;
-                uint32_t min;
-        } forms[] = { { 0x80, 0x00, 0 }, { 0xe0, 0xc0, 0x80 }, { 0xf0, 0xe0, 0x800 }, { 0xf8, 0xf0, 0x10000 } };
-        const unsigned char *s = (const unsigned char *)text;
-
-        for (size_t n = 0; n < ELEMENTSOF(forms); n++) {
-                uint32_t c = s[0] & (unsigned char)~forms[n].mask;
-
-                if ((s[0] & forms[n].mask) != forms[n].lead)
-                        continue;
-                for (size_t i = 1; i <= n; i++) {
-                        if ((s[i] & 0xc0) != 0x80)
-                                return 0;
-                        c = c << 6 | (s[i] & 0x3f);
-                }
-                return c < forms[n].min || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n + 1;
-        }
-        return 0;
-}
+#include "shared/utf8.h"
 
 /* The bytes of what a terminal must not get: a control character, or what is no UTF-8. */
 static size_t control_length(const char *s) {
         const unsigned char *u = (const unsigned char *)s;
 
-        if (u[0] < 0x20 || u[0] == 0x7f || text_utf8_length(s) == 0)
+        if (u[0] < 0x20 || u[0] == 0x7f || utf8_length(s) == 0)
                 return 1;
         return u[0] == 0xc2 && u[1] < 0xa0 ? 2 : 0; /* C1 controls in UTF-8 */
 }
@@ -58,7 +36,7 @@ char *text_visible(const char *s) {
                 size_t n = control_length(s);
 
                 if (n == 0) {
-                        for (n = text_utf8_length(s); n > 0; n--)
+                        for (n = utf8_length(s); n > 0; n--)
                                 *p++ = *s++;
                         continue;
                 }

@@ -10,7 +10,6 @@
 #define TEXT_SIZE_MAX 32U
 
 /* for people */
-size_t text_utf8_length(const char *text);
 char *text_visible(const char *s);
 size_t text_width(const char *s);
 const char *text_size(uint64_t bytes, char ret[TEXT_SIZE_MAX]);

@@ -4,18 +4,16 @@
  * Cgroups made by systemd: a transient scope a container.
  *
  * linux.cgroupsPath is "slice:prefix:name"; limits are properties of the unit, written by systemd alone. The
- * container's first process exists and waits when the scope is asked for, and goes on when the job has ended.
- * libsystemd is loaded only for this, since most calls of davit-oci have no use for it.
+ * container's first process exists and waits when the scope is asked for, and goes on when the job has ended. A
+ * connection lasts for one call.
  */
 
 #include "oci/group-systemd.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
-#include <systemd/sd-bus.h>
-#include <unistd.h>
 
+#include "shared/dbus.h"
 #include "shared/macros.h"
 #include "shared/process.h"
 
@@ -24,132 +22,181 @@
 #define MANAGER SYSTEMD ".Manager"
 #define JOB_TIMEOUT_USEC (60 * USEC_PER_SEC)
 
-static struct {
-        void *library;
-        __typeof__(sd_bus_open_system) *open_system;
-        __typeof__(sd_bus_open_user) *open_user;
-        __typeof__(sd_bus_flush_close_unref) *unref;
-        __typeof__(sd_bus_call) *call;
-        __typeof__(sd_bus_call_method) *call_method;
-        __typeof__(sd_bus_match_signal) *match_signal;
-        __typeof__(sd_bus_process) *process;
-        __typeof__(sd_bus_wait) *wait;
-        __typeof__(sd_bus_error_free) *error_free;
-        __typeof__(sd_bus_message_new_method_call) *new_call;
-        __typeof__(sd_bus_message_append) *append;
-        __typeof__(sd_bus_message_append_basic) *append_basic;
-        __typeof__(sd_bus_message_open_container) *open_container;
-        __typeof__(sd_bus_message_close_container) *close_container;
-        __typeof__(sd_bus_message_read) *read;
-        __typeof__(sd_bus_message_unref) *message_unref;
-} bus;
+typedef struct Bus {
+        Connection *connection;
+        GPtrArray *ended; /* jobs and their results, as systemd has told */
+} Bus;
 
-static gboolean load(GError **error) {
-        const struct {
-                const char *name;
-                void *place;
-        } symbols[] = {
-                { "sd_bus_open_system", &bus.open_system },
-                { "sd_bus_open_user", &bus.open_user },
-                { "sd_bus_flush_close_unref", &bus.unref },
-                { "sd_bus_call", &bus.call },
-                { "sd_bus_call_method", &bus.call_method },
-                { "sd_bus_match_signal", &bus.match_signal },
-                { "sd_bus_process", &bus.process },
-                { "sd_bus_wait", &bus.wait },
-                { "sd_bus_error_free", &bus.error_free },
-                { "sd_bus_message_new_method_call", &bus.new_call },
-                { "sd_bus_message_append", &bus.append },
-                { "sd_bus_message_append_basic", &bus.append_basic },
-                { "sd_bus_message_open_container", &bus.open_container },
-                { "sd_bus_message_close_container", &bus.close_container },
-                { "sd_bus_message_read", &bus.read },
-                { "sd_bus_message_unref", &bus.message_unref },
-        };
-
-        if (bus.library)
-                return TRUE;
-        bus.library = dlopen("libsystemd.so.0", RTLD_NOW | RTLD_LOCAL);
-        for (gsize i = 0; bus.library && i < G_N_ELEMENTS(symbols); i++) {
-                void *symbol = dlsym(bus.library, symbols[i].name);
-
-                if (!symbol)
-                        bus.library = NULL;
-                memcpy(symbols[i].place, &symbol, sizeof(symbol));
-        }
-        return bus.library ? TRUE : oci_fail(error, OCI_ERROR_FAILED, "--systemd-cgroup: libsystemd cannot be loaded");
+static void bus_clear(Bus *bus) {
+        g_clear_pointer(&bus->connection, connection_close);
+        g_clear_pointer(&bus->ended, g_ptr_array_unref);
 }
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Bus, bus_clear)
 
-static sd_bus *connect_bus(GError **error) {
-        sd_bus *b = NULL;
+static gboolean bus_connect(Bus *ret, GError **error) {
         int r;
 
-        if (!load(error))
-                return NULL;
-        r = geteuid() == 0 ? bus.open_system(&b) : bus.open_user(&b);
-        if (r < 0)
-                (void)oci_fail_errno(error, r, "--systemd-cgroup: connect to the bus");
-        return r < 0 ? NULL : b;
+        ret->connection = connection_open(&r);
+        if (!ret->connection)
+                return oci_fail_errno(error, r, "--systemd-cgroup: connect to the bus");
+        ret->ended = g_ptr_array_new_with_free_func(g_free);
+        return TRUE;
 }
 
-static int append_value(sd_bus_message *m, GVariant *value);
+static Message *new_call(const char *member) {
+        Message *m = message_new(SYSTEMD_PATH, MANAGER, member);
 
-static int append_children(sd_bus_message *m, GVariant *value, char kind, const char *content) {
-        int r = bus.open_container(m, kind, content);
+        if (m)
+                m->destination = SYSTEMD;
+        return m;
+}
 
-        for (gsize i = 0; r >= 0 && i < g_variant_n_children(value); i++) {
+static void take_signal(Bus *bus, Message *m) {
+        const char *path = NULL, *result = NULL;
+
+        if (g_strcmp0(m->member, "JobRemoved") != 0 || g_strcmp0(m->interface, MANAGER) != 0 ||
+            message_read(m, "uoss", NULL, &path, NULL, &result) <= 0)
+                return;
+        g_ptr_array_add(bus->ended, g_strdup(path));
+        g_ptr_array_add(bus->ended, g_strdup(result));
+}
+
+/* The next message, or 0 where none has come yet, after having waited for it. */
+static int bus_next(Bus *bus, guint64 end, Message **ret) {
+        guint64 now = now_usec(CLOCK_MONOTONIC);
+        int r;
+
+        r = connection_receive(bus->connection, ret);
+        if (r != 0)
+                return r;
+        if (now >= end)
+                return -ETIMEDOUT;
+        r = connection_wait(bus->connection, (int)((end - now) / 1000) + 1);
+        return r < 0 && r != -EINTR ? r : 0;
+}
+
+/* Handles messages until the answer to a call or, with 0, a signal has come. */
+static int bus_await(Bus *bus, guint32 serial, guint64 end, Message **ret) {
+        for (;;) {
+                _cleanup_message_ Message *m = NULL;
+                int r = bus_next(bus, end, &m);
+
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        continue;
+                if (m->type == DBUS_SIGNAL) {
+                        take_signal(bus, m);
+                        if (serial == 0)
+                                return 0;
+                } else if (serial != 0 && m->reply_serial == serial) {
+                        *ret = TAKE_PTR(m);
+                        return 0;
+                }
+        }
+}
+
+/* Makes a call about the unit; the answer, or NULL with the error set. */
+static Message *bus_call(Bus *bus, Message *m, const char *unit, GError **error) {
+        guint64 end = now_usec(CLOCK_MONOTONIC) + JOB_TIMEOUT_USEC;
+        _cleanup_message_ Message *reply = NULL;
+        guint32 serial = 0;
+        int r;
+
+        r = m ? connection_send(bus->connection, m, &serial) : -ENOMEM;
+        if (r >= 0)
+                r = bus_await(bus, serial, end, &reply);
+        if (r < 0)
+                (void)oci_fail_errno(error, r, "unit %s", unit);
+        else if (reply->type == DBUS_ERROR_REPLY)
+                (void)oci_fail(error, OCI_ERROR_FAILED, "unit %s: %s", unit,
+                               reply->error.message ? reply->error.message : reply->error.name);
+        else
+                return TAKE_PTR(reply);
+        return NULL;
+}
+
+/* Sends a call whose answer tells nothing: what comes after it would fail, too. */
+static int bus_post(Bus *bus, Message *m) {
+        guint32 serial;
+
+        if (!m)
+                return -ENOMEM;
+        m->flags |= DBUS_NO_REPLY_EXPECTED;
+        return connection_send(bus->connection, m, &serial);
+}
+
+static int append_value(Message *m, GVariant *value);
+
+static int append_children(Message *m, GVariant *value, char kind, const char *content) {
+        (void)message_open(m, kind, content);
+        for (gsize i = 0; i < g_variant_n_children(value); i++) {
                 g_autoptr(GVariant) child = g_variant_get_child_value(value, i);
 
-                r = append_value(m, child);
+                (void)append_value(m, child);
         }
-        return r < 0 ? r : bus.close_container(m);
+        return message_close(m);
 }
 
 /* The same types on both sides; what has no fixed size goes by its parts. */
-static int append_value(sd_bus_message *m, GVariant *value) {
+static int append_value(Message *m, GVariant *value) {
         const char *type = g_variant_get_type_string(value);
-        int truth;
+        g_autofree char *content = NULL;
+        g_autoptr(GVariant) inner = NULL;
 
-        if (*type == 'a')
+        switch (*type) {
+        case 'a':
                 return append_children(m, value, 'a', type + 1);
-        if (*type == '(') {
-                g_autofree char *content = g_strndup(type + 1, strlen(type) - 2);
-
-                return append_children(m, value, 'r', content);
+        case '(':
+        case '{':
+                content = g_strndup(type + 1, strlen(type) - 2);
+                return append_children(m, value, *type == '(' ? 'r' : 'e', content);
+        case 'v':
+                inner = g_variant_get_variant(value);
+                return append_children(m, value, 'v', g_variant_get_type_string(inner));
+        case 's':
+        case 'o':
+                return message_append(m, type, g_variant_get_string(value, NULL));
+        case 'b':
+                return message_append(m, type, (guint32)g_variant_get_boolean(value));
+        case 'y':
+                return message_append(m, type, g_variant_get_byte(value));
+        case 'n':
+                return message_append(m, type, g_variant_get_int16(value));
+        case 'q':
+                return message_append(m, type, g_variant_get_uint16(value));
+        case 'i':
+                return message_append(m, type, g_variant_get_int32(value));
+        case 'u':
+                return message_append(m, type, g_variant_get_uint32(value));
+        case 'x':
+                return message_append(m, type, g_variant_get_int64(value));
+        case 't':
+                return message_append(m, type, g_variant_get_uint64(value));
+        case 'd':
+                return message_append(m, type, g_variant_get_double(value));
+        default:
+                m->failed = -EINVAL;
+                return -EINVAL;
         }
-        if (*type == 's' || *type == 'o' || *type == 'g')
-                return bus.append_basic(m, *type, g_variant_get_string(value, NULL));
-        if (*type == 'b') {
-                truth = g_variant_get_boolean(value);
-                return bus.append_basic(m, 'b', &truth);
-        }
-        return strchr("ynqiuxtd", *type) ? bus.append_basic(m, *type, g_variant_get_data(value)) : -EINVAL;
 }
 
-static int append_property(sd_bus_message *m, const char *name, GVariant *value) {
-        int r;
-
-        r = bus.open_container(m, 'r', "sv");
-        if (r >= 0)
-                r = bus.append_basic(m, 's', name);
-        if (r >= 0)
-                r = bus.open_container(m, 'v', g_variant_get_type_string(value));
-        if (r >= 0)
-                r = append_value(m, value);
-        if (r >= 0)
-                r = bus.close_container(m);
-        return r < 0 ? r : bus.close_container(m);
+static int append_property(Message *m, const char *name, GVariant *value) {
+        (void)message_open(m, 'r', "sv");
+        (void)message_append(m, "s", name);
+        (void)message_open(m, 'v', g_variant_get_type_string(value));
+        (void)append_value(m, value);
+        (void)message_close(m);
+        return message_close(m);
 }
 
-static int append_properties(sd_bus_message *m, GPtrArray *properties) {
-        int r = 0;
-
-        for (guint i = 0; properties && r >= 0 && i < properties->len; i++) {
+static int append_properties(Message *m, GPtrArray *properties) {
+        for (guint i = 0; properties && i < properties->len; i++) {
                 const PlanUnitProperty *p = properties->pdata[i];
 
-                r = append_property(m, p->name, p->value);
+                (void)append_property(m, p->name, p->value);
         }
-        return r;
+        return m->failed;
 }
 
 #define ANNOTATION "org.systemd.property."
@@ -194,7 +241,7 @@ static gboolean check_annotations(JsonObject *annotations, GError **error) {
 }
 
 /* org.systemd.property.NAME with a value in GVariant's text form; "Sec" in seconds is "USec" on the bus. */
-static int append_annotations(sd_bus_message *m, JsonObject *annotations) {
+static int append_annotations(Message *m, JsonObject *annotations) {
         JsonObjectIter iter;
         const char *key;
         JsonNode *node;
@@ -231,145 +278,121 @@ static int append_annotations(sd_bus_message *m, JsonObject *annotations) {
         return r;
 }
 
-typedef struct Wait {
-        const char *job;
-        char *result;     /* "done", or what else became of the job */
-        GPtrArray *ended; /* jobs and results that came before we knew ours */
-} Wait;
-
-static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *ret_error _unused_) {
-        const char *path = NULL, *unit = NULL, *result = NULL;
-        Wait *w = userdata;
-        guint32 id;
-
-        if (bus.read(m, "uoss", &id, &path, &unit, &result) < 0)
-                return 0;
-        g_ptr_array_add(w->ended, g_strdup(path));
-        g_ptr_array_add(w->ended, g_strdup(result));
-        return 0;
-}
-
-static const char *find_result(const Wait *w) {
-        for (guint i = 0; i + 1 < w->ended->len; i += 2)
-                if (streq((const char *)w->ended->pdata[i], w->job))
-                        return w->ended->pdata[i + 1];
+static const char *find_result(const Bus *bus, const char *job) {
+        for (guint i = 0; i + 1 < bus->ended->len; i += 2)
+                if (streq((const char *)bus->ended->pdata[i], job))
+                        return bus->ended->pdata[i + 1];
         return NULL;
 }
 
-static gboolean wait_job(sd_bus *b, Wait *w, const char *unit, GError **error) {
+static gboolean wait_job(Bus *bus, const char *job, const char *unit, GError **error) {
         guint64 end = now_usec(CLOCK_MONOTONIC) + JOB_TIMEOUT_USEC;
+        const char *result;
 
-        for (;;) {
-                const char *result = find_result(w);
-                guint64 now = now_usec(CLOCK_MONOTONIC);
-                int r;
+        while (!(result = find_result(bus, job))) {
+                int r = bus_await(bus, 0, end, NULL);
 
-                if (result)
-                        return streq(result, "done") ||
-                               oci_fail(error, OCI_ERROR_FAILED, "unit %s could not be started: %s", unit, result);
-                r = bus.process(b, NULL);
-                if (r == 0 && now >= end)
-                        r = -ETIMEDOUT;
-                if (r == 0)
-                        r = bus.wait(b, end - now);
                 if (r < 0)
                         return oci_fail_errno(error, r, "wait for unit %s", unit);
         }
+        return streq(result, "done") ||
+               oci_fail(error, OCI_ERROR_FAILED, "unit %s could not be started: %s", unit, result);
 }
 
-static gboolean fail_bus(GError **error, sd_bus_error *e, int r, const char *unit) {
-        (void)oci_fail(error, OCI_ERROR_FAILED, "unit %s: %s", unit, e->message ? e->message : g_strerror(-r));
-        bus.error_free(e);
-        return FALSE;
-}
-
-static int fill_start(sd_bus_message *m, State *state, const char *slice, pid_t pid, GPtrArray *properties) {
+static Message *start_call(State *state, const char *slice, pid_t pid, GPtrArray *properties) {
         g_autofree char *description = g_strconcat("container ", state->id, NULL);
+        Message *m = new_call("StartTransientUnit");
+
+        if (!m)
+                return NULL;
+        (void)message_append(m, "ss", state->unit, "fail");
+        (void)message_open(m, 'a', "(sv)");
+        (void)message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s", slice,
+                             "PIDs", "au", 1U, (guint32)pid, "Delegate", "b", 1U, "DefaultDependencies", "b", 0U,
+                             "CollectMode", "s", "inactive-or-failed");
+        (void)append_properties(m, properties);
+        if (append_annotations(m, state->annotations) < 0 && m->failed >= 0)
+                m->failed = -EINVAL;
+        (void)message_close(m);
+        (void)message_append(m, "a(sa(sv))", 0U);
+        return m;
+}
+
+/* To be told of jobs: before the first one of ours. */
+static int subscribe(Bus *bus) {
+        _cleanup_message_ Message *match = message_new("/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch"),
+                                  *m = new_call("Subscribe");
         int r;
 
-        r = bus.append(m, "ss", state->unit, "fail");
-        if (r >= 0)
-                r = bus.open_container(m, 'a', "(sv)");
-        if (r >= 0)
-                r = bus.append(m, "(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", description, "Slice", "s", slice,
-                               "PIDs", "au", 1, (guint32)pid, "Delegate", "b", 1, "DefaultDependencies", "b", 0,
-                               "CollectMode", "s", "inactive-or-failed");
-        if (r >= 0)
-                r = append_properties(m, properties);
-        if (r >= 0)
-                r = append_annotations(m, state->annotations);
-        if (r >= 0)
-                r = bus.close_container(m);
-        return r < 0 ? r : bus.append(m, "a(sa(sv))", 0);
+        if (!match)
+                return -ENOMEM;
+        match->destination = "org.freedesktop.DBus";
+        (void)message_append(match, "s",
+                             "type='signal',sender='" SYSTEMD "',path='" SYSTEMD_PATH "',interface='" MANAGER
+                             "',member='JobRemoved'");
+        r = bus_post(bus, match);
+        return r < 0 ? r : bus_post(bus, m);
+}
+
+/* Has the unit begun; the answer names the job, NULL with the error set. */
+static Message *begin(Bus *bus, State *state, const char *slice, pid_t pid, GPtrArray *properties, GError **error) {
+        _cleanup_message_ Message *m = NULL;
+        int r;
+
+        if (!check_annotations(state->annotations, error) || !bus_connect(bus, error))
+                return NULL;
+        r = subscribe(bus);
+        if (r < 0) {
+                (void)oci_fail_errno(error, r, "unit %s", state->unit);
+                return NULL;
+        }
+        m = start_call(state, slice, pid, properties);
+        return bus_call(bus, m, state->unit, error);
 }
 
 /** scope_start() - Starts the container's scope around @pid, and waits until it is in it; without one, no unit. */
 gboolean scope_start(State *state, const char *slice, pid_t pid, GPtrArray *properties, GError **error) {
-        g_autoptr(GPtrArray) ended = g_ptr_array_new_with_free_func(g_free);
-        sd_bus_message *m = NULL, *reply = NULL;
-        sd_bus_error e = SD_BUS_ERROR_NULL;
-        Wait w = { .ended = ended };
-        sd_bus *b = check_annotations(state->annotations, error) ? connect_bus(error) : NULL;
-        gboolean ok = FALSE;
-        int r;
+        g_auto(Bus) bus = {};
+        _cleanup_message_ Message *reply = begin(&bus, state, slice, pid, properties, error);
+        const char *job = NULL;
 
-        if (!b)
-                return FALSE;
-        r = bus.match_signal(b, NULL, SYSTEMD, SYSTEMD_PATH, MANAGER, "JobRemoved", on_job_removed, &w);
-        if (r >= 0)
-                r = bus.call_method(b, SYSTEMD, SYSTEMD_PATH, MANAGER, "Subscribe", &e, NULL, NULL);
-        if (r >= 0)
-                r = bus.new_call(b, &m, SYSTEMD, SYSTEMD_PATH, MANAGER, "StartTransientUnit");
-        if (r >= 0)
-                r = fill_start(m, state, slice, pid, properties);
-        if (r >= 0)
-                r = bus.call(b, m, 0, &e, &reply);
-        if (r >= 0)
-                r = bus.read(reply, "o", &w.job);
-        ok = r < 0 ? fail_bus(error, &e, r, state->unit) : wait_job(b, &w, state->unit, error);
-        if (!ok && r >= 0) /* what there is of it is ours */
+        if (reply && message_read(reply, "o", &job) <= 0)
+                (void)oci_fail(error, OCI_ERROR_FAILED, "unit %s: systemd names no job", state->unit);
+        if (job && wait_job(&bus, job, state->unit, error))
+                return TRUE;
+        if (reply) /* what there is of it is ours */
                 scope_stop(state);
-        if (!ok)
-                g_clear_pointer(&state->unit, g_free);
-        bus.message_unref(reply);
-        bus.message_unref(m);
-        bus.unref(b);
-        return ok;
+        g_clear_pointer(&state->unit, g_free);
+        return FALSE;
 }
 
 /** scope_stop() - Ends a scope that has nobody in it any more, as when its process died before systemd saw it. */
 void scope_stop(State *state) {
-        sd_bus *b = connect_bus(NULL);
+        _cleanup_message_ Message *m = NULL, *reply = NULL;
+        g_auto(Bus) bus = {};
 
-        if (!b)
+        if (!bus_connect(&bus, NULL))
                 return;
-        (void)bus.call_method(b, SYSTEMD, SYSTEMD_PATH, MANAGER, "StopUnit", NULL, NULL, "ss", state->unit, "fail");
-        bus.unref(b);
+        m = new_call("StopUnit");
+        if (m)
+                (void)message_append(m, "ss", state->unit, "fail");
+        reply = bus_call(&bus, m, state->unit, NULL);
 }
 
 /** scope_set() - Changes properties of the container's scope until it ends. */
 gboolean scope_set(State *state, GPtrArray *properties, GError **error) {
-        sd_bus_error e = SD_BUS_ERROR_NULL;
-        sd_bus_message *m = NULL;
-        sd_bus *b = connect_bus(error);
-        int r;
+        _cleanup_message_ Message *m = NULL, *reply = NULL;
+        g_auto(Bus) bus = {};
 
-        if (!b)
+        if (!bus_connect(&bus, error))
                 return FALSE;
-        r = bus.new_call(b, &m, SYSTEMD, SYSTEMD_PATH, MANAGER, "SetUnitProperties");
-        if (r >= 0)
-                r = bus.append(m, "sb", state->unit, 1);
-        if (r >= 0)
-                r = bus.open_container(m, 'a', "(sv)");
-        if (r >= 0)
-                r = append_properties(m, properties);
-        if (r >= 0)
-                r = bus.close_container(m);
-        if (r >= 0)
-                r = bus.call(b, m, 0, &e, NULL);
-        if (r < 0)
-                (void)fail_bus(error, &e, r, state->unit);
-        bus.message_unref(m);
-        bus.unref(b);
-        return r >= 0;
+        m = new_call("SetUnitProperties");
+        if (!m)
+                return oci_fail_errno(error, -ENOMEM, "unit %s", state->unit);
+        (void)message_append(m, "sb", state->unit, 1U);
+        (void)message_open(m, 'a', "(sv)");
+        (void)append_properties(m, properties);
+        (void)message_close(m);
+        reply = bus_call(&bus, m, state->unit, error);
+        return reply != NULL;
 }

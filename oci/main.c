@@ -16,6 +16,7 @@
 
 #include "oci/oci.h"
 #include "shared/macros.h"
+#include "shim/maker.h"
 
 static const struct {
         const char *name, *summary;
@@ -121,13 +122,16 @@ static int print_version(void) {
 
 int main(int argc, char *argv[]) {
         Oci oci = { .root_fd = -1, .log_level = LOG_WARNING };
-        g_autofree char *text = summary();
+        g_autofree char *text = NULL;
         g_autoptr(GError) error = NULL;
         int r = -1;
 
+        if (argc == 2 && streq(argv[1], MAKER_OPTION))
+                return maker_main(MAKER_SOCKET);
         /* What the caller left open is the container's only where --preserve-fds says so. */
         (void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
         g_set_prgname("davit-oci");
+        text = summary();
         if (oci_parse(entries, "COMMAND [ARGUMENT...]", text, &argc, &argv, &error) && set_options(&oci, &error))
                 r = arg_version ? print_version() : dispatch(&oci, argc, argv, &error);
         if (r < 0)

@@ -3,9 +3,9 @@
 /*
  * The maker, seen from davit-oci.
  *
- * It is davit-shim, run from a clone of its file that is attached nowhere and read-only, so that a container that gets
- * hold of /proc/PID/exe of a process in the making has something in hand that nobody can write to. It is started before
- * the configuration is read and is ready when that has become a plan.
+ * It is this program once more, run from a clone of its file that is attached nowhere and read-only, so that a
+ * container that gets hold of /proc/PID/exe of a process in the making has something in hand that nobody can write to.
+ * It is started before the configuration is read and is ready when that has become a plan.
  */
 
 #include "oci/maker.h"
@@ -23,7 +23,7 @@
 #include "shared/syscalls.h"
 #include "shim/setup.h"
 
-#define PROGRAM DAVIT_LIBEXECDIR "/davit-shim"
+#define PROGRAM "/proc/self/exe"
 
 extern char **environ;
 
@@ -53,7 +53,7 @@ static int open_program(GError **error) {
 
 /* Nothing but system calls between vfork and exec: the memory is the parent's. */
 static pid_t spawn(int program, int sock) {
-        static char name[] = "davit-shim", option[] = "--maker";
+        static char name[] = "davit-oci", option[] = MAKER_OPTION;
         char *argv[] = { name, option, NULL };
         pid_t pid;
 

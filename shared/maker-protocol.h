@@ -4,13 +4,14 @@
 /*
  * What davit-oci and its maker say to each other: one request, one answer, both a packet of message.h.
  *
- * The maker is davit-shim run with --maker: a small process of a program that nobody can write to. It clones the
- * process that is asked for as a sibling of itself, a child of davit-oci's, and ends. From then on davit-oci talks with
- * the new process, by enum setup_message, until that executes its program.
+ * The maker is davit-oci once more, run with --maker from a clone of its file that nobody can write to. It clones the
+ * process that is asked for as a sibling of itself, a child of the first davit-oci's, and ends. From then on that one
+ * talks with the new process, by enum setup_message, until it executes its program.
  */
 
 #include <stdint.h>
 
+#define MAKER_OPTION "--maker"
 #define MAKER_SOCKET 3 /* the maker's descriptor */
 #define MAKER_TEXT_MAX 512U
 

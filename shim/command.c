@@ -151,7 +151,7 @@ int command_find(struct setup *s) {
 
 /* The descriptor is close-on-exec, and the program's questions wait until somebody else holds it. */
 static int command_filter(struct setup *s) {
-        int r = seccomp_load(s->fault, s->plan, &s->plan->seccomp);
+        int r = filter_load(s->fault, s->plan, &s->plan->seccomp);
 
         if (r < 0 || !s->plan->seccomp.listener)
                 return r;

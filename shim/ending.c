@@ -41,7 +41,7 @@ void shim_confine(struct shim *s) {
         s->confined = true;
         if (capability_get(&permitted) >= 0)
                 (void)capability_set(permitted & NEEDED, permitted, 0);
-        (void)seccomp_load(&fault, s->plan, &s->plan->supervisor_seccomp);
+        (void)filter_load(&fault, s->plan, &s->plan->supervisor_seccomp);
 }
 
 static void remove_path(const char *path) {

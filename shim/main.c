@@ -3,8 +3,8 @@
 /*
  * davit-shim: launcher of shims, and by fork each of them.
  *
- * Started by davit-launcher.service with --launcher and the socket of davit-launcher.socket. davit-oci starts it with
- * --maker and a socket, once a container or exec. There is nothing to be had by running it by hand.
+ * Started by davit-launcher.service with --launcher and the socket of davit-launcher.socket. There is nothing to be had
+ * by running it by hand.
  */
 
 #include <stdlib.h>
@@ -12,7 +12,6 @@
 
 #include "shared/log.h"
 #include "shim/launcher.h"
-#include "shim/maker.h"
 #include "shim/title.h"
 
 #define LISTEN_FDS_START 3
@@ -35,8 +34,6 @@ int main(int argc, char *argv[]) {
 
         if (argc == 2 && streq(argv[1], "--version"))
                 return printf("davit-shim %s\n", PACKAGE_VERSION) < 0;
-        if (argc == 2 && streq(argv[1], "--maker"))
-                return maker_main(MAKER_SOCKET);
         if (argc < 2 || !streq(argv[1], "--launcher"))
                 return usage();
 

@@ -4,8 +4,9 @@
  * The maker of davit-oci's containers and execs.
  *
  * The same code as in a task's shim makes the process, but nobody stays with it: it is cloned as davit-oci's child,
- * which leaves it to whoever collects orphans there (conmon, a shim of containerd's). The maker is a program of its own
- * so that what a container's first process was before its exec is this small, read-only file, and not davit-oci.
+ * which leaves it to whoever collects orphans there (conmon, a shim of containerd's). The maker is a process of its
+ * own, so that what a container's first process was before its exec has read nothing, and is a file that nobody can
+ * write to.
  */
 
 #include "shim/maker.h"

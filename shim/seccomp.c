@@ -13,12 +13,12 @@
 #include "shared/syscalls.h"
 #include "shim/setup.h"
 
-/** seccomp_load() - put the calling process, and all it becomes, under @filter of @plan; nothing happens when that is
+/** filter_load() - put the calling process, and all it becomes, under @filter of @plan; nothing happens when that is
  * empty
  *
  * Return: 0, with SECCOMP_FILTER_FLAG_NEW_LISTENER the listener's descriptor, or a negative errno with the fault set.
  */
-int seccomp_load(struct fault *fault, const struct plan *plan, const struct plan_seccomp *filter) {
+int filter_load(struct fault *fault, const struct plan *plan, const struct plan_seccomp *filter) {
         struct sock_fprog program = {
                 .len = (unsigned short)filter->program.n,
                 .filter = (struct sock_filter *)plan_array(plan, filter->program),

@@ -115,5 +115,5 @@ int cwd_make(struct setup *s);
 int cwd_enter(struct setup *s, bool final);
 int command_find(struct setup *s);
 int environment_make(struct setup *s);
-int seccomp_load(struct fault *fault, const struct plan *plan, const struct plan_seccomp *filter);
+int filter_load(struct fault *fault, const struct plan *plan, const struct plan_seccomp *filter);
 _noreturn_ void command_run(struct setup *s);

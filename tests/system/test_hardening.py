@@ -57,11 +57,18 @@ class Binaries(unittest.TestCase):
 
     @for_each_binary
     def test_stack_protector(self, path):
-        self.assertIn("__stack_chk_fail", readelf("--dyn-syms", path))
+        self.assertIn("__stack_chk_fail", readelf("--syms", path))
 
     @for_each_binary
     def test_fortified(self, path):
-        self.assertRegex(readelf("--dyn-syms", path), r"__\w+_chk@")
+        # Of the C library, or in a program that has it inside: with calls of it.
+        self.assertRegex(readelf("--syms", path), r"__\w+_chk\b")
+
+    def test_command_line_runtime_needs_nothing(self):
+        """It is linked statically where static libraries are, as here; then nobody can lend it other ones."""
+        path = "/usr/bin/davit-oci"
+        self.assertNotIn("(NEEDED)", readelf("-d", path))
+        self.assertNotIn("INTERP", readelf("-l", path))
 
     @for_each_binary
     def test_control_flow_protection(self, path):

@@ -11,6 +11,7 @@
 #include "ctl/ctl.h"
 #include "ctl/rate.h"
 #include "ctl/text.h"
+#include "shared/utf8.h"
 #include "tests/unit/test.h"
 
 #define MB UINT64_C(1000000)
@@ -159,15 +160,15 @@ static void moments_are_read(void) {
 }
 
 static void characters_are_measured(void) {
-        ASSERT_EQ(text_utf8_length("a"), 1);
-        ASSERT_EQ(text_utf8_length("\xc3\xa4"), 2);
-        ASSERT_EQ(text_utf8_length("\xe2\x82\xac"), 3);
-        ASSERT_EQ(text_utf8_length("\xf0\x9f\x9a\xa2"), 4);
-        ASSERT_EQ(text_utf8_length("\xc3"), 0);
-        ASSERT_EQ(text_utf8_length("\x9b"), 0);
-        ASSERT_EQ(text_utf8_length("\xc0\xaf"), 0);     /* too long a form */
-        ASSERT_EQ(text_utf8_length("\xed\xa0\x80"), 0); /* half a pair */
-        ASSERT_EQ(text_utf8_length("\xf5\x80\x80\x80"), 0);
+        ASSERT_EQ(utf8_length("a"), 1);
+        ASSERT_EQ(utf8_length("\xc3\xa4"), 2);
+        ASSERT_EQ(utf8_length("\xe2\x82\xac"), 3);
+        ASSERT_EQ(utf8_length("\xf0\x9f\x9a\xa2"), 4);
+        ASSERT_EQ(utf8_length("\xc3"), 0);
+        ASSERT_EQ(utf8_length("\x9b"), 0);
+        ASSERT_EQ(utf8_length("\xc0\xaf"), 0);     /* too long a form */
+        ASSERT_EQ(utf8_length("\xed\xa0\x80"), 0); /* half a pair */
+        ASSERT_EQ(utf8_length("\xf5\x80\x80\x80"), 0);
 }
 
 TEST_MAIN({ "even work", even_work }, { "a pause and a burst are smoothed", a_pause_and_a_burst_are_smoothed },

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "ctl/dbus.h"
+#include "shared/dbus.h"
 
 static Frame *top(Message *m) {
         return &m->frames[m->depth];

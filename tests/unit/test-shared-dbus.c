@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Tests of davitctl's D-Bus messages: what is written is read back, byte by byte as the specification has it, and what
+ * Tests of the D-Bus messages: what is written is read back, byte by byte as the specification has it, and what
  * is damaged in any one byte, or cut short anywhere, is refused or read within its bounds.
  * No bus is needed.
  */
 
 #include <string.h>
 
-#include "ctl/dbus.h"
+#include "shared/dbus.h"
 #include "tests/unit/test.h"
 
 /* The bytes of a message as they go out, in memory aligned for 8. */

@@ -10,8 +10,8 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "ctl/dbus.h"
-#include "ctl/text.h"
+#include "shared/dbus.h"
+#include "shared/utf8.h"
 
 /** dbus_align_of() - the alignment of values of a type */
 size_t dbus_align_of(char type) {
@@ -58,7 +58,7 @@ size_t dbus_type_length(const char *types, size_t n) {
         return 0;
 }
 
-/** message_new() - a call of the manager; the strings stay the caller's. NULL where memory ran out. */
+/** message_new() - a call of a method; the strings stay the caller's. NULL where memory ran out. */
 Message *message_new(const char *path, const char *interface, const char *member) {
         Message *m = calloc(1, sizeof(*m));
 
@@ -131,7 +131,7 @@ static int put_string(Message *m, const char *s) {
         uint32_t n;
 
         for (size_t i = 0, length; s[i]; i += length) {
-                length = text_utf8_length(s + i);
+                length = utf8_length(s + i);
                 if (length == 0)
                         return fail(m, -EINVAL);
         }
@@ -161,15 +161,30 @@ typedef struct Arguments {
 static int append_basic(Message *m, char type, Arguments *a) {
         uint64_t t;
         uint32_t u;
+        uint16_t q;
+        uint8_t y;
+        double d;
 
         switch (type) {
+        case 'y':
+                y = (uint8_t)va_arg(a->list, int);
+                return put(m, &y, sizeof(y), 1);
+        case 'n':
+        case 'q':
+                q = (uint16_t)va_arg(a->list, int);
+                return put(m, &q, sizeof(q), 2);
+        case 'd':
+                d = va_arg(a->list, double);
+                return put(m, &d, sizeof(d), 8);
         case 's':
         case 'o':
                 return put_string(m, va_arg(a->list, const char *));
         case 'b':
+        case 'i':
         case 'u':
                 u = va_arg(a->list, uint32_t);
                 return put(m, &u, sizeof(u), 4);
+        case 'x':
         case 't':
                 t = va_arg(a->list, uint64_t);
                 return put(m, &t, sizeof(t), 8);
