@@ -24,6 +24,7 @@ from davit_tool import Davit
 from importing import import_memory, import_rows
 from loopfs import DavitRoot, LoopFs
 from measure import Timer, Unable, call
+from oci_rows import oci_rows
 from peers import IMAGE, PEERS
 from rows import density_rows, exec_rows, memory_rows, run_rows
 from store_rows import commit_rows, ready_rows
@@ -38,7 +39,7 @@ def load(name, path):
 family, reference = load("family", "images/make"), load("reference", "system/reference.py")
 family.images = load("system_images", "system/images.py")  # not the module of the same name here
 
-PARTS = ("run", "exec", "memory", "density", "import", "store")
+PARTS = ("run", "exec", "oci", "memory", "density", "import", "store")
 
 
 def arguments():
@@ -107,6 +108,9 @@ def measure_all(options, timer, tools):
             table = function(timer, davit, peers, options.rounds, options.batch, note)
             result[part] = {arrival: {name: runs.summary() for name, runs in rows.items()}
                             for arrival, rows in table.items()}
+    if "oci" in options.parts:
+        rows = oci_rows(timer, options.work, os.path.join(options.work, "rootfs"), options.rounds, options.batch, note)
+        result["oci"] = {name: {tool: runs.summary() for tool, runs in row.items()} for name, row in rows.items()}
     if "memory" in options.parts:
         holders = [peer for peer in peers if peer.name in ("ctr", "podman")]
         result["memory"] = memory_rows(davit, holders, 5 if options.quick else 50, 2 if options.quick else 5, note)

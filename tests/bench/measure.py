@@ -54,14 +54,16 @@ class Timer:
         self.program = program
         self.log = os.path.join(log_directory, "stderr")
         self.next = 1
+        self.prefix = []  # of its command, as to run in other namespaces
+        self.count = CPUACCT if os.path.exists(CPUACCT) else None
 
     def run(self, command, runs=1, gap_usec=0):
         """Returns (list of wall milliseconds, CPU milliseconds of the boot); Unable when a run fails."""
         if os.path.exists(self.log):
             os.unlink(self.log)
-        arguments = [self.program, "-n", str(runs), "-g", str(gap_usec), "-s", str(self.next), "-e", self.log]
-        if os.path.exists(CPUACCT):
-            arguments += ["-c", CPUACCT]
+        arguments = self.prefix + [self.program, "-n", str(runs), "-g", str(gap_usec), "-s", str(self.next), "-e", self.log]
+        if self.count:
+            arguments += ["-c", self.count]
         self.next += runs
         done = subprocess.run(arguments + ["--"] + command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               stdin=subprocess.DEVNULL, text=True, check=False)

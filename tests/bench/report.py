@@ -11,6 +11,7 @@ RUN_LIMITS = [
     for tool, limit in zip(("runc", "ctr", "podman"), limits)
 ]
 EXEC_LIMIT = 12
+OCI_LIMIT = 2 / 3
 SHIM_PSS_KB, SHIM_PRIVATE_DIRTY_KB = 150, 100
 MANAGER_RSS_KB = 12 * 1024
 DENSITY, LIST_MS = 1000, 20
@@ -29,6 +30,7 @@ def criteria(result):
         found.append(_ratio(f"run --rm true, {row[6:]}: {tool} / davit", rows, tool, row, limit))
     found.append(_ratio("exec true: ctr task exec / davit", result.get("exec", {}).get("back to back", {}), "ctr",
                         "davit", EXEC_LIMIT))
+    found += _oci_criteria(result)
     found += _memory_criteria(result) + _import_criteria(result) + _store_criteria(result)
     return found
 
@@ -37,6 +39,16 @@ def _ratio(name, rows, other, own, limit):
     a, b = rows.get(other, {}), rows.get(own, {})
     measured = a["median"] / b["median"] if a.get("n") and b.get("n") else None
     return _criterion(name, f">= {limit:g}x", measured, "x", measured is not None and measured >= limit)
+
+
+def _oci_criteria(result):
+    found = []
+    for name, label in (("plain", "without seccomp"), ("seccomp", "with seccomp")):
+        own, other = (result.get("oci", {}).get(name, {}).get(tool, {}) for tool in ("davit-oci", "crun"))
+        measured = own["median"] / other["median"] if own.get("n") and other.get("n") else None
+        found.append(_criterion(f"run --rm true, {label}: davit-oci / crun", f"<= {OCI_LIMIT:.3g}", measured, "",
+                                measured is not None and measured <= OCI_LIMIT))
+    return found
 
 
 def _memory_criteria(result):
@@ -100,6 +112,8 @@ def print_report(result, out):
             ("exec true, milliseconds", "exec", {"back to back": ["davit"], "spaced": ["davit"]})):
         for arrival, rows in result.get(key, {}).items():
             _print_runs(f"{title}, {arrival}", rows, owners[arrival], out)
+    for name, rows in result.get("oci", {}).items():
+        _print_runs(f"OCI runtimes, run true, milliseconds, {name}", rows, ["davit-oci"], out)
     _print_memory(result, out)
     _print_density(result.get("density"), out)
     _print_import(result, out)
