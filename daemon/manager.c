@@ -236,6 +236,7 @@ int manager_claim_name(Manager *m) {
         r = sd_bus_request_name(m->bus, DAVIT_BUS_NAME, 0);
         if (r < 0)
                 return log_error_errno(r, "Cannot take the name " DAVIT_BUS_NAME);
+        m->silent = false;
         return 0;
 }
 

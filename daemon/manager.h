@@ -37,6 +37,7 @@ struct Manager {
         uint32_t n_containers, n_tasks;
         uint32_t n_launches; /* starts under way */
         char boot_id[37];    /* "" when it cannot be read */
+        bool silent;         /* nobody knows our name yet, and the bus no policy for us: nothing is announced */
         Auth *auth;
         Collector *collector;
         Events *events; /* NULL: nothing is told */

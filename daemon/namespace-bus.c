@@ -123,7 +123,7 @@ int namespace_bus_register(Manager *m) {
 
 /** namespace_bus_added() - announces it */
 void namespace_bus_added(Namespace *ns) {
-        if (ns->manager->bus)
+        if (ns->manager->bus && !ns->manager->silent)
                 (void)sd_bus_emit_interfaces_added(ns->manager->bus, ns->path, INTERFACE, NULL);
         event_emit(ns->manager, EVENT_NAMESPACE_CREATE, ns->name, ns->name, ns->path, NULL);
 }

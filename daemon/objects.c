@@ -120,7 +120,7 @@ static void complain(const ObjectTable *t, const void *object, int r) {
 
 /** object_added() - announces one that is there now */
 void object_added(Manager *m, const ObjectTable *t, const void *object) {
-        if (m->bus)
+        if (m->bus && !m->silent)
                 complain(t, object, sd_bus_emit_interfaces_added(m->bus, path_of(t, object), t->interface, NULL));
 }
 

@@ -453,6 +453,8 @@ void process_bus_added(Process *p) {
         if (p->visible)
                 return;
         p->visible = true;
+        if (p->manager->silent)
+                return;
         if (is_task(p))
                 (void)sd_bus_emit_interfaces_added(p->manager->bus, p->path, TASK_INTERFACE, INTERFACE, NULL);
         else

@@ -100,6 +100,7 @@ int recovery_load(Manager *m) {
         Namespace *ns;
         int r;
 
+        m->silent = true;
         r = load_root(m, m->state_fd, &n_broken, &containers_broken);
         if (r >= 0)
                 r = load_root(m, m->runtime_fd, &n_broken, &containers_broken);

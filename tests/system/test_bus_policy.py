@@ -35,6 +35,22 @@ for line in sys.stdin:
 """
 
 
+# Prints what it hears of the manager's objects, whoever sends it.
+LISTENER = r"""
+import gi
+gi.require_version("Gio", "2.0")
+from gi.repository import Gio, GLib
+def heard(bus, sender, path, interface, member, body):
+    if path.startswith("/org/davit"):
+        print(path, member, body, flush=True)
+bus = Gio.bus_get_sync(Gio.BusType.SYSTEM, None)
+bus.signal_subscribe(None, None, None, None, None, Gio.DBusSignalFlags.NONE, heard)
+bus.call_sync("org.freedesktop.DBus", "/", "org.freedesktop.DBus", "GetId", None, None, Gio.DBusCallFlags.NONE, -1, None)
+print("ready", flush=True)
+GLib.MainLoop().run()
+"""
+
+
 def as_user(uid, calls):
     """The error names of calls made by this uid."""
     argv = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", sys.executable, "-c", CALLER]
@@ -92,12 +108,31 @@ class Policy(davit.TestCase):
         self.assertIsInstance(davit.get(davit.ROOT, "Manager.Version"), str)
         self.assertEqual(davit.unit_show("davitd.service", "ActiveState")["ActiveState"], "active")
 
+    def test_signals_reach_root_alone(self):
+        """They carry what is in a container's environment; also those of a manager that begins while others listen."""
+        heard = {}
+        for uid in (0, 65534):
+            heard[uid] = subprocess.Popen(["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups",
+                                           sys.executable, "-c", LISTENER], stdout=subprocess.PIPE, text=True, cwd="/")
+            self.assertEqual(heard[uid].stdout.readline(), "ready\n")
+        id, task, *_ = davit.run_container(["sleep", "1000"], id=davit.unique("heard"), Env=["SECRET=of-the-container"])
+        self.addCleanup(davit.remove_container, id)
+        davit.kill_davitd()
+        davit.start_davitd()
+        davit.call(task, "Process.Kill", "(s)", "KILL")
+        davit.call(task, "Process.Wait")
+        for process in heard.values():
+            process.terminate()
+        words = {uid: process.communicate(timeout=10)[0] for uid, process in heard.items()}
+        self.assertIn("of-the-container", words[0])
+        self.assertEqual(words[65534], "")
+
     def test_every_rule_names_a_destination(self):
         rules = [rule for policy in ElementTree.parse(POLICY).getroot() for rule in policy]
         self.assertTrue(rules)
         for rule in rules:
-            self.assertTrue(rule.get("own") == davit.NAME or rule.get("send_destination") == davit.NAME,
-                            ElementTree.tostring(rule))
+            self.assertIn(davit.NAME, (rule.get("own"), rule.get("send_destination"), rule.get("receive_sender")),
+                          ElementTree.tostring(rule))
 
     def test_forged_signals_change_nothing(self):
         """Whatever a stranger broadcasts in systemd's name, the manager listens to systemd alone."""
