@@ -442,7 +442,8 @@ def remove_container(id, namespace=""):
 
 #: Part of a store or a cache that grows by use and is bounded by other means.
 GROWS = ("/var/lib/davit/repo/objects", "/var/lib/davit/repo/tmp", "/var/lib/davit/cache", "/run/davit/cache",
-         "/var/lib/davit/seccomp", "/var/lib/davit/erofs", "/run/davit/chains", "/var/lib/davit/repo/state")
+         "/var/lib/davit/seccomp", "/var/lib/davit/erofs", "/run/davit/chains", "/var/lib/davit/repo/state",
+         "/run/davit/events")
 
 
 #: Directories that come with the first object of a namespace and stay for the next.
