@@ -87,12 +87,32 @@ const Verb *verb_take(int *argc, char ***argv) {
         return verb_find(alias_resolve(word));
 }
 
-/** verb_help() - lists the verbs, or shows the help of one. */
+static void list_verbs(const char *beginning) {
+        for (size_t i = 0; i < n_verbs; i++)
+                if (strncmp(verbs[i].name, beginning, strlen(beginning)) == 0)
+                        printf("  %-18s %s\n", verbs[i].name, _(verbs[i].summary));
+}
+
+/* The commands that begin with a word such as "image"; false: there are none. */
+static bool help_of_group(const char *word) {
+        _cleanup_free_ char *beginning = text_printf("%s ", word);
+
+        if (!beginning || !verb_is_group(word) || streq(word, "container"))
+                return false;
+        printf(_("Usage: davitctl [-n NAMESPACE] %s COMMAND [ARGUMENT...]\n\nCommands:\n"), word);
+        list_verbs(beginning);
+        printf(_("\nSee 'davitctl %s COMMAND --help' and davitctl(1).\n"), word);
+        return true;
+}
+
+/** verb_help() - lists the verbs, those of a group, or shows the help of one. */
 int verb_help(Ctl *ctl, int argc, char **argv) {
         const Verb *verb;
 
         argc--;
         argv++;
+        if (argc == 1 && help_of_group(argv[0]))
+                return EXIT_SUCCESS;
         if (argc > 0) {
                 verb = verb_take(&argc, &argv);
                 if (!verb)
@@ -102,8 +122,7 @@ int verb_help(Ctl *ctl, int argc, char **argv) {
         }
         printf("%s", _("Usage: davitctl [-n NAMESPACE] COMMAND [ARGUMENT...]\n\nRuns and manages "
                        "containers.\n\nCommands:\n"));
-        for (size_t i = 0; i < n_verbs; i++)
-                printf("  %-18s %s\n", verbs[i].name, _(verbs[i].summary));
+        list_verbs("");
         printf("%s", _("\nOptions of every command: -n/--namespace=NAME, --json, --help.\n"
                        "See 'davitctl COMMAND --help' and davitctl(1).\n"));
         return EXIT_SUCCESS;

@@ -45,6 +45,8 @@ static int run_verb(Ctl *ctl, int argc, char **argv) {
                 (void)verb_help(ctl, 1, (char *[]){ (char *)"help", NULL });
                 return EXIT_FAILURE;
         }
+        if (argc == 2 && verb_is_group(argv[0]) && (streq(argv[1], "--help") || streq(argv[1], "-h")))
+                return verb_help(ctl, 2, (char *[]){ (char *)"help", argv[0], NULL });
         verb = verb_take(&argc, &argv);
         if (!verb) {
                 const char *second = argc > 1 && verb_is_group(argv[0]) ? argv[1] : "";

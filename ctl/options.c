@@ -224,8 +224,8 @@ void options_help(const Verb *verb) {
 
         if (own > width)
                 width = own;
-        printf(_("Usage: davitctl %s %s\n\n%s.\n\nOptions:\n"), verb->name, *verb->args ? _(verb->args) : "",
-               _(verb->summary));
+        printf(_("Usage: davitctl %s%s%s\n\n%s.\n\nOptions:\n"), verb->name, *verb->args ? " " : "",
+               *verb->args ? _(verb->args) : "", _(verb->summary));
         for (const Option *o = verb->options; o && o->name; o++)
                 help_line(o, o->key < OPTION_LONG, width);
         if (verb->latest)

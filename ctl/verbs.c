@@ -17,7 +17,7 @@ const Verb verbs[] = {
           create_options, 0, MANY, true, verb_create },
         { "start", N_("[OPTION...] CONTAINER..."), N_("Start containers"), start_options, 1, MANY, false, verb_start,
           true },
-        { "attach", N_("[OPTION...] CONTAINER"), N_("Connect to the terminal of a container"), attach_options, 1, 1,
+        { "attach", N_("[OPTION...] CONTAINER"), N_("Connect to a running container"), attach_options, 1, 1,
           false, verb_attach, true },
         { "exec", N_("[OPTION...] CONTAINER COMMAND [ARG...]"), N_("Run a further program in a container"),
           exec_options, 2, MANY, true, verb_exec, true },

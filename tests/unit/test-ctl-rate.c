@@ -119,9 +119,23 @@ static void durations_are_read(void) {
         static const struct {
                 const char *text;
                 uint64_t seconds;
-        } good[] = { { "90", 90 },     { "30s", 30 },     { "30m", 1800 },   { "12h", 43200 },
-                     { "7d", 604800 }, { "2w", 1209600 }, { "1h30m", 5400 }, { "0", 0 } };
-        static const char *const bad[] = { "", "m", "1x", "-1", "1.5h", "1h ", " 1h", "99999999999999", "1000000w" };
+        } good[] = { { "90", 90 },     { "30s", 30 },        { "30m", 1800 },      { "12h", 43200 },
+                     { "7d", 604800 }, { "2w", 1209600 },    { "1h30m", 5400 },    { "0", 0 },
+                     { "5min", 300 },  { "1h 30min", 5400 }, { "2 days", 172800 }, { "1hr5secs", 3605 } };
+        static const char *const bad[] = { "",
+                                           "m",
+                                           "1x",
+                                           "-1",
+                                           "1.5h",
+                                           "1h ",
+                                           " 1h",
+                                           "5 min ago",
+                                           "ago",
+                                           "1 ",
+                                           "1mi",
+                                           "1daysdaysdays",
+                                           "99999999999999",
+                                           "1000000w" };
         uint64_t usec;
 
         for (size_t i = 0; i < ELEMENTSOF(good); i++) {
@@ -136,7 +150,8 @@ static void durations_are_read(void) {
 }
 
 static void moments_are_read(void) {
-        static const char *const bad[] = { "", "yesterday", "2025-13-01", "2025-01-31T", "2025-01-31x", "1960-01-01Z" };
+        static const char *const bad[] = { "",           "yesterday",   "ago",         "--5min",     "5min agoo",
+                                           "2025-13-01", "2025-01-31T", "2025-01-31x", "1960-01-01Z" };
         const uint64_t now = UINT64_C(1700000000) * SECOND;
         uint64_t usec;
 
@@ -144,6 +159,12 @@ static void moments_are_read(void) {
         tzset();
         ASSERT_TRUE(parse_moment("24h", now, &usec));
         ASSERT_EQ(usec, now - 86400 * SECOND);
+        ASSERT_TRUE(parse_moment("5min ago", now, &usec));
+        ASSERT_EQ(usec, now - 300 * SECOND);
+        ASSERT_TRUE(parse_moment("-1 day", now, &usec));
+        ASSERT_EQ(usec, now - 86400 * SECOND);
+        ASSERT_TRUE(parse_moment("now", now, &usec));
+        ASSERT_EQ(usec, now);
         ASSERT_TRUE(parse_moment("5000w", now, &usec));
         ASSERT_EQ(usec, 0);
         ASSERT_TRUE(parse_moment("2023-11-14T22:13:20Z", now, &usec));
