@@ -34,6 +34,7 @@
 #include "daemon/snapshot-bus.h"
 #include "daemon/snapshot-work.h"
 #include "daemon/store-job.h"
+#include "daemon/sync.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
@@ -83,6 +84,8 @@ int manager_new(Manager **ret) {
         (void)collector_new(m, &m->collector);
         r = sd_event_default(&m->event);
         if (r >= 0)
+                r = sync_new(m->event, &m->sync);
+        if (r >= 0)
                 r = sd_event_add_defer(m->event, &m->scheduled, on_scheduled, m);
         if (r >= 0)
                 r = sd_event_source_set_enabled(m->scheduled, SD_EVENT_OFF);
@@ -118,6 +121,7 @@ Manager *manager_free(Manager *m) {
         (void)store_jobs_free(m->store_jobs);
         (void)store_jobs_free(m->store_reads);
         hang_up(m);
+        m->sync = sync_free(m->sync);
         g_hash_table_remove_all(m->namespaces); /* whoever waits in there looks names up again: in an empty table */
         g_ptr_array_unref(m->teardowns);
         jobs_done(m);

@@ -23,6 +23,7 @@ typedef struct Pool Pool;
 typedef struct Recovery Recovery;
 typedef struct ScopeWatch ScopeWatch;
 typedef struct StoreJobs StoreJobs;
+typedef struct Sync Sync;
 typedef struct Units Units;
 
 struct Manager {
@@ -49,6 +50,7 @@ struct Manager {
         Pool *pool;
         Recovery *recovery;
         ScopeWatch *scope_watch;
+        Sync *sync;
         StoreJobs *store_jobs;  /* what changes the store, or takes long */
         StoreJobs *store_reads; /* what a caller reads at its own pace */
         Units *units;

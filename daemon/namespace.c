@@ -20,6 +20,7 @@
 #include "daemon/namespace.h"
 #include "daemon/record.h"
 #include "daemon/snapshot.h"
+#include "daemon/sync.h"
 #include "daemon/task.h"
 #include "shared/fd.h"
 #include "shared/log.h"
@@ -155,6 +156,7 @@ int namespace_delete(Namespace *ns) {
         Manager *m = ns->manager;
         int fds[] = { m->state_fd, m->runtime_fd }, r = 0;
 
+        sync_settle(m->sync, NULL);
         for (size_t i = 0; i < ELEMENTSOF(fds) && r >= 0; i++) {
                 _cleanup_close_ int fd = openat(fds[i], "namespaces", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
                 r = fd < 0 ? -errno : tree_remove_at(fd, ns->name);

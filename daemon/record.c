@@ -148,6 +148,34 @@ int record_remove(int root_fd, const char *ns, const char *kind, const char *nam
         return 0;
 }
 
+/** record_remove_later() - the same, durable when sync_wait() says so */
+int record_remove_later(Sync *s, int root_fd, const char *ns, const char *kind, const char *name) {
+        g_autofree char *file = file_of(name);
+        _cleanup_close_ int fd = -1;
+
+        fd = open_kind(root_fd, ns, kind, false);
+        if (fd < 0)
+                return fd == -ENOENT ? 0 : fd;
+        sync_unlink(s, take_fd(&fd), file);
+        return 0;
+}
+
+/** record_open_dir() - the directory of a kind's records, and the name of one's file in it */
+int record_open_dir(int root_fd, const char *ns, const char *kind, const char *name, char **ret_file) {
+        int fd = open_kind(root_fd, ns, kind, false);
+
+        if (fd >= 0)
+                *ret_file = file_of(name);
+        return fd;
+}
+
+/** record_settle() - to be called before a record is written whose name may be that of one being removed */
+void record_settle(Sync *s, const char *name) {
+        g_autofree char *file = file_of(name);
+
+        sync_settle(s, file);
+}
+
 static int visit(int fd, const char *ns, const char *kind, const char *file, record_handler_t handler, void *userdata) {
         g_autoptr(JsonObject) record = NULL;
         g_autofree char *expected = NULL;

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/sync.h"
+
 #define RECORD_VERSION 1
 #define RECORD_SIZE_MAX (4U * 1024U * 1024U)
 
@@ -21,6 +23,9 @@ int record_write(int root_fd, const char *ns, const char *kind, const char *name
 int record_read(int root_fd, const char *ns, const char *kind, const char *name, JsonObject **ret);
 int record_read_object(int dir_fd, const char *file, JsonObject **ret); /* any file, without a version */
 int record_remove(int root_fd, const char *ns, const char *kind, const char *name, bool sync);
+int record_remove_later(Sync *s, int root_fd, const char *ns, const char *kind, const char *name);
+int record_open_dir(int root_fd, const char *ns, const char *kind, const char *name, char **ret_file);
+void record_settle(Sync *s, const char *name);
 int record_foreach(int root_fd, const char *ns, const char *kind, record_handler_t handler, void *userdata);
 int record_list_namespaces(int root_fd, char ***ret);
 char *

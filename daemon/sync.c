@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Removals on disk that do not hold up the event loop.
+ *
+ * A directory entry that is taken away waits for the file system's journal, and an fsync() for the disk: milliseconds
+ * each, in which a loop would answer nobody. So one thread does both, in the order in which they were asked for; what
+ * has come together meanwhile is synced together. Whoever has promised that something is durably gone answers when
+ * sync_wait() says so, and whoever makes something of a name that may still be going calls sync_settle() before.
+ * The thread comes with the first removal. It sees nothing of davitd's: no bus, no table, no log. Owned by the manager.
+ */
+
+#include "daemon/sync.h"
+
+#include <errno.h>
+#include <glib.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shared/fd.h"
+#include "shared/log.h"
+#include "shared/macros.h"
+
+typedef struct Job {
+        uint64_t number;
+        int dir_fd; /* to be synced afterwards; -1: none */
+        dev_t device;
+        ino_t inode;
+        char *name;       /* of the file that goes */
+        sync_work_t work; /* NULL: the file is unlinked there */
+        sync_done_t done;
+        void *userdata;
+        int r;
+} Job;
+
+typedef struct Waiter {
+        uint64_t number; /* of the newest job it waits for */
+        sync_done_t done;
+        void *userdata;
+} Waiter;
+
+struct Sync {
+        GThread *thread; /* NULL: not yet, or not here */
+        bool refused;
+        int eventfd;
+        sd_event *event; /* borrowed */
+        sd_event_source *source;
+        uint64_t number, told; /* the newest that was asked for; up to where that has been answered */
+        GQueue waiters;        /* Waiter, oldest first */
+
+        GMutex lock; /* of what follows */
+        GCond changed;
+        bool stop;
+        GQueue queue, batch, finished; /* Job, oldest first; the batch is the thread's until it is finished */
+};
+
+static void job_free(Job *j) {
+        (void)safe_close(j->dir_fd);
+        g_free(j->name);
+        g_free(j);
+}
+
+/* ---- the thread ---- */
+
+static int perform(const Job *j) {
+        if (j->work)
+                return j->work(j->userdata);
+        return unlinkat(j->dir_fd, j->name, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static bool synced_before(const GList *l) {
+        const Job *j = l->data;
+
+        for (const GList *p = l->prev; p; p = p->prev) {
+                const Job *q = p->data;
+
+                if (q->dir_fd >= 0 && q->device == j->device && q->inode == j->inode)
+                        return true;
+        }
+        return false;
+}
+
+static void perform_all(GQueue *batch) {
+        for (GList *l = batch->head; l; l = l->next) {
+                Job *j = l->data;
+                j->r = perform(j);
+        }
+        for (GList *l = batch->head; l; l = l->next) {
+                Job *j = l->data;
+
+                if (j->dir_fd >= 0 && !synced_before(l) && fsync(j->dir_fd) < 0 && j->r >= 0)
+                        j->r = -errno;
+        }
+}
+
+static void *run(void *userdata) {
+        Sync *s = userdata;
+
+        g_mutex_lock(&s->lock);
+        for (;;) {
+                Job *j;
+
+                while (g_queue_is_empty(&s->queue) && !s->stop)
+                        g_cond_wait(&s->changed, &s->lock);
+                if (g_queue_is_empty(&s->queue))
+                        break;
+                s->batch = s->queue;
+                g_queue_init(&s->queue);
+                g_mutex_unlock(&s->lock);
+                perform_all(&s->batch);
+                g_mutex_lock(&s->lock);
+                while ((j = g_queue_pop_head(&s->batch)))
+                        g_queue_push_tail(&s->finished, j);
+                g_cond_broadcast(&s->changed);
+                (void)eventfd_write(s->eventfd, 1);
+        }
+        g_mutex_unlock(&s->lock);
+        return NULL;
+}
+
+/* ---- the event loop's side ---- */
+
+static void answer(Sync *s, Job *j) {
+        if (j->r < 0)
+                (void)log_error_errno(j->r, "Cannot remove %s durably", j->name);
+        s->told = j->number;
+        if (j->done)
+                j->done(j->userdata);
+        job_free(j);
+}
+
+/* They may ask for more. */
+static void tell(Sync *s) {
+        Waiter *w;
+
+        while ((w = g_queue_peek_head(&s->waiters)) && w->number <= s->told) {
+                (void)g_queue_pop_head(&s->waiters);
+                w->done(w->userdata);
+                g_free(w);
+        }
+}
+
+static void take_finished(Sync *s) {
+        GQueue finished;
+        Job *j;
+
+        g_mutex_lock(&s->lock);
+        finished = s->finished;
+        g_queue_init(&s->finished);
+        g_mutex_unlock(&s->lock);
+        while ((j = g_queue_pop_head(&finished)))
+                answer(s, j);
+        tell(s);
+}
+
+static int on_finished(sd_event_source *source _unused_, int fd, uint32_t revents _unused_, void *userdata) {
+        eventfd_t count;
+
+        (void)eventfd_read(fd, &count);
+        take_finished(userdata);
+        return 0;
+}
+
+static int begin(Sync *s) {
+        int r;
+
+        s->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (s->eventfd < 0)
+                return -errno;
+        r = sd_event_add_io(s->event, &s->source, s->eventfd, EPOLLIN, on_finished, s);
+        if (r < 0)
+                return r;
+        s->thread = g_thread_try_new("sync", run, s, NULL);
+        return s->thread ? 0 : -EAGAIN;
+}
+
+/** sync_new() - nothing is under way */
+int sync_new(sd_event *event, Sync **ret) {
+        Sync *s = g_new0(Sync, 1);
+
+        s->event = event;
+        s->eventfd = -1;
+        g_mutex_init(&s->lock);
+        g_cond_init(&s->changed);
+        *ret = s;
+        return 0;
+}
+
+/** sync_free() - when all is done that was asked for, and answered */
+Sync *sync_free(Sync *s) {
+        if (!s)
+                return NULL;
+        g_mutex_lock(&s->lock);
+        s->stop = true;
+        g_cond_broadcast(&s->changed);
+        g_mutex_unlock(&s->lock);
+        if (s->thread)
+                (void)g_thread_join(g_steal_pointer(&s->thread));
+        s->refused = true; /* who is told now may go on */
+        take_finished(s);
+        sd_event_source_disable_unref(s->source);
+        (void)safe_close(s->eventfd);
+        g_mutex_clear(&s->lock);
+        g_cond_clear(&s->changed);
+        g_free(s);
+        return NULL;
+}
+
+static void ask(Sync *s, Job *j) {
+        if (!s->thread && !s->refused && begin(s) < 0) {
+                s->refused = true;
+                log_warning("There is no thread for removals: they hold up everything else");
+        }
+        j->number = ++s->number;
+        if (s->thread) {
+                g_mutex_lock(&s->lock);
+                g_queue_push_tail(&s->queue, j);
+                g_cond_broadcast(&s->changed);
+                g_mutex_unlock(&s->lock);
+                return;
+        }
+        j->r = perform(j);
+        if (j->dir_fd >= 0 && fsync(j->dir_fd) < 0 && j->r >= 0)
+                j->r = -errno;
+        answer(s, j);
+}
+
+/** sync_unlink() - takes a file away; dir_fd is closed in any case */
+void sync_unlink(Sync *s, int dir_fd, const char *name) {
+        Job *j = g_new0(Job, 1);
+        struct stat st;
+
+        *j = (Job){ .dir_fd = dir_fd, .name = g_strdup(name) };
+        if (fstat(dir_fd, &st) >= 0) {
+                j->device = st.st_dev;
+                j->inode = st.st_ino;
+        }
+        ask(s, j);
+}
+
+/** sync_run() - calls work beside the event loop, in its turn, then done in it; an error of work is told in the log.
+ * name: what it takes away, for sync_settle() */
+void sync_run(Sync *s, const char *name, sync_work_t work, sync_done_t done, void *userdata) {
+        Job *j = g_new0(Job, 1);
+
+        *j = (Job){ .dir_fd = -1, .name = g_strdup(name), .work = work, .done = done, .userdata = userdata };
+        ask(s, j);
+}
+
+/** sync_wait() - calls done when everything that has been asked for is durable, at once where it is */
+void sync_wait(Sync *s, sync_done_t done, void *userdata) {
+        Waiter *w;
+
+        if (s->told == s->number) {
+                done(userdata);
+                return;
+        }
+        w = g_new(Waiter, 1);
+        *w = (Waiter){ s->number, done, userdata };
+        g_queue_push_tail(&s->waiters, w);
+}
+
+static bool goes(GQueue *jobs, const char *name) {
+        for (const GList *l = jobs->head; l; l = l->next) {
+                const Job *j = l->data;
+
+                if (!name || streq(j->name, name))
+                        return true;
+        }
+        return false;
+}
+
+/** sync_settle() - waits, for once, until no file of this name is being taken away; NULL: until nothing is */
+void sync_settle(Sync *s, const char *name) {
+        if (!s || !s->thread)
+                return;
+        g_mutex_lock(&s->lock);
+        while (goes(&s->queue, name) || goes(&s->batch, name))
+                g_cond_wait(&s->changed, &s->lock);
+        g_mutex_unlock(&s->lock);
+}
