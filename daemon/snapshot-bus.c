@@ -15,6 +15,7 @@
 #include "daemon/lease.h"
 #include "daemon/objects.h"
 #include "daemon/snapshot-work.h"
+#include "daemon/sync.h"
 #include "shared/macros.h"
 
 const ObjectTable snapshot_objects = OBJECT_TABLE("snapshot", "Snapshot", snapshots, Snapshot, path);
@@ -132,8 +133,13 @@ static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *er
         return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
 }
 
+static void on_removed(void *userdata) {
+        bus_reply_done(userdata, 0, NULL);
+}
+
 static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Snapshot *s = userdata;
+        Manager *manager = s->ns->manager;
         const char *user = snapshot_user(s), *child = snapshot_child(s);
         const Lease *lease = lease_of(s->ns, "snapshot", s->key);
         int r;
@@ -152,7 +158,8 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
         r = snapshot_remove(s);
         if (r < 0)
                 return error_set_errno(error, r, "The snapshot is not wholly removed; see the journal of davitd");
-        return sd_bus_reply_method_return(m, NULL);
+        sync_wait(manager->sync, on_removed, sd_bus_message_ref(m));
+        return 1;
 }
 
 #define GETTER(name)                                                                                                   \

@@ -114,15 +114,16 @@ void snapshot_dir_discard(Manager *m, const char *name) {
         discard_empty(m->state_fd, whole);
 }
 
-/* Out of the way at once; the launcher removes what is in it. */
-static int to_trash(Manager *m, const char *dir) {
+/** snapshot_dir_to_trash() - out of the way at once; the launcher is to remove what is in it. 0: there is none. Not for
+ * the event loop alone, so it looks at nothing but its arguments. */
+int snapshot_dir_to_trash(int state_fd, const char *dir) {
         _cleanup_close_ int trash = -1;
         g_autofree char *from = g_strconcat(SNAPSHOTS "/", dir, NULL);
 
-        trash = dir_open_at(m->state_fd, TRASH, 0700);
+        trash = dir_open_at(state_fd, TRASH, 0700);
         if (trash < 0)
                 return trash;
-        if (renameat(m->state_fd, from, trash, dir) < 0)
+        if (renameat(state_fd, from, trash, dir) < 0)
                 return errno == ENOENT ? 0 : -errno;
         return 1;
 }
@@ -131,7 +132,7 @@ static int to_trash(Manager *m, const char *dir) {
 int snapshot_dir_remove(Manager *m, const char *name) {
         int r;
 
-        r = to_trash(m, name);
+        r = snapshot_dir_to_trash(m->state_fd, name);
         if (r > 0 && m->launcher)
                 r = launcher_remove(m->launcher, name);
         return r;
@@ -220,7 +221,7 @@ static int sweep_directory(Manager *m, GHashTable *named) {
                 if (de->d_name[0] == '.' || g_hash_table_contains(named, de->d_name))
                         continue;
                 log_info("Snapshot directory %s belongs to nobody: to the trash", de->d_name);
-                (void)to_trash(m, de->d_name);
+                (void)snapshot_dir_to_trash(m->state_fd, de->d_name);
         }
         (void)closedir(dir);
         return 0;

@@ -11,15 +11,19 @@
 #include <errno.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "daemon/bus.h"
 #include "daemon/collect.h"
 #include "daemon/error.h"
+#include "daemon/launcher.h"
 #include "daemon/record.h"
 #include "daemon/roots.h"
 #include "daemon/snapshot-bus.h"
 #include "daemon/snapshot-dir.h"
 #include "daemon/snapshot.h"
+#include "daemon/sync.h"
+#include "shared/fd.h"
 #include "shared/image-name.h"
 #include "shared/log.h"
 #include "shared/macros.h"
@@ -111,6 +115,8 @@ static int write_record(const Snapshot *s) {
         json_object_set_int_member(o, "gid", s->root.gid);
         json_object_set_int_member(o, "mode", s->root.mode);
         json_object_set_int_member(o, "owned", s->owned);
+        if (!s->ephemeral)
+                record_settle(s->ns->manager->sync, s->key);
         return record_write(root_fd_of(s), s->ns->name, KIND, s->key, o, !s->ephemeral);
 }
 
@@ -358,20 +364,71 @@ static bool leaves_garbage(Snapshot *s) {
         return garbage;
 }
 
+/* What is left of a snapshot on disk while it goes. */
+typedef struct Remains {
+        Manager *manager;
+        int state_fd, records_fd;
+        char *file, *dir;
+        bool trash; /* there was a directory, which the launcher is to hear of */
+} Remains;
+
+static int sweep(void *userdata) {
+        Remains *g = userdata;
+        int r;
+
+        if (unlinkat(g->records_fd, g->file, 0) < 0 && errno != ENOENT)
+                return -errno;
+        if (!*g->dir)
+                return 0;
+        r = snapshot_dir_to_trash(g->state_fd, g->dir); /* where it fails the next start does it */
+        g->trash = r > 0;
+        return r;
+}
+
+static void on_swept(void *userdata) {
+        Remains *g = userdata;
+
+        if (g->trash && g->manager->launcher)
+                (void)launcher_remove(g->manager->launcher, g->dir);
+        (void)safe_close(g->records_fd);
+        g_free(g->file);
+        g_free(g->dir);
+        g_free(g);
+}
+
+static int remove_durable(Snapshot *s) {
+        Manager *m = s->ns->manager;
+        Remains *g;
+        char *file;
+        int fd;
+
+        fd = record_open_dir(m->state_fd, s->ns->name, KIND, s->key, &file);
+        if (fd < 0)
+                return fd;
+        g = g_new0(Remains, 1);
+        *g = (Remains){ m, m->state_fd, fd, file, g_strdup(s->dir), false };
+        sync_run(m->sync, file, sweep, on_swept, g);
+        return 0;
+}
+
+static int remove_ephemeral(Snapshot *s) {
+        Manager *m = s->ns->manager;
+        int r;
+
+        r = record_remove(m->runtime_fd, s->ns->name, KIND, s->key, false);
+        if (r >= 0 && *s->dir && !snapshot_dir_remove_empty(m, s->dir))
+                r = snapshot_dir_remove(m, s->dir);
+        return r;
+}
+
 static int remove_now(Snapshot *s) {
         Manager *m = s->ns->manager;
         bool garbage = leaves_garbage(s);
         int r;
 
-        r = record_remove(root_fd_of(s), s->ns->name, KIND, s->key, false);
+        r = s->ephemeral ? remove_ephemeral(s) : remove_durable(s);
         if (r < 0)
-                (void)log_warning_errno(r, "Cannot remove the record of snapshot %s", s->key);
-        else if (*s->dir && (!s->ephemeral || !snapshot_dir_remove_empty(m, s->dir))) {
-                r = snapshot_dir_remove(m, s->dir);
-                if (r < 0)
-                        (void)log_warning_errno(r, "The directory of snapshot %s goes at the next start only", s->key);
-        }
-
+                (void)log_warning_errno(r, "What is on disk of snapshot %s goes at the next start only", s->key);
         snapshot_bus_removed(s);
         g_hash_table_remove(s->ns->snapshots, s->key);
         if (garbage)
