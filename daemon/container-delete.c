@@ -12,6 +12,7 @@
 #include "daemon/error.h"
 #include "daemon/rootfs.h"
 #include "daemon/snapshot.h"
+#include "daemon/sync.h"
 #include "daemon/task.h"
 #include "shared/log.h"
 
@@ -22,12 +23,23 @@ typedef struct Delete {
         bool keep_snapshot;
         container_done_t done;
         void *userdata;
+        int r;
+        sd_bus_error error;
 } Delete;
 
 static void delete_free(Delete *d) {
+        sd_bus_error_free(&d->error);
         g_free(d->ns);
         g_free(d->id);
         g_free(d);
+}
+
+/* What has been said to be deleted does not come back, whatever happens to the machine. */
+static void on_durable(void *userdata) {
+        Delete *d = userdata;
+
+        d->done(d->r, &d->error, d->userdata);
+        delete_free(d);
 }
 
 static void forget(Container *c, bool keep_snapshot) {
@@ -48,8 +60,9 @@ static void on_task_deleted(int r, const struct shim_exited *e _unused_, const s
 
         if (r >= 0 && c)
                 forget(c, d->keep_snapshot);
-        d->done(r, error, d->userdata);
-        delete_free(d);
+        d->r = r;
+        (void)sd_bus_error_copy(&d->error, error);
+        sync_wait(d->manager->sync, on_durable, d);
 }
 
 /** container_delete() - see container.h; done is called once unless an error is returned */
@@ -63,14 +76,19 @@ int container_delete(Container *c, bool force, bool keep_snapshot, container_don
                 return error_precondition(
                         error, "Container \"%s\" goes with its task, and what it wrote with it: that cannot be kept.",
                         c->id);
+        d = g_new0(Delete, 1);
+        *d = (Delete){ .manager = c->ns->manager,
+                       .ns = g_strdup(c->ns->name),
+                       .id = g_strdup(c->id),
+                       .created_at = c->created_at,
+                       .keep_snapshot = keep_snapshot,
+                       .done = done,
+                       .userdata = userdata };
         if (!c->task) {
                 forget(c, keep_snapshot);
-                done(0, NULL, userdata);
+                sync_wait(d->manager->sync, on_durable, d);
                 return 0;
         }
-        d = g_new0(Delete, 1);
-        *d = (Delete){ c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), c->created_at, keep_snapshot, done,
-                       userdata };
         r = task_delete(c->task, force, on_task_deleted, d, error);
         if (r < 0)
                 delete_free(d);

@@ -256,6 +256,7 @@ int container_save(Container *c) {
         if (!c->spec)
                 c->spec = json_node_ref(spec);
         o = to_json(c);
+        record_settle(c->ns->manager->sync, c->id);
         r = record_write(container_root_fd(c), c->ns->name, "containers", c->id, o,
                          c->auto_remove != AUTO_REMOVE_CONTAINER);
         if (r < 0)
@@ -404,14 +405,16 @@ static void destroy(void *c) {
         (void)container_free(c);
 }
 
-/** container_forget() - the end of a container without a task */
+/** container_forget() - the end of a container without a task; whoever answers for it waits for sync_wait() */
 void container_forget(Container *c) {
         bool told = c->visible;
         Namespace *ns = c->ns;
         int r;
 
         container_bus_removed(c);
-        r = record_remove(container_root_fd(c), ns->name, "containers", c->id, c->auto_remove != AUTO_REMOVE_CONTAINER);
+        r = c->auto_remove == AUTO_REMOVE_CONTAINER
+                    ? record_remove(container_root_fd(c), ns->name, "containers", c->id, false)
+                    : record_remove_later(ns->manager->sync, container_root_fd(c), ns->name, "containers", c->id);
         if (r < 0)
                 (void)log_error_errno(r, "Cannot remove the record of container %s/%s", ns->name, c->id);
         if (told)

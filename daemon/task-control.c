@@ -14,6 +14,7 @@
 #include "daemon/event.h"
 #include "daemon/exec.h"
 #include "daemon/rootfs.h"
+#include "daemon/sync.h"
 #include "daemon/task.h"
 #include "daemon/units.h"
 #include "shared/fd.h"
@@ -21,6 +22,7 @@
 #include "shared/macros.h"
 
 typedef struct Request {
+        Manager *manager;
         Task *task;
         task_done_t done;
         task_deleted_t deleted;
@@ -35,6 +37,7 @@ typedef struct Request {
 static Request *request_new(Task *t, const char *what, task_done_t done, void *userdata) {
         Request *q = g_new0(Request, 1);
 
+        q->manager = t->ns->manager;
         q->task = t;
         q->what = what;
         q->done = done;
@@ -342,11 +345,17 @@ int task_close_streams(Task *t, const char *exec_id, uint32_t mask, task_done_t 
                     on_plain_answer, error);
 }
 
-static void on_deleted(void *userdata) {
+static void on_durable(void *userdata) {
         Request *q = userdata;
 
         q->deleted(0, &q->exit, NULL, q->userdata);
         g_free(q);
+}
+
+static void on_deleted(void *userdata) {
+        Request *q = userdata;
+
+        sync_wait(q->manager->sync, on_durable, q);
 }
 
 static void delete_ended(Request *q) {

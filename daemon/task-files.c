@@ -256,13 +256,14 @@ int task_record_save(Task *t) {
                 json_object_set_string_member(o, "exit_kind", exit_kind_name(p->exit_kind));
                 json_object_set_int_member(o, "exited_at", (int64_t)p->exited_at);
         }
+        record_settle(t->ns->manager->sync, t->id);
         r = record_write(t->ns->manager->state_fd, t->ns->name, "tasks", t->id, o, true);
         if (r < 0)
                 (void)log_error_errno(r, "Cannot write the record of task %s/%s", t->ns->name, t->id);
         return r;
 }
 
-/** task_record_remove() - with the task */
+/** task_record_remove() - with the task; whoever answers for it waits for sync_wait() */
 int task_record_remove(Task *t) {
-        return record_remove(t->ns->manager->state_fd, t->ns->name, "tasks", t->id, true);
+        return record_remove_later(t->ns->manager->sync, t->ns->manager->state_fd, t->ns->name, "tasks", t->id);
 }

@@ -154,7 +154,7 @@ static void finish(Task *t, uint32_t status, uint32_t kind, uint64_t exited_at) 
                 return;
         process_set_exited(p, status, kind, exited_at);
         event_task(t, EVENT_TASK_EXIT);
-        if (t->auto_remove == AUTO_REMOVE_NO)
+        if (t->auto_remove == AUTO_REMOVE_NO && !t->deleting) /* its record goes with it */
                 (void)task_record_save(t);
         process_tell(p);
         if (t->auto_remove != AUTO_REMOVE_NO && !t->deleting && !execs_running(t))
