@@ -52,49 +52,74 @@ static int print_properties(Ctl *ctl, Json *j, Call *call) {
         return r < 0 ? bus_protocol_error(ctl, r) : 0;
 }
 
-static int print_container(Ctl *ctl, Json *j, Call *container, Call *task, Call *process) {
+/* What is asked about a container; its configuration and its task's are large, so they come when asked for by name. */
+enum { CONTAINER, CONTAINER_SPEC, PROCESS, TASK, TASK_SPEC, _QUESTION_MAX };
+
+static void calls_done(Call (*calls)[_QUESTION_MAX]) {
+        for (size_t i = 0; i < _QUESTION_MAX; i++)
+                call_clear(*calls + i);
+}
+
+static int print_spec(Ctl *ctl, Json *j, Call *call) {
+        int r = json_property(j, "Spec", call->reply);
+
+        return r < 0 ? bus_protocol_error(ctl, r) : 0;
+}
+
+static int print_container(Ctl *ctl, Json *j, Call *calls) {
         int r;
 
         open_object(j);
-        r = print_properties(ctl, j, container);
-        if (r == 0 && !call_error(task) && !call_error(process)) {
+        r = print_properties(ctl, j, calls + CONTAINER);
+        if (r == 0 && !call_error(calls + CONTAINER_SPEC))
+                r = print_spec(ctl, j, calls + CONTAINER_SPEC);
+        if (r == 0 && !call_error(calls + TASK) && !call_error(calls + PROCESS)) {
                 json_key(j, "Task");
                 json_open(j, '{');
-                r = print_properties(ctl, j, process);
+                r = print_properties(ctl, j, calls + PROCESS);
                 if (r == 0)
-                        r = print_properties(ctl, j, task);
+                        r = print_properties(ctl, j, calls + TASK);
+                if (r == 0 && !call_error(calls + TASK_SPEC))
+                        r = print_spec(ctl, j, calls + TASK_SPEC);
                 json_close(j, '}');
         }
         json_close(j, '}');
         return r;
 }
 
-/* Prints a container by its whole id. Returns -1 where there is none, otherwise 0 or an exit status. */
-static int try_container(Ctl *ctl, Json *j, const char *id) {
-        _cleanup_free_ char *path = path_of(ctl->ns, "container", id), *task_path = path_of(ctl->ns, "task", id);
-        _cleanup_call_ Call container = {}, task = {}, process = {};
+static int ask_container(Ctl *ctl, Call *calls, const char *path, const char *task) {
         int r;
 
-        if (!path || !task_path)
+        r = inspect_send(ctl, calls + CONTAINER, path, BUS_CONTAINER);
+        if (r == 0)
+                r = call_simple(ctl, calls + CONTAINER_SPEC, path, DBUS_PROPERTIES, "Get", "ss", BUS_CONTAINER, "Spec");
+        if (r == 0)
+                r = inspect_send(ctl, calls + PROCESS, task, BUS_PROCESS);
+        if (r == 0)
+                r = inspect_send(ctl, calls + TASK, task, BUS_TASK);
+        if (r == 0)
+                r = call_simple(ctl, calls + TASK_SPEC, task, DBUS_PROPERTIES, "Get", "ss", BUS_TASK, "Spec");
+        for (size_t i = 0; i < _QUESTION_MAX && r == 0; i++)
+                r = call_wait(ctl, calls + i);
+        return r;
+}
+
+/* Prints a container by its whole id. Returns -1 where there is none, otherwise 0 or an exit status. */
+static int try_container(Ctl *ctl, Json *j, const char *id) {
+        _cleanup_free_ char *path = path_of(ctl->ns, "container", id), *task = path_of(ctl->ns, "task", id);
+        _cleanup_(calls_done) Call calls[_QUESTION_MAX] = {};
+        int r;
+
+        if (!path || !task)
                 return ctl_oom(ctl);
-        r = inspect_send(ctl, &container, path, BUS_CONTAINER);
-        if (r == 0)
-                r = inspect_send(ctl, &task, task_path, BUS_TASK);
-        if (r == 0)
-                r = inspect_send(ctl, &process, task_path, BUS_PROCESS);
-        if (r == 0)
-                r = call_wait(ctl, &container);
-        if (r == 0)
-                r = call_wait(ctl, &task);
-        if (r == 0)
-                r = call_wait(ctl, &process);
+        r = ask_container(ctl, calls, path, task);
         if (r != 0)
                 return r;
-        if (error_no_object(call_error(&container)))
+        if (error_no_object(call_error(calls + CONTAINER)))
                 return -1;
-        if (call_error(&container))
-                return call_report(ctl, &container, id);
-        return print_container(ctl, j, &container, &task, &process);
+        if (call_error(calls + CONTAINER))
+                return call_report(ctl, calls + CONTAINER, id);
+        return print_container(ctl, j, calls);
 }
 
 /* Prints an object the manager finds for us. Returns -1 where there is none, otherwise 0 or an exit status. @maybe: it

@@ -326,13 +326,11 @@ static bool is_json_property(const char *name) {
         return streq(name, "Spec") || streq(name, "Config");
 }
 
-static int property(Json *j, Message *m) {
-        const char *name, *text;
+/** json_property() - a member of an object from a property's name and the variant with its value; negative errno. */
+int json_property(Json *j, const char *name, Message *m) {
+        const char *text;
         int r;
 
-        r = message_read_basic(m, 's', &name);
-        if (r < 0)
-                return r;
         json_key(j, name);
         if (!is_json_property(name))
                 return json_value(j, m);
@@ -344,6 +342,14 @@ static int property(Json *j, Message *m) {
         else
                 json_plain(j, "null");
         return 0;
+}
+
+static int property(Json *j, Message *m) {
+        const char *name;
+        int r;
+
+        r = message_read_basic(m, 's', &name);
+        return r < 0 ? r : json_property(j, name, m);
 }
 
 /** json_properties() - the members of an object from the reply to GetAll; negative errno. */

@@ -24,6 +24,7 @@ void json_raw(Json *j, const char *text);
 void json_end(Json *j);
 int json_value(Json *j, Message *m);
 int json_rows(Json *j, Message *m, const char *const *names);
+int json_property(Json *j, const char *name, Message *m);
 int json_properties(Json *j, Message *reply);
 
 int json_find_true(const char *text, const char *object, const char *member);

@@ -331,7 +331,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Container", "o", get_container, 0, CONST),
         SD_BUS_PROPERTY("Scope", "s", NULL, AT(scope), CONST),
         SD_BUS_PROPERTY("Runtime", "s", get_runtime, 0, CONST),
-        SD_BUS_PROPERTY("Spec", "s", get_spec, 0, CONST),
+        SD_BUS_PROPERTY("Spec", "s", get_spec, 0, CONST | SD_BUS_VTABLE_PROPERTY_EXPLICIT),
         SD_BUS_PROPERTY("BootId", "s", get_boot_id, 0, CONST),
         SD_BUS_PROPERTY("CreatedAt", "t", NULL, AT(process.created_at), CONST),
         LIMIT("MemoryMax"),
