@@ -22,6 +22,7 @@ import images
 import report
 from davit_tool import Davit
 from importing import import_memory, import_rows
+from load_rows import list_rows, log_rows
 from loopfs import DavitRoot, LoopFs
 from measure import Timer, Unable, call
 from oci_rows import oci_rows
@@ -39,7 +40,7 @@ def load(name, path):
 family, reference = load("family", "images/make"), load("reference", "system/reference.py")
 family.images = load("system_images", "system/images.py")  # not the module of the same name here
 
-PARTS = ("run", "exec", "oci", "memory", "density", "import", "store")
+PARTS = ("run", "exec", "oci", "memory", "density", "list", "log", "import", "store")
 
 
 def arguments():
@@ -54,6 +55,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, help="rounds of runs and execs")
     parser.add_argument("--batch", type=int, default=5, help="runs of a tool in a round (default: %(default)s)")
     parser.add_argument("--density", type=int, metavar="N", help="idle containers to start (0: none)")
+    parser.add_argument("--lines", type=int, metavar="N", help="lines of log a container writes")
     parser.add_argument("--images", default="/var/cache/davit-quickstart",
                         help="where the images of the tests are (tests/boot/image DIR all makes them; default: %(default)s)")
     parser.add_argument("--work", default="/var/lib/davit-bench", help="where it works (default: %(default)s)")
@@ -65,6 +67,7 @@ def arguments():
     options.loop = options.loop or default_loop()
     options.rounds = options.rounds or (1 if options.quick else 10)
     options.density = options.density if options.density is not None else (20 if options.quick else 1000)
+    options.lines = options.lines or (20000 if options.quick else 1000000)
     return options
 
 
@@ -102,6 +105,7 @@ def measure_all(options, timer, tools):
     davit = next((tool for tool in tools if tool.name == "davit"), None)
     peers = [tool for tool in tools if tool is not davit]
     ctr = next((tool for tool in peers if tool.name == "ctr"), None)
+    daemons = [peer for peer in peers if peer.name in ("ctr", "podman")]
     result = {}
     for part, function in (("run", run_rows), ("exec", exec_rows)):
         if part in options.parts:
@@ -112,10 +116,13 @@ def measure_all(options, timer, tools):
         rows = oci_rows(timer, options.work, os.path.join(options.work, "rootfs"), options.rounds, options.batch, note)
         result["oci"] = {name: {tool: runs.summary() for tool, runs in row.items()} for name, row in rows.items()}
     if "memory" in options.parts:
-        holders = [peer for peer in peers if peer.name in ("ctr", "podman")]
-        result["memory"] = memory_rows(davit, holders, 5 if options.quick else 50, 2 if options.quick else 5, note)
+        result["memory"] = memory_rows(davit, daemons, 5 if options.quick else 50, 2 if options.quick else 5, note)
     if "density" in options.parts and options.density and davit:
         result["density"] = density_rows(timer, davit, options.density, note)
+    if "list" in options.parts:
+        result["list"] = list_rows(davit, daemons, 10 if options.quick else 100, note)
+    if "log" in options.parts:
+        result["log"] = log_rows(davit, daemons, options.lines, note)
     if "import" in options.parts:
         result["import"] = import_part(options, davit, ctr)
         result["pair"] = import_rows(davit, ctr, archives(options, "python", "squash"), options.loop, 1, 3 << 30, note, False)

@@ -80,6 +80,19 @@ class Davit(Tool):
     def remove_idle(self, name):
         call(["davitctl", "rm", "--force", name])
 
+    def log_command(self, where, name, command):
+        log = ["--log", f"file:{self.work}/log"] if where == "file" else ["--log-rate", "0"]
+        return ["davitctl", "run", "--detach", *log, "--name", name, IMAGE, *command]
+
+    def pid_of(self, name):
+        return self.bus.task(name)[2]
+
+    def list_command(self):
+        return ["davitctl", "ps"]
+
+    def remove_command(self, names):
+        return ["davitctl", "rm", "--force", *names]
+
     def remove_all(self, names):
         for i in range(0, len(names), 50):
             call(["davitctl", "rm", "--force", *names[i:i + 50]], timeout=600)
@@ -159,3 +172,58 @@ class Bus:
 
     def task_pids(self):
         return [row[2] for row in self.call("ListTasks", self.glib.Variant("(sa{sv})", ("default", {}))).unpack()[0]]
+
+    def task(self, name):
+        filters = {"Id": self.glib.Variant("as", [name])}
+        return self.call("ListTasks", self.glib.Variant("(sa{sv})", ("default", filters))).unpack()[0][0]
+
+    def some_task(self):
+        return self.call("ListTasks", self.glib.Variant("(sa{sv})", ("default", {}))).unpack()[0][0][1]
+
+    def list_stats(self):
+        """(number of tasks, milliseconds of the call)."""
+        arguments = self.glib.Variant("(sa{sv})", ("default", {}))
+        start = time.monotonic_ns()
+        reply = self.call("ListStats", arguments)
+        elapsed = (time.monotonic_ns() - start) / 1e6
+        return reply.get_child_value(0).n_children(), elapsed
+
+    def _begin(self, path, interface, member, arguments, pending):
+        """Begins a call; what it is called leaves pending with the answer, an error raises in _settle()."""
+        pending.append(member)
+
+        def done(bus, result):
+            pending.pop()
+            bus.call_finish(result)
+
+        self.bus.call("org.davit.Davit1", path, f"org.davit.Davit1.{interface}", member, arguments, None, self.flags,
+                      120000, None, done)
+
+    def _while_pending(self, pending, probe):
+        """Milliseconds of one probe after another, a few of them apart, until nothing is pending."""
+        context, times = self.glib.MainContext.default(), []
+        while pending:
+            before = time.monotonic_ns()
+            probe()
+            times.append((time.monotonic_ns() - before) / 1e6)
+            time.sleep(0.002)
+            while context.iteration(False):
+                pass
+        return times
+
+    def list_while_deleting(self, names):
+        """(milliseconds until all are deleted, milliseconds of every list meanwhile)."""
+        pending, start = [], time.monotonic_ns()
+        for name in names:
+            path = f"/org/davit/Davit1/ns/default/container/{name.replace('-', '_2d')}"
+            force = {"Force": self.glib.Variant("b", True)}
+            self._begin(path, "Container", "Delete", self.glib.Variant("(a{sv})", (force,)), pending)
+        times = self._while_pending(pending, self.list_tasks)
+        return (time.monotonic_ns() - start) / 1e6, times
+
+    def get_while_stats(self, name):
+        """Milliseconds of every GetTask while one ListStats is answered."""
+        pending = []
+        self._begin("/org/davit/Davit1", "Manager", "ListStats", self.glib.Variant("(sa{sv})", ("default", {})), pending)
+        arguments = self.glib.Variant("(ss)", ("default", name))
+        return self._while_pending(pending, lambda: self.call("GetTask", arguments))

@@ -195,6 +195,27 @@ class Ctr(Tool):
     def keepers(self):
         return pids_of("containerd-shim-runc-v2")
 
+    def log_command(self, where, name, command):
+        if where != "file":
+            raise NotImplementedError  # it has no journal
+        return self.ctr("run", "--detach", "--log-uri", f"file://{self.work}/log", IMAGE, name, *command)
+
+    def pid_of(self, name):
+        for line in call(self.ctr("task", "ls")).splitlines():
+            if line.split()[0] == name:
+                return int(line.split()[1])
+        raise Unable(f"no task {name}")
+
+    def list_command(self):
+        return self.ctr("task", "ls")
+
+    def remove_command(self, names):
+        return self.ctr("task", "delete", "--force", *names)
+
+    def remove_all(self, names):
+        for name in names:
+            self.remove_idle(name)
+
     def import_command(self, archive):
         return self.ctr("images", "import", "--snapshotter", "overlayfs", archive)
 
@@ -233,6 +254,23 @@ class Podman(Tool):
 
     def keepers(self):
         return pids_of("conmon")
+
+    def log_command(self, where, name, command):
+        log = ["--log-driver", "journald"] if where == "journal" else ["--log-driver", "k8s-file", "--log-opt",
+                                                                       f"path={self.work}/log"]
+        return self.podman("run", "--detach", *log, "--network=none", "--name", name, IMAGE, *command)
+
+    def pid_of(self, name):
+        return int(call(self.podman("inspect", "--format", "{{.State.Pid}}", name)))
+
+    def list_command(self):
+        return self.podman("ps")
+
+    def remove_command(self, names):
+        return self.podman("rm", "--force", "--time", "0", *names)
+
+    def remove_all(self, names):
+        call(self.remove_command(names), timeout=600)
 
 
 class Bwrap(Tool):

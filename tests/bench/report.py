@@ -15,6 +15,7 @@ OCI_LIMIT = 2 / 3
 SHIM_PSS_KB, SHIM_PRIVATE_DIRTY_KB = 150, 100
 MANAGER_RSS_KB = 12 * 1024
 DENSITY, LIST_MS = 1000, 20
+LIST_P99_MS = 5  # while others are deleted
 IMPORT_LIMIT = 2  # in CPU time and in wall time, of containerd and of umoci
 IMPORT_RSS_KB = 64 * 1024
 PAIR_DISK = 0.6
@@ -31,7 +32,7 @@ def criteria(result):
     found.append(_ratio("exec true: ctr task exec / davit", result.get("exec", {}).get("back to back", {}), "ctr",
                         "davit", EXEC_LIMIT))
     found += _oci_criteria(result)
-    found += _memory_criteria(result) + _import_criteria(result) + _store_criteria(result)
+    found += _memory_criteria(result) + _load_criteria(result) + _import_criteria(result) + _store_criteria(result)
     return found
 
 
@@ -65,6 +66,17 @@ def _memory_criteria(result):
                    density.get("started", 0) >= density.get("wanted", DENSITY)),
         _limit(f"ListTasks of {density.get('listed', 0)} tasks", listed.get("median"), LIST_MS, "ms"),
     ]
+
+
+def _load_criteria(result):
+    listed = result.get("list", {}).get("davit", {})
+    found = [_limit("ListTasks while 100 are deleted, p99", listed.get("p99"), LIST_P99_MS, "ms")]
+    for where, rows in result.get("log", {}).items():
+        used = rows.get("davit", {}).get("keeper_ticks")
+        found.append(_limit(f"CPU of the shim for the lines, {where}", used, 0, "ticks"))
+    stats = result.get("density", {}).get("stats", {})
+    return found + [_criterion("tasks in one call for statistics", f">= {DENSITY}", stats.get("tasks"), "",
+                               stats.get("tasks", 0) >= DENSITY)]
 
 
 def _import_criteria(result):
@@ -116,6 +128,7 @@ def print_report(result, out):
         _print_runs(f"OCI runtimes, run true, milliseconds, {name}", rows, ["davit-oci"], out)
     _print_memory(result, out)
     _print_density(result.get("density"), out)
+    _print_load(result, out)
     _print_import(result, out)
     _print_store(result, out)
     _print_criteria(result["criteria"], out)
@@ -161,8 +174,25 @@ def _print_density(density, out):
     if density.get("list_ms"):
         out(f"  ListTasks of {density['listed']}, ms: min {density['list_ms']['min']:.2f}"
             f"  median {density['list_ms']['median']:.2f}")
+    if density.get("stats"):
+        row = density["stats"]
+        out(f"  ListStats of {row['tasks']}, ms: min {row['min']:.2f}  median {row['median']:.2f}; a GetTask meanwhile:"
+            f" median {row['get_median']:.2f}  p99 {row['get_p99']:.2f}  of {row['get_n']}")
     if density.get("failed"):
         out(f"  stopped: {density['failed']}")
+
+
+def _print_load(result, out):
+    if result.get("list"):
+        out("\nlist of those that stay while as many are deleted, milliseconds")
+        out(f"  {'':14} {'n':>4} {'median':>9} {'p99':>9} {'max':>9} {'deletes':>9}")
+        for name, row in result["list"].items():
+            out(f"  {name:14} {row['n']:4} {row['median']:9.2f} {row['p99']:9.2f} {row['max']:9.2f} {row['deletes_ms']:9.0f}")
+    for where, rows in result.get("log", {}).items():
+        out(f"\nlines of log, {where}")
+        out(f"  {'':14} {'seconds':>9} {'CPU of its keeper, ms':>23} {'ticks':>7}")
+        for name, row in rows.items():
+            out(f"  {name:14} {row['seconds']:9.2f} {row['keeper_ms']:23.2f} {row['keeper_ticks']:7}")
 
 
 def _print_import(result, out):

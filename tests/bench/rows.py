@@ -3,6 +3,7 @@
 
 import statistics
 
+from load_rows import stats_row
 from measure import Runs, Unable, median_memory, memory, percentile, wait_until
 
 BACK_TO_BACK = 0
@@ -116,6 +117,7 @@ def density_rows(timer, davit, count, note):
         result["listed"] = listed[0][0]
         result["list_ms"] = {"min": min(t for _, t in listed), "median": statistics.median(t for _, t in listed),
                              "first": listed[0][1]}
+        result["stats"] = stats_row(davit)
     except Unable as e:
         result["failed"] = str(e)
         note(f"density: {e}")
