@@ -136,6 +136,7 @@ static int start_scope(Entry *e, uint32_t pid) {
                 .slice = slice,
                 .description = description,
                 .pid = pid,
+                .pidfd = link_pidfd(e->link),
                 .timeout_stop_usec = m->config.stop_timeout_usec,
                 .properties = e->pool->properties,
         };

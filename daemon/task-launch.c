@@ -260,6 +260,7 @@ static int ask_scope(Launch *l, uint32_t pid) {
                 .slice = slice,
                 .description = description,
                 .pid = pid,
+                .pidfd = link_pidfd(l->task->link),
                 .timeout_stop_usec = l->task->container->stop_timeout_usec,
                 .properties = l->plan.unit_properties,
         };

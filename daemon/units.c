@@ -26,6 +26,7 @@
 #define SYSTEMD_UNIT_EXISTS "org.freedesktop.systemd1.UnitExists"
 #define SYSTEMD_ALREADY_SUBSCRIBED "org.freedesktop.systemd1.AlreadySubscribed"
 #define VERSION_SCOPE_OOM_POLICY 253U
+#define VERSION_SCOPE_PIDFDS 255U
 #define OWNER_WAIT_USEC (30 * USEC_PER_SEC)
 #define STOP_MARGIN_USEC (2 * USEC_PER_SEC)
 #define REMOVED_TIMEOUT_USEC (5 * USEC_PER_SEC)
@@ -234,6 +235,13 @@ static int append_properties(sd_bus_message *m, GPtrArray *properties) {
         return r;
 }
 
+/* By its descriptor, where systemd takes it, nobody else who has got the number meanwhile can be meant. */
+static int append_process(sd_bus_message *m, const ScopeRequest *q, unsigned version) {
+        if (q->pidfd >= 0 && version >= VERSION_SCOPE_PIDFDS)
+                return sd_bus_message_append(m, "(sv)", "PIDFDs", "ah", 1, q->pidfd);
+        return sd_bus_message_append(m, "(sv)", "PIDs", "au", 1, q->pid);
+}
+
 /* KillSignal is SIGURG, which no payload dies of: the shim alone acts on it and sends the container's own stop signal.
  */
 static int append_scope(sd_bus_message *m, const ScopeRequest *q, bool hybrid, unsigned version) {
@@ -245,10 +253,12 @@ static int append_scope(sd_bus_message *m, const ScopeRequest *q, bool hybrid, u
         r = sd_bus_message_open_container(m, 'a', "(sv)");
         if (r < 0)
                 return r;
-        r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", q->description, "Slice",
-                                  "s", q->slice, "PIDs", "au", 1, q->pid, "CollectMode", "s", "inactive-or-failed",
-                                  "KillMode", "s", "control-group", "KillSignal", "i", (int32_t)SIGURG, "SendSIGKILL",
-                                  "b", true, "TimeoutStopUSec", "t", q->timeout_stop_usec + STOP_MARGIN_USEC);
+        r = append_process(m, q, version);
+        if (r >= 0)
+                r = sd_bus_message_append(m, "(sv)(sv)(sv)(sv)(sv)(sv)(sv)", "Description", "s", q->description,
+                                          "Slice", "s", q->slice, "CollectMode", "s", "inactive-or-failed", "KillMode",
+                                          "s", "control-group", "KillSignal", "i", (int32_t)SIGURG, "SendSIGKILL", "b",
+                                          true, "TimeoutStopUSec", "t", q->timeout_stop_usec + STOP_MARGIN_USEC);
         if (r < 0)
                 return r;
         /* With version 1 hierarchies every delegated controller is one more tree to attach in; sub-groups need the

@@ -12,6 +12,7 @@ typedef struct ScopeRequest {
         const char *slice;
         const char *description;
         uint32_t pid;
+        int pidfd; /* of the same process; -1 where there is none */
         uint64_t timeout_stop_usec;
         GPtrArray *properties; /* PlanUnitProperty, may be NULL */
 } ScopeRequest;
