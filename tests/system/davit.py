@@ -25,7 +25,7 @@ STATE = "/var/lib/davit"
 RUNTIME = "/run/davit"
 FIXTURES = "/var/lib/davit-tests"
 CACHE = os.environ.get("DAVIT_CACHE", "/var/cache/davit-quickstart")
-TIMEOUT = 30
+TIMEOUT = 30 * int(os.environ.get("DAVIT_SLOWNESS", "1"))
 
 #: Types of the option keys that the contract names; anything else is passed as a GLib.Variant.
 OPTION_TYPES = {
@@ -548,7 +548,7 @@ class LeakCheck:
 
     `ignore`: beginnings of paths, units or scopes that the test leaves on purpose."""
 
-    def __init__(self, timeout=10, ignore=()):
+    def __init__(self, timeout=TIMEOUT // 3, ignore=()):
         self.timeout, self.ignore = timeout, tuple(ignore)
 
     def __enter__(self):

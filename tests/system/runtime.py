@@ -82,7 +82,7 @@ class RuntimeTest(unittest.TestCase):
     def oci(self, *arguments, check=True, **options):
         """Runs davit-oci with pipes for its output, which must be closed by all who got them."""
         options.setdefault("stdin", subprocess.DEVNULL)
-        options.setdefault("timeout", 30)
+        options.setdefault("timeout", davit.TIMEOUT)
         done = subprocess.run(["davit-oci", "--root", ROOT, *self.options, *arguments], capture_output=True, text=True,
                               check=False, cwd=self.bundle, **options)
         if check and done.returncode:
@@ -94,7 +94,7 @@ class RuntimeTest(unittest.TestCase):
         options.setdefault("stdin", subprocess.DEVNULL)
         with open(output or os.path.join(self.bundle, "output"), "wb") as f:
             done = subprocess.run(["davit-oci", "--root", ROOT, *self.options, *arguments], stdout=f, stderr=f,
-                                  check=False, cwd=self.bundle, timeout=30, **options)
+                                  check=False, cwd=self.bundle, timeout=davit.TIMEOUT, **options)
         return done.returncode
 
     def output(self):
@@ -113,13 +113,13 @@ class RuntimeTest(unittest.TestCase):
     def status(self):
         return self.state()["status"]
 
-    def wait_status(self, wanted, timeout=10):
+    def wait_status(self, wanted, timeout=davit.TIMEOUT // 3):
         end = time.monotonic() + timeout
         while self.status() != wanted:
             self.assertLess(time.monotonic(), end, f"is {self.status()}, not {wanted}")
             time.sleep(0.01)
 
-    def wait_output(self, wanted, timeout=10):
+    def wait_output(self, wanted, timeout=davit.TIMEOUT // 3):
         end = time.monotonic() + timeout
         while wanted not in self.output():
             self.assertLess(time.monotonic(), end, self.output())
@@ -151,7 +151,7 @@ class Console:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.bind(self.path)
         self.sock.listen(1)
-        self.sock.settimeout(10)
+        self.sock.settimeout(davit.TIMEOUT // 3)
 
     def master(self):
         connection, _ = self.sock.accept()
