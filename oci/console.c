@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -122,46 +123,71 @@ int signals_relay(int pidfd) {
         }
 }
 
-/* FALSE at the end of what @from has to say. */
-static gboolean copy(int from, int to) {
-        char buffer[8192];
-        ssize_t n = read(from, buffer, sizeof(buffer));
+/* One direction. What has been read waits here until it can be written, and nothing else waits with it: a program that
+ * writes more than it reads would else wait for us, and we for it. */
+typedef struct Flow {
+        int from, to;
+        gboolean over; /* one side of it is */
+        gsize at, size;
+        char data[PIPE_BUF]; /* as much as can be written for sure where poll(2) says so */
+} Flow;
 
-        if (n < 0)
-                return errno == EINTR || errno == EAGAIN;
-        return n > 0 && fd_write_all(to, buffer, (size_t)n) >= 0;
+static void flow_poll(const Flow *f, struct pollfd p[2]) {
+        p[0] = (struct pollfd){ .fd = f->over || f->size > 0 ? -1 : f->from, .events = POLLIN };
+        p[1] = (struct pollfd){ .fd = f->size > 0 ? f->to : -1, .events = POLLOUT };
+}
+
+static gboolean is_passing(ssize_t n) {
+        return n < 0 && (errno == EINTR || errno == EAGAIN);
+}
+
+static void flow_move(Flow *f, const struct pollfd p[2]) {
+        ssize_t n;
+
+        if (p[0].revents) {
+                n = read(f->from, f->data, sizeof(f->data));
+                f->at = 0;
+                f->size = n > 0 ? (gsize)n : 0;
+                f->over = n <= 0 && !is_passing(n);
+        } else if (p[1].revents) {
+                n = write(f->to, f->data + f->at, f->size);
+                if (n > 0) {
+                        f->at += (gsize)n;
+                        f->size -= (gsize)n;
+                } else if (!is_passing(n)) {
+                        f->over = TRUE;
+                        f->size = 0;
+                }
+        }
 }
 
 static int relay(int master, int pidfd, int signal_fd) {
-        gboolean input = TRUE, ended = FALSE;
+        Flow in = { .from = STDIN_FILENO, .to = master }, out = { .from = master, .to = STDOUT_FILENO };
+        gboolean ended = FALSE;
 
         for (;;) {
-                struct pollfd p[4] = { { .fd = master, .events = POLLIN },
-                                       { .fd = input ? STDIN_FILENO : -1, .events = POLLIN },
-                                       { .fd = signal_fd, .events = POLLIN },
-                                       { .fd = ended ? -1 : pidfd, .events = POLLIN } };
-                int n = poll(p, ELEMENTSOF(p), ended ? 0 : -1);
+                struct pollfd p[6] = { [4] = { .fd = signal_fd, .events = POLLIN },
+                                       [5] = { .fd = ended ? -1 : pidfd, .events = POLLIN } };
+                gboolean last = ended && out.size == 0;
+                int n;
 
+                flow_poll(&in, p);
+                flow_poll(&out, p + 2);
+                if (ended)
+                        p[0].fd = p[1].fd = -1;
+                n = poll(p, ELEMENTSOF(p), last ? 0 : -1);
                 if (n < 0 && errno != EINTR)
                         return -errno;
-                if (n <= 0) {
-                        if (ended && n == 0) /* it has ended, and all it wrote is out */
-                                return 0;
-                        continue;
-                }
-                if (p[2].revents)
-                        pass_signals(signal_fd, pidfd, master);
-                if (p[1].revents)
-                        input = copy(STDIN_FILENO, master);
-                if (p[0].revents && !copy(master, STDOUT_FILENO)) {
-                        master = -1;
-                        if (ended)
-                                return 0;
-                }
-                if (p[3].revents)
-                        ended = TRUE;
-                if (ended && !(p[0].revents & POLLIN))
+                if (last && (n == 0 || out.over)) /* it has ended, and all it wrote is out */
                         return 0;
+                if (n <= 0)
+                        continue;
+                if (p[4].revents)
+                        pass_signals(signal_fd, pidfd, master);
+                flow_move(&in, p);
+                flow_move(&out, p + 2);
+                if (p[5].revents)
+                        ended = TRUE;
         }
 }
 
@@ -173,6 +199,8 @@ int console_relay(int master, int pidfd) {
         int r;
 
         r = take_signals(&signal_fd);
+        if (r >= 0)
+                r = fd_set_nonblock(master, true);
         if (r < 0)
                 return r;
         if (tty && tcgetattr(STDIN_FILENO, &saved) >= 0) {

@@ -373,6 +373,13 @@ class Terminal(runtime.RuntimeTest):
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 4)
         os.close(fd)
 
+    def test_terminal_takes_more_than_it_holds(self):
+        """The program waits for its words to be read while we wait for it to read ours."""
+        lines = "".join(f"{i}\n" for i in range(20000))
+        self.config("stty -echo; cat", process__terminal=True)
+        done = self.oci("run", self.name, stdin=None, input=lines + "\4")
+        self.assertEqual(done.stdout.split()[-1], "19999")
+
     def test_exec_with_terminal(self):
         self.config(["sleep", "1000"])
         self.create()
