@@ -41,6 +41,9 @@ gboolean build_capabilities(Build *b, GError **error);
 gboolean build_rlimits(Build *b, GError **error);
 gboolean build_scheduling(Build *b, GError **error);
 gboolean build_personality(Build *b, GError **error);
+gboolean build_affinity(Build *b, GError **error);
+gboolean build_memory_policy(Build *b, GError **error);
+gboolean build_bits(const char *field, const char *text, GByteArray *ret, GError **error);
 gboolean build_id_maps(Build *b, JsonObject *object, const char *path, const char *name, struct plan_list *ret,
                        GError **error);
 gboolean build_devices_policy(Build *b, JsonObject *resources, GError **error);

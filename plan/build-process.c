@@ -212,7 +212,8 @@ gboolean build_process(Build *b, GError **error) {
                 return plan_fail(error, PLAN_ERROR_INVALID, "process: is missing");
         if (!build_args(b, error) || !build_env(b, error) || !build_cwd(b, error) || !build_user(b, error) ||
             !build_terminal(b, error) || !build_labels(b, error) || !build_switches(b, error) ||
-            !build_capabilities(b, error) || !build_rlimits(b, error) || !build_scheduling(b, error))
+            !build_capabilities(b, error) || !build_rlimits(b, error) || !build_scheduling(b, error) ||
+            !build_affinity(b, error))
                 return FALSE;
         drop_for_user(b);
         return TRUE;

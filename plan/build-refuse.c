@@ -64,8 +64,8 @@ static gboolean refuse(JsonObject *object, const char *path, const char *const *
 /** build_refuse() - Refuses what is known and not done; resources are refused where they are read. */
 gboolean build_refuse(Build *b, GError **error) {
         static const char *const in_root[] = { "windows", "solaris", "vm", "zos", "freebsd", NULL };
-        static const char *const in_process[] = { "execCPUAffinity", "commandLine", NULL };
-        static const char *const in_linux[] = { "intelRdt", "memoryPolicy", "netDevices", NULL };
+        static const char *const in_process[] = { "commandLine", NULL };
+        static const char *const in_linux[] = { "intelRdt", "netDevices", NULL };
         static const char *const of_runtime[] = { "hooks", NULL }, *const of_runtime_linux[] = { "cgroupsPath", NULL };
 
         /* davit-oci runs hooks and makes the cgroup; with a manager systemd has the one and nobody the other. */

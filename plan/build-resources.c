@@ -13,7 +13,7 @@
 #include "plan/build-internal.h"
 
 #define CPU_PERIOD_DEFAULT 100000U
-#define CPUS_MAX 8192U
+#define CPUS_MAX PLAN_BITS_MAX
 
 /* The shim and the process that makes the container are in the same unit. */
 #define MEMORY_MIN (UINT64_C(4) << 20)
@@ -95,8 +95,8 @@ static gboolean build_memory(Build *b, JsonObject *resources, GError **error) {
                build_refuse_given(memory, "linux.resources.memory.", refused, error);
 }
 
-/* "0-3,7" as systemd takes CPU and node sets: a bit each, in bytes, lowest first. */
-static gboolean parse_set(const char *field, const char *text, GByteArray *ret, GError **error) {
+/** build_bits() - "0-3,7" as systemd takes CPU and node sets: a bit each, in bytes, lowest first. */
+gboolean build_bits(const char *field, const char *text, GByteArray *ret, GError **error) {
         const char *p = text;
 
         while (*p) {
@@ -126,7 +126,7 @@ static gboolean parse_set(const char *field, const char *text, GByteArray *ret, 
 gboolean build_cpu_list(Build *b, const char *field, const char *text, const char *property, GError **error) {
         g_autoptr(GByteArray) bits = g_byte_array_new();
 
-        if (!parse_set(field, text, bits, error))
+        if (!build_bits(field, text, bits, error))
                 return FALSE;
         build_property(b, property, g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, bits->data, bits->len, 1), "cpuset",
                        field);

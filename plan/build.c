@@ -203,6 +203,7 @@ gboolean plan_build(JsonNode *spec, const PlanContext *context, PlanResult *ret,
         return build_refuse(&b, error) && build_namespaces(&b, error) && build_rootfs(&b, error) &&
                build_mounts(&b, error) && build_devices(&b, error) && build_paths(&b, error) &&
                build_sysctls(&b, error) && build_process(&b, error) && build_personality(&b, error) &&
+               build_memory_policy(&b, error) &&
                build_resources(&b, error) && build_seccomp(&b, error) && build_hooks(&b, error) &&
                build_time_offsets(&b, error) && build_stop(&b, error) && build_finish(&b, ret, error);
 }
@@ -227,5 +228,6 @@ gboolean plan_build_exec(JsonNode *spec, JsonNode *process, const char *exec_id,
                 return FALSE;
         b.process = json_node_get_object(process);
         return build_refuse(&b, error) && build_process(&b, error) && build_personality(&b, error) &&
+               build_memory_policy(&b, error) &&
                build_stop(&b, error) && build_finish(&b, ret, error);
 }

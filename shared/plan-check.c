@@ -76,6 +76,11 @@ static bool check_seccomp(const struct checker *c, const struct plan_seccomp *s)
                check_string(c, s->listener) && check_string(c, s->metadata);
 }
 
+/* A set of CPUs or of memory nodes. */
+static bool check_bits(const struct checker *c, struct plan_list l) {
+        return check_list(c, l, sizeof(uint64_t)) && l.n <= PLAN_BITS_MAX / 64;
+}
+
 static bool check_process(const struct checker *c, const struct plan_process *p) {
         const plan_str strings[] = { p->user, p->apparmor_profile, p->selinux_label };
 
@@ -84,7 +89,8 @@ static bool check_process(const struct checker *c, const struct plan_process *p)
                         return false;
         return p->args.n > 0 && check_strings(c, p->args, false) && check_strings(c, p->env, false) &&
                check_path(c, p->cwd, true) && check_list(c, p->groups, sizeof(uint32_t)) &&
-               check_list(c, p->rlimits, sizeof(struct plan_rlimit)) && p->n_listen_fds <= 32 && p->uid != UINT32_MAX &&
+               check_list(c, p->rlimits, sizeof(struct plan_rlimit)) && check_bits(c, p->affinity_initial) &&
+               check_bits(c, p->affinity_final) && p->n_listen_fds <= 32 && p->uid != UINT32_MAX &&
                p->gid != UINT32_MAX;
 }
 
@@ -202,7 +208,7 @@ int plan_check(const void *data, size_t size) {
                         return -EBADMSG;
         if (p->namespace == 0 || p->id == 0 || (p->kind == PLAN_EXEC && p->exec_id == 0))
                 return -EBADMSG;
-        if (!check_process(&c, &p->process) || !check_seccomp(&c, &p->seccomp))
+        if (!check_process(&c, &p->process) || !check_seccomp(&c, &p->seccomp) || !check_bits(&c, p->memory_nodes))
                 return -EBADMSG;
         if (p->kind == PLAN_CONTAINER && !check_container(&c, p))
                 return -EBADMSG;

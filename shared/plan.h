@@ -20,9 +20,10 @@
 #include <stdint.h>
 
 #define PLAN_MAGIC UINT64_C(0x314e4c5054564144) /* "DAVTPLN1" */
-#define PLAN_VERSION 2U
+#define PLAN_VERSION 3U
 #define PLAN_SIZE_MAX (4U * 1024U * 1024U)
 #define PLAN_LIST_MAX 65536U
+#define PLAN_BITS_MAX 8192U /* CPUs, memory nodes */
 
 typedef uint32_t plan_str;
 
@@ -52,6 +53,7 @@ enum plan_flag {
         PLAN_SCHEDULER = 1U << 12,    /* process.scheduler is given */
         PLAN_IO_PRIORITY = 1U << 13,  /* process.ioPriority is given */
         PLAN_PERSONALITY = 1U << 14,  /* linux.personality is given */
+        PLAN_MEMORY_POLICY = 1U << 15, /* linux.memoryPolicy is given */
 };
 
 /* linux.namespaces: "flags" of struct plan holds the CLONE_NEW* to create; these are the ones to join by path. */
@@ -189,6 +191,9 @@ struct plan_process {
         uint32_t n_listen_fds;   /* descriptors that follow stdio, passed on from fd 3 */
         uint32_t io_priority;    /* as ioprio_set(2) takes it: class and level */
         struct plan_scheduler scheduler;
+        /* process.execCPUAffinity, of an exec: uint64_t, bit n of the first is CPU n */
+        struct plan_list affinity_initial;
+        struct plan_list affinity_final;
 };
 
 /* When a hook runs, and where: of the host's programs in the host's namespaces, but for the third, which is already in
@@ -267,4 +272,7 @@ struct plan {
         struct plan_list time_offsets; /* struct plan_time_offset */
         uint32_t personality;          /* as personality(2) takes it */
         plan_str mount_label;          /* linux.mountLabel: "context=" of new file systems */
+        struct plan_list memory_nodes; /* linux.memoryPolicy: uint64_t, bit n of the first is node n */
+        uint32_t memory_mode;          /* as set_mempolicy(2) takes it: mode and flags */
+        uint32_t pad2;
 };

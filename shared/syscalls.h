@@ -66,6 +66,15 @@ static inline int sys_sched_setattr(pid_t pid, const struct sys_sched_attr *attr
         return (int)syscall(SYS_sched_setattr, pid, attr, flags);
 }
 
+/* Sets of CPUs of any size, where the C library's have 1024. */
+static inline int sys_sched_setaffinity(pid_t pid, size_t size, const void *mask) {
+        return (int)syscall(SYS_sched_setaffinity, pid, size, mask);
+}
+
+static inline int sys_set_mempolicy(int mode, const void *nodes, unsigned long n) {
+        return (int)syscall(SYS_set_mempolicy, mode, nodes, n);
+}
+
 static inline int sys_bpf(int command, void *attr, unsigned size) {
         return (int)syscall(SYS_bpf, command, attr, size);
 }

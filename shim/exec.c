@@ -149,6 +149,8 @@ static int exec_run(struct setup *s) {
         if (r >= 0 && (s->plan->flags & PLAN_BUNDLE)) /* it may have to be put into groups of cgroup v1 first */
                 r = setup_expect(s, SETUP_SCOPED, SETUP_SCOPED, NULL, NULL);
         if (r >= 0)
+                r = affinity_begin(s);
+        if (r >= 0)
                 r = stdio_open_null(s);
         if (r >= 0)
                 r = user_resolve(s);

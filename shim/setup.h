@@ -107,6 +107,7 @@ int stdio_prepare(struct setup *s);
 int stdio_apply(struct setup *s);
 int rlimits_set(struct setup *s);
 int scheduling_set(struct setup *s);
+int affinity_begin(struct setup *s);
 int user_resolve(struct setup *s);
 int user_become(struct setup *s);
 int capability_bound(struct setup *s);

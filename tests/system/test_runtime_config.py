@@ -138,6 +138,27 @@ class Fields(runtime.RuntimeTest):
                                    process__ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6}),
                          "7\nbest-effort: prio 6\n")
 
+    def test_memory_policy(self):
+        script = "head -n1 /proc/self/numa_maps | cut -d' ' -f2"
+        self.assertEqual(self.says(script, linux__memoryPolicy={"mode": "MPOL_BIND", "nodes": "0"}), "bind:0\n")
+        policy = {"mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}
+        self.assertEqual(self.says(script, linux__memoryPolicy=policy), "interleave=static:0\n")
+        status, _, errors = self.run_it("true", linux__memoryPolicy={"mode": "MPOL_BIND", "nodes": "4095"})
+        self.assertEqual(status, 1)
+        self.assertIn("linux.memoryPolicy", errors)
+
+    def test_cpus_of_an_exec(self):
+        cpu = str(max(os.sched_getaffinity(0)))
+        self.config(["sleep", "1000"], process__execCPUAffinity={"initial": "0", "final": cpu})
+        self.assertEqual(self.detached("run", "--detach", self.name), 0, self.output())
+        show = ["sh", "-c", "grep Cpus_allowed_list /proc/self/status /proc/1/status | cut -f2"]
+        mine, first = self.oci("exec", self.name, *show).stdout.split()
+        self.assertEqual(mine, cpu)
+        path = os.path.join(self.bundle, "process.json")
+        with open(path, "w", encoding="ascii") as f:
+            json.dump({"args": show, "env": ["PATH=/bin"], "cwd": "/", "execCPUAffinity": {"initial": "0"}}, f)
+        self.assertEqual(self.oci("exec", "--process", path, self.name).stdout.split(), [first, first])
+
     def test_personality(self):
         self.assertEqual(self.says("uname -m", linux__personality={"domain": "LINUX32"}), "i686\n")
 

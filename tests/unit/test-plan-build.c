@@ -238,6 +238,13 @@ static void test_exec(void) {
 static const struct {
         const char *patch, *message;
 } invalid[] = {
+        { "{'process':{'execCPUAffinity':{'initial':'a'}}}", "process.execCPUAffinity.initial" },
+        { "{'process':{'execCPUAffinity':{'final':'3-1'}}}", "process.execCPUAffinity.final" },
+        { "{'linux':{'memoryPolicy':{'mode':'MPOL_NEVER','nodes':'0'}}}", "linux.memoryPolicy.mode" },
+        { "{'linux':{'memoryPolicy':{'nodes':'0'}}}", "linux.memoryPolicy.mode" },
+        { "{'linux':{'memoryPolicy':{'mode':'MPOL_BIND','nodes':'x'}}}", "linux.memoryPolicy.nodes" },
+        { "{'linux':{'memoryPolicy':{'mode':'MPOL_BIND','nodes':'0','flags':['x']}}}", "linux.memoryPolicy.flags" },
+        { "{'linux':{'memoryPolicy':{'mode':'MPOL_LOCAL','nodes':'0'}}}", "linux.memoryPolicy.nodes" },
         { "{'ociVersion':null}", "ociVersion" },
         { "{'ociVersion':1}", "ociVersion" },
         { "{'process':null}", "process" },
@@ -342,11 +349,9 @@ static const struct {
         { "{'vm':{'kernel':{'path':'/x'}}}", "vm.kernel" },
         { "{'windows':{'layerFolders':['c']}}", "windows.layerFolders" },
         { "{'solaris':{'milestone':'m'}}", "solaris.milestone" },
-        { "{'process':{'execCPUAffinity':{'initial':'0'}}}", "process.execCPUAffinity" },
         { "{'process':{'commandLine':'x'}}", "process.commandLine" },
         { "{'linux':{'intelRdt':{'closID':'x'}}}", "linux.intelRdt" },
         { "{'linux':{'personality':{'domain':'LINUX','flags':['x']}}}", "linux.personality.flags" },
-        { "{'linux':{'memoryPolicy':{'mode':'MPOL_BIND'}}}", "linux.memoryPolicy" },
         { "{'linux':{'netDevices':{'eth0':{'name':'e'}}}}", "linux.netDevices" },
         { "{'linux':{'cgroupsPath':'/x'}}", "linux.cgroupsPath" },
         { "{'linux':{'namespaces':[]}}", "linux.namespaces" },
