@@ -136,6 +136,7 @@ Manager *manager_free(Manager *m) {
         g_hash_table_unref(m->namespaces);
         g_ptr_array_unref(m->graveyard);
         sd_event_source_disable_unref(m->scheduled);
+        sd_event_source_disable_unref(m->delete_turn);
         if (m->bus)
                 sd_bus_unref(m->bus);
         sd_event_unref(m->event);

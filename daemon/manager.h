@@ -54,6 +54,9 @@ struct Manager {
         StoreJobs *store_jobs;  /* what changes the store, or takes long */
         StoreJobs *store_reads; /* what a caller reads at its own pace */
         Units *units;
+        GQueue deletes;     /* of task-delete.c: their turn to be killed has not come */
+        uint32_t n_deletes; /* that have been killed and have not gone */
+        sd_event_source *delete_turn;
         GPtrArray *teardowns;       /* Teardown, owned */
         sd_event_source *scheduled; /* objects on their way out, freed between two turns of the loop */
         GPtrArray *graveyard;

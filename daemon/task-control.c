@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Requests to a running task: start, signals, stop, pause, terminal, delete.
+ * Requests to a running task: start, signals, stop, pause, terminal.
  *
  * Each becomes one message to the shim and one answer to whoever asked, success or a sentence, and never waits inside.
  * A stop watches for the end before it sends the signal, so an end that is faster than the answer is not lost. The
@@ -14,7 +14,6 @@
 #include "daemon/event.h"
 #include "daemon/exec.h"
 #include "daemon/rootfs.h"
-#include "daemon/sync.h"
 #include "daemon/task.h"
 #include "daemon/units.h"
 #include "shared/fd.h"
@@ -22,22 +21,18 @@
 #include "shared/macros.h"
 
 typedef struct Request {
-        Manager *manager;
         Task *task;
         task_done_t done;
-        task_deleted_t deleted;
         task_fd_t fd_done;
         task_streams_t streams_done;
         void *userdata;
         const char *what;
         sd_event_source *timer;
-        struct shim_exited exit;
 } Request;
 
 static Request *request_new(Task *t, const char *what, task_done_t done, void *userdata) {
         Request *q = g_new0(Request, 1);
 
-        q->manager = t->ns->manager;
         q->task = t;
         q->what = what;
         q->done = done;
@@ -343,76 +338,4 @@ int task_close_streams(Task *t, const char *exec_id, uint32_t mask, task_done_t 
         set_exec_id(body.exec_id, exec_id);
         return send(request_new(t, "The streams cannot be closed", done, userdata), SHIM_CLOSE_STREAMS, &body,
                     on_plain_answer, error);
-}
-
-static void on_durable(void *userdata) {
-        Request *q = userdata;
-
-        q->deleted(0, &q->exit, NULL, q->userdata);
-        g_free(q);
-}
-
-static void on_deleted(void *userdata) {
-        Request *q = userdata;
-
-        sync_wait(q->manager->sync, on_durable, q);
-}
-
-static void delete_ended(Request *q) {
-        Task *t = q->task;
-
-        q->exit.status = t->process.exit_status;
-        q->exit.kind = t->process.exit_kind;
-        q->exit.exited_at = t->process.exited_at;
-        task_leave(t, true, on_deleted, q);
-}
-
-static void on_end_before_delete(Process *p, void *userdata) {
-        Request *q = userdata;
-
-        if (p)
-                delete_ended(q);
-        else {
-                q->deleted(-ESRCH, NULL, NULL, q->userdata);
-                g_free(q);
-        }
-}
-
-static int kill_for_delete(Task *t, sd_bus_error *error) {
-        struct shim_kill body = { .signal = SIGKILL, .all = 1 };
-        int r;
-
-        r = t->link ? link_request(t->link, SHIM_KILL, &body, NULL, NULL, 0, NULL, NULL) : -ECONNRESET;
-        if (r == -ECONNRESET) {
-                units_kill(t->ns->manager->units, t->scope);
-                return 0;
-        }
-        if (r < 0)
-                return error_set_errno(error, r, "The supervisor of task \"%s\" takes no message", t->id);
-        return 0;
-}
-
-/** task_delete() - the end of a task's object; with force also of what still runs. done when shim and files have gone.
- */
-int task_delete(Task *t, bool force, task_deleted_t done, void *userdata, sd_bus_error *error) {
-        Request *q;
-        int r;
-
-        if (t->launch)
-                return error_precondition(error, "Task \"%s\" is still being created.", t->id);
-        if (t->deleting)
-                return error_precondition(error, "Task \"%s\" is being deleted already.", t->id);
-        if (!process_ended(&t->process) && !force)
-                return error_precondition(error, "Task \"%s\" is %s; stop it first, or force it.", t->id,
-                                          task_status_name(t->process.status));
-        if (!process_ended(&t->process)) {
-                r = kill_for_delete(t, error);
-                if (r < 0)
-                        return r;
-        }
-        t->deleting = true;
-        q = request_new(t, "", NULL, userdata);
-        q->deleted = done;
-        process_wait(&t->process, on_end_before_delete, q);
-        return 0;
 }

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The end of a task's object, with force also of what still runs.
+ *
+ * Whoever deletes many at once wants them gone, and everybody else an answer: a few are killed at a time, because the
+ * end of a container is work for every processor of the machine, and the next as soon as one has gone. One that does
+ * not go, since the kernel cannot end it, holds up nobody: there is a turn every now and then whatever happens. The
+ * callback is called exactly once, when shim and files have gone and nothing of the task comes back.
+ */
+
+#include <errno.h>
+
+#include "daemon/error.h"
+#include "daemon/sync.h"
+#include "daemon/task.h"
+#include "daemon/units.h"
+#include "shared/log.h"
+
+#define AT_ONCE 8U
+#define TURN_USEC (USEC_PER_SEC / 50)
+
+typedef struct Delete {
+        Manager *manager;
+        Task *task;
+        bool killed;
+        struct shim_exited exit;
+        task_deleted_t done;
+        void *userdata;
+} Delete;
+
+static void kill_it(Delete *d) {
+        struct shim_kill body = { .signal = SIGKILL, .all = 1 };
+        const Task *t = d->task;
+
+        d->killed = true;
+        d->manager->n_deletes++;
+        if (!t->link || link_request(t->link, SHIM_KILL, &body, NULL, NULL, 0, NULL, NULL) < 0)
+                units_kill(d->manager->units, t->scope);
+}
+
+static int on_turn(sd_event_source *s, uint64_t usec _unused_, void *userdata) {
+        Manager *m = userdata;
+        Delete *d = g_queue_pop_head(&m->deletes);
+
+        if (d)
+                kill_it(d);
+        if (g_queue_is_empty(&m->deletes))
+                return 0;
+        (void)sd_event_source_set_time_relative(s, TURN_USEC);
+        return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+static void set_timer(Manager *m) {
+        int r = 0;
+
+        if (!m->delete_turn)
+                r = sd_event_add_time_relative(m->event, &m->delete_turn, CLOCK_MONOTONIC, TURN_USEC, 0, on_turn, m);
+        else if (sd_event_source_get_enabled(m->delete_turn, NULL) == 0) {
+                (void)sd_event_source_set_time_relative(m->delete_turn, TURN_USEC);
+                r = sd_event_source_set_enabled(m->delete_turn, SD_EVENT_ONESHOT);
+        }
+        if (r < 0)
+                (void)log_warning_errno(r, "Deletes may have to wait for each other");
+}
+
+static void kill_next(Manager *m) {
+        while (m->n_deletes < AT_ONCE && !g_queue_is_empty(&m->deletes))
+                kill_it(g_queue_pop_head(&m->deletes));
+        if (!g_queue_is_empty(&m->deletes))
+                set_timer(m);
+}
+
+static void on_durable(void *userdata) {
+        Delete *d = userdata;
+
+        d->done(0, &d->exit, NULL, d->userdata);
+        g_free(d);
+}
+
+static void on_gone(void *userdata) {
+        Delete *d = userdata;
+
+        if (d->killed) {
+                d->manager->n_deletes--;
+                kill_next(d->manager);
+        }
+        sync_wait(d->manager->sync, on_durable, d);
+}
+
+static void on_end(Process *p, void *userdata) {
+        Delete *d = userdata;
+
+        (void)g_queue_remove(&d->manager->deletes, d);
+        if (!p) {
+                d->done(-ESRCH, NULL, NULL, d->userdata);
+                g_free(d);
+                return;
+        }
+        d->exit.status = p->exit_status;
+        d->exit.kind = p->exit_kind;
+        d->exit.exited_at = p->exited_at;
+        task_leave(d->task, true, on_gone, d);
+}
+
+/** task_delete() - the end of a task's object; with force also of what still runs. done when shim and files have gone.
+ */
+int task_delete(Task *t, bool force, task_deleted_t done, void *userdata, sd_bus_error *error) {
+        Manager *m = t->ns->manager;
+        Delete *d;
+
+        if (t->launch)
+                return error_precondition(error, "Task \"%s\" is still being created.", t->id);
+        if (t->deleting)
+                return error_precondition(error, "Task \"%s\" is being deleted already.", t->id);
+        if (!process_ended(&t->process) && !force)
+                return error_precondition(error, "Task \"%s\" is %s; stop it first, or force it.", t->id,
+                                          task_status_name(t->process.status));
+        t->deleting = true;
+        d = g_new0(Delete, 1);
+        *d = (Delete){ .manager = m, .task = t, .done = done, .userdata = userdata };
+        if (!process_ended(&t->process)) {
+                g_queue_push_tail(&m->deletes, d);
+                kill_next(m);
+        }
+        process_wait(&t->process, on_end, d);
+        return 0;
+}
