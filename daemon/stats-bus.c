@@ -16,6 +16,7 @@
 #include "daemon/task.h"
 
 #define TURN_USEC 1000U
+#define TURN_PRIORITY (SD_EVENT_PRIORITY_NORMAL + 1) /* whoever asks for less goes first */
 #define ROW "(ssoa{sv})"
 
 typedef struct Wanted {
@@ -160,6 +161,7 @@ static int begin(Listing *l) {
         if (r < 0)
                 return r;
         (void)sd_event_source_set_destroy_callback(s, listing_free);
+        (void)sd_event_source_set_priority(s, TURN_PRIORITY);
         r = sd_event_source_set_floating(s, true);
         sd_event_source_unref(s);
         return r < 0 ? r : 1;
