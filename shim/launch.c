@@ -243,8 +243,10 @@ void shim_scope(struct shim *s, const char *unit, size_t unit_size, uint32_t ser
 void shim_start(struct shim *s, uint32_t serial) {
         int r;
 
-        if (s->init.state != PROCESS_CREATED) {
-                shim_reply(s, serial, -EINVAL, "the container is not in the created state");
+        /* Without its socket it has been killed, as is about to be told. */
+        if (s->init.state != PROCESS_CREATED || s->init.sock < 0) {
+                shim_reply(s, serial, s->init.state != PROCESS_CREATED ? -EINVAL : -ESRCH,
+                           "the container is not in the created state");
                 return;
         }
         s->init.serial = serial;

@@ -37,7 +37,14 @@ static void process_created(struct shim *s, struct process *p) {
         struct shim_created created = { .pid = p->pid, .start_time = p->start_time };
 
         p->state = PROCESS_CREATED;
+        p->created = true;
         (void)shim_tell(s, SHIM_CREATED, p->serial, &created, NULL, &p->terminal_fd, p->terminal_fd >= 0 ? 1 : 0);
+}
+
+static void tell_killed(struct shim *s, const struct process *p, const struct fault *fault) {
+        struct shim_failed failed = { .error = -ESRCH, .step = SHIM_STEP_NAMESPACE };
+
+        (void)shim_tell(s, SHIM_FAILED, p->serial, &failed, fault->text, NULL, 0);
 }
 
 static void process_hung_up(struct shim *s, struct process *p) {
@@ -47,11 +54,14 @@ static void process_hung_up(struct shim *s, struct process *p) {
                 process_started(s, p);
                 return;
         }
-        if (p->state == PROCESS_CREATED) { /* killed while it waited: an ordinary end, which SIGCHLD tells of */
+        (void)fault_set(&fault, SHIM_STEP_COMMAND, ECHILD, "the process was killed before its program ran");
+        if (p->created) { /* killed while it waited: an ordinary end, which SIGCHLD tells of */
+                if (p->state == PROCESS_MAKING)
+                        tell_killed(s, p, &fault);
+                p->state = PROCESS_CREATED;
                 p->sock = safe_close(p->sock);
                 return;
         }
-        (void)fault_set(&fault, SHIM_STEP_COMMAND, ECHILD, "the process was killed before its program ran");
         shim_failed(s, p, &fault);
 }
 
@@ -190,8 +200,10 @@ static uint32_t process_status(const struct shim *s, const struct process *p) {
         case PROCESS_CREATED:
                 return TASK_CREATED;
         case PROCESS_MAKING:
-                return p->started_at || p != &s->init ? TASK_CREATED : TASK_UNKNOWN;
+                return p->created || p != &s->init ? TASK_CREATED : TASK_UNKNOWN;
         case PROCESS_RUNNING:
+                if (p != &s->init) /* held still it is with all the others, which is the task's state */
+                        return TASK_RUNNING;
                 return s->paused ? TASK_PAUSED : s->pausing ? TASK_PAUSING : TASK_RUNNING;
         case PROCESS_ENDED:
                 return TASK_STOPPED;
@@ -200,9 +212,9 @@ static uint32_t process_status(const struct shim *s, const struct process *p) {
         }
 }
 
-/** process_fill_state() - what SHIM_QUERY answers of a process */
-void process_fill_state(struct shim *s, const struct process *p, struct shim_state *ret) {
-        *ret = (struct shim_state){
+/** shim_tell_state() - what SHIM_QUERY answers of a process; with serial 0 because it has changed */
+void shim_tell_state(struct shim *s, const struct process *p, uint32_t serial) {
+        struct shim_state state = {
                 .status = process_status(s, p),
                 .pid = p->pid,
                 .start_time = p->start_time,
@@ -210,5 +222,6 @@ void process_fill_state(struct shim *s, const struct process *p, struct shim_sta
                 .started_at = p->started_at,
                 .exited = p->exited,
         };
-        memcpy(ret->exited.exec_id, p->exec_id, sizeof(ret->exited.exec_id));
+        memcpy(state.exited.exec_id, p->exec_id, sizeof(state.exited.exec_id));
+        (void)shim_tell(s, SHIM_STATE, serial, &state, NULL, NULL, 0);
 }

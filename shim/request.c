@@ -211,15 +211,10 @@ static void request_unified(struct shim *s, struct packet *p, const struct shim_
 }
 
 static void request_query(struct shim *s, uint32_t serial) {
-        struct shim_state state;
-
         oom_tell_all(s);
-        process_fill_state(s, &s->init, &state);
-        (void)shim_tell(s, SHIM_STATE, serial, &state, NULL, NULL, 0);
-        for (struct process *p = s->execs; p; p = p->next) {
-                process_fill_state(s, p, &state);
-                (void)shim_tell(s, SHIM_STATE, serial, &state, NULL, NULL, 0);
-        }
+        shim_tell_state(s, &s->init, serial);
+        for (struct process *p = s->execs; p; p = p->next)
+                shim_tell_state(s, p, serial);
         shim_reply(s, serial, 0, NULL);
 }
 

@@ -39,6 +39,7 @@ enum process_state {
 struct process {
         struct process *next;
         enum process_state state;
+        bool created;   /* it has waited for SHIM_START, or does */
         bool executing; /* it has said that execve is next */
         bool killed;    /* somebody has asked for its SIGKILL */
         pid_t pid;
@@ -66,7 +67,6 @@ struct shim {
         struct unified_undo unified; /* of the last change */
         struct process init, *execs;
         uint64_t namespace_flags; /* what the container does not share with the host */
-        uint64_t kept_capabilities;
         uint32_t stop_signal;
         uint64_t stop_timeout_usec;
         uint64_t kill_at;    /* CLOCK_MONOTONIC, microseconds; 0: no stop is running */
@@ -108,7 +108,7 @@ void process_poll(struct shim *s, struct process *p);
 void process_ended(struct shim *s, struct process *p, const siginfo_t *info);
 void process_started(struct shim *s, struct process *p);
 void process_done(struct process *p);
-void process_fill_state(struct shim *s, const struct process *p, struct shim_state *ret);
+void shim_tell_state(struct shim *s, const struct process *p, uint32_t serial);
 
 /* ending.c */
 void shim_kill_all(struct shim *s);

@@ -22,6 +22,8 @@
 #include "shim/namespace.h"
 #include "shim/shim.h"
 
+#define ORPHAN_TIMEOUT_USEC (5 * USEC_PER_SEC)
+
 /** shim_tell() - send to the manager, if there is one; one that does not read is given up */
 int shim_tell(struct shim *s, uint16_t type, uint32_t serial, const void *body, const char *text, const int *fds,
               size_t n_fds) {
@@ -79,8 +81,10 @@ static void handle_signal(struct shim *s) {
         while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info)) {
                 if (info.ssi_signo == SIGCHLD)
                         reap(s);
-                else /* systemd stops the unit */
+                else { /* systemd stops the unit, so it is done with starting it */
+                        s->scoped = true;
                         shim_stop(s, 0, true, s->stop_timeout_usec);
+                }
         }
 }
 
@@ -88,6 +92,8 @@ static void manager_gone(struct shim *s) {
         s->control = safe_close(s->control);
         if (s->phase == SHIM_PHASE_WARM || s->phase == SHIM_PHASE_PARKED)
                 s->phase = SHIM_PHASE_DONE;
+        else if (!s->scoped) /* the next manager undoes such a start, if it finds us */
+                s->give_up_at = now_usec(CLOCK_MONOTONIC) + ORPHAN_TIMEOUT_USEC;
 }
 
 static void handle_control(struct shim *s) {
@@ -107,6 +113,13 @@ static void handle_control(struct shim *s) {
                 manager_gone(s);
 }
 
+/* Another manager counts its own requests: what the last one waits for becomes an event. */
+static void forget_serials(struct shim *s) {
+        s->pause_serial = s->init.serial = 0;
+        for (struct process *e = s->execs; e; e = e->next)
+                e->serial = 0;
+}
+
 /* Only root of our own user namespace is a manager. The last one to come is the one to talk to. */
 static void handle_listener(struct shim *s) {
         struct ucred peer;
@@ -122,6 +135,7 @@ static void handle_listener(struct shim *s) {
         }
         safe_close(s->control);
         s->control = fd;
+        forget_serials(s);
 }
 
 static void handle_events(struct shim *s) {
@@ -136,7 +150,10 @@ static void handle_events(struct shim *s) {
         s->pausing = false;
         s->paused = true;
         s->cgroup.events_fd = safe_close(s->cgroup.events_fd);
-        shim_reply(s, s->pause_serial, 0, NULL);
+        if (s->pause_serial)
+                shim_reply(s, s->pause_serial, 0, NULL);
+        else
+                shim_tell_state(s, &s->init, 0);
 }
 
 static void handle_deadlines(struct shim *s) {

@@ -20,19 +20,32 @@
 #include "shim/shim.h"
 #include "shim/title.h"
 
+/* "systemctl kill" reaches every process of a unit: what it sends is meant for the container, and the shim stays to
+ * tell of the end. Three signals are heard, those of its own faults are not held back. */
+static int signals_open(void) {
+        static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT };
+        sigset_t heard, blocked;
+        int fd;
+
+        (void)sigemptyset(&heard);
+        (void)sigaddset(&heard, SIGCHLD);
+        (void)sigaddset(&heard, SIGTERM);
+        (void)sigaddset(&heard, SIGURG);
+        (void)sigfillset(&blocked);
+        for (size_t i = 0; i < ELEMENTSOF(faults); i++)
+                (void)sigdelset(&blocked, faults[i]);
+        fd = signalfd(-1, &heard, SFD_CLOEXEC | SFD_NONBLOCK);
+        return fd < 0 || sigprocmask(SIG_SETMASK, &blocked, NULL) < 0 ? -errno : fd;
+}
+
 _noreturn_ static void warm_child(int control) {
-        sigset_t mask;
         int fd;
 
         title_set(NULL, NULL);
         if (dup2(control, 3) < 0 || fcntl(3, F_SETFD, FD_CLOEXEC) < 0 || close_range(4, ~0U, 0) < 0)
                 _exit(EXIT_FAILURE);
-        (void)sigemptyset(&mask);
-        (void)sigaddset(&mask, SIGCHLD);
-        (void)sigaddset(&mask, SIGTERM);
-        (void)sigaddset(&mask, SIGURG);
-        fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-        if (fd < 0 || sigprocmask(SIG_SETMASK, &mask, NULL) < 0)
+        fd = signals_open();
+        if (fd < 0)
                 _exit(EXIT_FAILURE);
         shim_main(3, fd);
 }
