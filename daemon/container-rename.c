@@ -4,8 +4,8 @@
  * own key.
  *
  * What runs has its name in its unit, its directory and its cgroup, so a running task forbids it; the record of one
- * that has ended goes. The new record is durable before the old one is removed: a crash in between leaves two
- * containers on one snapshot, either of which may be deleted.
+ * that has ended goes. The new record is durable before the old one is removed, and says whose place it takes: what a
+ * crash in between leaves is finished when the records are read again.
  */
 
 #include <errno.h>
@@ -42,11 +42,14 @@ static int save_as(Container *c, char *id, sd_bus_error *error) {
         int r;
 
         c->id = id;
+        g_free(c->renamed_from);
+        c->renamed_from = g_strdup(before);
         c->updated_at = now_usec(CLOCK_REALTIME);
         r = container_save(c);
         if (r >= 0)
                 return 0;
         c->id = before;
+        g_free(g_steal_pointer(&c->renamed_from));
         c->updated_at = updated;
         return error_set_errno(error, r, "The record of container \"%s\" cannot be written", id);
 }
@@ -75,6 +78,35 @@ static int rename_now(Container *c, const char *to, sd_bus_error *error) {
         g_free(before);
         g_free(path);
         return 0;
+}
+
+/* The record of @c under the name it had before is what a crash has left: it was made at the same time. */
+static bool finish(Namespace *ns, const Container *c) {
+        Container *before = c->renamed_from ? g_hash_table_lookup(ns->containers, c->renamed_from) : NULL;
+
+        if (!before || before == c || before->created_at != c->created_at)
+                return false;
+        log_info("Container %s/%s was being renamed to %s; it is now", ns->name, before->id, c->id);
+        (void)record_remove(container_root_fd(before), ns->name, "containers", before->id, true);
+        g_hash_table_remove(ns->containers, before->id);
+        ns->manager->n_containers--;
+        (void)container_free(before);
+        return true;
+}
+
+/** containers_finish_renames() - once all records of a namespace have been read */
+void containers_finish_renames(Namespace *ns) {
+        g_autoptr(GList) names = g_hash_table_get_keys(ns->containers);
+
+        for (GList *l = names; l; l = l->next)
+                l->data = g_strdup(l->data);
+        for (GList *l = names; l; l = l->next) {
+                const Container *c = g_hash_table_lookup(ns->containers, l->data);
+
+                if (c)
+                        (void)finish(ns, c);
+                g_free(l->data);
+        }
 }
 
 static void on_task_deleted(int r, const struct shim_exited *e _unused_, const sd_bus_error *given, void *userdata) {

@@ -41,6 +41,7 @@ Container *container_free(Container *c) {
         if (c->labels)
                 g_hash_table_unref(c->labels);
         g_free(c->stop_signal);
+        g_free(c->renamed_from);
         if (c->spec)
                 json_node_unref(c->spec);
         if (c->spec_text)
@@ -230,6 +231,8 @@ static JsonObject *to_json(Container *c) {
                 json_object_set_int_member(o, "log_rate_interval_usec", (int64_t)c->log_rate_interval_usec);
         if (c->log_rate_burst <= INT64_MAX)
                 json_object_set_int_member(o, "log_rate_burst", (int64_t)c->log_rate_burst);
+        if (c->renamed_from)
+                json_object_set_string_member(o, "renamed_from", c->renamed_from);
         record_set_labels(o, "labels", c->labels);
         json_object_set_member(o, "spec", json_node_ref(c->spec));
         return o;
@@ -293,14 +296,34 @@ static char *dup_string(JsonObject *o, const char *key) {
         return record_get_string(o, key, &s) >= 0 && *s ? g_strdup(s) : NULL;
 }
 
+/* A change of what goes with what moves the record to another place; a crash in between leaves two, of which the
+ * later one holds. Whether it is the one that is known already. */
+static bool keep_known(Container *known, int root_fd, JsonObject *o) {
+        Namespace *ns = known->ns;
+        uint64_t updated = 0;
+        int before = container_root_fd(known);
+
+        (void)record_get_u64(o, "updated_at", &updated);
+        if (updated <= known->updated_at) {
+                (void)record_remove(root_fd, ns->name, "containers", known->id, true);
+                return true;
+        }
+        (void)record_remove(before, ns->name, "containers", known->id, true);
+        g_hash_table_remove(ns->containers, known->id);
+        ns->manager->n_containers--;
+        (void)container_free(known);
+        return false;
+}
+
 /** container_restore() - makes the container of a record */
 int container_restore(Namespace *ns, int root_fd, const char *id, JsonObject *o) {
         g_autoptr(Container) c = NULL;
         const char *remove = "no";
+        Container *known;
         JsonNode *spec;
         uint64_t by = 0, shared = 0;
 
-        if (!name_id_valid(id) || g_hash_table_contains(ns->containers, id))
+        if (!name_id_valid(id))
                 return -EINVAL;
         spec = json_object_get_member(o, "spec");
         if (!spec || !JSON_NODE_HOLDS_OBJECT(spec))
@@ -314,6 +337,7 @@ int container_restore(Namespace *ns, int root_fd, const char *id, JsonObject *o)
         c->shared_snapshot = shared > 0;
         c->rootfs = dup_string(o, "rootfs");
         c->stop_signal = dup_string(o, "stop_signal");
+        c->renamed_from = dup_string(o, "renamed_from");
         (void)record_get_u64(o, "created_at", &c->created_at);
         (void)record_get_u64(o, "updated_at", &c->updated_at);
         (void)record_get_u64(o, "created_by", &by);
@@ -326,6 +350,11 @@ int container_restore(Namespace *ns, int root_fd, const char *id, JsonObject *o)
         c->auto_remove = auto_remove_from_name(remove);
         if (c->auto_remove < 0 || container_root_fd(c) != root_fd)
                 return -EBADMSG;
+        known = g_hash_table_lookup(ns->containers, id);
+        if (known && container_root_fd(known) == root_fd)
+                return -EINVAL;
+        if (known && keep_known(known, root_fd, o))
+                return 0;
         c->spec = json_node_ref(spec);
         take_from_spec(c);
         keep_text(c, c->spec);

@@ -20,6 +20,7 @@ struct Container {
         uint64_t created_at, updated_at;
         uint32_t created_by;
         AutoRemove auto_remove;
+        char *renamed_from;   /* NULL: never; its last id */
         bool shared_snapshot; /* made before it, by somebody else: stays when it goes */
         char *stop_signal;
         uint64_t stop_timeout_usec;
@@ -54,6 +55,7 @@ int container_delete(Container *c, bool force, bool keep_snapshot, container_don
 /* another id, container-rename.c; the handler may be called before this returns */
 typedef void (*container_renamed_t)(int r, Container *c, const sd_bus_error *error, void *userdata);
 int container_rename(Container *c, const char *to, container_renamed_t done, void *userdata, sd_bus_error *error);
+void containers_finish_renames(Namespace *ns);
 int container_check_new(Namespace *ns, const char *id, sd_bus_error *error);
 
 /* bus face, container-bus.c */

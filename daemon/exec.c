@@ -146,6 +146,17 @@ typedef struct Start {
         void *userdata;
 } Start;
 
+/** exec_started() - the program has been executed; takes the terminal's master, or -1 */
+void exec_started(Exec *e, const struct shim_started *s, int terminal) {
+        _cleanup_close_ int fd = terminal;
+
+        process_tell_terminal(&e->process, fd);
+        (void)process_set_started(&e->process, s->pid, s->start_time, now_usec(CLOCK_REALTIME));
+        if (!e->process.visible) /* defined and started in one call */
+                event_exec(e, EVENT_EXEC_ADDED);
+        event_exec(e, EVENT_EXEC_STARTED);
+}
+
 static void on_started(const LinkAnswer *a, void *userdata) {
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         g_autofree Start *s = userdata;
@@ -154,14 +165,7 @@ static void on_started(const LinkAnswer *a, void *userdata) {
         int r;
 
         if (a->head && a->head->type == SHIM_STARTED) {
-                const struct shim_started *started = a->body;
-                _cleanup_close_ int terminal = packet_take_fd(a->packet, 0);
-
-                process_tell_terminal(&e->process, terminal);
-                (void)process_set_started(&e->process, started->pid, started->start_time, now_usec(CLOCK_REALTIME));
-                if (!e->process.visible) /* defined and started in one call */
-                        event_exec(e, EVENT_EXEC_ADDED);
-                event_exec(e, EVENT_EXEC_STARTED);
+                exec_started(e, a->body, packet_take_fd(a->packet, 0));
                 s->done(e, 0, NULL, s->userdata);
                 return;
         }
@@ -195,6 +199,8 @@ int exec_start(Exec *e, exec_done_t done, void *userdata, sd_bus_error *error) {
                               io->fds->len + 1, on_started, s);
         if (r < 0) {
                 g_free(s);
+                if (r == -ECONNRESET) /* an end that is about to be told */
+                        return error_precondition(error, "Task \"%s\" has just ended.", t->id);
                 return error_set_errno(error, r, "The supervisor of task \"%s\" takes no message", t->id);
         }
         drop_start(e);

@@ -19,6 +19,7 @@ int exec_new(Task *t, const char *exec_id, char **command, Options *options, Exe
 int exec_restore(Task *t, const char *exec_id, char **command, bool terminal, bool auto_remove, Exec **ret);
 Exec *exec_free(Exec *e);
 int exec_start(Exec *e, exec_done_t done, void *userdata, sd_bus_error *error);
+void exec_started(Exec *e, const struct shim_started *s, int terminal); /* takes terminal */
 bool exec_is_starting(const Exec *e); /* the shim has been asked and has not answered */
 void exec_exited(Exec *e, uint32_t status, uint32_t kind, uint64_t exited_at);
 void exec_forget(Exec *e); /* off the bus, out of the table, its files; frees it */

@@ -97,6 +97,7 @@ static int load_root(Manager *m, int root_fd, unsigned *n_broken, bool *containe
 int recovery_load(Manager *m) {
         bool containers_broken = false;
         unsigned n_broken = 0;
+        GHashTableIter iter;
         Namespace *ns;
         int r;
 
@@ -106,6 +107,9 @@ int recovery_load(Manager *m) {
                 r = load_root(m, m->runtime_fd, &n_broken, &containers_broken);
         if (r < 0)
                 return log_error_errno(r, "Cannot read the records");
+        g_hash_table_iter_init(&iter, m->namespaces);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns))
+                containers_finish_renames(ns);
         if (n_broken == 0 && !containers_broken)
                 snapshots_remove_orphans(m);
         (void)snapshots_sweep(m, n_broken);
@@ -141,6 +145,8 @@ static void apply_json(Task *t, JsonObject *o) {
         (void)record_get_u64(o, "oom_number", &t->oom_number);
         t->process.terminal = get_bool(o, "terminal");
         t->journal = get_bool(o, "journal");
+        t->at_once = get_bool(o, "at_once");
+        t->whole = get_bool(o, "whole");
 }
 
 static int connect_shim(Manager *m, int dir_fd, const LinkHandlers *handlers, void *userdata, Link **ret) {
@@ -289,15 +295,22 @@ void task_state(Task *t, const struct shim_state *s) {
                 (void)process_set_status(p, s->status);
 }
 
-/* A start that the last manager never finished was never promised to anybody: its shim goes, the definition stays. */
+/* A start that the last manager never finished was never promised to anybody: its shim goes, and the definition where
+ * the same call has made it. */
 static void undo(Task *t) {
         Container *c = t->container;
-        bool whole = t->auto_remove == AUTO_REMOVE_CONTAINER;
+        bool whole = t->whole;
 
         log_info("The start of task %s/%s was cut off; it is undone", t->ns->name, t->id);
         task_leave(t, true, NULL, NULL);
         if (whole && c)
                 container_forget(c);
+}
+
+static bool was_cut_off(const Task *t) {
+        const Process *p = &t->process;
+
+        return p->status == TASK_UNKNOWN || (p->status == TASK_CREATED && t->at_once);
 }
 
 typedef struct Query {
@@ -309,7 +322,7 @@ static void on_query(const LinkAnswer *a, void *userdata) {
         g_autofree Query *q = userdata;
         Recovery *v = q->recovery;
 
-        if (a->head && !process_ended(&q->task->process) && q->task->process.status == TASK_UNKNOWN)
+        if (a->head && was_cut_off(q->task))
                 undo(q->task);
         else if (q->task->container) { /* NULL: it has left already */
                 process_bus_added(&q->task->process);
@@ -369,6 +382,12 @@ static void recover_task(Recovery *v, Container *c, int dir_fd) {
         r = connect_shim(v->manager, dir_fd, &task_link_handlers, t, &t->link);
         if (r >= 0) {
                 ask(v, t);
+                return;
+        }
+        /* A shim that got anywhere has left its socket, or the record of an end. */
+        if (r == -ENOENT && faccessat(dir_fd, EXIT_RECORD_NAME, F_OK, 0) < 0) {
+                units_stop(v->manager->units, scope);
+                undo(t);
                 return;
         }
         t->process.visible = true;

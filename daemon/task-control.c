@@ -103,16 +103,19 @@ static void set_exec_id(char *field, const char *exec_id) {
         g_strlcpy(field, exec_id ?: "", SHIM_EXEC_ID_MAX);
 }
 
+/** task_started() - the program of a created task has been executed */
+void task_started(Task *t, const struct shim_started *s) {
+        (void)process_set_started(&t->process, s->pid, s->start_time, now_usec(CLOCK_REALTIME));
+        event_task(t, EVENT_TASK_START);
+        (void)task_files_write_state(t);
+}
+
 static void on_started(const LinkAnswer *a, void *userdata) {
-        const struct shim_started *s = a->body;
         Request *q = userdata;
         Task *t = q->task;
 
-        if (a->head && a->head->type == SHIM_STARTED) {
-                (void)process_set_started(&t->process, s->pid, s->start_time, now_usec(CLOCK_REALTIME));
-                event_task(t, EVENT_TASK_START);
-                (void)task_files_write_state(t);
-        }
+        if (a->head && a->head->type == SHIM_STARTED)
+                task_started(t, a->body);
         t->starting = false;
         on_plain_answer(a, userdata);
 }

@@ -53,6 +53,8 @@ static JsonObject *task_json(const Task *t) {
         json_object_set_string_member(o, "auto_remove", auto_remove_name(t->auto_remove));
         json_object_set_boolean_member(o, "terminal", t->process.terminal);
         json_object_set_boolean_member(o, "journal", t->journal);
+        json_object_set_boolean_member(o, "at_once", t->at_once);
+        json_object_set_boolean_member(o, "whole", t->whole);
         json_object_set_int_member(o, "created_at", (int64_t)t->process.created_at);
         json_object_set_int_member(o, "started_at", (int64_t)t->process.started_at);
         json_object_set_int_member(o, "oom_kills", (int64_t)t->oom_kills);
@@ -61,22 +63,17 @@ static JsonObject *task_json(const Task *t) {
         return o;
 }
 
-/** task_files_write() - config.json and task.json of a task that is being created */
-int task_files_write(Task *t) {
-        g_autoptr(JsonObject) o = task_json(t);
+/** task_files_write_spec() - config.json of a task that is being created */
+int task_files_write_spec(Task *t) {
         _cleanup_close_ int fd = -1;
-        int r;
 
-        fd = task_dir_open(t->ns->manager, t->ns->name, t->id, true);
+        fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
         if (fd < 0)
                 return fd;
-        r = file_replace_at(fd, CONFIG_NAME, t->spec_text, strlen(t->spec_text), 0600, false);
-        if (r < 0)
-                return r;
-        return write_json(fd, "task.json", o);
+        return file_replace_at(fd, CONFIG_NAME, t->spec_text, strlen(t->spec_text), 0600, false);
 }
 
-/** task_files_write_state() - task.json again, once the program has been executed */
+/** task_files_write_state() - task.json, before anything else that lasts and again once the program is executed */
 int task_files_write_state(Task *t) {
         g_autoptr(JsonObject) o = task_json(t);
         _cleanup_close_ int fd = -1;

@@ -277,9 +277,11 @@ static int ask_scope(Launch *l, uint32_t pid) {
 static int write_files(Launch *l) {
         Task *t = l->task;
         Container *c = t->container;
-        int r = 0;
+        int r;
 
-        if (c->spec)
+        /* First, for it tells the next manager what is to be undone. */
+        r = task_files_write_state(t);
+        if (r >= 0 && c->spec)
                 r = container_save(c);
         if (r >= 0 && l->spec) {
                 g_autofree char *text = spec_to_string(l->spec);
@@ -287,7 +289,7 @@ static int write_files(Launch *l) {
         } else if (r >= 0)
                 t->spec_text = g_ref_string_acquire(c->spec_text);
         if (r >= 0)
-                r = task_files_write(t);
+                r = task_files_write_spec(t);
         if (r >= 0 && !c->visible)
                 container_bus_added(c);
         if (r >= 0 && t->auto_remove == AUTO_REMOVE_NO)
@@ -506,6 +508,8 @@ int task_launch(Container *c, Options *o, bool start, task_done_t done, void *us
                 return r;
         }
         (void)task_new(c, scope, &t);
+        t->at_once = start;
+        t->whole = !c->visible;
         if (o->console_width && o->console_height)
                 l->spec = g_steal_pointer(&spec);
         t->process.terminal = l->plan.terminal;

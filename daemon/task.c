@@ -203,10 +203,32 @@ void task_lost(Task *t) {
         }
 }
 
+/* What the last manager has asked for finds this one: the program of a created task or exec runs, or it never will. */
+static void late_answer(Task *t, const LinkAnswer *a) {
+        const struct shim_started *s = a->head->type == SHIM_STARTED ? a->body : NULL;
+        const struct shim_failed *f = a->head->type == SHIM_FAILED ? a->body : NULL;
+        g_autofree char *exec_id = g_strndup(s ? s->exec_id : f->exec_id, SHIM_EXEC_ID_MAX);
+        Exec *e = *exec_id ? g_hash_table_lookup(t->execs, exec_id) : NULL;
+        Process *p = *exec_id ? (e ? &e->process : NULL) : &t->process;
+
+        if (!p || p->status != TASK_CREATED)
+                return;
+        if (s && e)
+                exec_started(e, s, packet_take_fd(a->packet, 0));
+        else if (s)
+                task_started(t, s);
+        else if (e)
+                exec_forget(e);
+}
+
 static void on_event(const LinkAnswer *event, void *userdata) {
         Task *t = userdata;
 
         switch (event->head->type) {
+        case SHIM_STARTED:
+        case SHIM_FAILED:
+                late_answer(t, event);
+                break;
         case SHIM_EXITED:
                 task_exited(t, event->body);
                 break;

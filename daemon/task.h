@@ -28,6 +28,8 @@ struct Task {
         GHashTable *execs; /* exec id -> Exec, owned */
         char *spec_text;   /* GRefString: the configuration it really uses; NULL while it is being created */
         bool journal;      /* extra fields for its streams have been written */
+        bool at_once;      /* created and started by one call: there is nothing in between */
+        bool whole;        /* its container was defined by the same call */
         bool deleting;
         bool starting;     /* the shim has been told and has not answered yet */
         struct Thaw *thaw; /* freeze.c: it was held still, and is just being let go */
@@ -55,6 +57,7 @@ Launch *launch_free(Launch *l);
 void launch_shim_gone(Launch *l);
 
 /* events */
+void task_started(Task *t, const struct shim_started *s); /* task-control.c */
 void task_exited(Task *t, const struct shim_exited *e);
 void task_lost(Task *t);
 void task_state(Task *t, const struct shim_state *s); /* recovery.c */
@@ -91,7 +94,7 @@ int task_dir_open(Manager *m, const char *ns, const char *id, bool create); /* /
 #define LOG_FIELDS_NAME "log-extra-fields:"
 #define LOG_RATE_INTERVAL_NAME "log-rate-limit-interval:"
 #define LOG_RATE_BURST_NAME "log-rate-limit-burst:"
-int task_files_write(Task *t);
+int task_files_write_spec(Task *t);
 int task_files_write_state(Task *t);
 int task_files_write_exec(Exec *e);
 void task_files_remove_exec(Exec *e);
