@@ -253,6 +253,5 @@ class Systemd(SurvivalTest):
         there = {t[1]: t[3] for t in davit.manager("ListTasks", "(sa{sv})", "", {}) if t[1] in ids}
         for id, client, error in zip(ids, clients, errors):
             self.assertEqual(there.get(id), "running" if client.returncode == 0 else None, error)
-        self.assertGreater(len(there), len(ids) // 2, errors)
         self.assertEqual(davit.get(task, "Process.Status"), "running")
         self.assertEqual(davit.output_of(["echo", "again"])[0], "again\n")
