@@ -238,7 +238,7 @@ static int read_streams(sd_bus_message *m, uint32_t *ret, sd_bus_error *error) {
 
 static int method_close_streams(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Process *p = userdata;
-        uint32_t mask;
+        uint32_t mask = 0;
         int r;
 
         r = read_streams(m, &mask, error);

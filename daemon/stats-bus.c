@@ -188,7 +188,7 @@ static int listing_new(sd_bus_message *m, Manager *manager, unsigned wanted, Lis
 
 static int list(sd_bus_message *m, Manager *manager, Wanted *w, sd_bus_error *error) {
         GHashTableIter iter;
-        unsigned wanted;
+        unsigned wanted = 0;
         const char *name;
         Namespace *ns;
         Listing *l;

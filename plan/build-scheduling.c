@@ -114,7 +114,7 @@ gboolean build_personality(Build *b, GError **error) {
         g_autoptr(GPtrArray) names = NULL;
         const char *domain = NULL, *label = NULL;
         JsonObject *object = NULL;
-        guint64 value;
+        guint64 value = 0;
 
         if (!field_object(b->linux_, "linux.", "personality", &object, error) ||
             !field_string(b->linux_, "linux.", "mountLabel", &label, error))
