@@ -227,6 +227,8 @@ class Update(Base):
 
 
 class Systemd(Base):
+    time_limit = 180
+
     def test_set_property_is_seen(self):
         """N-04: what systemctl set-property changes is a PropertiesChanged of the task, once."""
         task = self.task(MemoryMax=64 * MIB)
