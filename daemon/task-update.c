@@ -108,6 +108,7 @@ static GPtrArray *earlier(const Update *u, PlanUpdate *store) {
                 { "MemoryLow", u->before.memory_low },
                 { "MemorySwapMax", u->before.memory_swap_max },
                 { "CPUQuotaPerSecUSec", u->before.cpu_quota_per_sec_usec },
+                { "CPUQuotaPeriodUSec", u->before.cpu_quota_period_usec },
                 { "CPUWeight", u->before.cpu_weight },
                 { "IOWeight", u->before.io_weight },
                 { "TasksMax", u->before.tasks_max },

@@ -178,6 +178,12 @@ class Update(Base):
             task = self.task(CPUQuotaPerSecUSec=500000)
             update(task, CPUQuotaPerSecUSec=250000)
             self.assertEqual(davit.get(task, "Task.CPUQuotaPerSecUSec"), 250000)
+            davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sh", "-c", "head -c 9000000 /dev/zero >/dev/shm/a"], {})
+            davit.wait_until(lambda: self.stats(task, "memory")["MemoryCurrent"] > 9000000, what="the file")
+            self.assertError("FailedPrecondition", update, task, {"cpu": {"quota": 20000, "period": 50000}},
+                             MemoryMax=5 * MIB)
+            self.assertEqual((read(task, "cpu.cfs_quota_us", "cpu"), read(task, "cpu.cfs_period_us", "cpu")),
+                             ("25000", "100000"))
             # Whether systemd takes the processes of one that had no such limit along is up to it; what is said has to be true.
             late = self.task()
             try:
