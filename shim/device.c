@@ -17,6 +17,7 @@
 #include "shared/plan-check.h"
 #include "shared/syscalls.h"
 #include "shim/path.h"
+#include "shim/namespace.h"
 #include "shim/setup.h"
 
 static int device_fault(struct setup *s, const char *path, int error) {
@@ -90,13 +91,13 @@ static int device_make(struct setup *s, const struct plan_device *d, struct dire
         parent = device_parent(s, path, dir, &name);
         if (parent < 0)
                 return device_fault(s, path, parent);
-        if ((s->plan->clone_flags & CLONE_NEWUSER) && d->type != S_IFIFO)
+        if (namespace_is_users(s->plan) && d->type != S_IFIFO)
                 r = device_bind(parent, name, d, path);
         else
                 r = device_make_node(parent, name, d);
         /* On cgroup v1 systemd replaces a scope's device rules by denying everything first, and does so for all scopes
          * of a slice when one of them gets a new controller: mknod may be refused for a moment. */
-        if (r == -EPERM && d->type != S_IFIFO && !(s->plan->clone_flags & CLONE_NEWUSER))
+        if (r == -EPERM && d->type != S_IFIFO && !namespace_is_users(s->plan))
                 r = device_bind(parent, name, d, path);
         return r < 0 ? device_fault(s, path, r) : 0;
 }

@@ -23,6 +23,7 @@
 #include "shared/syscalls.h"
 #include "shim/cgroup.h"
 #include "shim/hook.h"
+#include "shim/namespace.h"
 #include "shim/setup.h"
 
 /** setup_tell() - send one message to the shim, with one descriptor or -1 */
@@ -98,6 +99,8 @@ static int init_begin(struct setup *s) {
                 r = setup_expect(s, SETUP_MAPPED, SETUP_MAPPED, NULL, NULL);
                 if (r < 0)
                         return r;
+        }
+        if (namespace_is_users(s->plan)) {
                 r = namespace_become_root(s);
                 if (r < 0)
                         return r;

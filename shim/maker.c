@@ -89,7 +89,7 @@ static int oom_score(struct maker *m) {
         if (!(m->plan->flags & PLAN_OOM_SCORE_ADJ))
                 return 0;
         (void)snprintf(text, sizeof(text), "%d", m->plan->process.oom_score_adj);
-        r = proc_write(m->made.pid, "oom_score_adj", text);
+        r = proc_write(getpid(), "oom_score_adj", text); /* for the child to begin with */
         return r < 0 ? fault_set(&m->fault, SHIM_STEP_RLIMIT, r, "oom_score_adj %s", text) : 0;
 }
 
@@ -127,6 +127,8 @@ static int make_container(struct maker *m) {
                 r = setup_namespaces(&m->setup, &flags, &m->fault);
         if (r >= 0)
                 r = postpone_network(m, &flags);
+        if (r >= 0)
+                r = setup_join(&m->setup, &m->fault);
         if (r < 0)
                 return r;
         r = child_clone(&m->made, &m->setup, flags | CLONE_PARENT, m->cgroup_fd);
@@ -167,8 +169,10 @@ static int make(struct maker *m) {
         if (r >= 0)
                 r = own_streams(m);
         if (r >= 0)
+                r = oom_score(m);
+        if (r >= 0)
                 r = exec ? make_exec(m) : make_container(m);
-        return r < 0 ? r : oom_score(m);
+        return r;
 }
 
 static int answer(struct maker *m, int sock) {

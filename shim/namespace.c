@@ -129,6 +129,21 @@ int namespace_open(const struct plan *plan, const struct plan_namespace *n, stru
         return take_fd(&fd);
 }
 
+/** namespace_of_users() - which of the namespaces to join is the user namespace; -1: none is */
+int namespace_of_users(const struct plan *plan) {
+        const struct plan_namespace *n = plan_array(plan, plan->namespaces);
+
+        for (uint32_t i = 0; i < plan->namespaces.n; i++)
+                if (n[i].clone_flag == CLONE_NEWUSER)
+                        return (int)i;
+        return -1;
+}
+
+/** namespace_is_users() - whether the container is in a user namespace other than the host's */
+bool namespace_is_users(const struct plan *plan) {
+        return (plan->clone_flags & CLONE_NEWUSER) || namespace_of_users(plan) >= 0;
+}
+
 /** namespace_make_network() - a network namespace for later
  *
  * Making one is the dearest part of a container's clone; a warm shim does it while it has nothing else to do.
@@ -147,14 +162,17 @@ int namespace_make_network(void) {
         return fd < 0 ? -errno : take_fd(&fd);
 }
 
-/** namespace_enter() - join the namespaces that are named by path, except pid and user, which the shim has seen to */
+/** namespace_enter() - join the namespaces that are named by path, except pid and user, which the shim has seen to
+ *
+ * A maker has seen to all of them: in a user namespace there would be no right to enter the host's.
+ */
 int namespace_enter(struct setup *s) {
         const struct plan_namespace *n = plan_array(s->plan, s->plan->namespaces);
 
         if (s->net_ns_fd >= 0 && setns(s->net_ns_fd, CLONE_NEWNET) < 0)
                 return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "network namespace");
 
-        for (uint32_t i = 0; i < s->plan->namespaces.n; i++) {
+        for (uint32_t i = 0; !s->joined && i < s->plan->namespaces.n; i++) {
                 if (n[i].clone_flag & (CLONE_NEWPID | CLONE_NEWUSER))
                         continue;
                 if (setns(s->namespace_fds[i], (int)n[i].clone_flag) < 0)

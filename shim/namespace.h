@@ -3,6 +3,7 @@
 
 /* Namespaces as the shim sees them: opening those to join, writing the maps of a new user namespace. */
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "shared/plan.h"
@@ -16,5 +17,7 @@ int proc_write(pid_t pid, const char *name, const char *text);
 int namespace_write_maps(const struct plan *plan, pid_t pid, struct plan_list uid_map, struct plan_list gid_map,
                          struct fault *fault);
 int namespace_make_network(void);
+int namespace_of_users(const struct plan *plan);
+bool namespace_is_users(const struct plan *plan);
 int namespace_open(const struct plan *plan, const struct plan_namespace *n, struct fault *fault);
 const char *namespace_name(uint64_t clone_flag);

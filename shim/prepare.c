@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "shared/macros.h"
@@ -28,10 +29,25 @@ static int prepare_check(const struct plan *plan, struct fault *fault) {
                 return fault_set(fault, SHIM_STEP_PLAN, EINVAL,
                                  "linux.namespaces without a mount namespace of its own");
         for (uint32_t i = 0; i < plan->namespaces.n; i++)
-                if (n[i].clone_flag == CLONE_NEWUSER || n[i].clone_flag == CLONE_NEWNS)
+                if (n[i].clone_flag == CLONE_NEWNS ||
+                    (n[i].clone_flag == CLONE_NEWUSER && !(plan->flags & PLAN_BUNDLE)))
                         return fault_set(fault, SHIM_STEP_PLAN, EOPNOTSUPP,
                                          "linux.namespaces: a %s namespace cannot be joined by path",
                                          namespace_name(n[i].clone_flag));
+        return 0;
+}
+
+static int prepare_attributes(struct setup *su, int userns, struct fault *fault) {
+        const struct plan_mount *m = plan_array(su->plan, su->plan->mounts);
+        int r;
+
+        for (uint32_t i = 0; i < su->plan->mounts.n; i++) {
+                if (su->mount_fds[i] < 0)
+                        continue;
+                r = source_attributes(su->plan, &m[i], su->mount_fds[i], userns, fault);
+                if (r < 0)
+                        return r;
+        }
         return 0;
 }
 
@@ -39,6 +55,7 @@ static int prepare_sources(struct setup *su, struct fault *fault) {
         const struct plan *plan = su->plan;
         const struct plan_mount *m = plan_array(plan, plan->mounts);
         const struct plan_namespace *n = plan_array(plan, plan->namespaces);
+        int users;
 
         for (uint32_t i = 0; i < plan->mounts.n; i++) {
                 if (m[i].kind != PLAN_MOUNT_BIND)
@@ -46,19 +63,16 @@ static int prepare_sources(struct setup *su, struct fault *fault) {
                 su->mount_fds[i] = source_open(plan, &m[i], fault);
                 if (su->mount_fds[i] < -1)
                         return su->mount_fds[i];
-                if (su->mount_fds[i] >= 0 && !(plan->clone_flags & CLONE_NEWUSER)) {
-                        int r = source_attributes(plan, &m[i], su->mount_fds[i], -1, fault);
-
-                        if (r < 0)
-                                return r;
-                }
         }
         for (uint32_t i = 0; i < plan->namespaces.n; i++) {
                 su->namespace_fds[i] = namespace_open(plan, &n[i], fault);
                 if (su->namespace_fds[i] < 0)
                         return su->namespace_fds[i];
         }
-        return 0;
+        if (plan->clone_flags & CLONE_NEWUSER) /* there is nothing to map them by yet */
+                return 0;
+        users = namespace_of_users(plan);
+        return prepare_attributes(su, users >= 0 ? su->namespace_fds[users] : -1, fault);
 }
 
 static int *prepare_fds(uint32_t n) {
@@ -133,6 +147,27 @@ int setup_namespaces(struct setup *su, uint64_t *flags, struct fault *fault) {
         return prepare_time(su, flags, fault);
 }
 
+/** setup_join() - enter the namespaces named by path oneself, the user namespace last, so that the next child is born
+ * there
+ *
+ * For a process that makes one child and ends. Behind the user namespace there are no rights on the host any more.
+ */
+int setup_join(struct setup *su, struct fault *fault) {
+        const struct plan_namespace *n = plan_array(su->plan, su->plan->namespaces);
+
+        for (int users = 0; users < 2; users++)
+                for (uint32_t i = 0; i < su->plan->namespaces.n; i++) {
+                        if (n[i].clone_flag == CLONE_NEWPID || (n[i].clone_flag == CLONE_NEWUSER) != (users == 1))
+                                continue;
+                        if (setns(su->namespace_fds[i], (int)n[i].clone_flag) < 0)
+                                return fault_set(fault, SHIM_STEP_NAMESPACE, errno, "join %s namespace %s",
+                                                 namespace_name(n[i].clone_flag), plan_string(su->plan, n[i].path));
+                }
+        su->joined = true;
+        /* New credentials make a process what fs.suid_dumpable says. */
+        return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? fault_set(fault, SHIM_STEP_NAMESPACE, errno, "stay closed") : 0;
+}
+
 /* A process that has gone before it was told has failed on its own; its report is behind the broken socket, where the
  * one who waits for it finds it. */
 static int prepare_tell(int sock, uint32_t word) {
@@ -147,7 +182,6 @@ static int prepare_tell(int sock, uint32_t word) {
  * @pid, @sock: of the first process, which waits for SETUP_MAPPED.
  */
 int setup_map(struct setup *su, pid_t pid, int sock, struct fault *fault) {
-        const struct plan_mount *m = plan_array(su->plan, su->plan->mounts);
         _cleanup_close_ int userns = -1;
         char path[40];
         int r;
@@ -161,13 +195,9 @@ int setup_map(struct setup *su, pid_t pid, int sock, struct fault *fault) {
         userns = open(path, O_RDONLY | O_CLOEXEC);
         if (userns < 0)
                 return fault_set(fault, SHIM_STEP_ID_MAP, errno, "user namespace");
-        for (uint32_t i = 0; i < su->plan->mounts.n; i++) {
-                if (su->mount_fds[i] < 0)
-                        continue;
-                r = source_attributes(su->plan, &m[i], su->mount_fds[i], userns, fault);
-                if (r < 0)
-                        return r;
-        }
+        r = prepare_attributes(su, userns, fault);
+        if (r < 0)
+                return r;
         r = prepare_tell(sock, SETUP_MAPPED);
         return r < 0 ? fault_set(fault, SHIM_STEP_ID_MAP, r, "user namespace") : 0;
 }

@@ -4,6 +4,7 @@
 import fcntl
 import json
 import os
+import pathlib
 import socket
 import struct
 import subprocess
@@ -212,6 +213,35 @@ class Fields(runtime.RuntimeTest):
         self.assertEqual(self.says("id -u; cat /proc/self/uid_map | tr -s ' '", linux__uidMappings=maps,
                                    linux__gidMappings=maps, linux__namespaces=lambda n: n + [{"type": "user"}]),
                          "0\n 0 100000 65536\n")
+
+    def test_user_namespace_by_path(self):
+        """As the containers of a pod have one; the network is the host's to give."""
+        for directory in (self.directory, self.bundle):
+            os.chmod(directory, 0o755)
+        owner = subprocess.Popen(["unshare", "--user", "sleep", "1000"])
+        net = subprocess.Popen(["unshare", "--net", "sleep", "1000"])
+        self.addCleanup(lambda: [(p.kill(), p.wait()) for p in (owner, net)])
+        self.wait_until(lambda: os.readlink(f"/proc/{net.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
+        self.wait_until(lambda: os.readlink(f"/proc/{owner.pid}/ns/user") != os.readlink("/proc/self/ns/user"))
+        for name in ("uid_map", "gid_map"):
+            pathlib.Path(f"/proc/{owner.pid}/{name}").write_text("0 100000 65536", encoding="ascii")
+        script = "id -u; readlink /proc/self/ns/user; readlink /proc/self/ns/net; cat /proc/self/uid_map | tr -s ' '; ls -l /dev/null"
+        self.config(["sh", "-c", f"{script}; exec sleep 1000"],
+                    mounts=lambda m: [x for x in m if "/sys" not in x["destination"]],
+                    linux__namespaces=lambda n: [x for x in n if x["type"] != "network"] + [
+                        {"type": "user", "path": f"/proc/{owner.pid}/ns/user"},
+                        {"type": "network", "path": f"/proc/{net.pid}/ns/net"}])
+        self.assertEqual(self.detached("run", "--detach", self.name), 0, self.output())
+        self.wait_output("/dev/null")
+        expected = ["0", os.readlink(f"/proc/{owner.pid}/ns/user"), os.readlink(f"/proc/{net.pid}/ns/net"), " 0 100000 65536"]
+        self.assertEqual(self.output().splitlines()[:4], expected)
+        self.assertEqual(self.oci("exec", self.name, "sh", "-c", script).stdout.splitlines()[:4], expected)
+
+    def wait_until(self, true):
+        end = time.monotonic() + 10
+        while not true():
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
 
     def test_idmapped_mount(self):
         source = os.path.join(self.bundle, "source")
