@@ -129,13 +129,17 @@ static gboolean take_state(Container *c, GError **error) {
         return TRUE;
 }
 
-static gboolean limit(Container *c, GError **error) {
+static gboolean limit(Container *c, gboolean scoped, GError **error) {
         JsonObject *linux_ = NULL, *resources = NULL;
 
+        if ((c->state.driver == GROUP_SYSTEMD) != scoped)
+                return TRUE;
         if (!field_object(json_node_get_object(c->bundle.spec), "", "linux", &linux_, error) ||
             !field_object(linux_, "linux.", "resources", &resources, error))
                 return FALSE;
-        return !resources || c->state.driver == GROUP_SYSTEMD || group_limit(&c->state, resources, error);
+        if (scoped)
+                return group_limit_rest(&c->state, resources, c->plan, error);
+        return !resources || group_limit(&c->state, resources, error);
 }
 
 static gboolean make(Container *c, GError **error) {
@@ -170,7 +174,7 @@ static gboolean admit(Container *c, GError **error) {
 
         return group_scope(&c->state, c->made.pid, c->plan_file.unit_properties, error) &&
                (c->state.driver == GROUP_SYSTEMD || group_attach(&c->state, c->made.pid, error)) &&
-               state_save(&c->state, error) &&
+               limit(c, TRUE, error) && state_save(&c->state, error) &&
                (!c->options->run || pid_file_write(c->options->pid_file, c->made.pid, error)) &&
                made_tell(&c->made, at_once ? SETUP_SCOPED_START : SETUP_SCOPED, -1, error);
 }
@@ -264,7 +268,7 @@ gboolean container_create(Container *c, Oci *oci, const char *id, const CreateOp
         c->exists = TRUE;
         if (build_plan(c, error) && check_terminal(c, error) && take_state(c, error) &&
             group_choose(oci, json_node_get_object(c->bundle.spec), &c->state, error) && save_files(c, error) &&
-            group_make(&c->state, error) && limit(c, error) && (options->run || listen_for_start(c, error)) &&
+            group_make(&c->state, error) && limit(c, FALSE, error) && (options->run || listen_for_start(c, error)) &&
             make(c, error) && admit(c, error) && accompany(c, error))
                 return TRUE;
         undo(c);

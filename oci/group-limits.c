@@ -16,6 +16,7 @@
 #include "oci/group-internal.h"
 #include "plan/fields.h"
 #include "shared/macros.h"
+#include "shared/plan-check.h"
 
 #define RESOURCES "linux.resources."
 
@@ -125,7 +126,8 @@ static gboolean limit_memory_and_swap(State *state, JsonObject *memory, GError *
                                                                 "memory.limit_in_bytes", "memory.max", error);
 }
 
-static gboolean limit_memory(State *state, JsonObject *resources, GError **error) {
+/* What systemd has no property for. */
+static gboolean limit_memory_rest(State *state, JsonObject *resources, GError **error) {
         static const char path[] = RESOURCES "memory.";
         JsonObject *memory = NULL;
         gboolean no_oom = FALSE;
@@ -135,14 +137,22 @@ static gboolean limit_memory(State *state, JsonObject *resources, GError **error
                 return FALSE;
         if (!memory)
                 return TRUE;
-        if (!limit_memory_and_swap(state, memory, error) ||
-            !limit_number(state, memory, path, "reservation", "memory", "memory.soft_limit_in_bytes", "memory.low",
-                          error) ||
-            !limit_number(state, memory, path, "kernelTCP", "memory", "memory.kmem.tcp.limit_in_bytes", NULL, error) ||
+        if (!limit_number(state, memory, path, "kernelTCP", "memory", "memory.kmem.tcp.limit_in_bytes", NULL, error) ||
             !limit_number_or_zero(state, memory, path, "swappiness", "memory", "memory.swappiness", NULL, error))
                 return FALSE;
         return !no_oom || limit_write(state, RESOURCES "memory.disableOOMKiller", "memory",
                                       (LimitFile){ "memory.oom_control", "1" }, (LimitFile){}, error);
+}
+
+static gboolean limit_memory(State *state, JsonObject *resources, GError **error) {
+        JsonObject *memory = NULL;
+
+        if (!field_object(resources, RESOURCES, "memory", &memory, error))
+                return FALSE;
+        return !memory || (limit_memory_and_swap(state, memory, error) &&
+                           limit_number(state, memory, RESOURCES "memory.", "reservation", "memory",
+                                        "memory.soft_limit_in_bytes", "memory.low", error) &&
+                           limit_memory_rest(state, resources, error));
 }
 
 static gboolean limit_shares(State *state, JsonObject *cpu, GError **error) {
@@ -191,6 +201,19 @@ static gboolean limit_text(State *state, JsonObject *cpu, const char *name, cons
                limit_write(state, field, "cpuset", (LimitFile){ file, text }, (LimitFile){ file, text }, error);
 }
 
+/* What systemd has no property for. */
+static gboolean limit_cpu_rest(State *state, JsonObject *resources, GError **error) {
+        static const char path[] = RESOURCES "cpu.";
+        JsonObject *cpu = NULL;
+
+        if (!field_object(resources, RESOURCES, "cpu", &cpu, error))
+                return FALSE;
+        return !cpu ||
+               (limit_number_or_zero(state, cpu, path, "burst", "cpu", "cpu.cfs_burst_us", "cpu.max.burst", error) &&
+                limit_number(state, cpu, path, "realtimePeriod", "cpu", "cpu.rt_period_us", NULL, error) &&
+                limit_number(state, cpu, path, "realtimeRuntime", "cpu", "cpu.rt_runtime_us", NULL, error));
+}
+
 static gboolean limit_cpu(State *state, JsonObject *resources, GError **error) {
         static const char path[] = RESOURCES "cpu.";
         JsonObject *cpu = NULL;
@@ -200,10 +223,7 @@ static gboolean limit_cpu(State *state, JsonObject *resources, GError **error) {
         return !cpu ||
                (limit_number_or_zero(state, cpu, path, "idle", "cpu", "cpu.idle", "cpu.idle", error) &&
                 limit_shares(state, cpu, error) && limit_quota(state, cpu, error) &&
-                limit_number_or_zero(state, cpu, path, "burst", "cpu", "cpu.cfs_burst_us", "cpu.max.burst", error) &&
-                limit_number(state, cpu, path, "realtimePeriod", "cpu", "cpu.rt_period_us", NULL, error) &&
-                limit_number(state, cpu, path, "realtimeRuntime", "cpu", "cpu.rt_runtime_us", NULL, error) &&
-                limit_text(state, cpu, "cpus", "cpuset.cpus", error) &&
+                limit_cpu_rest(state, resources, error) && limit_text(state, cpu, "cpus", "cpuset.cpus", error) &&
                 limit_text(state, cpu, "mems", "cpuset.mems", error));
 }
 
@@ -266,4 +286,22 @@ gboolean group_limit(State *state, JsonObject *resources, GError **error) {
                limit_pids(state, resources, error) && limit_block_io(state, resources, error) &&
                limit_huge_pages(state, resources, error) && limit_devices(state, resources, error) &&
                limit_unified(state, resources, error);
+}
+
+/**
+ * group_limit_rest() - Applies what of linux.resources is no property of a unit to the scope's group.
+ * @plan: has the files of "unified" that are none
+ */
+gboolean group_limit_rest(State *state, JsonObject *resources, const struct plan *plan, GError **error) {
+        const plan_str *pairs = plan_array(plan, plan->unified);
+
+        for (guint i = 0; i < plan->unified.n; i++) {
+                const char *name = plan_string(plan, pairs[2 * i]), *value = plan_string(plan, pairs[2 * i + 1]);
+                int r = write_file(state, "", name, value);
+
+                if (r < 0)
+                        return oci_fail_errno(error, r, RESOURCES "unified: write \"%s\" to %s", value, name);
+        }
+        return !resources || (limit_memory_rest(state, resources, error) && limit_cpu_rest(state, resources, error) &&
+                              limit_huge_pages(state, resources, error));
 }

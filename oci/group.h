@@ -4,6 +4,7 @@
 /* The cgroup of a container, whoever has made it: one path in every hierarchy the host has mounted. */
 
 #include "oci/state.h"
+#include "shared/plan.h"
 
 typedef gboolean GroupPidFunc(pid_t pid, gpointer data);
 
@@ -32,3 +33,4 @@ GPtrArray *group_mounts(void); /* char*: every hierarchy's mount point */
 
 /* group-limits.c */
 gboolean group_limit(State *state, JsonObject *resources, GError **error);
+gboolean group_limit_rest(State *state, JsonObject *resources, const struct plan *plan, GError **error);

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "oci/container.h"
@@ -124,6 +125,21 @@ static JsonNode *read_resources(GError **error) {
         return spec_parse(text, size, error);
 }
 
+/* Files of the group, which go first, because there the kernel may say no. */
+static gboolean set_rest(State *state, JsonObject *resources, const PlanResult *result, GError **error) {
+        const void *plan;
+        gboolean ok;
+        size_t size;
+        int r;
+
+        r = memfd_map_sealed(result->memfd, PLAN_SIZE_MAX, &plan, &size);
+        if (r < 0)
+                return oci_fail_errno(error, r, "plan");
+        ok = group_limit_rest(state, resources, plan, error);
+        (void)munmap((void *)plan, size);
+        return ok;
+}
+
 /* As properties: the same conversion as at the start, of a configuration that has nothing but these resources. */
 static gboolean set_properties(State *state, JsonObject *resources, GError **error) {
         g_autofree char *path = g_strdup_printf("/proc/self/fd/%d/%s", state->dir_fd, STATE_CONFIG);
@@ -152,7 +168,7 @@ static gboolean set_properties(State *state, JsonObject *resources, GError **err
                 if (g_str_has_prefix(p->name, "Device"))
                         g_ptr_array_remove_index(plan.unit_properties, i);
         }
-        return scope_set(state, plan.unit_properties, error);
+        return set_rest(state, resources, &plan, error) && scope_set(state, plan.unit_properties, error);
 }
 
 /** verb_update() - davit-oci update */

@@ -72,6 +72,12 @@ gboolean build_refuse_given(JsonObject *object, const char *path, const char *co
         return TRUE;
 }
 
+/* What is no property of a unit is written by davit-oci, which owns the group. */
+static gboolean refuse_unless_file(Build *b, JsonObject *object, const char *path, const char *const *names,
+                                   GError **error) {
+        return (b->context && b->context->bundle) || build_refuse_given(object, path, names, error);
+}
+
 /* useHierarchy is how cgroup v2 always works; checkBeforeUpdate is about updates. */
 static gboolean build_memory(Build *b, JsonObject *resources, GError **error) {
         static const char *const refused[] = { "kernel", "kernelTCP", "swappiness", "disableOOMKiller", NULL };
@@ -92,7 +98,7 @@ static gboolean build_memory(Build *b, JsonObject *resources, GError **error) {
                 build_property(b, "MemoryLow", g_variant_new_uint64((guint64)reservation), "memory",
                                "linux.resources.memory.reservation");
         return build_swap(b, memory, limit, error) &&
-               build_refuse_given(memory, "linux.resources.memory.", refused, error);
+               refuse_unless_file(b, memory, "linux.resources.memory.", refused, error);
 }
 
 /** build_bits() - "0-3,7" as systemd takes CPU and node sets: a bit each, in bytes, lowest first. */
@@ -208,7 +214,7 @@ static gboolean build_cpu(Build *b, JsonObject *resources, GError **error) {
         return build_weight(b, cpu, error) && build_quota(b, cpu, error) &&
                build_set(b, cpu, "cpus", "AllowedCPUs", error) &&
                build_set(b, cpu, "mems", "AllowedMemoryNodes", error) &&
-               build_refuse_given(cpu, "linux.resources.cpu.", refused, error);
+               refuse_unless_file(b, cpu, "linux.resources.cpu.", refused, error);
 }
 
 static gboolean build_pids(Build *b, JsonObject *resources, GError **error) {
@@ -228,8 +234,8 @@ static gboolean build_pids(Build *b, JsonObject *resources, GError **error) {
 gboolean build_limits(Build *b, JsonObject *resources, GError **error) {
         static const char *const refused[] = { "network", "rdma", "hugepageLimits", NULL };
 
-        return build_refuse_given(resources, "linux.resources.", refused, error) && build_memory(b, resources, error) &&
-               build_cpu(b, resources, error) && build_pids(b, resources, error) &&
+        return refuse_unless_file(b, resources, "linux.resources.", refused, error) &&
+               build_memory(b, resources, error) && build_cpu(b, resources, error) && build_pids(b, resources, error) &&
                build_block_io(b, resources, error) && build_unified(b, resources, error);
 }
 

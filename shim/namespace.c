@@ -172,8 +172,8 @@ int namespace_enter(struct setup *s) {
         if (s->net_ns_fd >= 0 && setns(s->net_ns_fd, CLONE_NEWNET) < 0)
                 return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "network namespace");
 
-        for (uint32_t i = 0; !s->joined && i < s->plan->namespaces.n; i++) {
-                if (n[i].clone_flag & (CLONE_NEWPID | CLONE_NEWUSER))
+        for (uint32_t i = 0; i < s->plan->namespaces.n; i++) {
+                if (n[i].clone_flag & (CLONE_NEWPID | CLONE_NEWUSER | s->join_flags))
                         continue;
                 if (setns(s->namespace_fds[i], (int)n[i].clone_flag) < 0)
                         return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "join %s namespace %s",

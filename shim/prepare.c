@@ -162,8 +162,8 @@ int setup_join(struct setup *su, struct fault *fault) {
                         if (setns(su->namespace_fds[i], (int)n[i].clone_flag) < 0)
                                 return fault_set(fault, SHIM_STEP_NAMESPACE, errno, "join %s namespace %s",
                                                  namespace_name(n[i].clone_flag), plan_string(su->plan, n[i].path));
+                        su->join_flags |= n[i].clone_flag;
                 }
-        su->joined = true;
         /* New credentials make a process what fs.suid_dumpable says. */
         return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? fault_set(fault, SHIM_STEP_NAMESPACE, errno, "stay closed") : 0;
 }

@@ -42,8 +42,7 @@ struct setup {
         char *command;       /* owned: the executable that args[0] means */
         char **env;          /* owned vector; the strings are the plan's or ours */
         int terminal_fd;     /* the pty's slave, or -1 */
-        bool joined;         /* the namespaces named by path are entered already */
-        uint64_t join_flags; /* exec only: CLONE_NEW* of the container */
+        uint64_t join_flags; /* CLONE_NEW*; exec: of the container; else: of those named by path that are entered */
         int start_fd;        /* where a container that nobody supervises waits for its start, or -1 */
         int state_fd;        /* the state that hooks are told, or -1 */
 };
