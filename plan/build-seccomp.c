@@ -16,7 +16,7 @@
 #include "plan/seccomp.h"
 #include "plan/spec.h"
 
-#define COMPILER_VERSION 2
+#define COMPILER_VERSION 3
 
 /* What all keys begin with; the same for the life of the process. */
 static const char *key_prefix(void) {
@@ -182,6 +182,35 @@ static gboolean build_default(Build *b, GError **error) {
         return build_programs(b, &profile, key, shim_key, error);
 }
 
+/* Whether calls that the filter refuses are told: as the configuration wants, else as the context. There must be a
+ * filter of which nobody else is told, and somebody who stays to be asked. */
+static gboolean build_report(Build *b, JsonObject *annotations, GError **error) {
+        const char *word = NULL;
+
+        if (!field_string(annotations, "annotations.", SPEC_ANNOTATION_SECCOMP_REPORT, &word, error))
+                return FALSE;
+        if (word && !g_str_equal(word, "yes") && !g_str_equal(word, "no"))
+                return plan_fail(error, PLAN_ERROR_INVALID,
+                                 "annotations." SPEC_ANNOTATION_SECCOMP_REPORT ": \"%s\" is not \"yes\" or \"no\"",
+                                 word);
+        if (word && g_str_equal(word, "yes"))
+                b->plan.flags |= PLAN_SECCOMP_REPORT;
+        else if (word)
+                b->plan.flags &= ~(guint32)PLAN_SECCOMP_REPORT;
+        if (b->context->bundle || b->plan.seccomp.program.n == 0 || b->plan.seccomp.listener)
+                b->plan.flags &= ~(guint32)PLAN_SECCOMP_REPORT;
+        return TRUE;
+}
+
+static gboolean build_named(Build *b, const char *name, GError **error) {
+        if (!name || !*name || g_str_equal(name, "unconfined"))
+                return TRUE;
+        if (!g_str_equal(name, "default"))
+                return plan_fail(error, PLAN_ERROR_INVALID,
+                                 "annotations." SPEC_ANNOTATION_SECCOMP ": unknown profile \"%s\"", name);
+        return build_default(b, error);
+}
+
 /** build_seccomp() - Section "Seccomp". */
 gboolean build_seccomp(Build *b, GError **error) {
         JsonObject *object = NULL, *annotations = NULL;
@@ -191,12 +220,7 @@ gboolean build_seccomp(Build *b, GError **error) {
             !field_object(b->root, "", "annotations", &annotations, error) ||
             !field_string(annotations, "annotations.", SPEC_ANNOTATION_SECCOMP, &name, error))
                 return FALSE;
-        if (object)
-                return build_given(b, object, error);
-        if (!name || !*name || g_str_equal(name, "unconfined"))
-                return TRUE;
-        if (!g_str_equal(name, "default"))
-                return plan_fail(error, PLAN_ERROR_INVALID,
-                                 "annotations." SPEC_ANNOTATION_SECCOMP ": unknown profile \"%s\"", name);
-        return build_default(b, error);
+        if (object ? !build_given(b, object, error) : !build_named(b, name, error))
+                return FALSE;
+        return build_report(b, annotations, error);
 }

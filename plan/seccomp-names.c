@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * System call names to numbers, for each architecture an x86-64 kernel runs.
+ * System call names to numbers and back, for each architecture an x86-64 kernel runs.
  *
  * libseccomp knows the names of its day; numbers that are newer come from the table here (kernel
  * sources, arch/x86/entry/syscalls/syscall_{64,32}.tbl). On i386 some calls exist twice: as a call
  * of their own and behind socketcall(2) or ipc(2); a rule means both.
  */
 
+#include <linux/audit.h>
 #include <seccomp.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "plan/seccomp.h"
@@ -105,6 +107,42 @@ gboolean seccomp_number(SeccompArch arch, const char *name, SeccompNumber *ret) 
         else
                 ret->direct = newer_number(arch, name);
         return ret->direct != SECCOMP_NUMBER_NONE || ret->multiplexer != SECCOMP_NUMBER_NONE;
+}
+
+static SeccompArch arch_of(guint32 audit_arch, int call) {
+        if (audit_arch == AUDIT_ARCH_I386)
+                return SECCOMP_ARCH_X86;
+        return call & X32_BIT ? SECCOMP_ARCH_X32 : SECCOMP_ARCH_X86_64;
+}
+
+/** seccomp_arch_name() - as profiles write it, without SCMP_ARCH_ and in lower case; "" for another machine's */
+const char *seccomp_arch_name(guint32 audit_arch, int call) {
+        static const char *const names[_SECCOMP_ARCH_MAX] = { "x86_64", "x86", "x32" };
+
+        if (audit_arch != AUDIT_ARCH_I386 && audit_arch != AUDIT_ARCH_X86_64)
+                return "";
+        return names[arch_of(audit_arch, call)];
+}
+
+/**
+ * seccomp_call_name() - What a call is called, from its number as the kernel gives it.
+ *
+ * Returns NULL for a number that nobody knows; to be freed.
+ */
+char *seccomp_call_name(guint32 audit_arch, int call) {
+        SeccompArch arch = arch_of(audit_arch, call);
+        char *known, *name = NULL;
+
+        known = seccomp_syscall_resolve_num_arch(tokens[arch], call);
+        name = g_strdup(known);
+        free(known);
+        for (gsize i = 0; !name && arch == SECCOMP_ARCH_X86 && i < G_N_ELEMENTS(direct_i386); i++)
+                if (direct_i386[i].number == call)
+                        name = g_strdup(direct_i386[i].name);
+        for (gsize i = 0; !name && i < G_N_ELEMENTS(newer); i++)
+                if (newer_number(arch, newer[i].name) == call)
+                        name = g_strdup(newer[i].name);
+        return name;
 }
 
 /** seccomp_names_hash() - Adds what names depend on: the version of libseccomp and the table of newer calls. */

@@ -7,6 +7,8 @@
  * a deny list: calls that change the host or have a history of kernel bugs, that a shim never makes
  * and that the container's profile refuses whatever the arguments. A profile that allows by default
  * gives none. What stopping, reaping, records and exec need is not on the list to begin with.
+ * What is on it asks a listener that does not exist, which the kernel answers with ENOSYS: the mildest
+ * refusal there is, beside which the container's own filter is heard.
  */
 
 #include <linux/seccomp.h>
@@ -97,7 +99,7 @@ static gboolean allows_some(const SeccompProfile *container, const char *name) {
  * @ret: initialised here in any case
  *
  * Returns FALSE when there is nothing to refuse. Where both filters of an exec refuse a call, the
- * kernel takes the stricter answer, and of two error numbers the container's.
+ * container's answer is taken: it is stricter, or as strict and newer.
  */
 gboolean seccomp_profile_supervisor(const SeccompProfile *container, SeccompProfile *ret) {
         seccomp_profile_init(ret, SECCOMP_RET_ALLOW);
@@ -105,7 +107,7 @@ gboolean seccomp_profile_supervisor(const SeccompProfile *container, SeccompProf
         if (!denies(container->default_action))
                 return FALSE;
         for (gsize i = 0; i < G_N_ELEMENTS(refused); i++) {
-                SeccompRule rule = { .name = refused[i], .action = SECCOMP_RET_ERRNO | 1U };
+                SeccompRule rule = { .name = refused[i], .action = SECCOMP_RET_USER_NOTIF };
 
                 if (!allows_some(container, refused[i]))
                         seccomp_profile_add(ret, &rule);

@@ -66,6 +66,8 @@ typedef struct SeccompNumber {
         guint32 call;    /* the multiplexer's first argument */
 } SeccompNumber;
 gboolean seccomp_number(SeccompArch arch, const char *name, SeccompNumber *ret);
+char *seccomp_call_name(guint32 audit_arch, int call);
+const char *seccomp_arch_name(guint32 audit_arch, int call);
 
 /* what programs depend on beside the profile, for the keys of a cache that outlives this build */
 void seccomp_default_hash(GChecksum *checksum);

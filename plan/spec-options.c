@@ -137,6 +137,9 @@ gboolean spec_apply_options(JsonNode *spec, const SpecOptions *options, GError *
         }
         if (options->read_only)
                 json_object_set_boolean_member(field_ensure_object(root, "root"), "readonly", TRUE);
+        if (options->seccomp_report)
+                json_object_set_string_member(field_ensure_object(root, "annotations"), SPEC_ANNOTATION_SECCOMP_REPORT,
+                                              options->seccomp_report);
         apply_resources(root, options);
         return spec_apply_process_options(process, options, error) && apply_network(root, options, error) &&
                apply_mounts(root, options, error);

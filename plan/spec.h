@@ -16,6 +16,8 @@ typedef struct SpecMount {
 /* Annotations with a meaning here, matched exactly; an image's labels never become annotations. */
 #define SPEC_ANNOTATION_SECCOMP                                                                                        \
         "org.davit.seccomp" /* "default": the built-in profile; looked at only without linux.seccomp */
+#define SPEC_ANNOTATION_SECCOMP_REPORT                                                                                 \
+        "org.davit.seccomp.report" /* "yes" or "no": whether refused calls are told, whatever the context says */
 #define SPEC_ANNOTATION_STOP_SIGNAL "org.opencontainers.image.stopSignal"
 
 /* What a caller asks for; NULL, 0 and FALSE mean "as the image or the default has it". Everything is borrowed. */
@@ -33,7 +35,8 @@ typedef struct SpecOptions {
         gsize n_mounts;
         const char *const *cap_add; /* "CAP_NET_RAW", "NET_RAW", "ALL" */
         const char *const *cap_drop;
-        guint64 memory_max; /* bytes */
+        const char *seccomp_report; /* "yes", "no" */
+        guint64 memory_max;         /* bytes */
         guint64 cpu_quota_per_sec_usec;
         guint64 tasks_max;
         guint32 console_width, console_height;

@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 
 #include "shared/macros.h"
+#include "shared/violation.h"
 
 /** packet_send() - send one packet
  *
@@ -182,6 +183,8 @@ size_t shim_body_size(uint16_t type) {
                 return sizeof(struct shim_unified);
         case SHIM_OOM:
                 return sizeof(struct shim_oom);
+        case SHIM_VIOLATION:
+                return sizeof(struct shim_violation);
         case LAUNCHER_REMOVE:
         case SHIM_PARK:
         case SHIM_SCOPE:

@@ -47,13 +47,14 @@ enum plan_flag {
         PLAN_LOOPBACK_UP = 1U << 6,  /* bring "lo" up in a new network namespace */
         PLAN_CAPABILITIES = 1U << 7, /* process.capabilities is given; without it the sets are all empty */
         PLAN_CAPABILITIES_AT_MOST = 1U << 8, /* what of them this host cannot grant is left out */
-        PLAN_BUNDLE = 1U << 9,        /* of davit-oci: nobody supervises it; the root is attached at its own path */
-        PLAN_NO_PIVOT = 1U << 10,     /* for a host that runs from its initial ramfs: chroot instead */
-        PLAN_KEEP_KEYRING = 1U << 11, /* stay with the caller's session keyring */
-        PLAN_SCHEDULER = 1U << 12,    /* process.scheduler is given */
-        PLAN_IO_PRIORITY = 1U << 13,  /* process.ioPriority is given */
-        PLAN_PERSONALITY = 1U << 14,  /* linux.personality is given */
-        PLAN_MEMORY_POLICY = 1U << 15, /* linux.memoryPolicy is given */
+        PLAN_BUNDLE = 1U << 9,          /* of davit-oci: nobody supervises it; the root is attached at its own path */
+        PLAN_NO_PIVOT = 1U << 10,       /* for a host that runs from its initial ramfs: chroot instead */
+        PLAN_KEEP_KEYRING = 1U << 11,   /* stay with the caller's session keyring */
+        PLAN_SCHEDULER = 1U << 12,      /* process.scheduler is given */
+        PLAN_IO_PRIORITY = 1U << 13,    /* process.ioPriority is given */
+        PLAN_PERSONALITY = 1U << 14,    /* linux.personality is given */
+        PLAN_MEMORY_POLICY = 1U << 15,  /* linux.memoryPolicy is given */
+        PLAN_SECCOMP_REPORT = 1U << 16, /* calls that the filter answers with an error are told to the manager */
 };
 
 /* linux.namespaces: "flags" of struct plan holds the CLONE_NEW* to create; these are the ones to join by path. */
@@ -266,8 +267,7 @@ struct plan {
 
         uint32_t stop_signal; /* number */
         uint32_t pad;
-        uint64_t stop_timeout_usec; /* from stop signal to SIGKILL when the unit is stopped */
-
+        uint64_t stop_timeout_usec;    /* from stop signal to SIGKILL when the unit is stopped */
         struct plan_list hooks;        /* struct plan_hook, in order */
         struct plan_list time_offsets; /* struct plan_time_offset */
         uint32_t personality;          /* as personality(2) takes it */

@@ -42,7 +42,6 @@ enum shim_message_type {
         LAUNCHER_REMOVE_DONE, /* struct shim_result; text: error */
         LAUNCHER_FEATURES,    /* struct launcher_features. Sent once a connection, some time after LAUNCHER_HELLO. */
         LAUNCHER_MOUNT_DONE,  /* struct shim_result; text: error. fd, on success: the mount, attached nowhere */
-
         /* manager -> launcher */
         /* struct launcher_mount; text: paths, a NUL after each: lowers, topmost first, data-only layers, then, where it
          * can be written, upper and work. Answered by LAUNCHER_MOUNT_DONE. */
@@ -64,11 +63,11 @@ enum shim_message_type {
         /* struct shim_stop: stop signal, then SIGKILL to all after the timeout if force. Answered at once; the end
          * is SHIM_EXITED. Thaws. */
         SHIM_STOP,
-        SHIM_PAUSE,       /* no body. Answered once everything stands still. */
-        SHIM_RESUME,      /* no body */
-        SHIM_RESIZE,      /* struct shim_resize */
+        SHIM_PAUSE,         /* no body. Answered once everything stands still. */
+        SHIM_RESUME,        /* no body */
+        SHIM_RESIZE,        /* struct shim_resize */
         SHIM_CLOSE_STREAMS, /* struct shim_streams: drops the shim's ends of these */
-        SHIM_TERMINAL,    /* struct shim_target. Answered by SHIM_REPLY with one fd: the pty's master. */
+        SHIM_TERMINAL,      /* struct shim_target. Answered by SHIM_REPLY with one fd: the pty's master. */
         /* no body. Answered by SHIM_REPLY with one fd: a sealed memfd of struct shim_process records (none: empty). */
         SHIM_PROCESSES,
         SHIM_QUERY, /* no body. Answered by one SHIM_STATE for the task and one for each exec, then SHIM_REPLY. */
@@ -88,10 +87,11 @@ enum shim_message_type {
         SHIM_STARTED,
         /* struct shim_failed; text: sentence. Create, start or exec did not succeed; nothing is left of it. */
         SHIM_FAILED,
-        SHIM_EXITED, /* struct shim_exited. The exit record already stands in the task directory. */
-        SHIM_STATE,  /* struct shim_state */
+        SHIM_EXITED,       /* struct shim_exited. The exit record already stands in the task directory. */
+        SHIM_STATE,        /* struct shim_state */
         SHIM_STREAMS_OPEN, /* struct shim_streams. fds: the shim's end of each stream of the mask, in their order */
-        SHIM_OOM,    /* struct shim_oom */
+        SHIM_OOM,          /* struct shim_oom */
+        SHIM_VIOLATION,    /* struct shim_violation, of violation.h */
 };
 
 struct shim_message {

@@ -151,10 +151,14 @@ int command_find(struct setup *s) {
 
 /* The descriptor is close-on-exec, and the program's questions wait until somebody else holds it. */
 static int command_filter(struct setup *s) {
-        int r = filter_load(s->fault, s->plan, &s->plan->seccomp);
+        bool asking = s->plan->flags & PLAN_SECCOMP_REPORT;
+        int r = asking ? filter_load_asking(s->plan, s->sock) : -1;
 
-        if (r < 0 || !s->plan->seccomp.listener)
-                return r;
+        if (r < 0) {
+                r = filter_load(s->fault, s->plan, &s->plan->seccomp);
+                if (r < 0 || !s->plan->seccomp.listener)
+                        return r;
+        }
         r = setup_tell(s, SETUP_LISTENER, r);
         return r < 0 ? fault_set(s->fault, SHIM_STEP_SECCOMP, r, "seccomp listener") : 0;
 }

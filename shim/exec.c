@@ -78,6 +78,7 @@ static int exec_begin(struct shim *s, struct stdio_source *source, const struct 
         r = stdio_take(&su.stdio, &request->stdio, source, fault);
         if (r >= 0)
                 stdio_keep(&su.stdio, p->kept);
+        violation_expect(s, p, su.plan);
         if (r >= 0)
                 r = exec_open(s, &su, fault);
         if (r >= 0)

@@ -98,6 +98,12 @@ static void process_message(struct shim *s, struct process *p) {
         case SETUP_READY:
                 process_created(s, p);
                 break;
+        case SETUP_LISTENER: {
+                int fd = packet_take_fd(&packet, 0);
+
+                violation_watch(s, p, &fd);
+                break;
+        }
         case SETUP_EXECUTING:
                 p->executing = true;
                 break;
@@ -119,8 +125,10 @@ static void exit_fill(struct shim *s, struct process *p, const siginfo_t *info) 
         }
         e->status = 128U + (uint32_t)info->si_status;
         e->kind = info->si_code == CLD_DUMPED ? EXIT_KIND_DUMPED : EXIT_KIND_SIGNALLED;
-        if (info->si_status == SIGSYS)
+        if (info->si_status == SIGSYS) {
                 e->kind = EXIT_KIND_SECCOMP;
+                violation_killed(s, p);
+        }
         if (oom_ended(s, p, info->si_status == SIGKILL))
                 e->kind = EXIT_KIND_OOM;
 }
@@ -154,6 +162,7 @@ void process_done(struct process *p) {
         p->pidfd = safe_close(p->pidfd);
         p->sock = safe_close(p->sock);
         p->terminal_fd = safe_close(p->terminal_fd);
+        p->filter = violation_filter_unref(p->filter);
         for (size_t i = 0; i < ELEMENTSOF(p->kept); i++)
                 p->kept[i] = safe_close(p->kept[i]);
 }
@@ -182,6 +191,8 @@ void process_ended(struct shim *s, struct process *p, const siginfo_t *info) {
                 process_message(s, p); /* the end may overtake the last word */
         if (p->state == PROCESS_RUNNING || p->state == PROCESS_CREATED) {
                 p->state = PROCESS_ENDED;
+                if (p == &s->init)
+                        violation_flush(s);
                 exit_fill(s, p, info);
                 oom_settle(s);
                 exit_write(s, p);

@@ -212,6 +212,7 @@ static void request_unified(struct shim *s, struct packet *p, const struct shim_
 
 static void request_query(struct shim *s, uint32_t serial) {
         oom_tell_all(s);
+        violation_tell_all(s);
         shim_tell_state(s, &s->init, serial);
         for (struct process *p = s->execs; p; p = p->next)
                 shim_tell_state(s, p, serial);

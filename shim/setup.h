@@ -64,7 +64,7 @@ enum setup_message {
         SETUP_START,        /* shim; fd, where the container has hooks: the state they are told */
         SETUP_HOOKS,        /* child: everything is mounted; waits for SETUP_HOOKED */
         SETUP_HOOKED,       /* shim, once its own hooks have run; fd: the state for those of the child */
-        SETUP_LISTENER,     /* child: with the descriptor its seccomp filter asks questions at */
+        SETUP_LISTENER,     /* child: with the descriptor its seccomp filter asks at */
         SETUP_DETACH,       /* shim: it goes away, the start comes over start_fd */
 };
 
@@ -116,5 +116,6 @@ int cwd_make(struct setup *s);
 int cwd_enter(struct setup *s, bool final);
 int command_find(struct setup *s);
 int environment_make(struct setup *s);
+int filter_load_asking(const struct plan *plan, int sock);
 int filter_load(struct fault *fault, const struct plan *plan, const struct plan_seccomp *filter);
 _noreturn_ void command_run(struct setup *s);

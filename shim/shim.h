@@ -14,7 +14,9 @@
 #include "shim/cgroup.h"
 #include "shim/fault.h"
 #include "shim/oom.h"
+#include "shim/process.h"
 #include "shim/unified.h"
+#include "shim/violation.h"
 
 enum shim_phase {
         SHIM_PHASE_WARM = 0, /* forked ahead of time, knows nothing */
@@ -26,35 +28,6 @@ enum shim_phase {
         _SHIM_PHASE_MAX,
 };
 
-enum process_state {
-        PROCESS_NONE = 0,
-        PROCESS_MAKING,  /* cloned, on its way to execve */
-        PROCESS_CREATED, /* waits for SHIM_START */
-        PROCESS_RUNNING,
-        PROCESS_ENDED,
-        _PROCESS_STATE_MAX,
-};
-
-/* The container's first process, or an exec. */
-struct process {
-        struct process *next;
-        enum process_state state;
-        bool created;   /* it has waited for SHIM_START, or does */
-        bool executing; /* it has said that execve is next */
-        bool killed;    /* somebody has asked for its SIGKILL */
-        pid_t pid;
-        int pidfd;
-        int sock;        /* to the process while it is being made */
-        int terminal_fd; /* the pty's master */
-        int kept[3];     /* our ends of its streams, or -1 */
-        uint32_t serial; /* of the request that is to be answered */
-        uint64_t start_time, created_at, started_at;
-        struct shim_exited exited;
-        char exec_id[SHIM_EXEC_ID_MAX]; /* "": the first process */
-};
-#define PROCESS_NULL                                                                                                   \
-        { .pidfd = -1, .sock = -1, .terminal_fd = -1, .kept = { -1, -1, -1 } }
-
 struct shim {
         enum shim_phase phase;
         bool scoped, start, confined, oom_protected;
@@ -64,6 +37,7 @@ struct shim {
         int net_ns_fd; /* a network namespace made ahead of time, which nobody is in yet; or -1 */
         struct cgroup cgroup;
         struct oom oom;
+        struct violations violations;
         struct unified_undo unified; /* of the last change */
         struct process init, *execs;
         uint64_t namespace_flags; /* what the container does not share with the host */
@@ -78,7 +52,7 @@ struct shim {
 #define SHIM_NULL                                                                                                      \
         {                                                                                                              \
                 .control = -1, .listener = -1, .signal_fd = -1, .task_dir = -1, .pid_ns_fd = -1, .net_ns_fd = -1,      \
-                .cgroup = CGROUP_NULL, .oom = OOM_NULL, .init = PROCESS_NULL                                           \
+                .cgroup = CGROUP_NULL, .oom = OOM_NULL, .violations = VIOLATIONS_NULL, .init = PROCESS_NULL            \
         }
 
 /* supervise.c */
@@ -102,13 +76,6 @@ void shim_drop_plan(struct shim *s);
 /* exec.c */
 void shim_exec(struct shim *s, struct packet *p, const struct shim_exec *request, const char *text, size_t text_size,
                uint32_t serial);
-
-/* process.c */
-void process_poll(struct shim *s, struct process *p);
-void process_ended(struct shim *s, struct process *p, const siginfo_t *info);
-void process_started(struct shim *s, struct process *p);
-void process_done(struct process *p);
-void shim_tell_state(struct shim *s, const struct process *p, uint32_t serial);
 
 /* ending.c */
 void shim_kill_all(struct shim *s);

@@ -165,6 +165,8 @@ static void handle_deadlines(struct shim *s) {
         }
         if (s->oom.look_again && now >= s->oom.look_again)
                 oom_noticed(s);
+        if (violation_flush_at(s) && now >= violation_flush_at(s))
+                violation_flush(s);
         if (s->give_up_at && now >= s->give_up_at && s->control < 0) {
                 s->give_up_at = 0;
                 shim_discard(s);
@@ -172,12 +174,14 @@ static void handle_deadlines(struct shim *s) {
 }
 
 static int next_timeout(const struct shim *s) {
-        uint64_t at = s->kill_at, now;
+        uint64_t at = s->kill_at, flush_at = violation_flush_at(s), now;
 
         if (s->give_up_at && s->control < 0 && (at == 0 || s->give_up_at < at))
                 at = s->give_up_at;
         if (s->oom.look_again && (at == 0 || s->oom.look_again < at))
                 at = s->oom.look_again;
+        if (flush_at && (at == 0 || flush_at < at))
+                at = flush_at;
         if (at == 0)
                 return -1;
         now = now_usec(CLOCK_MONOTONIC);
@@ -186,7 +190,7 @@ static int next_timeout(const struct shim *s) {
         return (int)((at - now) / 1000 > 3600000 ? 3600000 : (at - now) / 1000 + 1);
 }
 
-enum { POLL_SIGNAL, POLL_CONTROL, POLL_LISTENER, POLL_EVENTS, POLL_OOM, POLL_INIT, POLL_EXECS };
+enum { POLL_SIGNAL, POLL_CONTROL, POLL_LISTENER, POLL_EVENTS, POLL_OOM, POLL_ASKED, POLL_INIT, POLL_EXECS };
 
 static size_t fill_poll(struct shim *s, struct pollfd *p, size_t max) {
         bool events = s->pausing || s->phase == SHIM_PHASE_ENDING;
@@ -197,6 +201,7 @@ static size_t fill_poll(struct shim *s, struct pollfd *p, size_t max) {
         p[POLL_LISTENER] = (struct pollfd){ .fd = s->listener, .events = POLLIN };
         p[POLL_EVENTS] = (struct pollfd){ .fd = events ? s->cgroup.events_fd : -1, .events = POLLPRI };
         p[POLL_OOM] = (struct pollfd){ .fd = oom_poll_fd(s), .events = oom_poll_events(s) };
+        p[POLL_ASKED] = (struct pollfd){ .fd = s->violations.epoll_fd, .events = POLLIN };
         p[POLL_INIT] = (struct pollfd){ .fd = s->init.sock, .events = POLLIN };
         for (struct process *e = s->execs; e && n < max; e = e->next)
                 if (e->sock >= 0)
@@ -229,6 +234,8 @@ static void turn(struct shim *s) {
                 if (e)
                         process_poll(s, e);
         }
+        if (p[POLL_ASKED].revents)
+                violation_noticed(s);
         if (p[POLL_OOM].revents)
                 oom_noticed(s);
         if (p[POLL_SIGNAL].revents)

@@ -17,6 +17,7 @@
 #include "shared/name.h"
 #include "shared/oom-record.h"
 #include "shared/process.h"
+#include "shared/violation.h"
 #include "tests/unit/test.h"
 
 static void test_ids(void) {
@@ -61,6 +62,42 @@ static void test_oom_record(void) {
         }
         ASSERT_OK(file_replace_at(fd, OOM_RECORD_NAME, "version=2\n", 10, 0600, false));
         ASSERT_EQ(oom_record_read(fd, out, &n), -EPROTONOSUPPORT);
+        (void)close(fd);
+        ASSERT_OK(tree_remove_at(AT_FDCWD, dir));
+}
+
+static void test_violation_record(void) {
+        static const char *const damaged[] = { "", "version=1\n1 2 3 4 5 6 7 8\n", "version=1\n1 2 3 4 5 6 7 8 -\n",
+                                               "vers", "version=1\n1 2 3 4 5 6 7 8 - longer than names are\n" };
+        struct shim_violation in[2] = { { .number = 7,
+                                          .calls = 9,
+                                          .dropped = 3,
+                                          .at = UINT64_MAX,
+                                          .arch = UINT32_MAX,
+                                          .call = INT32_MIN,
+                                          .pid = INT32_MAX,
+                                          .action = UINT32_MAX },
+                                        { .number = 8, .call = -1, .command = "tmux: server" } },
+                              out[VIOLATION_RECORD_MAX];
+        char dir[] = "/tmp/test-violation-XXXXXX";
+        size_t n = 0;
+        int fd;
+
+        ASSERT_TRUE(mkdtemp(dir));
+        fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ASSERT_EQ(violation_record_read(fd, out, &n), -ENOENT);
+        memset(in[0].exec_id, 'x', SHIM_EXEC_ID_MAX - 1);
+        memset(in[0].command, 'y', VIOLATION_COMMAND_MAX - 1);
+        ASSERT_OK(violation_record_write(fd, in, 2));
+        ASSERT_OK(violation_record_read(fd, out, &n));
+        ASSERT_EQ(n, 2U);
+        ASSERT_EQ(memcmp(in, out, sizeof(in)), 0);
+        for (size_t i = 0; i < ELEMENTSOF(damaged); i++) {
+                ASSERT_OK(file_replace_at(fd, VIOLATION_RECORD_NAME, damaged[i], strlen(damaged[i]), 0600, false));
+                ASSERT_EQ(violation_record_read(fd, out, &n), -EBADMSG);
+        }
+        ASSERT_OK(file_replace_at(fd, VIOLATION_RECORD_NAME, "version=2\n", 10, 0600, false));
+        ASSERT_EQ(violation_record_read(fd, out, &n), -EPROTONOSUPPORT);
         (void)close(fd);
         ASSERT_OK(tree_remove_at(AT_FDCWD, dir));
 }
@@ -184,6 +221,6 @@ static void test_processes(void) {
         ASSERT_EQ(process_open(getpid(), start + 1), -ESRCH);
 }
 
-TEST_MAIN({ "ids", test_ids }, { "oom record", test_oom_record }, { "units", test_units },
-          { "random id", test_random_id }, { "signals", test_signals }, { "tables", test_tables },
-          { "exit record", test_exit_record }, { "processes", test_processes })
+TEST_MAIN({ "ids", test_ids }, { "oom record", test_oom_record }, { "violation record", test_violation_record },
+          { "units", test_units }, { "random id", test_random_id }, { "signals", test_signals },
+          { "tables", test_tables }, { "exit record", test_exit_record }, { "processes", test_processes })
