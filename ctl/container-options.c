@@ -35,6 +35,8 @@ static const char **string_option(ContainerOptions *o, int key) {
                 return &o->entrypoint;
         case OPTION_STOP_SIGNAL:
                 return &o->stop_signal;
+        case OPTION_SECCOMP_REPORT:
+                return &o->seccomp_report;
         case OPTION_SPEC:
                 return &o->spec;
         case OPTION_SPEC_PATCH:
@@ -197,10 +199,15 @@ static int append_strings(ContainerOptions *o, Message *m) {
         const struct {
                 const char *key, *value;
         } strings[] = {
-                { "WorkingDir", o->working_dir }, { "User", o->user },
-                { "Hostname", o->hostname },      { "Network", o->network },
-                { "Snapshot", o->snapshot },      { "StopSignal", o->stop_signal },
-                { "SpecPatch", o->spec_patch },   { "AutoRemove", o->remove ? "container" : NULL },
+                { "WorkingDir", o->working_dir },
+                { "User", o->user },
+                { "Hostname", o->hostname },
+                { "Network", o->network },
+                { "Snapshot", o->snapshot },
+                { "StopSignal", o->stop_signal },
+                { "SpecPatch", o->spec_patch },
+                { "AutoRemove", o->remove ? "container" : NULL },
+                { "SeccompReport", o->seccomp_report },
         };
         int r = 0;
 

@@ -8,7 +8,7 @@
 typedef struct ContainerOptions {
         Ctl *ctl;
         const char *name, *entrypoint, *working_dir, *user, *hostname, *network, *rootfs, *snapshot, *stop_signal,
-                *spec, *spec_patch, *log;
+                *spec, *spec_patch, *log, *seccomp_report;
         Strv env, cap_add, cap_drop, labels;
         Strv mounts; /* type, source, target, options; four strings each */
         uint64_t memory, cpu_usec, pids, stop_timeout, log_burst, log_interval;
@@ -45,6 +45,7 @@ typedef struct ContainerOptions {
         { OPTION_STOP_SIGNAL, "stop-signal", N_("SIGNAL"), N_("Signal that asks the program to end") },         \
         { OPTION_STOP_TIMEOUT, "stop-timeout", N_("SECONDS"), N_("Time to end before it is killed") },          \
         { OPTION_LOG_RATE, "log-rate", N_("LINES[/TIME]"), N_("Lines the journal takes in that time; 0: all") },  \
+        { OPTION_SECCOMP_REPORT, "seccomp-report", N_("yes|no"), N_("Tell system calls that are refused") },         \
         { OPTION_SPEC, "spec", N_("FILE"), N_("Whole OCI runtime configuration; -: from stdin") },              \
         { OPTION_SPEC_PATCH, "spec-patch", N_("JSON"), N_("Merge patch applied to the configuration last") },   \
         { OPTION_NAME, "name", N_("ID"), N_("Id of the container (default: chosen by the manager)") },          \
@@ -69,6 +70,7 @@ enum {
         OPTION_STOP_SIGNAL,
         OPTION_STOP_TIMEOUT,
         OPTION_LOG_RATE,
+        OPTION_SECCOMP_REPORT,
         OPTION_SPEC,
         OPTION_SPEC_PATCH,
         OPTION_NAME,

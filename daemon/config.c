@@ -35,6 +35,8 @@ typedef struct Key {
 
 static const char *const rootfs_words[] = { "auto", "erofs", "erofs-file", "erofs-loop", "checkout", NULL };
 
+static const char *const yes_no[] = { "yes", "no", NULL };
+
 #define AT(x) offsetof(Config, x)
 #define TERA (UINT64_C(1) << 40)
 
@@ -45,6 +47,7 @@ static const Key keys[] = {
         { "Manager", "KeepWarmIntervalUSec", KEY_U64, AT(keep_warm_interval_usec), 1000, USEC_PER_SEC, NULL },
         { "Manager", "StopTimeoutUSec", KEY_U64, AT(stop_timeout_usec), 0, 86400 * USEC_PER_SEC, NULL },
         { "Manager", "StartTimeoutUSec", KEY_U64, AT(start_timeout_usec), 100000, 3600 * USEC_PER_SEC, NULL },
+        { "Manager", "SeccompReport", KEY_WORD, AT(seccomp_report), 0, 0, yes_no },
         { "Images", "ShortNameRegistries", KEY_LIST, AT(short_name_registries), 0, 64, NULL },
         { "Store", "RootFilesystem", KEY_WORD, AT(root_filesystem), 0, 0, rootfs_words },
         { "Limits", "Bytes", KEY_U64, AT(limits[LIMIT_BYTES]), 1, 1024 * TERA, NULL },
@@ -70,6 +73,7 @@ void config_set_defaults(Config *c) {
                 .stop_timeout_usec = 10 * USEC_PER_SEC,
                 .start_timeout_usec = 30 * USEC_PER_SEC,
                 .short_name_registries = g_strdupv((char **)registries),
+                .seccomp_report = yes_no[0],
                 .root_filesystem = rootfs_words[0],
                 .limits = {
                         [LIMIT_BYTES] = UINT64_C(64) << 30,

@@ -30,6 +30,9 @@ static const EventInfo infos[_EVENT_TYPE_MAX] = {
                                  "Container @CONTAINER_NAMESPACE@/@DAVIT_ID@ goes on." },
         [EVENT_TASK_OOM] = { "task.oom", "c8e363c713c0475fac23dfc4d3434ecb", 4,
                              "Container @CONTAINER_NAMESPACE@/@DAVIT_ID@ has run out of memory." },
+        [EVENT_TASK_SECCOMP] = { "task.seccomp", "477dab42e19f45ba9c81d95ee61665fd", 5,
+                                 "Container @CONTAINER_NAMESPACE@/@DAVIT_ID@ was refused system call "
+                                 "@SECCOMP_SYSCALL@: @SECCOMP_ACTION@." },
         [EVENT_TASK_EXIT] = { "task.exit", "c0f3a7d2e5914f4e8c6b2a917d0e4b52", 6,
                               "Container @CONTAINER_NAMESPACE@/@DAVIT_ID@ has ended: @EXIT_KIND@, status "
                               "@EXIT_STATUS@." },

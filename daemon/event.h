@@ -18,6 +18,7 @@ typedef enum EventType {
         EVENT_TASK_PAUSED,
         EVENT_TASK_RESUMED,
         EVENT_TASK_OOM,
+        EVENT_TASK_SECCOMP,
         EVENT_TASK_EXIT,
         EVENT_TASK_DELETE,
         EVENT_EXEC_ADDED,

@@ -14,6 +14,7 @@
 #include "daemon/event.h"
 #include "daemon/exec.h"
 #include "shared/macros.h"
+#include "shared/plan.h"
 
 static Exec *exec_alloc(Task *t, const char *exec_id, char **command) {
         g_autofree char *base = bus_object_path(t->ns->name, "task", t->id), *prefix = g_strconcat(base, "/exec", NULL);
@@ -58,6 +59,7 @@ static int build(Exec *e, char **command, Options *o, sd_bus_error *error) {
                 .log_identifier = t->id,
                 .n_listen_fds = o->listen_fds ? o->listen_fds->len : 0,
                 .cache_dir = "/var/lib/davit/seccomp",
+                .flags = streq(t->ns->manager->config.seccomp_report, "yes") ? PLAN_SECCOMP_REPORT : 0,
         };
         SpecOptions so;
         int r;

@@ -41,7 +41,7 @@ struct Manager {
         bool silent;         /* nobody knows our name yet, and the bus no policy for us: nothing is announced */
         Auth *auth;
         Collector *collector;
-        Events *events; /* NULL: nothing is told */
+        Events *events;          /* NULL: nothing is told */
         GSList *holds;           /* RootHold */
         GSList *snapshot_mounts; /* SnapshotMount, under way */
         KeepWarm *keep_warm;

@@ -25,6 +25,7 @@ static const struct {
         { "MemoryMax", offsetof(Options, memory_max), 0, 't', true },
         { "CPUQuotaPerSecUSec", offsetof(Options, cpu_quota_per_sec_usec), 0, 't', true },
         { "TasksMax", offsetof(Options, tasks_max), 0, 't', true },
+        { "SeccompReport", offsetof(Options, seccomp_report), 0, 's', true },
         { "StopSignal", offsetof(Options, stop_signal), 0, 's', false },
         { "StopTimeoutUSec", offsetof(Options, stop_timeout_usec), UINT64_MAX, 't', false },
         { "LogRateLimitIntervalUSec", offsetof(Options, log_rate_interval_usec), UINT64_MAX, 't', false },

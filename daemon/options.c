@@ -185,6 +185,18 @@ static int read_output(sd_bus_message *m, const BusOption *o, void *data, sd_bus
         return r;
 }
 
+static int read_seccomp_report(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
+        static const char *const words[] = { "yes", "no" };
+        Options *options = data;
+        const char *word = "";
+        int r;
+
+        r = read_word(m, o, words, ELEMENTSOF(words), &word, error);
+        if (r >= 0)
+                options->seccomp_report = g_strdup(word);
+        return r;
+}
+
 static int read_limit(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error _unused_) {
         OptionLimit limit = { .name = o->name };
         Options *options = data;
@@ -225,6 +237,7 @@ static const BusOption table[] = {
         { "Labels", "a{ss}", AT(labels), DEFINITION, NULL },
         { "StopSignal", "s", AT(stop_signal), DEFINITION | OPTION_DEFAULTS, read_signal },
         { "StopTimeoutUSec", "t", AT(stop_timeout_usec), DEFINITION | OPTION_DEFAULTS, NULL },
+        { "SeccompReport", "s", 0, DEFINITION | OPTION_DEFAULTS, read_seccomp_report },
         { "LogRateLimitIntervalUSec", "t", AT(log_rate_interval_usec), DEFINITION | OPTION_DEFAULTS, read_rate },
         { "LogRateLimitBurst", "t", AT(log_rate_burst), DEFINITION | OPTION_DEFAULTS, read_rate },
         { "AutoRemove", "s", 0, DEFINITION | OPTION_TASK, read_auto_remove },
@@ -278,9 +291,10 @@ static void free_mounts(GArray *mounts) {
 /** options_done() - frees and closes what is left */
 void options_done(Options *o) {
         char **strings[] = { o->command, o->entrypoint, o->env, o->cap_add, o->cap_drop };
-        char *texts[] = { o->spec,     o->spec_patch,  o->rootfs,   o->working_dir, o->user,         o->hostname,
-                          o->network,  o->stop_signal, o->output,   o->log_path,    o->signal,       o->snapshot,
-                          o->paths[0], o->paths[1],    o->paths[2], o->resources,   o->allowed_cpus, o->allowed_nodes };
+        char *texts[] = { o->spec,      o->spec_patch,   o->rootfs,        o->working_dir,   o->user,
+                          o->hostname,  o->network,      o->stop_signal,   o->output,        o->log_path,
+                          o->signal,    o->snapshot,     o->paths[0],      o->paths[1],      o->paths[2],
+                          o->resources, o->allowed_cpus, o->allowed_nodes, o->seccomp_report };
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)
                 g_strfreev(strings[i]);
@@ -316,6 +330,7 @@ void options_get_spec(const Options *o, SpecOptions *ret) {
                 .user = o->user,
                 .hostname = o->hostname,
                 .network = o->network,
+                .seccomp_report = o->seccomp_report,
                 .terminal = o->terminal,
                 .read_only = o->read_only,
                 .mounts = o->mounts ? (const SpecMount *)o->mounts->data : NULL,
@@ -334,5 +349,5 @@ void options_get_spec(const Options *o, SpecOptions *ret) {
 bool options_change_spec(const Options *o) {
         return (o->command && o->command[0]) || o->entrypoint || o->env || o->working_dir || o->user || o->hostname ||
                o->network || o->terminal || o->read_only || o->mounts || o->cap_add || o->cap_drop || o->memory_max ||
-               o->cpu_quota_per_sec_usec || o->tasks_max || o->console_width || o->console_height;
+               o->seccomp_report || o->cpu_quota_per_sec_usec || o->tasks_max || o->console_width || o->console_height;
 }

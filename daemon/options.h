@@ -43,14 +43,14 @@ struct Options {
         char *spec, *spec_patch; /* JSON texts */
         char *rootfs, *snapshot;
         char **command, **entrypoint, **env, **cap_add, **cap_drop;
-        char *working_dir, *user, *hostname, *network;
+        char *working_dir, *user, *hostname, *network, *seccomp_report;
         int terminal, read_only;
         GArray *mounts; /* SpecMount, strings owned */
         uint64_t memory_max, cpu_quota_per_sec_usec, tasks_max;
         GHashTable *labels; /* NULL: not given */
         char *stop_signal;
-        uint64_t stop_timeout_usec; /* UINT64_MAX: not given */
-        AutoRemove auto_remove;     /* _AUTO_REMOVE_INVALID: not given */
+        uint64_t stop_timeout_usec;                      /* UINT64_MAX: not given */
+        AutoRemove auto_remove;                          /* _AUTO_REMOVE_INVALID: not given */
         uint64_t log_rate_interval_usec, log_rate_burst; /* UINT64_MAX: not given */
         /* start */
         int stdin_fd, stdout_fd, stderr_fd;

@@ -143,6 +143,8 @@ static void apply_json(Task *t, JsonObject *o) {
         (void)record_get_u64(o, "started_at", &t->process.started_at);
         (void)record_get_u64(o, "oom_kills", &t->oom_kills);
         (void)record_get_u64(o, "oom_number", &t->oom_number);
+        (void)record_get_u64(o, "violations", &t->violations);
+        (void)record_get_u64(o, "violation_number", &t->violation_number);
         t->process.terminal = get_bool(o, "terminal");
         t->journal = get_bool(o, "journal");
         t->at_once = get_bool(o, "at_once");

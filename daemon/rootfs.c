@@ -18,6 +18,7 @@
 #include "daemon/rootfs.h"
 #include "daemon/snapshot-dir.h"
 #include "shared/name.h"
+#include "shared/plan.h"
 
 #define SECCOMP_CACHE_DIR "/var/lib/davit/seccomp"
 
@@ -194,6 +195,7 @@ int rootfs_build(Container *c, JsonNode *spec, unsigned n_listen_fds, PlanResult
                 .stop_timeout_usec = c->stop_timeout_usec,
                 .n_listen_fds = n_listen_fds,
                 .cache_dir = SECCOMP_CACHE_DIR,
+                .flags = streq(c->ns->manager->config.seccomp_report, "yes") ? PLAN_SECCOMP_REPORT : 0,
         };
         int r;
 

@@ -17,6 +17,7 @@
 #include "daemon/objects.h"
 #include "daemon/scope-watch.h"
 #include "daemon/stats.h"
+#include "daemon/task-seccomp.h"
 #include "daemon/task.h"
 #include "shared/fd.h"
 
@@ -345,6 +346,11 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("AllowedCPUs", "s", get_limit, 0, CHANGES),
         SD_BUS_PROPERTY("OomKills", "t", NULL, AT(oom_kills), CHANGES),
         SD_BUS_SIGNAL_WITH_ARGS("OomKilled", SD_BUS_ARGS("s", culprit, "s", exec_id, "t", kills, "t", at), 0),
+        SD_BUS_PROPERTY("SeccompViolations", "t", NULL, AT(violations), CHANGES),
+        SD_BUS_SIGNAL_WITH_ARGS("SeccompViolation",
+                                SD_BUS_ARGS("s", syscall, "i", number, "s", arch, "s", action, "u", pid, "s", command,
+                                            "s", exec_id, "t", dropped, "t", at),
+                                0),
         SD_BUS_VTABLE_END,
 };
 
@@ -379,4 +385,16 @@ void task_bus_oom(Task *t, const struct shim_oom *e) {
         task_bus_changed(t, (const char *const[]){ "OomKills", NULL });
         (void)sd_bus_emit_signal(t->ns->manager->bus, t->process.path, INTERFACE, "OomKilled", "sstt",
                                  oom_culprit_name(e->culprit), e->exec_id, e->kills, e->at);
+}
+
+/** task_bus_violation() - the property, then the signal */
+void task_bus_violation(Task *t, const TaskViolation *v) {
+        const struct shim_violation *e = v->shim;
+
+        if (!t->process.visible)
+                return;
+        task_bus_changed(t, (const char *const[]){ "SeccompViolations", NULL });
+        (void)sd_bus_emit_signal(t->ns->manager->bus, t->process.path, INTERFACE, "SeccompViolation", "sissusstt",
+                                 v->name, e->call, v->arch, v->action, (uint32_t)e->pid, e->command, e->exec_id,
+                                 e->dropped, e->at);
 }

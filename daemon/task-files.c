@@ -59,6 +59,8 @@ static JsonObject *task_json(const Task *t) {
         json_object_set_int_member(o, "started_at", (int64_t)t->process.started_at);
         json_object_set_int_member(o, "oom_kills", (int64_t)t->oom_kills);
         json_object_set_int_member(o, "oom_number", (int64_t)t->oom_number);
+        json_object_set_int_member(o, "violations", (int64_t)t->violations);
+        json_object_set_int_member(o, "violation_number", (int64_t)t->violation_number);
         record_set_strv(o, "command", (const char *const *)t->process.command);
         return o;
 }

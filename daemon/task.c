@@ -15,6 +15,7 @@
 #include "daemon/event.h"
 #include "daemon/exec.h"
 #include "daemon/scope-watch.h"
+#include "daemon/task-seccomp.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
@@ -193,11 +194,11 @@ void task_lost(Task *t) {
 
         t->link = link_free(t->link);
         task_oom_recover(t);
+        task_violation_recover(t);
         if (!ended && read_exit(t, &record))
                 finish(t, record.status, record.kind, record.exited_at);
         else if (!ended) {
-                log_warning("The shim of task %s/%s has gone without a word; killing %s", t->ns->name, t->id,
-                            t->scope);
+                log_warning("The shim of task %s/%s has gone without a word; killing %s", t->ns->name, t->id, t->scope);
                 units_kill(t->ns->manager->units, t->scope);
                 finish(t, STATUS_LOST, EXIT_KIND_LOST, now_usec(CLOCK_REALTIME));
         }
@@ -237,6 +238,9 @@ static void on_event(const LinkAnswer *event, void *userdata) {
                 break;
         case SHIM_OOM:
                 task_oom(t, event->body);
+                break;
+        case SHIM_VIOLATION:
+                task_violation(t, event->body);
                 break;
         default:
                 log_debug("Task %s/%s: message %u is not expected now", t->ns->name, t->id, event->head->type);

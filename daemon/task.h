@@ -38,6 +38,8 @@ struct Task {
         GQueue updates;      /* Update, owned; the first is under way */
         uint64_t oom_kills;  /* processes killed for want of memory */
         uint64_t oom_number; /* the last such event that was told of */
+        uint64_t violations; /* system calls its filter has refused */
+        uint64_t violation_number;
 };
 
 /* r: 0 or a negative errno; on failure the task object is about to go */

@@ -33,7 +33,7 @@ OPTION_TYPES = {
     "Spec": "s", "SpecPatch": "s", "Rootfs": "s", "Entrypoint": "as", "Env": "as", "WorkingDir": "s", "User": "s",
     "Hostname": "s", "Terminal": "b", "ReadOnly": "b", "Network": "s", "Mounts": "a(ssss)", "CapAdd": "as",
     "CapDrop": "as", "MemoryMax": "t", "CPUQuotaPerSecUSec": "t", "TasksMax": "t", "Labels": "a{ss}",
-    "StopSignal": "s", "StopTimeoutUSec": "t", "AutoRemove": "s",
+    "StopSignal": "s", "StopTimeoutUSec": "t", "AutoRemove": "s", "SeccompReport": "s",
     # CreateTask, Exec
     "Stdin": "h", "Stdout": "h", "Stderr": "h", "Output": "s", "LogPath": "s", "Pipes": "b",
     "StdinPath": "s", "StdoutPath": "s", "StderrPath": "s", "ListenFDs": "ah", "ConsoleSize": "(uu)",
