@@ -84,7 +84,6 @@ int setup_expect(struct setup *s, uint32_t first, uint32_t second, uint32_t *ret
 int setup_begin(struct setup *s);
 int setup_identity(struct setup *s);
 int setup_release(struct setup *s);
-
 /* sections, in the order in which they happen */
 int namespace_enter(struct setup *s);
 int namespace_become_root(struct setup *s);
