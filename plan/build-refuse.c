@@ -4,8 +4,8 @@
  * What a configuration may ask and Davit does not do.
  *
  * Each row is a field whose presence with any content is PLAN_ERROR_NOT_SUPPORTED; empty objects,
- * empty arrays, empty strings, zero and null ask for nothing and pass. Properties nobody has
- * defined are ignored, as the runtime-spec demands ("Extensibility").
+ * empty arrays, empty strings, zero and null ask for nothing and pass, unless a row says otherwise. Properties nobody
+ * has defined are ignored, as the runtime-spec demands ("Extensibility").
  */
 
 #include "plan/build-internal.h"
@@ -61,11 +61,26 @@ static gboolean refuse(JsonObject *object, const char *path, const char *const *
         return TRUE;
 }
 
+/* An interface with nothing said about it is to be moved, too. */
+static gboolean refuse_devices(Build *b, GError **error) {
+        JsonObject *devices = NULL;
+        JsonObjectIter iter;
+        const char *name;
+
+        if (!field_object(b->linux_, "linux.", "netDevices", &devices, error))
+                return FALSE;
+        if (!devices)
+                return TRUE;
+        json_object_iter_init(&iter, devices);
+        return !json_object_iter_next(&iter, &name, NULL) ||
+               plan_fail(error, PLAN_ERROR_NOT_SUPPORTED, "linux.netDevices.%s: not supported", name);
+}
+
 /** build_refuse() - Refuses what is known and not done; resources are refused where they are read. */
 gboolean build_refuse(Build *b, GError **error) {
         static const char *const in_root[] = { "windows", "solaris", "vm", "zos", "freebsd", NULL };
         static const char *const in_process[] = { "commandLine", NULL };
-        static const char *const in_linux[] = { "intelRdt", "netDevices", NULL };
+        static const char *const in_linux[] = { "intelRdt", NULL };
         static const char *const of_runtime[] = { "hooks", NULL }, *const of_runtime_linux[] = { "cgroupsPath", NULL };
 
         /* davit-oci runs hooks and makes the cgroup; with a manager systemd has the one and nobody the other. */
@@ -73,5 +88,5 @@ gboolean build_refuse(Build *b, GError **error) {
             (!refuse(b->root, "", of_runtime, error) || !refuse(b->linux_, "linux.", of_runtime_linux, error)))
                 return FALSE;
         return refuse(b->root, "", in_root, error) && refuse(b->process, "process.", in_process, error) &&
-               refuse(b->linux_, "linux.", in_linux, error);
+               refuse(b->linux_, "linux.", in_linux, error) && refuse_devices(b, error);
 }

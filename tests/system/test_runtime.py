@@ -205,6 +205,26 @@ class Failure(runtime.RuntimeTest):
             f.write("{ no json")
         self.refused("config.json", "run", self.name)
 
+    def test_bundles_that_are_none(self):
+        """For create and run alike: one line, status 1, and nothing left."""
+        path = os.path.join(self.bundle, "config.json")
+        texts = {"": "unexpected end", "[]": "not an object", "{": "config.json", '{"ociVersion": "1': "unterminated"}
+        fields = {"root": None, "ociVersion": "9.0.0", "process.cwd": "relative", "process.args": "text",
+                  "root.path": "/nowhere", "linux.namespaces": [{"type": "mount", "path": "/proc/1/ns/mnt"}],
+                  "linux.intelRdt": {"closID": "x"}, "linux.netDevices": {"eth0": {}}}
+        for verb in ("create", "run"):
+            for text, words in texts.items():
+                with open(path, "w", encoding="ascii") as f:
+                    f.write(text)
+                with self.subTest(verb=verb, text=text):
+                    self.refused(words, verb, self.name)
+            for field, value in fields.items():
+                self.config(**{field.replace(".", "__"): value})
+                with self.subTest(verb=verb, field=field):
+                    self.refused(field, verb, self.name)
+            with self.subTest(verb=verb):
+                self.refused("/nowhere", verb, "--bundle", "/nowhere", self.name)
+
     def test_mount(self):
         self.fails("/nonexistent", mounts=lambda m: m + [{"destination": "/mnt", "source": "/nonexistent",
                                                           "type": "bind", "options": ["bind"]}])
