@@ -156,6 +156,43 @@ class Kept(StreamTest):
         self.assertEqual(davit.call(process, "Process.Wait")[:2], (0, "exited"))
         self.assertEqual((read_all(streams["stdout"]), read_all(streams["stderr"])), (b"text\n", b"err\n"))
 
+    def test_opened_anew(self):
+        """A program, of the task and of an exec, that writes to a link to /dev/stdout, as web servers' images do."""
+        script = "ln -sf /dev/stdout /dev/shm/log$1; ln -sf /dev/stderr /dev/shm/err$1; echo one >>/dev/shm/log$1; echo two >/dev/shm/err$1"
+        _, task = self.create(["sh", "-c", f"{script}; sleep 1000", "sh", "a"], Pipes=True)
+        davit.call(task, "Process.Start")
+        streams = open_streams(task)
+        self.assertEqual((os.read(streams["stdout"], 100), os.read(streams["stderr"], 100)), (b"one\n", b"two\n"))
+        close_all(streams)
+        _, process = davit.call(task, "Task.Exec", "(sasa{sv})", "", ["sh", "-c", script, "sh", "b"], davit.options(Pipes=True))
+        streams = open_streams(process)
+        davit.call(process, "Process.Start")
+        self.assertEqual(davit.call(process, "Process.Wait")[:2], (0, "exited"))
+        self.assertEqual((read_all(streams["stdout"]), read_all(streams["stderr"])), (b"one\n", b"two\n"))
+        close_all({k: v for k, v in streams.items() if k == "stdin"})
+
+    def test_listen_fds_of_an_exec(self):
+        """S-I11: further descriptors, counted in LISTEN_FDS, and none beside them."""
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        reader, writer = os.pipe()
+        second, other = os.pipe()
+        os.write(writer, b"three\n")
+        os.write(other, b"four\n")
+        for fd in (writer, other):
+            os.close(fd)
+        script = "echo $LISTEN_FDS $(test $LISTEN_PID = $$ && echo mine); cat <&3; cat <&4; test -e /proc/self/fd/5 || echo no more"
+        try:
+            _, process = davit.call(task, "Task.Exec", "(sasa{sv})", "", ["sh", "-c", script],
+                                    davit.options(Pipes=True, ListenFDs=[0, 1]), fds=[reader, second])
+        finally:
+            os.close(reader)
+            os.close(second)
+        streams = open_streams(process)
+        davit.call(process, "Process.Start")
+        self.assertEqual(davit.call(process, "Process.Wait")[:2], (0, "exited"))
+        self.assertEqual(read_all(streams.pop("stdout")), b"2 mine\nthree\nfour\nno more\n")
+        close_all(streams)
+
     def test_without(self):
         """S-I02: streams of the caller's, and of a terminal, are not Davit's to close."""
         _, task, _, _ = self.run_one(["sleep", "1000"])
