@@ -125,7 +125,7 @@ static int remove_item(const PruneItem *item, void *object) {
         case PRUNE_IMAGES:
                 return image_remove(object, NULL);
         case PRUNE_SNAPSHOTS:
-                return snapshot_remove(object);
+                return snapshot_remove_now(object);
         case PRUNE_CONTENT:
                 return content_delete(object, NULL);
         default:

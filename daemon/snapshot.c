@@ -416,9 +416,7 @@ static int remove_ephemeral(Snapshot *s) {
         int r;
 
         r = record_remove(m->runtime_fd, s->ns->name, KIND, s->key, false);
-        if (r >= 0 && *s->dir && !snapshot_dir_remove_empty(m, s->dir))
-                r = snapshot_dir_remove(m, s->dir);
-        return r;
+        return r >= 0 && *s->dir ? snapshot_dir_remove_later(m, s->dir) : r;
 }
 
 static int remove_now(Snapshot *s) {
@@ -447,6 +445,15 @@ int snapshot_remove(Snapshot *s) {
 
         s->doomed = true;
         return 0;
+}
+
+/** snapshot_remove_now() - the same for who has no time to be told: nothing of it is on disk when this returns */
+int snapshot_remove_now(Snapshot *s) {
+        Sync *sync = s->ns->manager->sync;
+        int r = snapshot_remove(s);
+
+        sync_settle(sync, NULL);
+        return r;
 }
 
 /** snapshot_disown() - a container's own snapshot becomes one like any other, durably */
@@ -491,5 +498,5 @@ void snapshot_job_begin(Snapshot *s) {
 void snapshot_job_end(Snapshot *s) {
         s->n_jobs--;
         if (s->n_jobs == 0 && s->doomed)
-                (void)remove_now(s);
+                (void)snapshot_remove_now(s); /* its end has been told */
 }
