@@ -309,10 +309,24 @@ static void undo(Task *t) {
                 container_forget(c);
 }
 
-static bool was_cut_off(const Task *t) {
+/* A shim that is killed leaves its socket, one whose task was there a record of the end: this one has gone in order
+ * before that. */
+static bool never_began(int dir_fd) {
+        return faccessat(dir_fd, SOCKET_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+               faccessat(dir_fd, EXIT_RECORD_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+}
+
+/* answered: the shim has said what it knows */
+static bool was_cut_off(const Task *t, bool answered) {
+        _cleanup_close_ int fd = -1;
         const Process *p = &t->process;
 
-        return p->status == TASK_UNKNOWN || (p->status == TASK_CREATED && t->at_once);
+        if (answered)
+                return p->status == TASK_UNKNOWN || (p->status == TASK_CREATED && t->at_once);
+        if (p->status != TASK_UNKNOWN || !t->container)
+                return false;
+        fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
+        return fd < 0 || never_began(fd);
 }
 
 typedef struct Query {
@@ -324,7 +338,7 @@ static void on_query(const LinkAnswer *a, void *userdata) {
         g_autofree Query *q = userdata;
         Recovery *v = q->recovery;
 
-        if (a->head && was_cut_off(q->task))
+        if (was_cut_off(q->task, a->head != NULL))
                 undo(q->task);
         else if (q->task->container) { /* NULL: it has left already */
                 process_bus_added(&q->task->process);
@@ -386,8 +400,7 @@ static void recover_task(Recovery *v, Container *c, int dir_fd) {
                 ask(v, t);
                 return;
         }
-        /* A shim that got anywhere has left its socket, or the record of an end. */
-        if (r == -ENOENT && faccessat(dir_fd, EXIT_RECORD_NAME, F_OK, 0) < 0) {
+        if (never_began(dir_fd)) {
                 units_stop(v->manager->units, scope);
                 undo(t);
                 return;
@@ -433,6 +446,15 @@ static void scan_tasks(Recovery *v) {
         (void)closedir(dir);
 }
 
+/* A task of this boot has a directory until it is deleted: its record alone is what a cut-off deletion has left. */
+static bool was_deleted(const Namespace *ns, const char *name, const char *boot_id) {
+        g_autofree char *directory = g_strdup_printf("task/%s/%s", ns->name, name);
+        Manager *m = ns->manager;
+
+        return streq(boot_id, m->boot_id) && faccessat(m->runtime_fd, directory, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+               errno == ENOENT;
+}
+
 static int on_task_record(const char *name, JsonObject *o, void *userdata) {
         struct shim_exited e = { .status = 255, .kind = EXIT_KIND_LOST };
         Namespace *ns = userdata;
@@ -446,6 +468,9 @@ static int on_task_record(const char *name, JsonObject *o, void *userdata) {
 
         if (!c || c->task)
                 return 0;
+        (void)record_get_string(o, "boot_id", &boot_id);
+        if (was_deleted(ns, name, boot_id))
+                return record_remove(ns->manager->state_fd, ns->name, "tasks", name, true);
         r = name_scope(ns->name, name, scope);
         if (r >= 0)
                 r = task_new(c, scope, &t);
@@ -454,7 +479,6 @@ static int on_task_record(const char *name, JsonObject *o, void *userdata) {
         apply_json(t, o);
         (void)task_files_read_spec(t);
         t->auto_remove = AUTO_REMOVE_NO;
-        (void)record_get_string(o, "boot_id", &boot_id);
         g_strlcpy(t->boot_id, boot_id, sizeof(t->boot_id));
         if (record_get_string(o, "exit_kind", &kind) >= 0 && exit_kind_from_name(kind) &&
             record_get_u64(o, "exit_status", &status) >= 0) {
