@@ -111,7 +111,8 @@ void shim_kill_all(struct shim *s) {
 void shim_stop(struct shim *s, int signal, bool force, uint64_t timeout_usec) {
         uint64_t now;
 
-        if (s->phase == SHIM_PHASE_WARM || s->phase == SHIM_PHASE_PARKED) {
+        if (s->phase == SHIM_PHASE_WARM || s->phase == SHIM_PHASE_PARKED ||
+            (s->phase == SHIM_PHASE_FAILED && s->scoped)) {
                 s->phase = SHIM_PHASE_DONE;
                 return;
         }
