@@ -157,8 +157,13 @@ class Client(threading.Thread):
                     continue  # what was read belongs to two moments
                 task.update(more)
             seen["task"] = task
+            if task is None and seen["auto"] == "container" and not self.exists(name):
+                return None  # it has gone with its task, between the two looks
             return seen
         raise Violation(f"{name} stays {task['status']}")
+
+    def exists(self, name):
+        return bool(self.ask(davit.ROOT, "Manager.ListContainers", "(sa{sv})", ("", davit.options(Id=[name]))))
 
     def settle(self, choices):
         """After a call of which nobody knows: one of these choices, {name: state}, is the truth."""
