@@ -34,6 +34,7 @@ gboolean build_resources(Build *b, GError **error);
 gboolean build_seccomp(Build *b, GError **error);
 gboolean build_hooks(Build *b, GError **error);
 gboolean build_time_offsets(Build *b, GError **error);
+gboolean build_runtime(Build *b, JsonNode *spec, JsonNode *process, GError **error);
 
 /* pieces */
 gboolean build_bounding(Build *b, guint64 *ret, GError **error);

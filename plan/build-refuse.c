@@ -83,9 +83,11 @@ gboolean build_refuse(Build *b, GError **error) {
         static const char *const in_linux[] = { "intelRdt", NULL };
         static const char *const of_runtime[] = { "hooks", NULL }, *const of_runtime_linux[] = { "cgroupsPath", NULL };
 
-        /* davit-oci runs hooks and makes the cgroup; with a manager systemd has the one and nobody the other. */
-        if (!b->context->bundle &&
-            (!refuse(b->root, "", of_runtime, error) || !refuse(b->linux_, "linux.", of_runtime_linux, error)))
+        /* davit-oci runs hooks and makes the cgroup; with a manager systemd has the one and nobody, or another runtime,
+         * the other. */
+        if (!b->context->bundle && !b->context->runtime && !refuse(b->root, "", of_runtime, error))
+                return FALSE;
+        if (!b->context->bundle && !refuse(b->linux_, "linux.", of_runtime_linux, error))
                 return FALSE;
         return refuse(b->root, "", in_root, error) && refuse(b->process, "process.", in_process, error) &&
                refuse(b->linux_, "linux.", in_linux, error) && refuse_devices(b, error);

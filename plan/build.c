@@ -205,7 +205,8 @@ gboolean plan_build(JsonNode *spec, const PlanContext *context, PlanResult *ret,
                build_sysctls(&b, error) && build_process(&b, error) && build_personality(&b, error) &&
                build_memory_policy(&b, error) &&
                build_resources(&b, error) && build_seccomp(&b, error) && build_hooks(&b, error) &&
-               build_time_offsets(&b, error) && build_stop(&b, error) && build_finish(&b, ret, error);
+               build_time_offsets(&b, error) && build_stop(&b, error) && build_runtime(&b, spec, NULL, error) &&
+               build_finish(&b, ret, error);
 }
 
 /**
@@ -228,6 +229,6 @@ gboolean plan_build_exec(JsonNode *spec, JsonNode *process, const char *exec_id,
                 return FALSE;
         b.process = json_node_get_object(process);
         return build_refuse(&b, error) && build_process(&b, error) && build_personality(&b, error) &&
-               build_memory_policy(&b, error) &&
-               build_stop(&b, error) && build_finish(&b, ret, error);
+               build_memory_policy(&b, error) && build_stop(&b, error) && build_runtime(&b, spec, process, error) &&
+               build_finish(&b, ret, error);
 }

@@ -38,6 +38,14 @@ typedef struct PlanRootfs {
         gboolean ephemeral;
 } PlanRootfs;
 
+/* Another OCI runtime, which is to make the container. */
+typedef struct PlanRuntime {
+        const char *program;          /* a name, or an absolute path */
+        const char *root;             /* the directory of its records */
+        const char *const *arguments; /* before the sub-command; NULL: none */
+        const char *config;           /* what it gets as config.json, unread; NULL: the container's configuration */
+} PlanRuntime;
+
 typedef struct PlanContext {
         const char *namespace_;
         const char *id;
@@ -51,6 +59,7 @@ typedef struct PlanContext {
                             carry out, nothing is filled in */
         gboolean units;  /* with "bundle": unit properties are wanted all the same */
         guint32 flags;   /* PLAN_* to set */
+        const PlanRuntime *runtime; /* NULL: the shim */
 } PlanContext;
 
 typedef struct PlanResult {

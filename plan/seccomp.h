@@ -55,6 +55,7 @@ gboolean seccomp_profile_parse(SeccompProfile *ret, JsonObject *object, const ch
 gboolean seccomp_profile_parse_listening(SeccompProfile *ret, JsonObject *object, const char *path,
                                          const char **ret_listener, const char **ret_metadata, GError **error);
 void seccomp_profile_default(SeccompProfile *ret, guint64 capabilities);
+JsonObject *seccomp_profile_to_json(const SeccompProfile *profile);
 gboolean seccomp_profile_supervisor(const SeccompProfile *container, SeccompProfile *ret);
 GBytes *seccomp_compile(const SeccompProfile *profile, GError **error); /* struct sock_filter[] */
 

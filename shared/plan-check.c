@@ -177,6 +177,14 @@ static bool check_hooks(const struct checker *c, struct plan_list l) {
         return true;
 }
 
+static bool check_runtime(const struct checker *c, const struct plan_runtime *r) {
+        if (r->program == 0)
+                return true;
+        return check_string(c, r->program) && c->data[r->program] != '\0' && check_path(c, r->root, true) &&
+               check_strings(c, r->arguments, false) && check_strings(c, r->config, false) && r->config.n >= 1 &&
+               r->config.n <= 2;
+}
+
 static bool check_container(const struct checker *c, const struct plan *p) {
         return check_rootfs(c, &p->rootfs) && check_namespaces(c, p->namespaces) && check_maps(c, p->uid_map) &&
                check_maps(c, p->gid_map) && check_mounts(c, p->mounts) && check_devices(c, p->devices) &&
@@ -208,7 +216,8 @@ int plan_check(const void *data, size_t size) {
                         return -EBADMSG;
         if (p->namespace == 0 || p->id == 0 || (p->kind == PLAN_EXEC && p->exec_id == 0))
                 return -EBADMSG;
-        if (!check_process(&c, &p->process) || !check_seccomp(&c, &p->seccomp) || !check_bits(&c, p->memory_nodes))
+        if (!check_process(&c, &p->process) || !check_seccomp(&c, &p->seccomp) || !check_runtime(&c, &p->runtime) ||
+            !check_bits(&c, p->memory_nodes))
                 return -EBADMSG;
         if (p->kind == PLAN_CONTAINER && !check_container(&c, p))
                 return -EBADMSG;

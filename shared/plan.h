@@ -19,8 +19,10 @@
 
 #include <stdint.h>
 
+#include "shared/plan-flags.h"
+
 #define PLAN_MAGIC UINT64_C(0x314e4c5054564144) /* "DAVTPLN1" */
-#define PLAN_VERSION 3U
+#define PLAN_VERSION 4U
 #define PLAN_SIZE_MAX (4U * 1024U * 1024U)
 #define PLAN_LIST_MAX 65536U
 #define PLAN_BITS_MAX 8192U /* CPUs, memory nodes */
@@ -30,31 +32,6 @@ typedef uint32_t plan_str;
 struct plan_list {
         uint32_t offset; /* bytes from the plan's start */
         uint32_t n;      /* number of records */
-};
-
-enum plan_kind {
-        PLAN_CONTAINER = 1,
-        PLAN_EXEC = 2,
-};
-
-enum plan_flag {
-        PLAN_TERMINAL = 1U << 0,        /* process.terminal: own pty, setsid, controlling tty */
-        PLAN_NO_NEW_PRIVS = 1U << 1,    /* process.noNewPrivileges */
-        PLAN_ROOTFS_READONLY = 1U << 2, /* root.readonly */
-        PLAN_OOM_SCORE_ADJ = 1U << 3,   /* process.oomScoreAdj is given */
-        PLAN_UMASK = 1U << 4,           /* process.user.umask is given */
-        PLAN_EPHEMERAL = 1U << 5,    /* the overlay upper goes with the task: mount it volatile, remove it after exit */
-        PLAN_LOOPBACK_UP = 1U << 6,  /* bring "lo" up in a new network namespace */
-        PLAN_CAPABILITIES = 1U << 7, /* process.capabilities is given; without it the sets are all empty */
-        PLAN_CAPABILITIES_AT_MOST = 1U << 8, /* what of them this host cannot grant is left out */
-        PLAN_BUNDLE = 1U << 9,          /* of davit-oci: nobody supervises it; the root is attached at its own path */
-        PLAN_NO_PIVOT = 1U << 10,       /* for a host that runs from its initial ramfs: chroot instead */
-        PLAN_KEEP_KEYRING = 1U << 11,   /* stay with the caller's session keyring */
-        PLAN_SCHEDULER = 1U << 12,      /* process.scheduler is given */
-        PLAN_IO_PRIORITY = 1U << 13,    /* process.ioPriority is given */
-        PLAN_PERSONALITY = 1U << 14,    /* linux.personality is given */
-        PLAN_MEMORY_POLICY = 1U << 15,  /* linux.memoryPolicy is given */
-        PLAN_SECCOMP_REPORT = 1U << 16, /* calls that the filter answers with an error are told to the manager */
 };
 
 /* linux.namespaces: "flags" of struct plan holds the CLONE_NEW* to create; these are the ones to join by path. */
@@ -235,6 +212,16 @@ struct plan_seccomp {
         uint32_t pad;
 };
 
+/* Another OCI runtime, which makes the container or the exec in the shim's place. What else stands in the plan is then
+ * for the shim to know, not to carry out: root file system, user, streams, limits. */
+struct plan_runtime {
+        plan_str program;           /* a name, or an absolute path; 0: the shim does it itself */
+        plan_str root;              /* absolute: the directory of the runtime's own records */
+        struct plan_list arguments; /* plan_str: what comes before the sub-command */
+        struct plan_list config;    /* plan_str: the text of config.json, or of an exec's process; between two pieces
+                                       goes the user as it was found in the image */
+};
+
 struct plan {
         uint64_t magic;
         uint32_t version;
@@ -275,4 +262,5 @@ struct plan {
         struct plan_list memory_nodes; /* linux.memoryPolicy: uint64_t, bit n of the first is node n */
         uint32_t memory_mode;          /* as set_mempolicy(2) takes it: mode and flags */
         uint32_t pad2;
+        struct plan_runtime runtime;
 };

@@ -10,7 +10,6 @@
  * peer on any mismatch (message.c); both ends are built from the same tree but may be of different age, so a
  * change of layout is a new SHIM_PROTOCOL_VERSION.
  *
- * Three conversations use it:
  *   manager - launcher   /run/davit/launcher (socket-activated): warm shims, chain mounts, removals
  *   manager - shim       first over the socket pair that came with the warm shim, after a manager
  *                        restart over /run/davit/task/<namespace>/<id>/shim
@@ -211,6 +210,7 @@ enum shim_step {
         SHIM_STEP_SECCOMP,
         SHIM_STEP_CWD,
         SHIM_STEP_COMMAND, /* the executable: ENOENT is 127, EACCES and the rest 126 to a caller */
+        SHIM_STEP_RUNTIME, /* another runtime, see runtime-protocol.h */
         _SHIM_STEP_MAX,
 };
 

@@ -331,8 +331,7 @@ static int kill_one(void *userdata, const char *group, pid_t pid) {
         const struct kill *k = userdata;
         _cleanup_close_ int pidfd = sys_pidfd_open(pid, 0);
 
-        (void)group;
-        if (pidfd >= 0 && kill_concerns(k, pid))
+        if (pidfd >= 0 && !streq(group, CGROUP_RUNTIME) && kill_concerns(k, pid))
                 (void)sys_pidfd_send_signal(pidfd, k->signal, NULL, 0);
         return 0;
 }

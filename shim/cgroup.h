@@ -15,6 +15,7 @@ struct cgroup {
         char *path;    /* owned: the unit's directory below the mount point */
         bool left_behind; /* an exec's group could not be removed with it */
 };
+#define CGROUP_RUNTIME "runtime" /* payload/runtime: another runtime's own processes, while they run */
 #define CGROUP_NULL                                                                                                    \
         { .scope_fd = -1, .payload_fd = -1, .init_fd = -1, .events_fd = -1 }
 

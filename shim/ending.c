@@ -16,6 +16,7 @@
 #include "shared/process.h"
 #include "shared/syscalls.h"
 #include "shim/capability.h"
+#include "shim/foreign.h"
 #include "shim/setup.h"
 #include "shim/shim.h"
 
@@ -78,7 +79,7 @@ void shim_end_continue(struct shim *s) {
                 return;
         if (s->cgroup.payload_fd >= 0 && cgroup_state(&s->cgroup, &populated, &frozen) >= 0 && populated)
                 return;
-        if (s->execs)
+        if (s->execs || !foreign_delete(s))
                 return;
         shim_cleanup(s);
         s->phase = SHIM_PHASE_DONE;
@@ -103,6 +104,22 @@ void shim_kill_all(struct shim *s) {
         (void)cgroup_kill(&s->cgroup, SIGKILL);
 }
 
+static void stop_begin(struct shim *s, int signal) {
+        bool still = s->paused || s->pausing;
+
+        if (s->foreign) {
+                foreign_signal(s, signal, 0);
+                if (still)
+                        foreign_freeze(s, false, 0);
+                return;
+        }
+        (void)sys_pidfd_send_signal(s->init.pidfd, signal, NULL, 0);
+        if (still) {
+                (void)cgroup_freeze(&s->cgroup, false);
+                s->paused = s->pausing = false;
+        }
+}
+
 /** shim_stop() - ask the container to end, and see to it after the time given if @force
  *
  * A container that has not started has nothing to end in order: it is killed. A paused one is thawed, or it would not
@@ -123,11 +140,7 @@ void shim_stop(struct shim *s, int signal, bool force, uint64_t timeout_usec) {
                 return;
         }
         signal = signal > 0 ? signal : s->stop_signal > 0 ? (int)s->stop_signal : SIGTERM;
-        (void)sys_pidfd_send_signal(s->init.pidfd, signal, NULL, 0);
-        if (s->paused || s->pausing) {
-                (void)cgroup_freeze(&s->cgroup, false);
-                s->paused = s->pausing = false;
-        }
+        stop_begin(s, signal);
         if (!force)
                 return;
         now = now_usec(CLOCK_MONOTONIC);
@@ -146,7 +159,8 @@ void shim_discard(struct shim *s) {
 
                         (void)fault_set(&fault, SHIM_STEP_PLAN, ECANCELED, "the task was discarded");
                         shim_failed(s, &s->init, &fault);
-                        s->phase = SHIM_PHASE_DONE;
+                        if (!s->foreign)
+                                s->phase = SHIM_PHASE_DONE;
                         return;
                 }
                 shim_kill_all(s);

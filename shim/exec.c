@@ -20,6 +20,8 @@
 #include "shared/name.h"
 #include "shared/plan-check.h"
 #include "shim/child.h"
+#include "shim/foreign.h"
+#include "shim/process.h"
 #include "shim/setup.h"
 #include "shim/shim.h"
 
@@ -29,6 +31,10 @@ static int exec_plan(struct packet *p, const struct plan **ret, struct fault *fa
         if (fd < 0)
                 return fault_set(fault, SHIM_STEP_PLAN, EBADMSG, "exec without a plan");
         return plan_map(fd, PLAN_EXEC, ret, fault);
+}
+
+static bool exec_fits(const struct shim *s, const struct plan *plan) {
+        return !s->foreign == !plan->runtime.program;
 }
 
 static int exec_open(struct shim *s, struct setup *su, struct fault *fault) {
@@ -72,17 +78,20 @@ static int exec_begin(struct shim *s, struct stdio_source *source, const struct 
         r = exec_plan(source->packet, &su.plan, fault);
         if (!su.plan)
                 return r;
+        if (!exec_fits(s, su.plan))
+                r = fault_set(fault, SHIM_STEP_PLAN, EINVAL, "exec of another runtime");
         (void)name_scope(plan_string(su.plan, su.plan->namespace), plan_string(su.plan, su.plan->id), unit);
         source->identifier = plan_identifier(su.plan);
         source->unit = unit;
-        r = stdio_take(&su.stdio, &request->stdio, source, fault);
+        if (r >= 0)
+                r = stdio_take(&su.stdio, &request->stdio, source, fault);
         if (r >= 0)
                 stdio_keep(&su.stdio, p->kept);
         violation_expect(s, p, su.plan);
         if (r >= 0)
                 r = exec_open(s, &su, fault);
         if (r >= 0)
-                r = exec_clone(s, p, &su, fault);
+                r = s->foreign ? foreign_exec(s, p, &su, fault) : exec_clone(s, p, &su, fault);
         stdio_done(&su.stdio);
         safe_close(su.root_fd);
         (void)munmap((void *)su.plan, su.plan->size);

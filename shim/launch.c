@@ -25,8 +25,10 @@
 #include "shared/process.h"
 #include "shared/syscalls.h"
 #include "shim/child.h"
+#include "shim/foreign.h"
 #include "shim/namespace.h"
 #include "shim/prepare.h"
+#include "shim/process.h"
 #include "shim/setup.h"
 #include "shim/shim.h"
 #include "shim/title.h"
@@ -44,11 +46,14 @@ void shim_failed(struct shim *s, struct process *p, const struct fault *fault) {
         memcpy(failed.exec_id, p->exec_id, sizeof(failed.exec_id));
         process_done(p);
         p->state = PROCESS_ENDED;
-        if (p == &s->init)
+        if (p == &s->init && !s->foreign)
                 shim_cleanup(s);
         (void)shim_tell(s, SHIM_FAILED, p->serial, &failed, fault->text, NULL, 0);
-        if (p == &s->init)
-                s->phase = s->scoped ? SHIM_PHASE_DONE : SHIM_PHASE_FAILED;
+        if (p != &s->init)
+                return;
+        s->phase = s->scoped ? SHIM_PHASE_DONE : SHIM_PHASE_FAILED;
+        if (s->foreign && s->scoped)
+                shim_end(s); /* the runtime is to know */
 }
 
 /** shim_drop_plan() - unmap the plan; what later requests need has been copied */
@@ -158,8 +163,23 @@ static int launch_take(struct shim *s, struct packet *p, const struct shim_launc
         return r;
 }
 
-static int launch_go(struct shim *s) {
+static int launch_go(struct shim *s, struct fault *fault) {
+        if (s->foreign)
+                return foreign_create(s, fault);
         return launch_tell(s, s->start ? SETUP_SCOPED_START : SETUP_SCOPED);
+}
+
+static int launch_make(struct shim *s, struct setup *su, struct fault *fault) {
+        int r;
+
+        if (s->plan->runtime.program)
+                return foreign_prepare(s, su, fault);
+        r = setup_open(su, s->plan, fault);
+        if (r >= 0)
+                r = launch_clone(s, su, fault);
+        if (r >= 0)
+                r = setup_map(su, s->init.pid, s->init.sock, fault);
+        return r < 0 ? r : child_oom_score(s, &s->init, s->plan, fault);
 }
 
 /** shim_launch() - make the container's first process as far as it goes without the scope */
@@ -179,19 +199,13 @@ void shim_launch(struct shim *s, struct packet *p, const struct shim_launch *req
         if (r >= 0)
                 r = launch_keep(s, &fault);
         if (r >= 0)
-                r = setup_open(&su, s->plan, &fault);
-        if (r >= 0)
-                r = launch_clone(s, &su, &fault);
-        if (r >= 0)
-                r = setup_map(&su, s->init.pid, s->init.sock, &fault);
-        if (r >= 0)
-                r = child_oom_score(s, &s->init, s->plan, &fault);
+                r = launch_make(s, &su, &fault);
         if (r >= 0)
                 r = launch_listen(s, &fault);
         if (r >= 0 && s->scoped)
                 r = unified_apply(&s->cgroup, s->plan, &fault);
         if (r >= 0 && s->scoped)
-                r = launch_go(s);
+                r = launch_go(s, &fault);
         setup_close(&su);
         if (r < 0) {
                 (void)fault_set(&fault, SHIM_STEP_NAMESPACE, r, "container's first process");
@@ -225,7 +239,7 @@ void shim_scope(struct shim *s, const char *unit, size_t unit_size, uint32_t ser
         }
         if (r < 0)
                 (void)fault_set(&fault, SHIM_STEP_CGROUP, r, "scope %.*s", (int)unit_size, unit);
-        if (r >= 0) {
+        if (r >= 0 && !s->foreign) {
                 r = cgroup_attach_init(&s->cgroup, s->init.pid);
                 if (r < 0)
                         (void)fault_set(&fault, SHIM_STEP_CGROUP, r, "cgroup of the container");
@@ -233,7 +247,7 @@ void shim_scope(struct shim *s, const char *unit, size_t unit_size, uint32_t ser
         if (r >= 0)
                 r = unified_apply(&s->cgroup, s->plan, &fault);
         if (r >= 0)
-                r = launch_go(s);
+                r = launch_go(s, &fault);
         if (r < 0) {
                 (void)fault_set(&fault, SHIM_STEP_CGROUP, r, "container's first process");
                 shim_failed(s, &s->init, &fault);
@@ -242,20 +256,19 @@ void shim_scope(struct shim *s, const char *unit, size_t unit_size, uint32_t ser
 
 /** shim_start() - let the created container execute its program */
 void shim_start(struct shim *s, uint32_t serial) {
+        struct fault fault = FAULT_NULL;
         int r;
 
         /* Without its socket it has been killed, as is about to be told. */
-        if (s->init.state != PROCESS_CREATED || s->init.sock < 0) {
+        if (s->init.state != PROCESS_CREATED || (s->init.sock < 0 && !s->foreign)) {
                 shim_reply(s, serial, s->init.state != PROCESS_CREATED ? -EINVAL : -ESRCH,
                            "the container is not in the created state");
                 return;
         }
         s->init.serial = serial;
         s->init.state = PROCESS_MAKING;
-        r = launch_tell(s, SETUP_START);
+        r = s->foreign ? foreign_start(s, &fault) : launch_tell(s, SETUP_START);
         if (r < 0) {
-                struct fault fault = FAULT_NULL;
-
                 (void)fault_set(&fault, SHIM_STEP_NAMESPACE, r, "container's first process");
                 shim_failed(s, &s->init, &fault);
         }

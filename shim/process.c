@@ -15,6 +15,8 @@
 #include "shared/exit-record.h"
 #include "shared/fd.h"
 #include "shared/process.h"
+#include "shim/foreign.h"
+#include "shim/process.h"
 #include "shim/setup.h"
 #include "shim/shim.h"
 
@@ -27,13 +29,14 @@ void process_started(struct shim *s, struct process *p) {
         p->started_at = now_usec(CLOCK_REALTIME);
         memcpy(started.exec_id, p->exec_id, sizeof(started.exec_id));
         (void)shim_tell(s, SHIM_STARTED, p->serial, &started, NULL, &p->terminal_fd, p->terminal_fd >= 0 ? 1 : 0);
-        if (p == &s->init) {
+        if (p == &s->init && !s->foreign) { /* a runtime's program may need all that we have */
                 shim_confine(s);
                 shim_drop_plan(s);
         }
 }
 
-static void process_created(struct shim *s, struct process *p) {
+/** process_created() - the first process waits for its start: tell the manager */
+void process_created(struct shim *s, struct process *p) {
         struct shim_created created = { .pid = p->pid, .start_time = p->start_time };
 
         p->state = PROCESS_CREATED;
@@ -167,7 +170,8 @@ void process_done(struct process *p) {
                 p->kept[i] = safe_close(p->kept[i]);
 }
 
-static void exec_forget(struct shim *s, struct process *p) {
+/** process_forget() - the end of an exec: out of the list, closed and freed */
+void process_forget(struct shim *s, struct process *p) {
         for (struct process **q = &s->execs; *q; q = &(*q)->next)
                 if (*q == p) {
                         *q = p->next;
@@ -182,11 +186,13 @@ static void exec_forget(struct shim *s, struct process *p) {
 void process_poll(struct shim *s, struct process *p) {
         process_message(s, p);
         if (p != &s->init && p->state == PROCESS_ENDED)
-                exec_forget(s, p);
+                process_forget(s, p);
 }
 
 /** process_ended() - a process has been reaped */
 void process_ended(struct shim *s, struct process *p, const siginfo_t *info) {
+        if (foreign_ended(s, p, info))
+                return;
         while (p->sock >= 0 && p->state == PROCESS_MAKING)
                 process_message(s, p); /* the end may overtake the last word */
         if (p->state == PROCESS_RUNNING || p->state == PROCESS_CREATED) {
@@ -203,7 +209,7 @@ void process_ended(struct shim *s, struct process *p, const siginfo_t *info) {
         if (p == &s->init)
                 process_done(p);
         else
-                exec_forget(s, p);
+                process_forget(s, p);
 }
 
 static uint32_t process_status(const struct shim *s, const struct process *p) {

@@ -44,6 +44,8 @@ struct process {
         { .pidfd = -1, .sock = -1, .terminal_fd = -1, .kept = { -1, -1, -1 } }
 
 void process_poll(struct shim *s, struct process *p);
+void process_created(struct shim *s, struct process *p);
+void process_forget(struct shim *s, struct process *p);
 void process_ended(struct shim *s, struct process *p, const siginfo_t *info);
 void process_started(struct shim *s, struct process *p);
 void process_done(struct process *p);

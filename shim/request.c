@@ -12,6 +12,8 @@
 
 #include "shared/fd.h"
 #include "shared/syscalls.h"
+#include "shim/foreign.h"
+#include "shim/process.h"
 #include "shim/shim.h"
 
 static void request_kill(struct shim *s, const struct shim_kill *k, uint32_t serial) {
@@ -34,6 +36,10 @@ static void request_kill(struct shim *s, const struct shim_kill *k, uint32_t ser
                 return;
         }
         p->killed = p->killed || k->signal == SIGKILL;
+        if (s->foreign && p == &s->init && k->signal > 0 && k->signal != SIGKILL) {
+                foreign_signal(s, k->signal, serial);
+                return;
+        }
         r = sys_pidfd_send_signal(p->pidfd, k->signal, NULL, 0) < 0 ? -errno : 0;
         shim_reply(s, serial, r, r < 0 ? "signal" : NULL);
 }
@@ -48,6 +54,10 @@ static void request_pause(struct shim *s, uint32_t serial) {
         }
         if (s->paused || s->pausing) {
                 shim_reply(s, serial, s->paused ? 0 : -EBUSY, s->paused ? NULL : "the container is about to be paused");
+                return;
+        }
+        if (s->foreign) {
+                foreign_freeze(s, true, serial);
                 return;
         }
         r = cgroup_state(&s->cgroup, &populated, &frozen); /* opened first, so that no change is missed */
@@ -67,6 +77,14 @@ static void request_resume(struct shim *s, uint32_t serial) {
         if (!s->paused && !s->pausing) {
                 shim_reply(s, serial, s->init.state == PROCESS_RUNNING ? 0 : -ESRCH,
                            s->init.state == PROCESS_RUNNING ? NULL : "the container is not running");
+                return;
+        }
+        if (s->foreign && s->pausing) {
+                shim_reply(s, serial, -EBUSY, "the container is about to be paused");
+                return;
+        }
+        if (s->foreign) {
+                foreign_freeze(s, false, serial);
                 return;
         }
         r = cgroup_freeze(&s->cgroup, false);
@@ -146,6 +164,8 @@ static int collect(void *userdata, const char *group, pid_t pid) {
         struct process_list *l = userdata;
         struct shim_process *r;
 
+        if (streq(group, CGROUP_RUNTIME))
+                return 0;
         if (l->n == l->allocated) {
                 size_t n = l->allocated ? l->allocated * 2 : 16;
                 struct shim_process *grown = realloc(l->records, n * sizeof(*grown));
@@ -158,21 +178,19 @@ static int collect(void *userdata, const char *group, pid_t pid) {
         r = &l->records[l->n++];
         memset(r, 0, sizeof(*r));
         r->pid = pid;
-        if (strncmp(group, "exec-", 5) == 0)
-                (void)snprintf(r->exec_id, sizeof(r->exec_id), "%s", group + 5);
         return 0;
 }
 
-/* A group holds whatever the process in it has started: only the process itself bears the name. */
+/* What an exec has started does not bear its name. */
 static void name_processes(struct shim *s, struct process_list *l) {
         for (size_t i = 0; i < l->n; i++) {
                 struct shim_process *r = &l->records[i];
-                struct process *p = *r->exec_id ? shim_process(s, r->exec_id) : NULL;
 
                 if (r->pid == s->init.pid)
                         (void)snprintf(r->exec_id, sizeof(r->exec_id), "init");
-                else if (!p || p->pid != r->pid)
-                        memset(r->exec_id, 0, sizeof(r->exec_id));
+                for (const struct process *p = s->execs; p; p = p->next)
+                        if (p->pid == r->pid)
+                                memcpy(r->exec_id, p->exec_id, sizeof(r->exec_id));
         }
 }
 

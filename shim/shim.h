@@ -47,7 +47,8 @@ struct shim {
         uint64_t give_up_at; /* the same: when a container without a scope or a manager is given up */
         uint32_t pause_serial;
         char *upper, *work;      /* owned: to be removed with the task */
-        const struct plan *plan; /* mapped until the container runs */
+        const struct plan *plan; /* mapped until the container runs, or, of another runtime, to the end */
+        struct foreign *foreign; /* owned; NULL: the shim makes the container itself */
 };
 #define SHIM_NULL                                                                                                      \
         {                                                                                                              \

@@ -19,7 +19,9 @@
 
 #include "shared/fd.h"
 #include "shared/process.h"
+#include "shim/foreign.h"
 #include "shim/namespace.h"
+#include "shim/process.h"
 #include "shim/shim.h"
 
 #define ORPHAN_TIMEOUT_USEC (5 * USEC_PER_SEC)
@@ -71,6 +73,8 @@ static void reap(struct shim *s) {
                                 p = e;
                 if (p)
                         process_ended(s, p, &info);
+                else
+                        foreign_stray(s, &info);
         }
         shim_end_continue(s);
 }
@@ -167,6 +171,8 @@ static void handle_deadlines(struct shim *s) {
                 oom_noticed(s);
         if (violation_flush_at(s) && now >= violation_flush_at(s))
                 violation_flush(s);
+        if (foreign_deadline(s) && now >= foreign_deadline(s))
+                foreign_late(s);
         if (s->give_up_at && now >= s->give_up_at && s->control < 0) {
                 s->give_up_at = 0;
                 shim_discard(s);
@@ -182,6 +188,8 @@ static int next_timeout(const struct shim *s) {
                 at = s->oom.look_again;
         if (flush_at && (at == 0 || flush_at < at))
                 at = flush_at;
+        if (foreign_deadline(s) && (at == 0 || foreign_deadline(s) < at))
+                at = foreign_deadline(s);
         if (at == 0)
                 return -1;
         now = now_usec(CLOCK_MONOTONIC);
@@ -206,7 +214,7 @@ static size_t fill_poll(struct shim *s, struct pollfd *p, size_t max) {
         for (struct process *e = s->execs; e && n < max; e = e->next)
                 if (e->sock >= 0)
                         p[n++] = (struct pollfd){ .fd = e->sock, .events = POLLIN };
-        return n;
+        return foreign_fill(s, p, n, max);
 }
 
 static struct process *exec_by_sock(struct shim *s, int sock) {
@@ -233,6 +241,8 @@ static void turn(struct shim *s) {
 
                 if (e)
                         process_poll(s, e);
+                else if (p[i].revents)
+                        foreign_poll(s, p[i].fd);
         }
         if (p[POLL_ASKED].revents)
                 violation_noticed(s);
