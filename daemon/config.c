@@ -15,14 +15,16 @@
 #include <string.h>
 
 #include "daemon/config.h"
+#include "daemon/runtime.h"
 #include "shared/log.h"
 #include "shared/macros.h"
 
 typedef enum KeyType {
         KEY_U32,
         KEY_U64,
-        KEY_WORD, /* const char *, one of Key.words */
-        KEY_LIST, /* char **, separated by spaces; an empty value empties it */
+        KEY_WORD,    /* const char *, one of Key.words */
+        KEY_LIST,    /* char **, separated by spaces; an empty value empties it */
+        KEY_RUNTIME, /* char *, a runtime's name or path */
 } KeyType;
 
 typedef struct Key {
@@ -48,6 +50,7 @@ static const Key keys[] = {
         { "Manager", "StopTimeoutUSec", KEY_U64, AT(stop_timeout_usec), 0, 86400 * USEC_PER_SEC, NULL },
         { "Manager", "StartTimeoutUSec", KEY_U64, AT(start_timeout_usec), 100000, 3600 * USEC_PER_SEC, NULL },
         { "Manager", "SeccompReport", KEY_WORD, AT(seccomp_report), 0, 0, yes_no },
+        { "Container", "Runtime", KEY_RUNTIME, AT(runtime), 0, 0, NULL },
         { "Images", "ShortNameRegistries", KEY_LIST, AT(short_name_registries), 0, 64, NULL },
         { "Store", "RootFilesystem", KEY_WORD, AT(root_filesystem), 0, 0, rootfs_words },
         { "Limits", "Bytes", KEY_U64, AT(limits[LIMIT_BYTES]), 1, 1024 * TERA, NULL },
@@ -75,6 +78,7 @@ void config_set_defaults(Config *c) {
                 .short_name_registries = g_strdupv((char **)registries),
                 .seccomp_report = yes_no[0],
                 .root_filesystem = rootfs_words[0],
+                .runtime = g_strdup(RUNTIME_OWN),
                 .limits = {
                         [LIMIT_BYTES] = UINT64_C(64) << 30,
                         [LIMIT_RATIO] = 250,
@@ -92,6 +96,7 @@ void config_set_defaults(Config *c) {
 /** config_done() - frees what a configuration owns */
 void config_done(Config *c) {
         g_strfreev(g_steal_pointer(&c->short_name_registries));
+        g_free(g_steal_pointer(&c->runtime));
 }
 
 /** config_limit_name() - the name of a limit in requests to the store and on the bus, such as "ratio_floor" */
@@ -142,6 +147,18 @@ static void set_word(Config *c, const Key *key, const char *value, const char *p
         log_warning("%s: %s= is one of %s, the default stays", path, key->name, all);
 }
 
+static void set_runtime(Config *c, const Key *key, const char *value, const char *path) {
+        char **p = (char **)((char *)c + key->offset);
+
+        if (!runtime_name_valid(value)) {
+                log_warning("%s: %s= takes the name of a program or an absolute path, the default stays", path,
+                            key->name);
+                return;
+        }
+        g_free(*p);
+        *p = g_strdup(value);
+}
+
 static void set_list(Config *c, const Key *key, const char *value, const char *path) {
         char ***p = (char ***)((char *)c + key->offset);
         g_auto(GStrv) parts = g_strsplit_set(value, " \t,", -1);
@@ -173,6 +190,8 @@ static void set_key(Config *c, GKeyFile *file, const char *path, const char *sec
                         log_warning("%s: %s= holds what is no text, the default stays", path, name);
                 else if (keys[i].type == KEY_WORD)
                         set_word(c, &keys[i], value, path);
+                else if (keys[i].type == KEY_RUNTIME)
+                        set_runtime(c, &keys[i], value, path);
                 else
                         set_list(c, &keys[i], value, path);
                 return;

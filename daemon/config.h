@@ -30,6 +30,7 @@ typedef struct Config {
         uint64_t exit_idle_usec;          /* reserved for bus activation; 0: never */
         char **short_name_registries;     /* [Images] ShortNameRegistries= */
         const char *seccomp_report;       /* [Manager] SeccompReport=, "yes" or "no" */
+        char *runtime;                    /* [Container] Runtime= */
         const char *root_filesystem;      /* [Store] RootFilesystem=, one of its words */
         uint64_t limits[_LIMIT_MAX];      /* [Limits] */
 } Config;

@@ -103,9 +103,10 @@ static int method_update(sd_bus_message *m, void *userdata, sd_bus_error *error)
         r = container_update(c, &o, error);
         if (r < 0)
                 return error_set_errno(error, r, "Container \"%s\" cannot be updated", c->id);
-        container_bus_changed(c, (const char *const[]){ "Labels", "Spec", "UpdatedAt", "AutoRemove", "StopSignal",
-                                                        "StopTimeoutUSec", "LogRateLimitIntervalUSec",
-                                                        "LogRateLimitBurst", NULL });
+        container_bus_changed(c,
+                              (const char *const[]){ "Labels", "Spec", "UpdatedAt", "AutoRemove", "StopSignal",
+                                                     "StopTimeoutUSec", "LogRateLimitIntervalUSec", "LogRateLimitBurst",
+                                                     "Runtime", "RuntimeOptions", "RuntimeConfig", NULL });
         return sd_bus_reply_method_return(m, NULL);
 }
 
@@ -219,6 +220,10 @@ GETTER(get_spec) {
         return sd_bus_message_append(reply, "s", text ?: "");
 }
 
+GETTER(get_runtime_options) {
+        return runtime_append(reply, &((Container *)userdata)->runtime);
+}
+
 GETTER(get_auto_remove) {
         return sd_bus_message_append(reply, "s", auto_remove_name(((Container *)userdata)->auto_remove));
 }
@@ -248,7 +253,9 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Image", "s", NULL, AT(image), CONST),
         SD_BUS_PROPERTY("ImageDigest", "s", NULL, AT(image_digest), CONST),
         SD_BUS_PROPERTY("SnapshotKey", "s", NULL, AT(snapshot_key), CONST),
-        SD_BUS_PROPERTY("Runtime", "s", NULL, AT(runtime), CONST),
+        SD_BUS_PROPERTY("Runtime", "s", NULL, AT(runtime.name), CHANGES),
+        SD_BUS_PROPERTY("RuntimeOptions", "a{sv}", get_runtime_options, 0, CHANGES),
+        SD_BUS_PROPERTY("RuntimeConfig", "s", NULL, AT(runtime.config), SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION),
         SD_BUS_PROPERTY("Labels", "a{ss}", get_labels, 0, CHANGES),
         SD_BUS_PROPERTY("Spec", "s", get_spec, 0,
                         SD_BUS_VTABLE_PROPERTY_EMITS_INVALIDATION | SD_BUS_VTABLE_PROPERTY_EXPLICIT),

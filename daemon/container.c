@@ -23,8 +23,6 @@
 #include "shared/name.h"
 #include "shared/process.h"
 
-#define RUNTIME_NAME "davit"
-
 /** container_free() - frees the object alone; tables, record and bus are container_forget()'s */
 Container *container_free(Container *c) {
         if (!c)
@@ -35,7 +33,7 @@ Container *container_free(Container *c) {
         g_free(c->image_digest);
         g_free(c->image_config);
         g_free(c->snapshot_key);
-        g_free(c->runtime);
+        runtime_clear(&c->runtime);
         g_free(c->rootfs);
         g_strfreev(c->command);
         if (c->labels)
@@ -70,7 +68,6 @@ static Container *container_new(Namespace *ns, const char *id) {
         c->ns = ns;
         c->id = g_strdup(id);
         c->path = bus_object_path(ns->name, "container", id);
-        c->runtime = g_strdup(RUNTIME_NAME);
         c->created_at = c->updated_at = now_usec(CLOCK_REALTIME);
         c->log_rate_interval_usec = c->log_rate_burst = UINT64_MAX;
         return c;
@@ -195,6 +192,9 @@ int container_create(Namespace *ns, const char *id, const char *image, Options *
         c->auto_remove = AUTO_REMOVE_NO;
         c->stop_timeout_usec = ns->manager->config.stop_timeout_usec;
         apply_metadata(c, o);
+        r = runtime_choose(ns->manager->config.runtime, o, &c->runtime, error);
+        if (r < 0)
+                return r;
         r = rootfs_resolve(c, image, o, &image_config, error);
         if (r < 0)
                 return r;
@@ -219,7 +219,7 @@ static JsonObject *to_json(Container *c) {
         json_object_set_string_member(o, "image_config", c->image_config ?: "");
         json_object_set_string_member(o, "snapshot", c->snapshot_key ?: "");
         json_object_set_int_member(o, "shared_snapshot", c->shared_snapshot);
-        json_object_set_string_member(o, "runtime", c->runtime);
+        runtime_save(&c->runtime, o);
         json_object_set_string_member(o, "rootfs", c->rootfs ?: "");
         json_object_set_int_member(o, "created_at", (int64_t)c->created_at);
         json_object_set_int_member(o, "updated_at", (int64_t)c->updated_at);
@@ -348,7 +348,7 @@ int container_restore(Namespace *ns, int root_fd, const char *id, JsonObject *o)
         (void)record_get_labels(o, "labels", &c->labels);
         (void)record_get_string(o, "auto_remove", &remove);
         c->auto_remove = auto_remove_from_name(remove);
-        if (c->auto_remove < 0 || container_root_fd(c) != root_fd)
+        if (c->auto_remove < 0 || container_root_fd(c) != root_fd || runtime_load(o, &c->runtime) < 0)
                 return -EBADMSG;
         known = g_hash_table_lookup(ns->containers, id);
         if (known && container_root_fd(known) == root_fd)
@@ -377,12 +377,20 @@ int container_load_spec(Container *c, JsonNode **ret, sd_bus_error *error) {
         return *ret ? 0 : error_set_gerror(error, g);
 }
 
+static void swap_runtime(Container *c, Runtime *other) {
+        Runtime r = c->runtime;
+
+        c->runtime = *other;
+        *other = r;
+}
+
 /** container_update() - changes the definition for the next start; the task that runs is not touched */
 int container_update(Container *c, Options *o, sd_bus_error *error) {
         g_autoptr(JsonNode) old = NULL;
         g_autoptr(JsonNode) spec = NULL;
         g_autoptr(GError) g = NULL;
         int before = container_root_fd(c), r;
+        Runtime runtime = {};
         SpecOptions so;
 
         r = container_load_spec(c, &old, error);
@@ -397,15 +405,22 @@ int container_update(Container *c, Options *o, sd_bus_error *error) {
                 if (r < 0)
                         return r;
         }
+        r = runtime_change(&c->runtime, o, &runtime, error);
+        if (r < 0)
+                return r;
         if (c->spec)
                 json_node_unref(c->spec);
         c->spec = g_steal_pointer(&spec);
+        swap_runtime(c, &runtime);
         r = rootfs_check_plan(c, error);
         if (r < 0) {
                 json_node_unref(c->spec);
                 c->spec = g_steal_pointer(&old);
-                return r;
+                swap_runtime(c, &runtime);
         }
+        runtime_clear(&runtime);
+        if (r < 0)
+                return r;
         apply_metadata(c, o);
         take_from_spec(c);
         c->updated_at = now_usec(CLOCK_REALTIME);

@@ -7,6 +7,7 @@
 
 #include "daemon/namespace.h"
 #include "daemon/options.h"
+#include "daemon/runtime.h"
 
 typedef struct Container Container;
 typedef struct Task Task;
@@ -14,7 +15,7 @@ typedef struct Task Task;
 struct Container {
         Namespace *ns;
         char *id, *path;
-        char *image, *image_digest, *image_config, *snapshot_key, *runtime, *rootfs; /* "" where there is none */
+        char *image, *image_digest, *image_config, *snapshot_key, *rootfs; /* "" where there is none */
         char **command; /* process.args of the configuration */
         GHashTable *labels;
         uint64_t created_at, updated_at;
@@ -25,6 +26,7 @@ struct Container {
         char *stop_signal;
         uint64_t stop_timeout_usec;
         uint64_t log_rate_interval_usec, log_rate_burst; /* UINT64_MAX: as journald.conf(5) says */
+        Runtime runtime;
         JsonNode *spec;  /* only until it has been written; then: */
         char *spec_text; /* GRefString, shared with the task */
         Task *task;      /* NULL: none */

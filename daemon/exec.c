@@ -61,9 +61,12 @@ static int build(Exec *e, char **command, Options *o, sd_bus_error *error) {
                 .cache_dir = "/var/lib/davit/seccomp",
                 .flags = streq(t->ns->manager->config.seccomp_report, "yes") ? PLAN_SECCOMP_REPORT : 0,
         };
+        PlanRuntime runtime = { .program = t->runtime, .root = "/" }; /* the rest the shim has */
         SpecOptions so;
         int r;
 
+        if (!runtime_is_own(t->runtime))
+                context.runtime = &runtime;
         r = task_load_spec(t, &spec, error);
         if (r < 0)
                 return r;
@@ -172,7 +175,7 @@ static void on_started(const LinkAnswer *a, void *userdata) {
                 return;
         }
         what = g_strdup_printf("Exec \"%s\" cannot be started", e->process.exec_id);
-        r = task_failure(what, a, &error);
+        r = task_failure_of(e->process.task, e->process.exec_id, what, a, &error);
         event_failed(&e->process, r, &error);
         s->done(NULL, r, &error, s->userdata);
         exec_forget(e);

@@ -30,6 +30,7 @@ static const struct {
         { "StopTimeoutUSec", offsetof(Options, stop_timeout_usec), UINT64_MAX, 't', false },
         { "LogRateLimitIntervalUSec", offsetof(Options, log_rate_interval_usec), UINT64_MAX, 't', false },
         { "LogRateLimitBurst", offsetof(Options, log_rate_burst), UINT64_MAX, 't', false },
+        { "Runtime", offsetof(Options, runtime), 0, 's', false },
 };
 
 static char **text_at(Options *o, size_t i) {

@@ -14,6 +14,7 @@
 #include "daemon/bus.h"
 #include "daemon/error.h"
 #include "daemon/options.h"
+#include "daemon/runtime.h"
 #include "shared/fd.h"
 #include "shared/name.h"
 
@@ -70,9 +71,10 @@ static int read_auto_remove(sd_bus_message *m, const BusOption *o, void *data, s
         return r;
 }
 
-static int read_spec(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error) {
+/* Spec, RuntimeConfig */
+static int read_text(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
+        char **p = (char **)((char *)data + o->offset);
         _cleanup_free_ char *text = NULL;
-        Options *options = data;
         const char *s;
         size_t size;
         char type;
@@ -84,7 +86,7 @@ static int read_spec(sd_bus_message *m, const BusOption *o _unused_, void *data,
         if (type == 's') {
                 r = sd_bus_message_read_basic(m, 's', &s);
                 if (r >= 0)
-                        options->spec = g_strdup(s);
+                        *p = g_strdup(s);
                 return r;
         }
         r = sd_bus_message_read_basic(m, 'h', &fd);
@@ -92,12 +94,32 @@ static int read_spec(sd_bus_message *m, const BusOption *o _unused_, void *data,
                 return r;
         /* A regular file or memfd only: a pipe could keep the whole manager waiting for its writer. */
         if (lseek(fd, 0, SEEK_SET) < 0)
-                return error_invalid(error, "Spec must be a regular file or a memory file, not a pipe or socket.");
+                return error_invalid(error, "%s must be a regular file or a memory file, not a pipe or socket.",
+                                     o->name);
         r = fd_read_bounded(fd, SPEC_SIZE_MAX, &text, &size);
         if (r < 0)
-                return error_set_errno(error, r, "Spec cannot be read from its descriptor");
-        options->spec = g_strndup(text, size);
+                return error_set_errno(error, r, "%s cannot be read from its descriptor", o->name);
+        if (memchr(text, '\0', size))
+                return error_invalid(error, "%s holds a NUL; it is not a text.", o->name);
+        *p = g_strndup(text, size);
         return 0;
+}
+
+static int read_runtime(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error) {
+        Options *options = data;
+        const char *s;
+        int r;
+
+        r = sd_bus_message_read_basic(m, 's', &s);
+        if (r >= 0)
+                r = runtime_check_name(s, error);
+        if (r >= 0)
+                options->runtime = g_strdup(s);
+        return r;
+}
+
+static int read_runtime_options(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error) {
+        return runtime_read(m, &((Options *)data)->runtime_options, error);
 }
 
 static int read_mounts(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error _unused_) {
@@ -216,7 +238,7 @@ static int read_limit(sd_bus_message *m, const BusOption *o, void *data, sd_bus_
 #define AT(x) offsetof(Options, x)
 
 static const BusOption table[] = {
-        { "Spec", "s|h", 0, OPTION_CREATE, read_spec },
+        { "Spec", "s|h", AT(spec), OPTION_CREATE, read_text },
         { "SpecPatch", "s", AT(spec_patch), DEFINITION, NULL },
         { "Rootfs", "s", AT(rootfs), OPTION_CREATE, NULL },
         { "Snapshot", "s", AT(snapshot), OPTION_CREATE, NULL },
@@ -240,6 +262,9 @@ static const BusOption table[] = {
         { "SeccompReport", "s", 0, DEFINITION | OPTION_DEFAULTS, read_seccomp_report },
         { "LogRateLimitIntervalUSec", "t", AT(log_rate_interval_usec), DEFINITION | OPTION_DEFAULTS, read_rate },
         { "LogRateLimitBurst", "t", AT(log_rate_burst), DEFINITION | OPTION_DEFAULTS, read_rate },
+        { "Runtime", "s", 0, DEFINITION | OPTION_DEFAULTS, read_runtime },
+        { "RuntimeOptions", "a{sv}", 0, DEFINITION, read_runtime_options },
+        { "RuntimeConfig", "s|h", AT(runtime_config), DEFINITION, read_text },
         { "AutoRemove", "s", 0, DEFINITION | OPTION_TASK, read_auto_remove },
         { "AutoRemove", "b", AT(exec_auto_remove), OPTION_EXEC, NULL },
         { "Stdin", "h", AT(stdin_fd), START, NULL },
@@ -294,7 +319,8 @@ void options_done(Options *o) {
         char *texts[] = { o->spec,      o->spec_patch,   o->rootfs,        o->working_dir,   o->user,
                           o->hostname,  o->network,      o->stop_signal,   o->output,        o->log_path,
                           o->signal,    o->snapshot,     o->paths[0],      o->paths[1],      o->paths[2],
-                          o->resources, o->allowed_cpus, o->allowed_nodes, o->seccomp_report };
+                          o->resources, o->allowed_cpus, o->allowed_nodes, o->seccomp_report,
+                          o->runtime,   o->runtime_config };
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)
                 g_strfreev(strings[i]);
@@ -302,6 +328,9 @@ void options_done(Options *o) {
                 g_free(texts[i]);
         if (o->mounts)
                 free_mounts(o->mounts);
+        if (o->runtime_options)
+                runtime_clear(o->runtime_options);
+        g_free(o->runtime_options);
         if (o->labels)
                 g_hash_table_unref(o->labels);
         if (o->unified)

@@ -52,6 +52,8 @@ struct Options {
         uint64_t stop_timeout_usec;                      /* UINT64_MAX: not given */
         AutoRemove auto_remove;                          /* _AUTO_REMOVE_INVALID: not given */
         uint64_t log_rate_interval_usec, log_rate_burst; /* UINT64_MAX: not given */
+        char *runtime, *runtime_config;
+        struct Runtime *runtime_options; /* owned, without a name */
         /* start */
         int stdin_fd, stdout_fd, stderr_fd;
         char *output, *log_path;

@@ -133,6 +133,10 @@ static void apply_json(Task *t, JsonObject *o) {
                 g_free(t->scope);
                 t->scope = g_strdup(s);
         }
+        if (record_get_string(o, "runtime", &s) >= 0) {
+                g_free(t->runtime);
+                t->runtime = g_strdup(s);
+        }
         if (record_get_string(o, "auto_remove", &s) >= 0 && auto_remove_from_name(s) >= 0)
                 t->auto_remove = auto_remove_from_name(s);
         if (record_get_strv(o, "command", &v) >= 0) {

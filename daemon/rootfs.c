@@ -187,6 +187,7 @@ int rootfs_check_limits(Manager *m, GPtrArray *properties, GPtrArray *unified, s
 int rootfs_build(Container *c, JsonNode *spec, unsigned n_listen_fds, PlanResult *ret, sd_bus_error *error) {
         g_autoptr(GError) g = NULL;
         RootfsPlan plan = {};
+        RuntimePlan runtime = {};
         PlanContext context = {
                 .namespace_ = c->ns->name,
                 .id = c->id,
@@ -204,11 +205,17 @@ int rootfs_build(Container *c, JsonNode *spec, unsigned n_listen_fds, PlanResult
                 return r;
         if (plan.rootfs.directory || plan.rootfs.lowers)
                 context.rootfs = &plan.rootfs;
+        if (!runtime_is_own(c->runtime.name)) {
+                runtime_plan(&c->runtime, c->ns->name, &runtime);
+                context.runtime = &runtime.plan;
+                context.flags = runtime.flags;
+        }
         if (!plan_build(spec, &context, ret, &g))
                 r = error_set_gerror(error, g);
         else
                 r = rootfs_check_limits(c->ns->manager, ret->unit_properties, ret->unified, error);
         rootfs_plan_done(&plan);
+        runtime_plan_done(&runtime);
         return r;
 }
 

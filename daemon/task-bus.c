@@ -252,12 +252,6 @@ GETTER(get_container) {
         return sd_bus_message_append(reply, "o", p);
 }
 
-GETTER(get_runtime) {
-        const Task *t = userdata;
-
-        return sd_bus_message_append(reply, "s", t->container ? t->container->runtime : "");
-}
-
 /* Without dashes, as journalctl takes it. */
 GETTER(get_boot_id) {
         const Task *t = userdata;
@@ -331,7 +325,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Id", "s", NULL, AT(id), CONST),
         SD_BUS_PROPERTY("Container", "o", get_container, 0, CONST),
         SD_BUS_PROPERTY("Scope", "s", NULL, AT(scope), CONST),
-        SD_BUS_PROPERTY("Runtime", "s", get_runtime, 0, CONST),
+        SD_BUS_PROPERTY("Runtime", "s", NULL, AT(runtime), CONST),
         SD_BUS_PROPERTY("Spec", "s", get_spec, 0, CONST | SD_BUS_VTABLE_PROPERTY_EXPLICIT),
         SD_BUS_PROPERTY("BootId", "s", get_boot_id, 0, CONST),
         SD_BUS_PROPERTY("CreatedAt", "t", NULL, AT(process.created_at), CONST),

@@ -67,6 +67,24 @@ int task_failure(const char *what, const LinkAnswer *a, sd_bus_error *error) {
         return error_set(error, kind, "%s: %s: %s.", what, shim_step_name(f->step), text);
 }
 
+static bool runtime_failed(const LinkAnswer *a) {
+        const struct shim_failed *f = a->body;
+
+        if (!a->head || a->error >= 0)
+                return false;
+        return a->head->type == SHIM_FAILED ? f->step == SHIM_STEP_RUNTIME : a->error == -EBUSY;
+}
+
+/** task_failure_of() - the same, with what another runtime says of its failure; exec_id "": of the first process */
+int task_failure_of(Task *t, const char *exec_id, const char *what, const LinkAnswer *a, sd_bus_error *error) {
+        g_autofree char *words = a->head ? runtime_failure(t, exec_id) : NULL;
+
+        if (!runtime_failed(a) || runtime_is_own(t->runtime))
+                return task_failure(what, a, error);
+        return error_precondition(error, "%s: %s%s%s.", what, *a->text ? a->text : g_strerror(-a->error),
+                                  words ? ": " : "", words ?: "");
+}
+
 static int check_live(const Task *t, sd_bus_error *error) {
         if (t->launch)
                 return error_precondition(error, "Task \"%s\" is still being created.", t->id);
@@ -83,7 +101,7 @@ static void on_plain_answer(const LinkAnswer *a, void *userdata) {
         int r = 0;
 
         if (a->error < 0 || !a->head)
-                r = task_failure(q->what, a, &error);
+                r = task_failure_of(q->task, "", q->what, a, &error);
         request_done(q, r, &error);
 }
 

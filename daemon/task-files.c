@@ -50,6 +50,7 @@ static JsonObject *task_json(const Task *t) {
 
         json_object_set_int_member(o, "version", RECORD_VERSION);
         json_object_set_string_member(o, "scope", t->scope);
+        json_object_set_string_member(o, "runtime", t->runtime);
         json_object_set_string_member(o, "auto_remove", auto_remove_name(t->auto_remove));
         json_object_set_boolean_member(o, "terminal", t->process.terminal);
         json_object_set_boolean_member(o, "journal", t->journal);

@@ -198,7 +198,7 @@ static void on_launched(const LinkAnswer *a, void *userdata) {
                 return;
         }
         what = g_strdup_printf("Container \"%s\" cannot be started", t->id);
-        r = task_failure(what, a, &error);
+        r = task_failure_of(t, "", what, a, &error);
         launch_fail(l, r, &error);
 }
 

@@ -36,6 +36,7 @@ int task_new(Container *c, const char *scope, Task **ret) {
         t->container = c;
         t->id = g_strdup(c->id);
         t->scope = g_strdup(scope);
+        t->runtime = g_strdup(c->runtime.name);
         memcpy(t->boot_id, c->ns->manager->boot_id, sizeof(t->boot_id));
         t->auto_remove = c->auto_remove;
         t->execs = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, exec_free_value);
@@ -64,6 +65,7 @@ Task *task_free(Task *t) {
                 g_ref_string_release(t->spec_text);
         g_free(t->id);
         g_free(t->scope);
+        g_free(t->runtime);
         g_free(t);
         return NULL;
 }

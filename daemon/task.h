@@ -21,6 +21,7 @@ struct Task {
         Container *container;
         char *id;
         char *scope;
+        char *runtime;    /* that made it */
         char boot_id[37]; /* of the boot it was started in */
         AutoRemove auto_remove;
         Link *link;        /* NULL: the shim has gone */
@@ -81,6 +82,7 @@ int task_open_streams(Task *t, const char *exec_id, task_streams_t done, void *u
 int task_close_streams(Task *t, const char *exec_id, uint32_t mask, task_done_t done, void *userdata,
                        sd_bus_error *error);
 int task_failure(const char *what, const LinkAnswer *a, sd_bus_error *error);
+int task_failure_of(Task *t, const char *exec_id, const char *what, const LinkAnswer *a, sd_bus_error *error);
 
 /* limits, task-update.c */
 int task_update(Task *t, const Options *o, task_done_t done, void *userdata, sd_bus_error *error);

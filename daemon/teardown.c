@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "daemon/runtime.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
 #include "shared/fd.h"
@@ -25,7 +26,7 @@ typedef struct Waiter {
 
 struct Teardown {
         Manager *manager;
-        char *ns, *id, *scope;
+        char *ns, *id, *scope, *runtime;
         Link *link;
         sd_event_source *timer;
         GArray *waiters;
@@ -40,6 +41,7 @@ static void teardown_free(void *p) {
         g_free(d->ns);
         g_free(d->id);
         g_free(d->scope);
+        g_free(d->runtime);
         g_free(d);
 }
 
@@ -60,6 +62,8 @@ static void finish(Teardown *d) {
         GArray *waiters = g_steal_pointer(&d->waiters);
 
         remove_directory(d);
+        if (!runtime_is_own(d->runtime))
+                runtime_records_remove(d->manager->runtime_fd, d->runtime, d->ns, d->id);
         d->waiters = g_array_new(FALSE, FALSE, sizeof(Waiter));
         g_ptr_array_remove_fast(d->manager->teardowns, d); /* frees */
         for (guint i = 0; i < waiters->len; i++) {
@@ -106,6 +110,7 @@ void teardown_start(Task *t, bool discard, teardown_done_t done, void *userdata)
         d->ns = g_strdup(t->ns->name);
         d->id = g_strdup(t->id);
         d->scope = g_strdup(t->scope);
+        d->runtime = g_strdup(t->runtime);
         d->link = g_steal_pointer(&t->link);
         d->waiters = g_array_new(FALSE, FALSE, sizeof(Waiter));
         add_waiter(d, done, userdata);
