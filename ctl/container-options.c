@@ -45,6 +45,8 @@ static const char **string_option(ContainerOptions *o, int key) {
                 return &o->name;
         case OPTION_LOG:
                 return &o->log;
+        case OPTION_RUNTIME:
+                return &o->runtime;
         default:
                 return NULL;
         }
@@ -128,6 +130,10 @@ static int list_option(ContainerOptions *o, int key, const char *arg) {
                 return strv_add(&o->cap_drop, arg) ? 0 : ctl_oom(o->ctl);
         case 'l':
                 return strv_add(&o->labels, arg) ? 0 : ctl_oom(o->ctl);
+        case OPTION_RUNTIME_OPT:
+                if (!strchr(arg, '='))
+                        return ctl_error(o->ctl, _("'%s' is no option of a runtime; give KEY=VALUE"), arg);
+                return strv_add(&o->runtime_options, arg) ? 0 : ctl_oom(o->ctl);
         default:
                 return number_option(o, key, arg);
         }
@@ -208,6 +214,7 @@ static int append_strings(ContainerOptions *o, Message *m) {
                 { "SpecPatch", o->spec_patch },
                 { "AutoRemove", o->remove ? "container" : NULL },
                 { "SeccompReport", o->seccomp_report },
+                { "Runtime", o->runtime },
         };
         int r = 0;
 
@@ -251,6 +258,8 @@ static int append_lists(ContainerOptions *o, Message *m) {
                 r = option_strv(m, "Entrypoint", *o->entrypoint ? entrypoint : NULL);
         if (r >= 0 && o->labels.n > 0)
                 r = option_labels(m, "Labels", &o->labels);
+        if (r >= 0 && o->runtime_options.n > 0)
+                r = append_runtime_options(m, &o->runtime_options);
         return r < 0 ? r : append_mounts(o, m);
 }
 
@@ -324,6 +333,7 @@ void container_options_clear(ContainerOptions *o) {
         strv_clear(&o->cap_add);
         strv_clear(&o->cap_drop);
         strv_clear(&o->labels);
+        strv_clear(&o->runtime_options);
         strv_clear(&o->mounts);
         o->spec_fd = safe_close(o->spec_fd);
 }

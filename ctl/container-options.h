@@ -8,8 +8,8 @@
 typedef struct ContainerOptions {
         Ctl *ctl;
         const char *name, *entrypoint, *working_dir, *user, *hostname, *network, *rootfs, *snapshot, *stop_signal,
-                *spec, *spec_patch, *log, *seccomp_report;
-        Strv env, cap_add, cap_drop, labels;
+                *spec, *spec_patch, *log, *seccomp_report, *runtime;
+        Strv env, cap_add, cap_drop, labels, runtime_options;
         Strv mounts; /* type, source, target, options; four strings each */
         uint64_t memory, cpu_usec, pids, stop_timeout, log_burst, log_interval;
         bool has_stop_timeout, has_log_rate, terminal, read_only, interactive, detach, remove;
@@ -48,6 +48,8 @@ typedef struct ContainerOptions {
         { OPTION_SECCOMP_REPORT, "seccomp-report", N_("yes|no"), N_("Tell system calls that are refused") },         \
         { OPTION_SPEC, "spec", N_("FILE"), N_("Whole OCI runtime configuration; -: from stdin") },              \
         { OPTION_SPEC_PATCH, "spec-patch", N_("JSON"), N_("Merge patch applied to the configuration last") },   \
+        { OPTION_RUNTIME, "runtime", N_("PROGRAM"), N_("OCI runtime: davit, runc, crun, a path") },               \
+        { OPTION_RUNTIME_OPT, "runtime-opt", N_("KEY=VALUE"), N_("Option of the runtime, such as BinaryName=") }, \
         { OPTION_NAME, "name", N_("ID"), N_("Id of the container (default: chosen by the manager)") },          \
         { OPTION_RM, "rm", NULL, N_("Remove the container when it ends") },                                     \
         { 't', "tty", NULL, N_("Give the program a terminal") }
@@ -76,6 +78,8 @@ enum {
         OPTION_NAME,
         OPTION_RM,
         OPTION_LOG,
+        OPTION_RUNTIME,
+        OPTION_RUNTIME_OPT,
 };
 
 int container_option(int key, const char *arg, void *userdata);
@@ -83,6 +87,9 @@ int container_options_check(ContainerOptions *o, int argc);
 int container_options_append(ContainerOptions *o, Message *m);
 int container_call_new(ContainerOptions *o, const char *member, int argc, char **argv, Message **ret);
 void container_options_clear(ContainerOptions *o);
+
+/* runtime.c */
+int append_runtime_options(Message *m, const Strv *options);
 
 /* env.c */
 int env_add(Ctl *ctl, Strv *env, const char *arg);

@@ -27,6 +27,7 @@ const Option namespace_default_options[] = {
         { OPTION_STOP_TIMEOUT, "stop-timeout", N_("SECONDS"), N_("Time to end before it is killed") },
         { OPTION_LOG_RATE, "log-rate", N_("LINES[/TIME]"), N_("Lines the journal takes in that time; 0: all") },
         { OPTION_SECCOMP_REPORT, "seccomp-report", N_("yes|no"), N_("Tell system calls that are refused") },
+        { OPTION_RUNTIME, "runtime", N_("PROGRAM"), N_("OCI runtime: davit, runc, crun, a path") },
         { OPTION_RESET, "reset", NULL, N_("None any more") },
         {},
 };

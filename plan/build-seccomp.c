@@ -211,17 +211,29 @@ static gboolean build_named(Build *b, const char *name, GError **error) {
         return build_default(b, error);
 }
 
+/* Its filter is not ours to be asked by. */
+static gboolean refuse_report(JsonObject *annotations, GError **error) {
+        const char *word = NULL;
+
+        if (!field_string(annotations, "annotations.", SPEC_ANNOTATION_SECCOMP_REPORT, &word, error))
+                return FALSE;
+        return g_strcmp0(word, "yes") != 0 ? TRUE
+                                           : plan_fail(error, PLAN_ERROR_NOT_SUPPORTED,
+                                                       "annotations." SPEC_ANNOTATION_SECCOMP_REPORT
+                                                       ": not supported with another runtime");
+}
+
 /** build_seccomp() - Section "Seccomp". */
 gboolean build_seccomp(Build *b, GError **error) {
         JsonObject *object = NULL, *annotations = NULL;
         const char *name = NULL;
 
-        if (b->context->runtime) /* its own affair: build-runtime.c */
-                return TRUE;
         if (!field_object(b->linux_, "linux.", "seccomp", &object, error) ||
             !field_object(b->root, "", "annotations", &annotations, error) ||
             !field_string(annotations, "annotations.", SPEC_ANNOTATION_SECCOMP, &name, error))
                 return FALSE;
+        if (b->context->runtime) /* its own affair: build-runtime.c */
+                return refuse_report(annotations, error);
         if (object ? !build_given(b, object, error) : !build_named(b, name, error))
                 return FALSE;
         return build_report(b, annotations, error);

@@ -33,7 +33,8 @@ OPTION_TYPES = {
     "Spec": "s", "SpecPatch": "s", "Rootfs": "s", "Entrypoint": "as", "Env": "as", "WorkingDir": "s", "User": "s",
     "Hostname": "s", "Terminal": "b", "ReadOnly": "b", "Network": "s", "Mounts": "a(ssss)", "CapAdd": "as",
     "CapDrop": "as", "MemoryMax": "t", "CPUQuotaPerSecUSec": "t", "TasksMax": "t", "Labels": "a{ss}",
-    "StopSignal": "s", "StopTimeoutUSec": "t", "AutoRemove": "s", "SeccompReport": "s",
+    "StopSignal": "s", "StopTimeoutUSec": "t", "AutoRemove": "s", "SeccompReport": "s", "Runtime": "s",
+    "RuntimeConfig": "s",
     # CreateTask, Exec
     "Stdin": "h", "Stdout": "h", "Stderr": "h", "Output": "s", "LogPath": "s", "Pipes": "b",
     "StdinPath": "s", "StdoutPath": "s", "StderrPath": "s", "ListenFDs": "ah", "ConsoleSize": "(uu)",
@@ -447,7 +448,7 @@ GROWS = ("/var/lib/davit/repo/objects", "/var/lib/davit/repo/tmp", "/var/lib/dav
 
 
 #: Directories that come with the first object of a namespace and stay for the next.
-FRAME = re.compile(r"/(run|var/lib)/davit/(namespaces(/[^/]+(/[a-z]+)?)?|task(/[^/]+)?|empty|erofs|ingest-content|trash)")
+FRAME = re.compile(r"/(run|var/lib)/davit/(namespaces(/[^/]+(/[a-z]+)?)?|task(/[^/]+)?|runtime(/[^/]+){0,2}|empty|erofs|ingest-content|trash)")
 
 
 def _files():

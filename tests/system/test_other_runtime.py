@@ -1,0 +1,434 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Another OCI runtime behind the same interface: runc, crun, davit-oci and one that takes no OCI configuration."""
+
+import os
+import re
+import shutil
+import signal
+import stat
+import tempfile
+import unittest
+
+from gi.repository import GLib
+
+import davit
+
+RECORDS = f"{davit.RUNTIME}/runtime"
+
+
+def runtime_options(**kwargs):
+    kinds = {"Arguments": "as"}
+    return GLib.Variant("a{sv}", {k: v if isinstance(v, GLib.Variant) else
+                                  GLib.Variant("b" if isinstance(v, bool) else kinds.get(k, "s"), v)
+                                  for k, v in kwargs.items()})
+
+
+def program(name):
+    if not shutil.which(name):
+        raise unittest.SkipTest(f"there is no {name}")
+    return name
+
+
+def script(directory, name, text):
+    path = f"{directory}/{name}"
+    with open(path, "w") as f:
+        f.write("#!/bin/sh\n" + text)
+    os.chmod(path, 0o755)
+    return path
+
+
+class RuntimeTest(davit.TestCase):
+    runtime = "runc"
+
+    def setUp(self):
+        program(self.runtime)
+        davit.busybox_image()
+        self.leaks()
+        self.name = davit.unique()
+        self.addCleanup(davit.remove_container, self.name)
+
+    def run_one(self, *command, **opts):
+        """A task of this runtime; its object and exit descriptor."""
+        opts.setdefault("Runtime", self.runtime)
+        _, task, _, end = davit.run_container(command, id=self.name, **opts)
+        return task, end
+
+    def sleeper(self, **opts):
+        """One that ends with 7 when it is asked to, from now on: a runtime's start may come back before the program."""
+        with tempfile.TemporaryDirectory() as directory:
+            ready = f"{directory}/ready"
+            os.mkfifo(ready)
+            opts["Mounts"] = [("bind", directory, "/mnt", "")]
+            task, end = self.run_one("/bin/sh", "-c", "trap 'exit 7' TERM; echo >/mnt/ready; sleep 1000 & wait", **opts)
+            self.addCleanup(os.close, end)
+            with open(ready, encoding="ascii") as fifo:
+                fifo.read()
+        return task
+
+    def exec_one(self, task, *command, **opts):
+        """What an exec wrote, and how it ended."""
+        reader, writer = os.pipe()
+        try:
+            _, _, _, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", list(command),
+                                      davit.options(Stdout=0, Stderr=0, AutoRemove=True, **opts), fds=[writer])
+        except BaseException:
+            os.close(reader)
+            raise
+        finally:
+            os.close(writer)
+        with os.fdopen(reader, errors="replace") as stream:
+            text = stream.read()
+        return text, davit.read_exit(end)
+
+
+class Life:
+    """S-H05: the same behaviour, whoever makes the container."""
+
+    def output(self, *command, **opts):
+        return davit.output_of(command, id=self.name, Runtime=self.runtime, **opts)
+
+    def test_output_and_status(self):
+        text, end = self.output("/bin/sh", "-c", "echo out; echo err >&2; id -u; exit 3")
+        self.assertEqual((text, end.status, end.kind), ("out\nerr\n0\n", 3, "exited"))
+
+    def test_user_of_the_image(self):
+        text, end = self.output("/bin/id", User="user")
+        self.assertIn("uid=1000(user) gid=1000(user)", text)
+        self.assertIn("2000(extra)", text)
+        self.assertEqual(end.status, 0)
+        self.assertEqual(self.output("/bin/sh", "-c", "id -u; id -g", User="7:8")[0], "7\n8\n")
+
+    def test_image(self):
+        text, _ = self.output("/bin/sh", "-c", "echo $FROM_IMAGE; echo x >/root/file && cat /root/file",
+                              image=davit.busybox_image())
+        self.assertEqual(text, "yes\nx\n")
+
+    def test_confined(self):
+        """The built-in profile, the scope's limits and the task's own cgroup hold."""
+        text, _ = self.output("/bin/sh", "-c", "grep -E '^(Seccomp|CapEff):' /proc/self/status; "
+                              "grep ^0:: /proc/self/cgroup", MemoryMax=64 << 20)
+        self.assertIn("Seccomp:\t2", text)
+        self.assertIn("CapEff:\t00000000a80425fb", text)
+        self.assertIn("0::/\n", text)
+
+    def test_network_and_sockets(self):
+        text, _ = self.output("/bin/sh", "-c", "ls /sys/class/net", Network="host")
+        self.assertEqual(text.split(), sorted(os.listdir("/sys/class/net")))
+        reader, writer = os.pipe()
+        passed, other = os.pipe()
+        with os.fdopen(reader) as stream, os.fdopen(passed, "rb"):
+            _, end = self.run_one("/bin/sh", "-c", "echo $LISTEN_FDS $LISTEN_PID; echo through >&3",
+                                  Stdout=0, ListenFDs=[1], fds=[writer, other])
+            os.close(writer)
+            os.close(other)
+            self.assertEqual(stream.read().split()[0], "1")  # crun says nothing of LISTEN_PID
+            self.assertEqual(os.read(passed, 100), b"through\n")
+            self.assertEqual(davit.read_exit(end).status, 0)
+
+    def test_two_phases(self):
+        _, container = davit.create_container(["/bin/sh", "-c", "exit 4"], id=self.name, Runtime=self.runtime)
+        task, pid = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+        self.assertEqual(davit.get(task, "Process.Status"), "created")
+        self.assertTrue(os.path.exists(f"/proc/{pid}"))
+        self.assertEqual(os.listdir(f"{RECORDS}/{self.runtime}/default"), [self.name])  # S-H06
+        davit.call(task, "Process.Start")
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (4, "exited"))
+        self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", {})[:2], (4, "exited"))
+
+    def test_kill_stop_and_scope(self):
+        task = self.sleeper()
+        scope, pid = davit.get(task, "Task.Scope"), davit.get(task, "Process.Pid")
+        self.assertEqual(davit.get(task, "Task.Runtime"), self.runtime)
+        with open(f"/proc/{pid}/cgroup") as f:
+            self.assertRegex(f.read(), f"(?m)^0::.*/{re.escape(scope)}/payload/init$")
+        davit.call(task, "Task.Stop", "(a{sv})", {})
+        self.assertEqual(davit.get(task, "Process.ExitStatus"), 7)
+
+    def test_systemctl_stop(self):
+        task = self.sleeper()
+        davit.systemctl("stop", davit.get(task, "Task.Scope"))
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (7, "exited"))
+
+    def test_pause(self):
+        """S-T10"""
+        task = self.sleeper()
+        pid = davit.get(task, "Process.Pid")
+        davit.call(task, "Task.Pause")
+        self.assertEqual(davit.get(task, "Process.Status"), "paused")
+        group = [line for line in open(f"/proc/{pid}/cgroup") if line.startswith("0::")][0].strip()[3:]
+        base = "/sys/fs/cgroup/unified" if os.path.exists("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
+        with open(f"{base}{group}/cgroup.events") as f:
+            self.assertIn("frozen 1", f.read())
+        self.assertError("FailedPrecondition", self.exec_one, task, "/bin/true", contains="paused")
+        davit.call(task, "Task.Resume")
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+        davit.call(task, "Task.Pause")
+        davit.call(task, "Task.Stop", "(a{sv})", davit.options(TimeoutUSec=20_000_000))
+        self.assertEqual(davit.get(task, "Process.ExitStatus"), 7)
+
+    def test_exec(self):
+        task = self.sleeper(Env=["A=b"])
+        text, end = self.exec_one(task, "/bin/sh", "-c", "echo $A; id -un; exit 9", User="user")
+        self.assertEqual((text, end.status), ("b\nuser\n", 9))
+        for _ in range(3):
+            self.assertEqual(self.exec_one(task, "/bin/true")[1].status, 0)
+        exec_id, process = davit.call(task, "Task.Exec", "(sasa{sv})", "two", ["/bin/sleep", "1000"], {})
+        self.assertEqual(davit.get(process, "Process.Status"), "created")
+        davit.call(process, "Process.Start")
+        self.assertIn((davit.get(process, "Process.Pid"), exec_id), davit.call(task, "Task.ListProcesses"))
+        davit.call(process, "Process.Kill", "(s)", "KILL")
+        self.assertEqual(davit.call(process, "Process.Wait")[:2], (137, "signalled"))
+        self.assertError("FailedPrecondition", self.exec_one, task, "/no/such", contains="/no/such")
+
+    def test_terminals(self):
+        """Through the console socket, of the first process and of an exec."""
+        with tempfile.TemporaryFile() as out:
+            done = davit.run("script", "-qec", f"davitctl run --rm --name {self.name} -t --runtime {self.runtime} --rootfs "
+                             f"{davit.rootfs()} /bin/sh -c 'tty; stty size; exit 5'", "/dev/null", check=False,
+                             stdin=out)
+        self.assertIn("/dev/pts/0", done.stdout)
+        self.assertEqual(done.returncode, 5)
+        task = self.sleeper(Terminal=True)
+        self.assertTrue(davit.get(task, "Process.Terminal"))
+        davit.call(task, "Process.Resize", "(uu)", 91, 33)
+        master = davit.call(task, "Process.OpenTerminal")
+        self.addCleanup(os.close, master)
+        self.assertEqual(os.get_terminal_size(master), (91, 33))
+        _, process = davit.call(task, "Task.Exec", "(sasa{sv})", "tty", ["/bin/sh", "-c", "tty; stty size"],
+                                davit.options(Terminal=True, ConsoleSize=(70, 20)))
+        davit.call(process, "Process.Start")
+        self.assertEqual(davit.call(process, "Process.Wait")[:2], (0, "exited"))
+
+    def test_stats_and_update(self):
+        task = self.sleeper()
+        stats = davit.call(task, "Task.Stats", "(a{sv})", {})
+        self.assertTrue(stats)
+        davit.call(task, "Task.Update", "(a{sv})", davit.options(TasksMax=50))
+        self.assertEqual(davit.unit_show(davit.get(task, "Task.Scope"), "TasksMax")["TasksMax"], "50")
+
+    def test_restart_of_the_manager(self):
+        task = self.sleeper()
+        davit.kill_davitd()
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+        self.assertEqual(davit.get(task, "Task.Runtime"), self.runtime)
+        self.assertEqual(self.exec_one(task, "/bin/echo", "x"), ("x\n", (0, "exited")))
+        davit.call(task, "Task.Stop", "(a{sv})", {})
+        self.assertEqual(davit.get(task, "Process.ExitStatus"), 7)
+
+
+class Runc(Life, RuntimeTest):
+    runtime = "runc"
+
+
+class Crun(Life, RuntimeTest):
+    runtime = "crun"
+
+
+class DavitOci(Life, RuntimeTest):
+    runtime = "davit-oci"
+
+
+class Choice(RuntimeTest):
+    """S-C07"""
+
+    def made(self, namespace="", **opts):
+        _, container = davit.create_container(["/bin/true"], id=self.name, namespace=namespace, **opts)
+        try:
+            return davit.get(container, "Container.Runtime")
+        finally:
+            davit.remove_container(self.name, namespace)
+
+    def test_order(self):
+        name = davit.unique()
+        ns = davit.manager("CreateNamespace", "(sa{ss})", name, {})
+        self.addCleanup(davit.call, ns, "Namespace.Delete")
+        self.assertEqual(self.made(name), "davit")
+        davit.call(ns, "Namespace.SetDefaults", "(a{sv})", davit.options(Runtime="crun"))
+        self.assertEqual(davit.get(ns, "Namespace.Defaults"), {"Runtime": "crun"})
+        self.assertEqual(self.made(name), "crun")
+        self.assertEqual(self.made(name, Runtime="runc"), "runc")
+        path = "/etc/davit/davit.conf.d/60-runtime.conf"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as f:
+            f.write("[Container]\nRuntime=runc\n")
+        try:
+            davit.restart_davitd()
+            self.assertEqual(self.made(), "runc")
+            self.assertEqual(self.made(name), "crun")
+            self.assertEqual(self.made(Runtime="davit"), "davit")
+        finally:
+            os.unlink(path)
+            davit.restart_davitd()
+        self.assertEqual(self.made(), "davit")
+
+    def test_update(self):
+        _, container = davit.create_container(["/bin/true"], id=self.name, Runtime="runc",
+                                              RuntimeOptions=runtime_options(NoNewKeyring=True))
+        davit.call(container, "Container.Update", "(a{sv})", davit.options(Labels={"a": "b"}))
+        self.assertEqual(davit.get(container, "Container.RuntimeOptions"), {"NoNewKeyring": True})
+        davit.kill_davitd()
+        self.assertEqual(davit.get(container, "Container.RuntimeOptions"), {"NoNewKeyring": True})
+        davit.call(container, "Container.Update", "(a{sv})", davit.options(Runtime="davit"))
+        self.assertEqual(davit.get(container, "Container.Runtime"), "davit")
+        self.assertEqual(davit.get(container, "Container.RuntimeOptions"), {})
+
+    def test_bad_options(self):
+        """S-H05: every option has its type; what is not known is refused by name."""
+        text = GLib.Variant("s", "x")
+        for name, contains, opts in (
+                ("InvalidArgument", "Rubbish", runtime_options(Rubbish="x")),
+                ("InvalidArgument", "NoPivotRoot", runtime_options(NoPivotRoot=text)),
+                ("InvalidArgument", "BinaryName", runtime_options(BinaryName=True)),
+                ("InvalidArgument", "BinaryName", runtime_options(BinaryName="a/b")),
+                ("InvalidArgument", "Root", runtime_options(Root="relative")),
+                ("InvalidArgument", "Root", runtime_options(Root="/run/../etc")),
+                ("InvalidArgument", "Root", runtime_options(Root="/run/davit/task")),
+                ("InvalidArgument", "Arguments", runtime_options(Arguments=text)),
+                ("NotSupported", "SystemdCgroup", runtime_options(SystemdCgroup=True))):
+            with self.subTest(contains=contains, opts=opts):
+                self.assertError(name, davit.create_container, ["/bin/true"], id=self.name, Runtime="runc",
+                                 RuntimeOptions=opts, contains=contains)
+        for name in ("../x", "a b", "-x", "", "/", "/usr/bin/", "x\n"):
+            if name:
+                self.assertError("InvalidArgument", davit.create_container, ["/bin/true"], id=self.name, Runtime=name)
+        self.assertError("InvalidArgument", davit.create_container, ["/bin/true"], id=self.name,
+                         RuntimeOptions=runtime_options(NoPivotRoot=True), contains="RuntimeOptions")
+        self.assertError("InvalidArgument", davit.create_container, ["/bin/true"], id=self.name, RuntimeConfig="x",
+                         contains="RuntimeConfig")
+
+    def test_seccomp_report(self):
+        self.assertError("NotSupported", self.run_one, "/bin/true", SeccompReport="yes", contains="seccomp")
+
+    def test_command_line(self):
+        done = davit.ctl("run", "--rm", "--runtime", "runc", "--runtime-opt", "NoNewKeyring=yes", "--rootfs",
+                         davit.rootfs(), "/bin/echo", "hello", check=True)
+        self.assertEqual(done.stdout, "hello\n")
+        done = davit.ctl("run", "--rm", "--runtime", "runc", "--runtime-opt", "Colour=red", "--rootfs", davit.rootfs(),
+                         "/bin/echo", "hello")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("Colour", done.stderr)
+        self.sleeper()
+        self.assertIn('"runc"', davit.ctl("inspect", self.name, check=True).stdout)
+
+
+class Roots(RuntimeTest):
+    """S-H06"""
+
+    def test_namespaces(self):
+        name = davit.unique()
+        ns = davit.manager("CreateNamespace", "(sa{ss})", name, {})
+        self.addCleanup(davit.call, ns, "Namespace.Delete")
+        self.addCleanup(davit.remove_container, self.name, name)
+        self.sleeper()
+        _, _, _, end = davit.run_container(["/bin/sleep", "1000"], id=self.name, namespace=name, Runtime="runc")
+        os.close(end)
+        for namespace in ("default", name):
+            listed = davit.run("runc", "--root", f"{RECORDS}/runc/{namespace}", "list", "-q").stdout.split()
+            self.assertEqual(listed, [self.name])
+
+    def test_own_root(self):
+        with tempfile.TemporaryDirectory(dir="/run") as root:
+            self.sleeper(RuntimeOptions=runtime_options(Root=root))
+            self.assertEqual(os.listdir(f"{root}/davit-default"), [self.name])
+            davit.remove_container(self.name)
+            self.assertEqual(os.listdir(f"{root}/davit-default"), [])
+
+
+class Failures(RuntimeTest):
+    """Whatever a runtime does, the error says so and nothing is left."""
+
+    def fails(self, contains, **opts):
+        return self.assertError("FailedPrecondition", self.run_one, "/bin/sleep", "1000", contains=contains, **opts)
+
+    def wrapper(self, text):
+        directory = tempfile.mkdtemp(dir="/run")
+        self.addCleanup(shutil.rmtree, directory)
+        return script(directory, "wrapper", text)
+
+    def test_program(self):
+        self.fails("davit-no-such-runtime", Runtime="davit-no-such-runtime")
+        self.fails("/no/such/runtime", RuntimeOptions=runtime_options(BinaryName="/no/such/runtime"))
+        self.fails("exit status 1", Runtime="/bin/false")
+        self.fails("pid file", Runtime="/bin/true")
+
+    def test_create(self):
+        self.assertError("FailedPrecondition", self.run_one, "/no/such/program", contains="/no/such/program")
+        self.fails("exit status", RuntimeOptions=runtime_options(Arguments=["--no-such-option"]))
+
+    def test_start(self):
+        self.fails("start: exit status 5", Runtime=self.wrapper(
+            'for a; do [ "$a" = start ] && exit 5; done; exec runc "$@"'))
+
+    def test_foreign_process(self):
+        """A pid that is none of the shim's children is not taken, and not killed."""
+        self.fails("pid file", Runtime=self.wrapper(
+            'while [ $# -gt 0 ]; do [ "$1" = --pid-file ] && echo 1 >"$2"; shift; done'))
+
+    def test_killed_in_the_middle(self):
+        wrapper = self.wrapper('for a; do [ "$a" = create ] && sleep 1000; done; exec runc "$@"')
+        _, container = davit.create_container(["/bin/sleep", "1000"], id=self.name, Runtime=wrapper)
+        with davit.Signals("Manager.Rubbish"):
+            pid = os.fork()
+            if pid == 0:
+                os.execvp("davitctl", ["davitctl", "start", self.name])
+            sleeping = davit.wait_until(lambda: davit.run("pgrep", "-f", wrapper, check=False).stdout.split(),
+                                        what="the runtime")
+            for one in sleeping:
+                os.kill(int(one), signal.SIGKILL)
+            self.assertNotEqual(os.waitpid(pid, 0)[1], 0)
+        self.assertEqual(davit.get(container, "Container.Runtime"), wrapper)
+
+    def test_shim_killed(self):
+        """Lost, its scope clean, its record gone; the id can be used again."""
+        task = self.sleeper()
+        scope = davit.get(task, "Task.Scope")
+        shim = int(davit.run("pgrep", "-f", f"davit-shim.*{self.name}").stdout.split()[0])
+        os.kill(shim, signal.SIGKILL)
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (255, "lost"))
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        davit.wait_until(lambda: not davit.unit_exists(scope), what="the scope to go")
+        davit.remove_container(self.name)
+        self.sleeper()
+
+    def test_runtime_removed(self):
+        """A container can be stopped and deleted when its runtime has gone."""
+        directory = tempfile.mkdtemp(dir="/run")
+        self.addCleanup(shutil.rmtree, directory)
+        path = script(directory, "gone", 'exec runc "$@"')
+        task = self.sleeper(Runtime=path)
+        os.unlink(path)
+        self.assertError("FailedPrecondition", davit.call, task, "Task.Pause", contains="gone pause")
+        davit.call(task, "Task.Stop", "(a{sv})", {})
+        self.assertEqual(davit.get(task, "Process.ExitStatus"), 7)
+
+
+OPAQUE = """
+verb= last= bundle= pid=
+while [ $# -gt 0 ]; do
+    case $1 in
+        create|start|kill|delete|pause|resume) verb=$1 ;;
+        --bundle) bundle=$2; shift ;;
+        --pid-file) pid=$2; shift ;;
+    esac
+    last=$1; shift
+done
+case $verb in
+    create)
+        read -r word <"$bundle/config.json"
+        setsid sh -c "while [ ! -e '$bundle/go' ]; do sleep 0.05; done; echo $word; ls '$bundle/rootfs' | head -1; exit 6" &
+        echo $! >"$pid" ;;
+    start) touch /run/davit/bundle/go ;;
+esac
+"""
+
+
+class Opaque(RuntimeTest):
+    """S-H07: a configuration that is not OCI's reaches the runtime as it is."""
+
+    def test_text(self):
+        directory = tempfile.mkdtemp(dir="/run")
+        self.addCleanup(shutil.rmtree, directory)
+        path = script(directory, "opaque", OPAQUE)
+        self.assertTrue(os.stat(path).st_mode & stat.S_IXUSR)
+        text, end = davit.output_of(["unused"], id=self.name, Runtime=path, RuntimeConfig="not-json: {\nsecond line\n")
+        self.assertEqual((text, end.status, end.kind), ("not-json: {\nbin\n", 6, "exited"))
