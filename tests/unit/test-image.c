@@ -17,6 +17,7 @@
 #include "daemon/roots.h"
 #include "daemon/snapshot-dir.h"
 #include "daemon/store-client.h"
+#include "daemon/sync.h"
 #include "shared/fd.h"
 #include "shared/macros.h"
 #include "shared/name.h"
@@ -47,6 +48,14 @@ static void tables_done(Fixture *f) {
         images_done(&f->ns);
 }
 
+/* Waits for what is being taken away. */
+static void settle(Fixture *f) {
+        while (sd_event_run(f->m.event, 0) > 0)
+                ;
+        f->m.sync = sync_free(f->m.sync);
+        g_assert_cmpint(sync_new(f->m.event, &f->m.sync), >=, 0);
+}
+
 static void set_up(Fixture *f, const void *data _unused_) {
         _cleanup_close_ int fd = -1;
 
@@ -60,12 +69,16 @@ static void set_up(Fixture *f, const void *data _unused_) {
         f->m.namespaces = g_hash_table_new(g_str_hash, g_str_equal);
         f->ns.manager = &f->m;
         f->ns.name = g_strdup("default");
+        g_assert_cmpint(sd_event_new(&f->m.event), >=, 0);
+        settle(f);
         tables_init(f);
         g_assert_cmpint(collector_new(&f->m, &f->m.collector), ==, 0);
 }
 
 static void tear_down(Fixture *f, const void *data _unused_) {
         f->m.collector = collector_free(f->m.collector);
+        f->m.sync = sync_free(f->m.sync);
+        sd_event_unref(f->m.event);
         tables_done(f);
         g_hash_table_unref(f->m.namespaces);
         g_free(f->ns.name);
@@ -79,6 +92,7 @@ static void tear_down(Fixture *f, const void *data _unused_) {
 static int reload(Fixture *f) {
         int images, snapshots;
 
+        settle(f);
         tables_done(f);
         tables_init(f);
         images = images_load(&f->ns);
@@ -277,6 +291,9 @@ static void test_snapshot(Fixture *f, const void *data) {
         g_assert_cmpint(mkdirat(f->m.state_fd, work, 0700), ==, -1);
         trash = g_strconcat("trash/", s->dir, NULL);
         g_assert_cmpint(snapshot_remove(s), ==, 0);
+        if (ephemeral) /* a moment later */
+                g_assert_cmpint(sd_event_run(f->m.event, 10 * G_USEC_PER_SEC), >, 0);
+        settle(f);
         g_assert_null(snapshot_find(&f->ns, "web"));
         g_assert_false(exists(f->m.state_fd, dir));
         g_assert_true(exists(f->m.state_fd, trash) == !ephemeral); /* an emptied one is gone at once */
@@ -296,6 +313,8 @@ static void test_ephemeral_left_over(Fixture *f, const void *data _unused_) {
         fd = openat(f->m.state_fd, file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
         g_assert_cmpint(fd, >=, 0);
         g_assert_cmpint(snapshot_remove(s), ==, 0);
+        g_assert_cmpint(sd_event_run(f->m.event, 10 * G_USEC_PER_SEC), >, 0);
+        settle(f);
         g_assert_true(exists(f->m.state_fd, trash));
 }
 
