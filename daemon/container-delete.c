@@ -42,24 +42,32 @@ static void on_durable(void *userdata) {
         delete_free(d);
 }
 
-static void forget(Container *c, bool keep_snapshot) {
+static int erase(Container *c, bool keep_snapshot, sd_bus_error *error) {
+        g_autofree char *kept = NULL;
+        int r;
+
         if (keep_snapshot) {
                 Snapshot *s = c->snapshot_key ? snapshot_find(c->ns, c->snapshot_key) : NULL;
 
                 if (s && snapshot_disown(s) < 0)
                         log_warning("Cannot note that snapshot %s stays without its container", s->key);
-                g_free(c->snapshot_key);
-                c->snapshot_key = NULL;
+                kept = g_steal_pointer(&c->snapshot_key);
         }
-        container_forget(c);
+        r = container_erase(c);
+        if (r < 0 && kept)
+                c->snapshot_key = g_steal_pointer(&kept);
+        return r < 0 ? error_set_errno(error, r, "The record of container \"%s\" cannot be removed", c->id) : 0;
 }
 
 static void on_task_deleted(int r, const struct shim_exited *e _unused_, const sd_bus_error *error, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error own = SD_BUS_ERROR_NULL;
         Delete *d = userdata;
         Container *c = container_again(d->manager, d->ns, d->id, d->created_at);
 
-        if (r >= 0 && c)
-                forget(c, d->keep_snapshot);
+        if (r >= 0 && c) {
+                r = erase(c, d->keep_snapshot, &own);
+                error = &own;
+        }
         d->r = r;
         (void)sd_bus_error_copy(&d->error, error);
         sync_wait(d->manager->sync, on_durable, d);
@@ -85,9 +93,12 @@ int container_delete(Container *c, bool force, bool keep_snapshot, container_don
                        .done = done,
                        .userdata = userdata };
         if (!c->task) {
-                forget(c, keep_snapshot);
-                sync_wait(d->manager->sync, on_durable, d);
-                return 0;
+                r = erase(c, keep_snapshot, error);
+                if (r < 0)
+                        delete_free(d);
+                else
+                        sync_wait(d->manager->sync, on_durable, d);
+                return r;
         }
         r = task_delete(c->task, force, on_task_deleted, d, error);
         if (r < 0)

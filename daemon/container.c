@@ -449,18 +449,20 @@ static void destroy(void *c) {
         (void)container_free(c);
 }
 
-/** container_forget() - the end of a container without a task; whoever answers for it waits for sync_wait() */
-void container_forget(Container *c) {
+static int remove_record(Container *c) {
+        int r = c->auto_remove == AUTO_REMOVE_CONTAINER
+                        ? record_remove(container_root_fd(c), c->ns->name, "containers", c->id, false)
+                        : record_remove_later(c->ns->manager->sync, container_root_fd(c), c->ns->name, "containers",
+                                              c->id);
+
+        return r < 0 ? log_error_errno(r, "Cannot remove the record of container %s/%s", c->ns->name, c->id) : 0;
+}
+
+static void drop(Container *c) {
         bool told = c->visible;
         Namespace *ns = c->ns;
-        int r;
 
         container_bus_removed(c);
-        r = c->auto_remove == AUTO_REMOVE_CONTAINER
-                    ? record_remove(container_root_fd(c), ns->name, "containers", c->id, false)
-                    : record_remove_later(ns->manager->sync, container_root_fd(c), ns->name, "containers", c->id);
-        if (r < 0)
-                (void)log_error_errno(r, "Cannot remove the record of container %s/%s", ns->name, c->id);
         if (told)
                 event_container(c, EVENT_CONTAINER_DELETE);
         rootfs_unpin(c);
@@ -468,4 +470,21 @@ void container_forget(Container *c) {
                 ns->manager->n_containers--;
         collect_orphan(ns->manager, ROOT_CONTENT, c->image_digest);
         manager_bury(ns->manager, c, destroy);
+}
+
+/** container_forget() - the end of a container without a task, also where its record cannot be removed; whoever answers
+ * for it waits for sync_wait() */
+void container_forget(Container *c) {
+        (void)remove_record(c);
+        drop(c);
+}
+
+/** container_erase() - the same for who is answered: a container whose record stays would be back after a restart, so
+ * it stays as well */
+int container_erase(Container *c) {
+        int r = remove_record(c);
+
+        if (r >= 0)
+                drop(c);
+        return r;
 }

@@ -39,6 +39,7 @@ int container_create(Namespace *ns, const char *id, const char *image, Options *
 int container_restore(Namespace *ns, int root_fd, const char *id, JsonObject *record);
 int container_save(Container *c);
 int container_set_labels(Container *c, GHashTable *labels, sd_bus_error *error); /* takes labels */
+int container_erase(Container *c);
 void container_forget(Container *c); /* out of every table and off the bus, record and snapshot included; frees it */
 Container *container_free(Container *c);
 Container *container_again(Manager *m, const char *ns, const char *id, uint64_t created_at);

@@ -99,6 +99,7 @@ ErrorKind error_kind_from_errno(int r) {
         case ENFILE:
         case EDQUOT:
                 return ERROR_RESOURCE_EXHAUSTED;
+        case ECHILD:
         case ECONNREFUSED:
         case ECONNRESET:
         case ETIMEDOUT:

@@ -17,6 +17,7 @@
 #include <sys/un.h>
 
 #include "daemon/launcher.h"
+#include "daemon/pool.h"
 #include "shared/fd.h"
 #include "shared/log.h"
 #include "shared/message.h"
@@ -140,22 +141,37 @@ static void disconnect(Launcher *l) {
         fail_all(l);
 }
 
-static void take_shim(Launcher *l, struct packet *p, const struct launcher_shim *body) {
+static int take_shim(Launcher *l, struct packet *p, const struct launcher_shim *body) {
         LauncherRequest *q;
         WarmShim *s;
+        int r;
 
+        r = fd_set_nonblock(p->fds[0], true);
+        if (r < 0) /* to read from it would hold up everything */
+                return r;
         s = g_new(WarmShim, 1);
         *s = (WarmShim){ packet_take_fd(p, 0), packet_take_fd(p, 1), body->pid, body->start_time };
-        (void)fd_set_nonblock(s->socket, true);
         if (l->owed > 0)
                 l->owed--;
         q = g_queue_pop_head(&l->waiting);
         if (!q) {
                 g_queue_push_tail(&l->warm, s);
-                return;
+                return 0;
         }
         complete_shim(q, s, 0);
         g_free(s);
+        return 0;
+}
+
+/* One that was asked for will not come. */
+static void miss_shim(Launcher *l, int error) {
+        LauncherRequest *q = g_queue_pop_head(&l->waiting);
+
+        if (l->owed > 0)
+                l->owed--;
+        if (q)
+                complete_shim(q, NULL, error);
+        pool_refill_later(l->manager->pool);
 }
 
 static int handle_packet(Launcher *l, struct packet *p) {
@@ -171,10 +187,13 @@ static int handle_packet(Launcher *l, struct packet *p) {
                 return r;
         switch (h->type) {
         case LAUNCHER_SHIM:
+                if (p->n_fds == 0 && ((const struct launcher_shim *)body)->pid < 0) {
+                        miss_shim(l, ((const struct launcher_shim *)body)->pid);
+                        return 0;
+                }
                 if (p->n_fds != 2)
                         return -EBADMSG;
-                take_shim(l, p, body);
-                return 0;
+                return take_shim(l, p, body);
         case LAUNCHER_FEATURES:
                 l->features = ((const struct launcher_features *)body)->forms;
                 return 0;
@@ -200,7 +219,7 @@ static int on_io(sd_event_source *s _unused_, int fd _unused_, uint32_t revents 
 
         while (l->fd >= 0) {
                 r = packet_recv(l->fd, &p);
-                if (r == -EAGAIN)
+                if (packet_transient(r))
                         return 0;
                 if (r > 0) {
                         l->backoff = RECONNECT_USEC;

@@ -119,12 +119,16 @@ static void drain(Link *l) {
 
         while (!l->freed && !l->gone) {
                 r = packet_recv(l->fd, &p);
-                if (r == -EAGAIN)
+                if (packet_transient(r))
                         return;
                 /* A shim that ends with a request of ours unread resets the connection. What it said before is still to
                  * be had behind that error, which comes once. */
                 if (r == -ECONNRESET)
                         continue;
+                if (r == -EMSGSIZE && p.size >= sizeof(struct shim_message)) {
+                        ((struct shim_message *)p.data)->n_fds = 0; /* what it says is worth more than they are */
+                        r = 1;
+                }
                 if (r > 0) {
                         r = dispatch(l, &p);
                         packet_done(&p);

@@ -328,6 +328,11 @@ void parked_free(Parked *k) {
         g_free(k);
 }
 
+/** pool_refill_later() - where a refill has just failed */
+void pool_refill_later(Pool *p) {
+        schedule(p, RETRY_PAUSE_USEC);
+}
+
 /** pool_refill() - after a short pause; warm shims that were used are asked for then, too */
 void pool_refill(Pool *p) {
         schedule(p, REFILL_PAUSE_USEC);

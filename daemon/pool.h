@@ -16,6 +16,7 @@ Pool *pool_free(Pool *p);
 bool pool_reserve(Pool *p, const char *ns, char **ret_id);  /* an id whose scope is ready */
 Parked *pool_take(Pool *p, const char *ns, const char *id); /* NULL: none; the caller owns it */
 void pool_release(Pool *p, const char *id);                 /* a reserved one that nobody will take */
-void pool_refill(Pool *p);                                  /* soon, once nothing urgent is left */
+void pool_refill(Pool *p);
+void pool_refill_later(Pool *p);                                  /* soon, once nothing urgent is left */
 void pool_discard(Pool *p, const char *ns, const char *id); /* one that a failed start leaves; any id is fine */
 void parked_free(Parked *k);

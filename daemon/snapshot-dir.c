@@ -23,6 +23,8 @@
 
 #define SNAPSHOTS "snapshots"
 #define TRASH "trash"
+#define AGAIN_USEC (1 * USEC_PER_SEC)
+#define AGAIN_MAX_USEC (60 * USEC_PER_SEC)
 #define NOTHING "empty"
 #define FS "fs"
 #define WORK "work"
@@ -130,12 +132,64 @@ int snapshot_dir_to_trash(int state_fd, const char *dir) {
         return 1;
 }
 
+typedef struct Again {
+        Manager *manager;
+        uint64_t pause;
+        char name[];
+} Again;
+
+static int on_again(sd_event_source *s, uint64_t usec _unused_, void *userdata) {
+        Again *l = userdata;
+        int r;
+
+        r = snapshot_dir_to_trash(l->manager->state_fd, l->name);
+        if (r >= 0 && l->manager->launcher)
+                r = launcher_remove(l->manager->launcher, l->name);
+        if (r < 0) {
+                l->pause = MIN(l->pause * 2, AGAIN_MAX_USEC);
+                r = sd_event_source_set_time_relative(s, l->pause);
+                return r < 0 ? r : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+        }
+        return sd_event_source_set_floating(s, false); /* the last reference */
+}
+
+/* What cannot be removed now nobody will name again: it is tried until it is gone. The next manager would sweep it. */
+static void remove_later(Manager *m, const char *name) {
+        Again *l = g_malloc(sizeof(*l) + strlen(name) + 1);
+        sd_event_source *s;
+
+        *l = (Again){ m, AGAIN_USEC };
+        memcpy(l->name, name, strlen(name) + 1);
+        if (sd_event_add_time_relative(m->event, &s, CLOCK_MONOTONIC, l->pause, 0, on_again, l) < 0) {
+                g_free(l);
+                return;
+        }
+        (void)sd_event_source_set_destroy_callback(s, g_free);
+        (void)sd_event_source_set_floating(s, true);
+        sd_event_source_unref(s);
+}
+
+/** snapshot_dir_remove() - out of the way at once; the content goes in the background, also where this says it cannot
+ * now
+ */
+int snapshot_dir_remove(Manager *m, const char *name) {
+        int r;
+
+        r = snapshot_dir_to_trash(m->state_fd, name);
+        if (r > 0 && m->launcher)
+                r = launcher_remove(m->launcher, name);
+        if (r < 0)
+                remove_later(m, name);
+        return r;
+}
+
 /* A directory whose container has just gone by itself. */
 typedef struct Leftover {
         Manager *manager;
         int state_fd;
         char *dir;
         bool trash; /* something was in it, which the launcher is to hear of */
+        bool failed;
 } Leftover;
 
 static void leftover_free(void *userdata) {
@@ -156,6 +210,7 @@ static int clear(void *userdata) {
                 return 0;
         r = snapshot_dir_to_trash(l->state_fd, l->dir);
         l->trash = r > 0;
+        l->failed = r < 0;
         return r;
 }
 
@@ -164,6 +219,8 @@ static void on_cleared(void *userdata) {
 
         if (l->trash && l->manager->launcher)
                 (void)launcher_remove(l->manager->launcher, l->dir);
+        if (l->failed)
+                (void)snapshot_dir_remove(l->manager, l->dir);
         leftover_free(l);
 }
 
@@ -187,7 +244,7 @@ int snapshot_dir_remove_later(Manager *m, const char *name) {
         sd_event_source *s = NULL;
         int r;
 
-        *l = (Leftover){ m, m->state_fd, g_strdup(name), false };
+        *l = (Leftover){ m, m->state_fd, g_strdup(name), false, false };
         r = sd_event_add_time_relative(m->event, &s, CLOCK_MONOTONIC, QUIET_USEC, QUIET_USEC, on_quiet, l);
         if (r < 0) {
                 leftover_free(l);

@@ -390,6 +390,8 @@ static void on_swept(void *userdata) {
 
         if (g->trash && g->manager->launcher)
                 (void)launcher_remove(g->manager->launcher, g->dir);
+        else if (!g->trash && *g->dir)
+                (void)snapshot_dir_remove(g->manager, g->dir); /* which has gone already, or is tried again */
         (void)safe_close(g->records_fd);
         g_free(g->file);
         g_free(g->dir);

@@ -58,10 +58,13 @@ int task_failure(const char *what, const LinkAnswer *a, sd_bus_error *error) {
         if (a->head->type != SHIM_FAILED)
                 return error_set(error, error_kind_from_errno(a->error), "%s: %s.", what, text);
         f = a->body;
-        if (f->step == SHIM_STEP_COMMAND)
-                return error_set(error, a->error == -ENOENT ? ERROR_NOT_FOUND : ERROR_PERMISSION_DENIED,
-                                 "%s: command: %s.", what, text);
         kind = error_kind_from_errno(a->error);
+        if (f->step == SHIM_STEP_COMMAND) {
+                /* Whatever is wrong with the file makes it no program; the rest is no fault of the command's. */
+                if (kind != ERROR_RESOURCE_EXHAUSTED && kind != ERROR_UNAVAILABLE)
+                        kind = a->error == -ENOENT ? ERROR_NOT_FOUND : ERROR_PERMISSION_DENIED;
+                return error_set(error, kind, "%s: command: %s.", what, text);
+        }
         if (kind == ERROR_NOT_FOUND || kind == ERROR_PERMISSION_DENIED)
                 kind = ERROR_FAILED_PRECONDITION; /* those two are the command's */
         return error_set(error, kind, "%s: %s: %s.", what, shim_step_name(f->step), text);

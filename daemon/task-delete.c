@@ -28,13 +28,21 @@ typedef struct Delete {
         void *userdata;
 } Delete;
 
+/* A supervisor that cannot kill leaves it to systemd; one that has gone is dealt with where that is told. */
+static void on_killed(const LinkAnswer *a, void *userdata) {
+        Task *t = userdata;
+
+        if (a->head && a->error < 0)
+                units_kill(t->ns->manager->units, t->scope);
+}
+
 static void kill_it(Delete *d) {
         struct shim_kill body = { .signal = SIGKILL, .all = 1 };
-        const Task *t = d->task;
+        Task *t = d->task;
 
         d->killed = true;
         d->manager->n_deletes++;
-        if (!t->link || link_request(t->link, SHIM_KILL, &body, NULL, NULL, 0, NULL, NULL) < 0)
+        if (!t->link || link_request(t->link, SHIM_KILL, &body, NULL, NULL, 0, on_killed, t) < 0)
                 units_kill(d->manager->units, t->scope);
 }
 

@@ -77,6 +77,7 @@ static void after_undo(void *userdata) {
         Launch *l = userdata;
 
         l->done(NULL, l->failure, &l->error, l->userdata);
+        pool_refill(l->manager->pool); /* a shim was used up all the same */
         (void)launch_free(l);
 }
 

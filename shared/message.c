@@ -16,6 +16,9 @@
 #include "shared/macros.h"
 #include "shared/violation.h"
 
+/* So often a message that the kernel has no memory for is tried again: what it says is worth more than a moment. */
+#define SHORT_MAX 8U
+
 /** packet_send() - send one packet
  *
  * @head, @body and @text are concatenated; sizes of 0 are skipped. The descriptors stay the caller's. Never raises
@@ -49,9 +52,11 @@ int packet_send(int sock, const void *head, size_t head_size, const void *body, 
                 message.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
         }
 
-        for (;;) {
+        for (unsigned short_of = 0;;) {
                 if (sendmsg(sock, &message, MSG_NOSIGNAL) >= 0)
                         return 0;
+                if ((errno == ENOMEM || errno == ENOBUFS) && short_of++ < SHORT_MAX)
+                        continue;
                 if (errno != EINTR)
                         return -errno;
         }
@@ -80,8 +85,9 @@ static void packet_collect_fds(struct packet *p, struct msghdr *message) {
  *
  * @p is overwritten; end it with packet_done(). All descriptors are close-on-exec.
  *
- * Return: 1 with a packet, 0 at end of file, -EAGAIN, -EMSGSIZE when the packet or its descriptors did not fit (nothing
- * is kept), or a negative errno.
+ * Return: 1 with a packet, 0 at end of file, -EAGAIN, -EMSGSIZE when the packet or its descriptors did not fit, or a
+ * negative errno. With -EMSGSIZE no descriptor is kept, and the bytes where it was only descriptors that did not fit:
+ * the kernel drops those of a process that has too many.
  */
 int packet_recv(int sock, struct packet *p) {
         union {
@@ -108,6 +114,8 @@ int packet_recv(int sock, struct packet *p) {
         packet_collect_fds(p, &message);
         if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
                 packet_done(p);
+                if (!(message.msg_flags & MSG_TRUNC))
+                        p->size = (size_t)n;
                 return -EMSGSIZE;
         }
         if (n == 0) {
@@ -116,6 +124,12 @@ int packet_recv(int sock, struct packet *p) {
         }
         p->size = (size_t)n;
         return 1;
+}
+
+/** packet_transient() - whether an error of packet_recv() says nothing about the connection: the next try may succeed
+ */
+bool packet_transient(int error) {
+        return error == -EAGAIN || error == -EINTR || error == -ENOMEM || error == -ENOBUFS;
 }
 
 /** packet_take_fd() - make the caller the owner of the packet's @i-th descriptor

@@ -4,6 +4,7 @@
 /* Packets of shim-protocol.h and store-protocol.h: one sendmsg or recvmsg each, with descriptors. Negative errno on
  * failure. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,7 @@ struct packet {
 int packet_send(int sock, const void *head, size_t head_size, const void *body, size_t body_size, const void *text,
                 size_t text_size, const int *fds, size_t n_fds);
 int packet_recv(int sock, struct packet *p);
+bool packet_transient(int error);
 int packet_take_fd(struct packet *p, size_t i);
 void packet_done(struct packet *p);
 

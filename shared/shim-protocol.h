@@ -36,7 +36,7 @@ enum shim_message_type {
          * LAUNCHER_REMOVE_DONE once gone. */
         LAUNCHER_REMOVE,
         /* launcher -> manager */
-        LAUNCHER_SHIM,        /* struct launcher_shim. fds: control socket, pidfd. A warm shim the manager now owns. */
+        LAUNCHER_SHIM,        /* struct launcher_shim. fds: control socket, pidfd; or pid -errno and none: not made */
         LAUNCHER_CHAIN_DONE,  /* struct shim_result; text: error */
         LAUNCHER_REMOVE_DONE, /* struct shim_result; text: error */
         LAUNCHER_FEATURES,    /* struct launcher_features. Sent once a connection, some time after LAUNCHER_HELLO. */

@@ -27,15 +27,19 @@
 
 #define CGROUP_FILE_MAX 65536U
 
-/** cgroup_mount_point() - where the unified hierarchy is mounted; NULL on a host without one */
+/** cgroup_mount_point() - where the unified hierarchy is mounted; NULL, with errno, on a host without one */
 const char *cgroup_mount_point(void) {
         static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
         static const char *found;
         struct statfs sfs;
 
         for (size_t i = 0; !found && i < ELEMENTSOF(places); i++)
-                if (statfs(places[i], &sfs) >= 0 && sfs.f_type == CGROUP2_SUPER_MAGIC)
+                if (statfs(places[i], &sfs) < 0)
+                        continue;
+                else if (sfs.f_type == CGROUP2_SUPER_MAGIC)
                         found = places[i];
+                else
+                        errno = ENOENT;
         return found;
 }
 
@@ -347,12 +351,13 @@ static int kill_each(struct cgroup *c, int signal) {
         return r;
 }
 
-/** cgroup_kill() - send a signal to every process of payload/; SIGKILL reaches them all at once, also frozen ones */
+/** cgroup_kill() - send a signal to every process of payload/; SIGKILL reaches them all at once, also frozen ones,
+ * unless the kernel refuses that for want of something */
 int cgroup_kill(struct cgroup *c, int signal) {
         if (c->payload_fd < 0)
                 return 0;
-        if (signal == SIGKILL)
-                return cgroup_write(c->payload_fd, "cgroup.kill", "1");
+        if (signal == SIGKILL && cgroup_write(c->payload_fd, "cgroup.kill", "1") >= 0)
+                return 0;
         return kill_each(c, signal);
 }
 

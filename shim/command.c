@@ -124,6 +124,8 @@ static int command_search(const char *name, const char *path, char **ret) {
                 }
                 if (r == -EACCES)
                         worst = r;
+                else if (r != -ENOENT && r != -ENOTDIR && r != -ELOOP && r != -ENAMETOOLONG)
+                        return r; /* whether it is there is not known: the next one may be another program */
                 if (!path[n])
                         return worst;
                 path += n + 1;

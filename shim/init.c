@@ -210,14 +210,18 @@ static int init_hooks(struct setup *s) {
         return r < 0 ? r : hooks_run(s->plan, PLAN_HOOK_CREATE_CONTAINER, s->state_fd, NULL, s->fault);
 }
 
+/* So often it may lack something when it is started, which would end a container for a moment's want. */
+#define ACCEPT_SHORT_MAX 8U
+
 /* Whoever starts the container connects; one that goes away without a word was none. */
 static int init_wait_detached(struct setup *s) {
+        unsigned short_of = 0;
         uint32_t word = 0;
 
         for (;;) {
                 s->sock = safe_close(s->sock);
                 s->sock = accept4(s->start_fd, NULL, NULL, SOCK_CLOEXEC);
-                if (s->sock < 0 && errno != EINTR && errno != ECONNABORTED)
+                if (s->sock < 0 && errno != EINTR && errno != ECONNABORTED && short_of++ >= ACCEPT_SHORT_MAX)
                         return fault_set(s->fault, SHIM_STEP_COMMAND, errno, "wait for the start");
                 if (s->sock >= 0 && setup_await(s, &word, &s->state_fd) >= 0 && word == SETUP_START)
                         break;

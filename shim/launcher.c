@@ -40,18 +40,35 @@ static int push_warm(struct launcher *l) {
                 r = shim_send(l->manager, LAUNCHER_SHIM, 0, &body, NULL, fds, 2);
         safe_close(fds[0]); /* a shim whose other end has nobody left ends by itself */
         safe_close(fds[1]);
-        return r;
+        return r < 0 ? log_error_errno(r, "Cannot hand over a shim") : 0;
+}
+
+static void drop_manager(struct launcher *l) {
+        l->manager = safe_close(l->manager);
+        removal_forget(l);
+}
+
+/* The manager counts on each that it has asked for. Where it cannot be told it is to begin anew. */
+static void push_failure(struct launcher *l, int error) {
+        struct launcher_shim body = { .pid = error };
+
+        if (l->manager >= 0 && shim_send(l->manager, LAUNCHER_SHIM, 0, &body, NULL, NULL, 0) < 0)
+                drop_manager(l);
 }
 
 /* Shims first: somebody may be waiting for one. */
 static void hello(struct launcher *l, const struct launcher_hello *h) {
         uint32_t n = h->warm > LAUNCHER_WARM_MAX ? LAUNCHER_WARM_MAX : h->warm;
         struct launcher_features features = { .forms = 0 };
+        int r = 0;
 
-        for (; n > 0; n--)
-                if (push_warm(l) < 0)
-                        break;
-        if (l->told)
+        for (; n > 0; n--) {
+                if (r >= 0)
+                        r = push_warm(l);
+                if (r < 0)
+                        push_failure(l, r);
+        }
+        if (l->told || l->manager < 0)
                 return;
         if (l->features == 0)
                 l->features = features_find();
@@ -96,11 +113,6 @@ static void removal(struct launcher *l, const char *text, size_t size, uint32_t 
                 (void)shim_send(l->manager, LAUNCHER_REMOVE_DONE, serial, &result, strerror(-result.error), NULL, 0);
 }
 
-static void drop_manager(struct launcher *l) {
-        l->manager = safe_close(l->manager);
-        removal_forget(l);
-}
-
 static void handle_manager(struct launcher *l) {
         const struct shim_message *m;
         const void *body;
@@ -110,7 +122,7 @@ static void handle_manager(struct launcher *l) {
         int r;
 
         r = packet_recv(l->manager, &p);
-        if (r == -EAGAIN)
+        if (packet_transient(r))
                 return;
         if (r > 0)
                 r = shim_packet_check(&p, &m, &body, &text, &text_size) < 0 ? -EBADMSG : 1;

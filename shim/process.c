@@ -77,7 +77,7 @@ static void process_message(struct shim *s, struct process *p) {
         r = packet_recv(p->sock, &packet);
         /* A process that ends without having read what it was told resets the connection; its own last words are still
          * behind that error, which is reported once. */
-        if (r == -EAGAIN || r == -EINTR || r == -ECONNRESET)
+        if (packet_transient(r) || r == -ECONNRESET)
                 return;
         if (r <= 0 || packet.size < sizeof(record->message)) {
                 packet_done(&packet);

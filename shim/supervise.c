@@ -65,7 +65,9 @@ static void reap(struct shim *s) {
                 siginfo_t info = { .si_pid = 0 };
                 struct process *p;
 
-                if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+                if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) < 0 && errno == EINTR)
+                        continue;
+                if (info.si_pid == 0)
                         break;
                 p = s->init.pid == info.si_pid && s->init.state != PROCESS_ENDED ? &s->init : NULL;
                 for (struct process *e = s->execs; e && !p; e = e->next)
@@ -105,8 +107,14 @@ static void handle_control(struct shim *s) {
         int r;
 
         r = packet_recv(s->control, &packet);
-        if (r == -EAGAIN)
+        if (packet_transient(r))
                 return;
+        if (r == -EMSGSIZE && packet.size >= sizeof(struct shim_message)) {
+                shim_reply(s, ((const struct shim_message *)packet.data)->serial, -EMFILE,
+                           "descriptors of the request");
+                packet_done(&packet);
+                return;
+        }
         if (r <= 0) {
                 manager_gone(s);
                 return;

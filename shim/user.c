@@ -32,13 +32,16 @@ static int user_fault(struct setup *s, int error, const char *what, const char *
 
 /* A file of the kernel's looks regular, but to read it may wait for ever or take something away: /proc/kmsg does both.
  */
-static bool account_is_file(int fd) {
+static int account_check(struct setup *s, int fd, const char *path) {
         struct statfs sfs;
         struct stat st;
 
-        return fstat(fd, &st) >= 0 && S_ISREG(st.st_mode) && fstatfs(fd, &sfs) >= 0 && sfs.f_type != PROC_SUPER_MAGIC &&
-               sfs.f_type != SYSFS_MAGIC && sfs.f_type != CGROUP2_SUPER_MAGIC && sfs.f_type != TRACEFS_MAGIC &&
-               sfs.f_type != DEBUGFS_MAGIC;
+        if (fstat(fd, &st) < 0 || fstatfs(fd, &sfs) < 0)
+                return user_fault(s, errno, "read", path);
+        if (!S_ISREG(st.st_mode) || sfs.f_type == PROC_SUPER_MAGIC || sfs.f_type == SYSFS_MAGIC ||
+            sfs.f_type == CGROUP2_SUPER_MAGIC || sfs.f_type == TRACEFS_MAGIC || sfs.f_type == DEBUGFS_MAGIC)
+                return user_fault(s, EINVAL, "not a regular file:", path);
+        return 0;
 }
 
 /* An image without the file has nobody in it. */
@@ -53,8 +56,9 @@ static int account_read(struct setup *s, const char *path, char **ret) {
         }
         if (fd < 0)
                 return user_fault(s, fd, "read", path);
-        if (!account_is_file(fd))
-                return user_fault(s, EINVAL, "not a regular file:", path);
+        r = account_check(s, fd, path);
+        if (r < 0)
+                return r;
         file = path_reopen(fd, O_RDONLY);
         if (file < 0)
                 return user_fault(s, file, "read", path);
