@@ -369,14 +369,16 @@ typedef struct Remains {
         Manager *manager;
         int state_fd, records_fd;
         char *file, *dir;
-        bool trash; /* there was a directory, which the launcher is to hear of */
+        bool trash;    /* there was a directory, which the launcher is to hear of */
+        bool recorded; /* the record could not be removed, so the directory stays with it */
 } Remains;
 
 static int sweep(void *userdata) {
         Remains *g = userdata;
         int r;
 
-        if (unlinkat(g->records_fd, g->file, 0) < 0 && errno != ENOENT)
+        g->recorded = unlinkat(g->records_fd, g->file, 0) < 0 && errno != ENOENT;
+        if (g->recorded)
                 return -errno;
         if (!*g->dir)
                 return 0;
@@ -390,7 +392,7 @@ static void on_swept(void *userdata) {
 
         if (g->trash && g->manager->launcher)
                 (void)launcher_remove(g->manager->launcher, g->dir);
-        else if (!g->trash && *g->dir)
+        else if (!g->trash && !g->recorded && *g->dir)
                 (void)snapshot_dir_remove(g->manager, g->dir); /* which has gone already, or is tried again */
         (void)safe_close(g->records_fd);
         g_free(g->file);
@@ -408,7 +410,7 @@ static int remove_durable(Snapshot *s) {
         if (fd < 0)
                 return fd;
         g = g_new0(Remains, 1);
-        *g = (Remains){ m, m->state_fd, fd, file, g_strdup(s->dir), false };
+        *g = (Remains){ m, m->state_fd, fd, file, g_strdup(s->dir), false, false };
         sync_run(m->sync, file, sweep, on_swept, g);
         return 0;
 }

@@ -42,12 +42,15 @@ gboolean container_remove(Oci *oci, State *state, const struct plan *plan, GErro
         g_autoptr(GError) inner = NULL;
         int r;
 
-        r = group_kill_wait(state);
+        r = group_known();
+        if (r >= 0)
+                r = group_kill_wait(state);
         if (r >= 0)
                 r = group_remove(state);
         if (r < 0)
                 return oci_fail_errno(error, r, "cgroup of \"%s\"", state->id);
-        state_remove(oci, state);
+        if (!state_remove(oci, state, error))
+                return FALSE;
         if (!container_hooks(state, plan, PLAN_HOOK_POSTSTOP, STATUS_STOPPED, &inner))
                 oci_warn(oci, "%s", inner->message);
         return TRUE;

@@ -31,10 +31,15 @@ static void hierarchy_free(gpointer data) {
         g_free(h);
 }
 
+/* Why not every hierarchy is known, or 0. */
+static int unknown;
+
 static void add(GPtrArray *list, const char *controllers, char *mount) {
         Hierarchy *h;
 
         if (access(mount, F_OK) < 0) {
+                if (errno != ENOENT && errno != ENOTDIR)
+                        unknown = -errno;
                 g_free(mount);
                 return;
         }
@@ -53,7 +58,8 @@ static GPtrArray *hierarchies(void) {
         if (list)
                 return list;
         list = g_ptr_array_new_with_free_func(hierarchy_free);
-        if (file_read_at(AT_FDCWD, "/proc/self/cgroup", CGROUP_FILE_MAX, &text, NULL) < 0)
+        unknown = file_read_at(AT_FDCWD, "/proc/self/cgroup", CGROUP_FILE_MAX, &text, NULL);
+        if (unknown < 0)
                 return list;
         lines = g_strsplit(text, "\n", -1);
         for (char **line = lines; *line; line++) {
@@ -64,12 +70,21 @@ static GPtrArray *hierarchies(void) {
                 if (*parts[1] == '\0') {
                         if (cgroup_mount_point())
                                 add(list, "", g_strdup(cgroup_mount_point()));
+                        else if (errno != ENOENT && errno != ENOTDIR)
+                                unknown = -errno;
                 } else
                         add(list, parts[1],
                             g_strconcat("/sys/fs/cgroup/",
                                         g_str_has_prefix(parts[1], "name=") ? parts[1] + 5 : parts[1], NULL));
         }
         return list;
+}
+
+/** group_known() - Whether all hierarchies were found, or a negative errno: groups of the others would be left behind.
+ */
+int group_known(void) {
+        (void)hierarchies();
+        return unknown;
 }
 
 static gboolean has(const Hierarchy *h, const char *controller) {

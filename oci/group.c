@@ -180,6 +180,8 @@ gboolean group_make(State *state, GError **error) {
 
         if (!state->group || state->driver != GROUP_CGROUPFS)
                 return TRUE;
+        if (group_known() < 0)
+                return oci_fail_errno(error, group_known(), "find the cgroup hierarchies");
         mounts = group_mounts();
         if (mounts->len == 0)
                 return oci_fail(error, OCI_ERROR_FAILED,

@@ -15,6 +15,7 @@ int group_open(State *state); /* its directory in the unified hierarchy, or -1 *
 gboolean group_attach(State *state, pid_t pid, GError **error);
 gboolean group_scope(State *state, pid_t pid, GPtrArray *properties, GError **error); /* PlanUnitProperty */
 int group_remove(State *state);
+int group_known(void);
 
 /* group-control.c: what is in it */
 gboolean group_is_empty(State *state);

@@ -178,7 +178,7 @@ int made_hear(Made *made, struct packet *packet, GError **error) {
         for (;;) {
                 do /* a process that ends without having read everything resets the connection, behind its last word */
                         r = packet_recv(made->sock, packet);
-                while (r == -EINTR || r == -ECONNRESET);
+                while (packet_transient(r) || r == -ECONNRESET);
                 if (r <= 0 || packet->size < sizeof(record->message)) {
                         if (made->executing)
                                 return 0;

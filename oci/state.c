@@ -64,6 +64,15 @@ static gboolean check_id(const char *id, GError **error) {
         return TRUE;
 }
 
+static int lock(int fd) {
+        int r;
+
+        do
+                r = flock(fd, LOCK_EX);
+        while (r < 0 && errno == EINTR);
+        return r;
+}
+
 /** state_new() - Makes the directory of a new container and locks it. */
 gboolean state_new(Oci *oci, const char *id, State *ret, GError **error) {
         if (!check_id(id, error) || !oci_open_root(oci, error))
@@ -77,17 +86,18 @@ gboolean state_new(Oci *oci, const char *id, State *ret, GError **error) {
         ret->dir_fd = openat(oci->root_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         ret->created = g_get_real_time();
         ret->owner = getuid();
-        if (ret->dir_fd < 0)
-                return oci_fail_errno(error, errno, "directory %s/%s", oci->root, id);
-        return state_lock(ret, error); /* a delete may have been quicker */
+        if (ret->dir_fd >= 0)
+                return state_lock(ret, error); /* a delete may have been quicker */
+        (void)oci_fail_errno(error, errno, "directory %s/%s", oci->root, id);
+        (void)unlinkat(oci->root_fd, id, AT_REMOVEDIR);
+        return FALSE;
 }
 
-/** state_remove() - Removes the container's directory. */
-void state_remove(Oci *oci, State *state) {
+/** state_remove() - Removes the container's directory. What stays of it can be loaded, and removed, again. */
+gboolean state_remove(Oci *oci, State *state, GError **error) {
         int r = tree_remove_at(oci->root_fd, state->id);
 
-        if (r < 0 && r != -ENOENT)
-                oci_warn(oci, "cannot remove %s/%s: %s", oci->root, state->id, g_strerror(-r));
+        return r >= 0 || oci_fail_errno(error, r, "remove %s/%s", oci->root, state->id);
 }
 
 static void add_string(JsonObject *object, const char *name, const char *value) {
@@ -228,10 +238,9 @@ gboolean state_load(Oci *oci, const char *id, State *ret, GError **error) {
 gboolean state_lock(State *s, GError **error) {
         struct stat st;
 
-        while (flock(s->dir_fd, LOCK_EX) < 0)
-                if (errno != EINTR)
-                        return oci_fail_errno(error, errno, "lock of \"%s\"", s->id);
-        if (fstat(s->dir_fd, &st) < 0 || st.st_nlink == 0)
+        if (lock(s->dir_fd) < 0 || fstat(s->dir_fd, &st) < 0)
+                return oci_fail_errno(error, errno, "lock of \"%s\"", s->id);
+        if (st.st_nlink == 0)
                 return oci_fail(error, OCI_ERROR_FAILED, "container \"%s\" does not exist", s->id);
         return TRUE;
 }

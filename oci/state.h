@@ -48,7 +48,7 @@ gboolean state_save(State *state, GError **error);
 gboolean state_load(Oci *oci, const char *id, State *ret, GError **error);
 gboolean state_lock(State *state, GError **error);
 void state_unlock(State *state);
-void state_remove(Oci *oci, State *state);
+gboolean state_remove(Oci *oci, State *state, GError **error);
 Status state_status(State *state);
 int state_pidfd(State *state); /* -ESRCH: the container's process has gone */
 const char *status_name(Status status);
