@@ -251,7 +251,8 @@ static void undo(Container *c) {
         made_kill(&c->made);
         if (c->options->pid_file && c->state.pid > 0)
                 (void)unlink(c->options->pid_file);
-        (void)container_remove(c->oci, &c->state, c->state.pid > 0 ? c->plan : NULL, NULL);
+        if (!container_remove(c->oci, &c->state, c->state.pid > 0 ? c->plan : NULL, NULL) && c->state.pid == 0)
+                (void)state_remove(c->oci, &c->state, NULL); /* nothing has been made that it would be kept for */
 }
 
 /**

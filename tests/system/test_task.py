@@ -2,18 +2,17 @@
 """Tasks as objects: what they are and say, and what a call on one never waits for."""
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
 import signal
 import statistics
 import sys
-import tempfile
 import threading
 import time
 
 import davit
+import fuse
 import images
 from test_recovery import shim_of
 
@@ -34,26 +33,6 @@ def parent_of(pid):
 
 def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-@contextlib.contextmanager
-def dead_file_system():
-    """A FUSE mount whose server answers nothing; when the block ends whoever waits for it gets an error."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with tempfile.TemporaryDirectory(dir=davit.FIXTURES) as path:
-        fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            options = f"fd={fd},rootmode=40000,user_id=0,group_id=0".encode()
-            if libc.mount(b"dead", path.encode(), b"fuse", 0, options) < 0:
-                raise OSError(ctypes.get_errno(), "mount")
-        except BaseException:
-            os.close(fd)
-            raise
-        try:
-            yield path
-        finally:
-            os.close(fd)  # aborts what is under way
-            libc.umount2(path.encode(), 2)
 
 
 class TaskTest(davit.TestCase):
@@ -250,7 +229,7 @@ class Stuck(TaskTest):
         id, task, _, _ = self.run_one(["sleep", "1000"])
         for name, opts in (("mount", lambda path: {"Mounts": [("bind", path, "/mnt", "bind")]}),
                            ("root", lambda path: {"Rootfs": path}), ("log", lambda path: {"LogPath": path})):
-            with self.subTest(name), dead_file_system() as path:
+            with self.subTest(name), fuse.dead() as path:
                 other, ended = davit.unique("task"), []
 
                 def run(opts=opts(f"{path}/{name}"), other=other, ended=ended):
@@ -266,6 +245,26 @@ class Stuck(TaskTest):
             thread.join(30)
             self.assertIn(f"{path}/{name}", ended[0].message)
             self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", other)
+
+    def test_a_program_on_a_dead_file_system(self):
+        """S-O04: nothing can kill the program, so neither its stop nor its deletion ends, and nobody else waits for them."""
+        ended = []
+        with fuse.deaf() as (path, asked):
+            id, task, pid, _ = self.run_one(["cat", "/mnt/data"], Mounts=[("bind", path, "/mnt", "bind")])
+            self.assertTrue(asked.wait(10))
+            davit.call(task, "Process.Kill", "(s)", "KILL")
+            stop = davit.call(task, "Task.BeginStop", "(a{sv})", davit.options(TimeoutUSec=1000))
+            container = davit.manager("GetContainer", "(ss)", "", id)
+            thread = threading.Thread(target=lambda: ended.append(
+                davit.call(container, "Container.Delete", "(a{sv})", davit.options(Force=True))))
+            thread.start()
+            self.assert_others_answer(id, task)
+            self.assertEqual((ended, davit.get(stop, "Job.State")), ([], "running"))
+            os.kill(pid, 0)
+        thread.join(30)
+        self.assertEqual(ended, [None])
+        self.assertRaises(ProcessLookupError, os.kill, pid, 0)
+        self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", id)
 
     def test_state_that_nobody_has_seen(self):
         """S-O10: a shim that says nothing to a new manager has a task of unknown state, until it speaks."""
