@@ -87,7 +87,9 @@ static void source_free(struct shim *s, struct violation_source *o) {
                         *p = o->next;
                         break;
                 }
-        (void)safe_close(o->fd); /* which leaves the epoll set, too */
+        /* A child that has just been cloned holds it as well: closing alone would leave it in the set. */
+        (void)epoll_ctl(s->violations.epoll_fd, EPOLL_CTL_DEL, o->fd, NULL);
+        (void)safe_close(o->fd);
         violation_filter_unref(o->filter);
         free(o);
 }
