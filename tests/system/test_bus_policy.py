@@ -109,13 +109,13 @@ class Policy(davit.TestCase):
         self.assertEqual(davit.unit_show("davitd.service", "ActiveState")["ActiveState"], "active")
 
     def test_signals_reach_root_alone(self):
-        """They carry what is in a container's environment; also those of a manager that begins while others listen."""
+        """They carry what a container is labelled with; also those of a manager that begins while others listen."""
         heard = {}
         for uid in (0, 65534):
             heard[uid] = subprocess.Popen(["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups",
                                            sys.executable, "-c", LISTENER], stdout=subprocess.PIPE, text=True, cwd="/")
             self.assertEqual(heard[uid].stdout.readline(), "ready\n")
-        id, task, *_ = davit.run_container(["sleep", "1000"], id=davit.unique("heard"), Env=["SECRET=of-the-container"])
+        id, task, *_ = davit.run_container(["sleep", "1000"], id=davit.unique("heard"), Labels={"who": "of-the-container"})
         self.addCleanup(davit.remove_container, id)
         davit.kill_davitd()
         davit.start_davitd()
