@@ -86,9 +86,10 @@ gboolean state_new(Oci *oci, const char *id, State *ret, GError **error) {
         ret->dir_fd = openat(oci->root_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         ret->created = g_get_real_time();
         ret->owner = getuid();
-        if (ret->dir_fd >= 0)
-                return state_lock(ret, error); /* a delete may have been quicker */
-        (void)oci_fail_errno(error, errno, "directory %s/%s", oci->root, id);
+        if (ret->dir_fd < 0)
+                (void)oci_fail_errno(error, errno, "directory %s/%s", oci->root, id);
+        else if (state_lock(ret, error)) /* a delete may have been quicker */
+                return TRUE;
         (void)unlinkat(oci->root_fd, id, AT_REMOVEDIR);
         return FALSE;
 }

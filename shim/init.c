@@ -41,7 +41,9 @@ int setup_await(struct setup *s, uint32_t *ret, int *ret_fd) {
         struct packet packet;
         int r;
 
-        r = packet_recv(s->sock, &packet);
+        do
+                r = packet_recv(s->sock, &packet);
+        while (packet_transient(r));
         if (r <= 0)
                 return r < 0 ? r : -EPIPE;
         if (packet.size != sizeof(*ret)) {

@@ -136,6 +136,8 @@ static int make_container(struct maker *m) {
                 init_main(&m->setup);
         if (r < 0)
                 return fault_set(&m->fault, SHIM_STEP_NAMESPACE, r, "clone the container's first process");
+        if (m->made.start_time == 0) /* by which every later davit-oci knows the process */
+                return fault_set(&m->fault, SHIM_STEP_NAMESPACE, EIO, "start time of the container's first process");
         return setup_map(&m->setup, m->made.pid, m->made.sock, &m->fault);
 }
 
