@@ -51,12 +51,12 @@ static void on_started(Task *t, int r, const sd_bus_error *error, void *userdata
 
         if (r >= 0)
                 r = process_wait_fd(&t->process, &fd);
+        if (r >= 0)
+                r = sd_bus_reply_method_return(call, "ouh", t->process.path, t->process.pid, fd);
         if (r < 0)
                 bus_reply_error(&call, r, error);
-        else {
-                (void)sd_bus_reply_method_return(call, "ouh", t->process.path, t->process.pid, fd);
+        else
                 sd_bus_message_unref(call);
-        }
 }
 
 static int launch(sd_bus_message *m, Container *c, bool start, task_done_t done, sd_bus_error *error) {

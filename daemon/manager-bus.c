@@ -122,8 +122,11 @@ static void on_run_done(Task *t, int r, const sd_bus_error *error, void *userdat
         if (r >= 0)
                 r = process_wait_fd(&t->process, &fd);
         if (r >= 0) {
-                (void)sd_bus_reply_method_return(run->call, "souh", t->id, t->process.path, t->process.pid, fd);
-                sd_bus_message_unref(run->call);
+                r = sd_bus_reply_method_return(run->call, "souh", t->id, t->process.path, t->process.pid, fd);
+                if (r < 0)
+                        bus_reply_error(&run->call, r, NULL);
+                else
+                        sd_bus_message_unref(run->call);
         } else {
                 c = container_again(run->manager, run->ns, run->id, run->created_at);
                 if (c)

@@ -407,6 +407,8 @@ static int remove_durable(Snapshot *s) {
         int fd;
 
         fd = record_open_dir(m->state_fd, s->ns->name, KIND, s->key, &file);
+        if (fd < 0) /* the next manager would believe the record: once more, in case it was want of descriptors */
+                fd = record_open_dir(m->state_fd, s->ns->name, KIND, s->key, &file);
         if (fd < 0)
                 return fd;
         g = g_new0(Remains, 1);

@@ -168,8 +168,11 @@ static void on_exec_started(Exec *e, int r, const sd_bus_error *error, void *use
                 return;
         }
         process_bus_added(&e->process);
-        (void)sd_bus_reply_method_return(call, "souh", e->process.exec_id, e->process.path, e->process.pid, fd);
-        sd_bus_message_unref(call);
+        r = sd_bus_reply_method_return(call, "souh", e->process.exec_id, e->process.path, e->process.pid, fd);
+        if (r < 0)
+                bus_reply_error(&call, r, NULL);
+        else
+                sd_bus_message_unref(call);
 }
 
 static int method_exec_start(sd_bus_message *m, void *userdata, sd_bus_error *error) {

@@ -55,8 +55,11 @@ int task_failure(const char *what, const LinkAnswer *a, sd_bus_error *error) {
 
         if (!a->head)
                 return error_unavailable(error, "%s: the container's supervisor has gone.", what);
-        if (a->head->type != SHIM_FAILED)
-                return error_set(error, error_kind_from_errno(a->error), "%s: %s.", what, text);
+        if (a->head->type != SHIM_FAILED) {
+                /* A process that has just ended is there, and in another state. */
+                kind = a->error == -ESRCH ? ERROR_FAILED_PRECONDITION : error_kind_from_errno(a->error);
+                return error_set(error, kind, "%s: %s.", what, text);
+        }
         f = a->body;
         kind = error_kind_from_errno(a->error);
         if (f->step == SHIM_STEP_COMMAND) {

@@ -25,6 +25,8 @@
 #include "shim/setup.h"
 #include "shim/shim.h"
 
+#define RETURN_TRIES 8U
+
 static int exec_plan(struct packet *p, const struct plan **ret, struct fault *fault) {
         _cleanup_close_ int fd = packet_take_fd(p, 0);
 
@@ -49,6 +51,14 @@ static int exec_open(struct shim *s, struct setup *su, struct fault *fault) {
         return 0;
 }
 
+/* It takes a little memory, and the container's life hangs on it. */
+static bool exec_return(struct shim *s) {
+        for (unsigned i = 0; i < RETURN_TRIES; i++)
+                if (setns(s->pid_ns_fd, CLONE_NEWPID) >= 0)
+                        return true;
+        return false;
+}
+
 static int exec_clone(struct shim *s, struct process *p, struct setup *su, struct fault *fault) {
         _cleanup_close_ int group = -1;
         int r;
@@ -61,7 +71,7 @@ static int exec_clone(struct shim *s, struct process *p, struct setup *su, struc
         r = child_clone(p, su, 0, group);
         if (r == 0)
                 exec_main(su);
-        if ((su->join_flags & CLONE_NEWPID) && setns(s->pid_ns_fd, CLONE_NEWPID) < 0)
+        if ((su->join_flags & CLONE_NEWPID) && !exec_return(s))
                 _exit(EXIT_FAILURE); /* the next child would be born in the wrong namespace */
         if (r < 0)
                 return fault_set(fault, SHIM_STEP_NAMESPACE, r, "clone exec %s", p->exec_id);
