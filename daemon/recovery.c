@@ -361,6 +361,10 @@ static void ask(Recovery *v, Task *t) {
         *q = (Query){ v, t };
         if (link_request(t->link, SHIM_QUERY, NULL, NULL, NULL, 0, on_query, q) < 0) {
                 g_free(q);
+                if (was_cut_off(t, false)) {
+                        undo(t);
+                        return;
+                }
                 t->process.visible = true;
                 task_lost(t);
                 return;
@@ -386,6 +390,15 @@ static void discard(Manager *m, int parent_fd, const char *ns, const char *id, i
         if (name_scope(ns, id, scope) >= 0)
                 units_stop(m->units, scope);
         (void)tree_remove_at(parent_fd, id);
+}
+
+/* A name is free as soon as its container has gone, while the directory of that one's task still goes. */
+static bool is_of(const Container *c, int dir_fd) {
+        g_autoptr(JsonObject) o = NULL;
+        uint64_t created_at = 0;
+
+        return record_read_object(dir_fd, "task.json", &o) < 0 ||
+               record_get_u64(o, "container_created_at", &created_at) < 0 || created_at == c->created_at;
 }
 
 static void recover_task(Recovery *v, Container *c, int dir_fd) {
@@ -430,9 +443,11 @@ static void scan_namespace(Recovery *v, int task_fd, const char *name) {
                         continue;
                 dir_fd = openat(dirfd(dir), de->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
                 c = ns ? g_hash_table_lookup(ns->containers, de->d_name) : NULL;
-                if (dir_fd >= 0 && c && !c->task)
+                if (dir_fd < 0 || (c && c->task)) /* a name may be read twice where others go meanwhile */
+                        continue;
+                if (c && is_of(c, dir_fd))
                         recover_task(v, c, dir_fd);
-                else if (dir_fd >= 0)
+                else
                         discard(m, dirfd(dir), name, de->d_name, dir_fd);
         }
         (void)closedir(dir);

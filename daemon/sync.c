@@ -249,11 +249,12 @@ void sync_run(Sync *s, const char *name, sync_work_t work, sync_done_t done, voi
         ask(s, j);
 }
 
-/** sync_wait() - calls done when everything that has been asked for is durable, at once where it is */
+/** sync_wait() - calls done when everything that has been asked for is durable, at once where it is; s is NULL once the
+ * manager goes */
 void sync_wait(Sync *s, sync_done_t done, void *userdata) {
         Waiter *w;
 
-        if (s->told == s->number) {
+        if (!s || s->told == s->number) {
                 done(userdata);
                 return;
         }

@@ -52,6 +52,8 @@ static JsonObject *task_json(const Task *t) {
         json_object_set_string_member(o, "scope", t->scope);
         json_object_set_string_member(o, "runtime", t->runtime);
         json_object_set_string_member(o, "auto_remove", auto_remove_name(t->auto_remove));
+        if (t->container)
+                json_object_set_int_member(o, "container_created_at", (int64_t)t->container->created_at);
         json_object_set_boolean_member(o, "terminal", t->process.terminal);
         json_object_set_boolean_member(o, "journal", t->journal);
         json_object_set_boolean_member(o, "at_once", t->at_once);

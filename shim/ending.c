@@ -159,7 +159,7 @@ void shim_discard(struct shim *s) {
 
                         (void)fault_set(&fault, SHIM_STEP_PLAN, ECANCELED, "the task was discarded");
                         shim_failed(s, &s->init, &fault);
-                        if (!s->foreign)
+                        if (!s->foreign || !s->scoped)
                                 s->phase = SHIM_PHASE_DONE;
                         return;
                 }

@@ -9,9 +9,9 @@ import davit
 
 
 def shim_of(task):
-    """PID of the shim that holds a task: the one process of its scope outside payload/."""
+    """PID of the shim that holds a task. A first process that waits to be started has its program, too."""
     scope = davit.get(task, "Task.Scope")
-    pids = [p for p in davit._scopes()[scope] if davit._exe(p).startswith("davit-shim")]
+    pids = [p for p in davit._scopes()[scope] if davit._exe(p).startswith("davit-shim") and p != davit.get(task, "Process.Pid")]
     return pids[0]
 
 
