@@ -106,8 +106,8 @@ static Message *bus_call(Bus *bus, Message *m, const char *unit, GError **error)
         r = m ? connection_send(bus->connection, m, &serial) : -ENOMEM;
         if (r >= 0)
                 r = bus_await(bus, serial, end, &reply);
-        if (r < 0)
-                (void)oci_fail_errno(error, r, "unit %s", unit);
+        if (r < 0 || !reply)
+                (void)oci_fail_errno(error, r < 0 ? r : -EPROTO, "unit %s", unit);
         else if (reply->type == DBUS_ERROR_REPLY)
                 (void)oci_fail(error, OCI_ERROR_FAILED, "unit %s: %s", unit,
                                reply->error.message ? reply->error.message : reply->error.name);

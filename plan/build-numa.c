@@ -88,7 +88,7 @@ gboolean build_memory_policy(Build *b, GError **error) {
         g_autoptr(GPtrArray) names = NULL;
         const char *mode = NULL;
         JsonObject *object = NULL;
-        guint32 value;
+        guint32 value = 0;
 
         if (!field_object(b->linux_, "linux.", "memoryPolicy", &object, error))
                 return FALSE;

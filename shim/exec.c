@@ -104,6 +104,7 @@ static int exec_begin(struct shim *s, struct stdio_source *source, const struct 
                 r = s->foreign ? foreign_exec(s, p, &su, fault) : exec_clone(s, p, &su, fault);
         stdio_done(&su.stdio);
         safe_close(su.root_fd);
+        source->identifier = source->unit = NULL; /* they go with the plan and this function */
         (void)munmap((void *)su.plan, su.plan->size);
         return r;
 }

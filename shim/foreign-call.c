@@ -227,10 +227,12 @@ static int program_run(struct call_setup *c) {
         if (!program)
                 return call_fault(c, ENOENT, "search in " SEARCH_PATH);
         r = arguments(c, program, &argv);
-        if (r < 0)
+        if (r >= 0 && pipe2(pipes, O_CLOEXEC) < 0)
+                r = call_fault(c, errno, "pipe");
+        if (r < 0) {
+                free(argv.v);
                 return r;
-        if (pipe2(pipes, O_CLOEXEC) < 0)
-                return call_fault(c, errno, "pipe");
+        }
         pid = fork();
         if (pid == 0)
                 program_execute(c, &argv, pipes[1]);

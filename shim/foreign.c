@@ -149,6 +149,7 @@ static void request_begin(struct shim *s, struct call_setup *c, uint32_t serial)
         c->fault = &fault;
         if (call_begin(s, c, NULL, serial) < 0)
                 answer(s, serial, &fault);
+        c->fault = NULL;
 }
 
 /** foreign_signal() - pass a signal on to the first process; @serial 0: nobody waits for the answer */
