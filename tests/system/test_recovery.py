@@ -53,7 +53,9 @@ class Manager(davit.TestCase):
                                       Mounts=[("tmpfs", "tmpfs", "/tmp", "mode=1777")], SpecPatch='{"process":{"args":["sh","-c",'
                                       '"trap \\"exit 23\\" USR1; while :; do sleep 0.05; done"]}}')
         time.sleep(0.2)  # the shell sets its trap after it has been executed, which nothing announces
-        davit.systemctl("kill", "-s", "KILL", "davitd.service")
+        owner = davit.name_owner()
+        kill_and_wait(davit.main_pid())
+        davit.wait_until(lambda: davit.name_owner() != owner, what="the old name to go")
         fd = os.pidfd_open(pid)
         os.kill(pid, signal.SIGUSR1)
         davit.wait_pidfd(fd)
