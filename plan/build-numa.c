@@ -12,13 +12,8 @@
 
 #include "plan/build-internal.h"
 
-typedef struct Name {
-        const char *name;
-        guint32 value;
-} Name;
-
 /* the last two of Linux 5.15 and 6.9, which older headers do not have */
-static const Name modes[] = {
+static const NamedValue modes[] = {
         { "MPOL_DEFAULT", MPOL_DEFAULT },
         { "MPOL_PREFERRED", MPOL_PREFERRED },
         { "MPOL_BIND", MPOL_BIND },
@@ -29,23 +24,12 @@ static const Name modes[] = {
         {},
 };
 
-static const Name flags[] = {
+static const NamedValue flags[] = {
         { "MPOL_F_STATIC_NODES", 1U << 15 },
         { "MPOL_F_RELATIVE_NODES", 1U << 14 },
         { "MPOL_F_NUMA_BALANCING", 1U << 13 },
         {},
 };
-
-static gboolean find(const Name *names, const char *field, const char *name, guint32 *ret, GError **error) {
-        if (!name)
-                return plan_fail(error, PLAN_ERROR_INVALID, "%s: is missing", field);
-        for (; names->name; names++)
-                if (g_str_equal(names->name, name)) {
-                        *ret = names->value;
-                        return TRUE;
-                }
-        return plan_fail(error, PLAN_ERROR_INVALID, "%s: unknown value \"%s\"", field, name);
-}
 
 static gboolean build_set(Build *b, JsonObject *object, const char *path, const char *name, struct plan_list *ret,
                           GError **error) {
@@ -88,23 +72,24 @@ gboolean build_memory_policy(Build *b, GError **error) {
         g_autoptr(GPtrArray) names = NULL;
         const char *mode = NULL;
         JsonObject *object = NULL;
-        guint32 value = 0;
+        guint64 value = 0;
 
         if (!field_object(b->linux_, "linux.", "memoryPolicy", &object, error))
                 return FALSE;
         if (!object || json_object_get_size(object) == 0)
                 return TRUE;
         if (!field_string(object, "linux.memoryPolicy.", "mode", &mode, error) ||
-            !find(modes, "linux.memoryPolicy.mode", mode, &b->plan.memory_mode, error) ||
+            !field_named_value(modes, "linux.memoryPolicy.mode", mode, &value, error) ||
             !build_set(b, object, "linux.memoryPolicy.", "nodes", &b->plan.memory_nodes, error) ||
             !field_strings(object, "linux.memoryPolicy.", "flags", &names, error))
                 return FALSE;
+        b->plan.memory_mode = (guint32)value;
         if ((b->plan.memory_mode == MPOL_DEFAULT || b->plan.memory_mode == MPOL_LOCAL) && b->plan.memory_nodes.n > 0)
                 return plan_fail(error, PLAN_ERROR_INVALID, "linux.memoryPolicy.nodes: %s takes none", mode);
         for (guint i = 0; names && i < names->len; i++) {
-                if (!find(flags, "linux.memoryPolicy.flags", names->pdata[i], &value, error))
+                if (!field_named_value(flags, "linux.memoryPolicy.flags", names->pdata[i], &value, error))
                         return FALSE;
-                b->plan.memory_mode |= value;
+                b->plan.memory_mode |= (guint32)value;
         }
         b->plan.flags |= PLAN_MEMORY_POLICY;
         return TRUE;

@@ -12,43 +12,27 @@
 
 #include "plan/build-internal.h"
 
-typedef struct Name {
-        const char *name;
-        guint64 value;
-} Name;
-
-static const Name policies[] = {
+static const NamedValue policies[] = {
         { "SCHED_OTHER", 0 }, { "SCHED_FIFO", 1 }, { "SCHED_RR", 2 },       { "SCHED_BATCH", 3 },
         { "SCHED_ISO", 4 },   { "SCHED_IDLE", 5 }, { "SCHED_DEADLINE", 6 }, {},
 };
 
 /* linux/sched.h, which goes with no other header */
-static const Name flags[] = {
+static const NamedValue flags[] = {
         { "SCHED_FLAG_RESET_ON_FORK", 0x01 },  { "SCHED_FLAG_RECLAIM", 0x02 },
         { "SCHED_FLAG_DL_OVERRUN", 0x04 },     { "SCHED_FLAG_KEEP_POLICY", 0x08 },
         { "SCHED_FLAG_KEEP_PARAMS", 0x10 },    { "SCHED_FLAG_UTIL_CLAMP_MIN", 0x20 },
         { "SCHED_FLAG_UTIL_CLAMP_MAX", 0x40 }, {},
 };
 
-static const Name io_classes[] = {
+static const NamedValue io_classes[] = {
         { "IOPRIO_CLASS_RT", IOPRIO_CLASS_RT },
         { "IOPRIO_CLASS_BE", IOPRIO_CLASS_BE },
         { "IOPRIO_CLASS_IDLE", IOPRIO_CLASS_IDLE },
         {},
 };
 
-static const Name domains[] = { { "LINUX", PER_LINUX }, { "LINUX32", PER_LINUX32 }, {} };
-
-static gboolean find(const Name *names, const char *field, const char *name, guint64 *ret, GError **error) {
-        if (!name)
-                return plan_fail(error, PLAN_ERROR_INVALID, "%s: is missing", field);
-        for (; names->name; names++)
-                if (g_str_equal(names->name, name)) {
-                        *ret = names->value;
-                        return TRUE;
-                }
-        return plan_fail(error, PLAN_ERROR_INVALID, "%s: unknown value \"%s\"", field, name);
-}
+static const NamedValue domains[] = { { "LINUX", PER_LINUX }, { "LINUX32", PER_LINUX32 }, {} };
 
 static gboolean build_scheduler(Build *b, JsonObject *object, GError **error) {
         struct plan_scheduler *s = &b->plan.process.scheduler;
@@ -58,7 +42,7 @@ static gboolean build_scheduler(Build *b, JsonObject *object, GError **error) {
         guint64 value;
 
         if (!field_string(object, "process.scheduler.", "policy", &policy, error) ||
-            !find(policies, "process.scheduler.policy", policy, &value, error) ||
+            !field_named_value(policies, "process.scheduler.policy", policy, &value, error) ||
             !field_int(object, "process.scheduler.", "nice", -20, 19, &nice, error) ||
             !field_int(object, "process.scheduler.", "priority", 0, 99, &priority, error) ||
             !field_strings(object, "process.scheduler.", "flags", &names, error) ||
@@ -70,7 +54,7 @@ static gboolean build_scheduler(Build *b, JsonObject *object, GError **error) {
         s->nice = (gint32)nice;
         s->priority = (guint32)priority;
         for (guint i = 0; names && i < names->len; i++) {
-                if (!find(flags, "process.scheduler.flags", names->pdata[i], &value, error))
+                if (!field_named_value(flags, "process.scheduler.flags", names->pdata[i], &value, error))
                         return FALSE;
                 s->flags |= value;
         }
@@ -90,7 +74,7 @@ static gboolean build_io_priority(Build *b, JsonObject *object, GError **error) 
         guint64 class;
 
         if (!field_string(object, "process.ioPriority.", "class", &name, error) ||
-            !find(io_classes, "process.ioPriority.class", name, &class, error) ||
+            !field_named_value(io_classes, "process.ioPriority.class", name, &class, error) ||
             !field_int(object, "process.ioPriority.", "priority", 0, 7, &level, error))
                 return FALSE;
         b->plan.process.io_priority = (guint32)(class << IOPRIO_CLASS_SHIFT | (guint64)level);
@@ -124,7 +108,7 @@ gboolean build_personality(Build *b, GError **error) {
         if (!object)
                 return TRUE;
         if (!field_string(object, "linux.personality.", "domain", &domain, error) ||
-            !find(domains, "linux.personality.domain", domain, &value, error) ||
+            !field_named_value(domains, "linux.personality.domain", domain, &value, error) ||
             !field_strings(object, "linux.personality.", "flags", &names, error))
                 return FALSE;
         if (names && names->len > 0)

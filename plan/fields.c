@@ -189,6 +189,18 @@ gboolean field_strings(JsonObject *object, const char *path, const char *name, G
         return TRUE;
 }
 
+/** field_named_value() - The number of a word that @field must have; NULL is an error, too. */
+gboolean field_named_value(const NamedValue *names, const char *field, const char *name, guint64 *ret, GError **error) {
+        if (!name)
+                return plan_fail(error, PLAN_ERROR_INVALID, "%s: is missing", field);
+        for (; names->name; names++)
+                if (g_str_equal(names->name, name)) {
+                        *ret = names->value;
+                        return TRUE;
+                }
+        return plan_fail(error, PLAN_ERROR_INVALID, "%s: unknown value \"%s\"", field, name);
+}
+
 /** field_map() - A member that must be an object of strings; *ret is new and holds key, value, key, value, borrowed. */
 gboolean field_map(JsonObject *object, const char *path, const char *name, GPtrArray **ret, GError **error) {
         g_autoptr(GPtrArray) strings = NULL;

@@ -15,6 +15,13 @@ gboolean plan_fail(GError **error, PlanError code, const char *format, ...) G_GN
 gboolean field_given(JsonObject *object, const char *name);
 gboolean field_object(JsonObject *object, const char *path, const char *name, JsonObject **ret, GError **error);
 gboolean field_array(JsonObject *object, const char *path, const char *name, JsonArray **ret, GError **error);
+/* A word of a configuration and the kernel's number for it; tables end with {}. */
+typedef struct NamedValue {
+        const char *name;
+        guint64 value;
+} NamedValue;
+
+gboolean field_named_value(const NamedValue *names, const char *field, const char *name, guint64 *ret, GError **error);
 gboolean field_string(JsonObject *object, const char *path, const char *name, const char **ret, GError **error);
 gboolean field_bool(JsonObject *object, const char *path, const char *name, gboolean *ret, GError **error);
 gboolean field_int(JsonObject *object, const char *path, const char *name, gint64 min, gint64 max, gint64 *ret,
