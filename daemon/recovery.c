@@ -393,23 +393,21 @@ static void discard(Manager *m, int parent_fd, const char *ns, const char *id, i
 }
 
 /* A name is free as soon as its container has gone, while the directory of that one's task still goes. */
-static bool is_of(const Container *c, int dir_fd) {
-        g_autoptr(JsonObject) o = NULL;
+static bool is_of(const Container *c, JsonObject *o) {
         uint64_t created_at = 0;
 
-        return record_read_object(dir_fd, "task.json", &o) < 0 ||
-               record_get_u64(o, "container_created_at", &created_at) < 0 || created_at == c->created_at;
+        return !o || record_get_u64(o, "container_created_at", &created_at) < 0 || created_at == c->created_at;
 }
 
-static void recover_task(Recovery *v, Container *c, int dir_fd) {
-        g_autoptr(JsonObject) o = NULL;
+/* o: the directory's task.json; NULL: it has none that can be read */
+static void recover_task(Recovery *v, Container *c, int dir_fd, JsonObject *o) {
         char scope[NAME_UNIT_MAX];
         Task *t;
         int r;
 
         if (name_scope(c->ns->name, c->id, scope) < 0 || task_new(c, scope, &t) < 0)
                 return;
-        if (record_read_object(dir_fd, "task.json", &o) >= 0)
+        if (o)
                 apply_json(t, o);
         (void)task_files_read_spec(t);
         r = connect_shim(v->manager, dir_fd, &task_link_handlers, t, &t->link);
@@ -436,6 +434,7 @@ static void scan_namespace(Recovery *v, int task_fd, const char *name) {
         if (dir_stream_at(task_fd, name, &dir) < 0)
                 return;
         while ((de = readdir(dir))) {
+                g_autoptr(JsonObject) o = NULL;
                 _cleanup_close_ int dir_fd = -1;
                 Container *c;
 
@@ -445,8 +444,10 @@ static void scan_namespace(Recovery *v, int task_fd, const char *name) {
                 c = ns ? g_hash_table_lookup(ns->containers, de->d_name) : NULL;
                 if (dir_fd < 0 || (c && c->task)) /* a name may be read twice where others go meanwhile */
                         continue;
-                if (c && is_of(c, dir_fd))
-                        recover_task(v, c, dir_fd);
+                if (c)
+                        (void)record_read_object(dir_fd, "task.json", &o);
+                if (c && is_of(c, o))
+                        recover_task(v, c, dir_fd, o);
                 else
                         discard(m, dirfd(dir), name, de->d_name, dir_fd);
         }
