@@ -40,14 +40,6 @@ struct Pool {
         bool closing;
 };
 
-static void remove_directory(Pool *p, const char *id) {
-        _cleanup_close_ int fd = -1;
-
-        fd = task_dir_open(p->manager, DAVIT_DEFAULT_NAMESPACE, ".", false);
-        if (fd >= 0)
-                (void)tree_remove_at(fd, id);
-}
-
 static void entry_free(void *p) {
         Entry *e = p;
 
@@ -69,7 +61,7 @@ static void entry_drop(Entry *e) {
         if (e->scope)
                 units_stop(p->manager->units, e->scope);
         if (e->id)
-                remove_directory(p, e->id);
+                (void)task_dir_remove(p->manager, DAVIT_DEFAULT_NAMESPACE, e->id);
         (void)g_ptr_array_remove_fast(p->entries, e);
 }
 

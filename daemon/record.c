@@ -20,7 +20,6 @@
 #include "shared/macros.h"
 
 #define SUFFIX ".json"
-#define TEMPORARY ".#" /* what file_replace_at() leaves where it is cut off */
 #define NAME_PLAIN_MAX 180U
 
 /**
@@ -215,7 +214,7 @@ int record_foreach(int root_fd, const char *ns, const char *kind, record_handler
                 return -errno;
         }
         while ((de = readdir(dir)))
-                if (g_str_has_prefix(de->d_name, TEMPORARY))
+                if (g_str_has_prefix(de->d_name, FILE_TEMPORARY))
                         (void)unlinkat(dirfd(dir), de->d_name, 0);
                 else if (de->d_name[0] != '.' && g_str_has_suffix(de->d_name, SUFFIX))
                         n += visit(dirfd(dir), ns, kind, de->d_name, handler, userdata);

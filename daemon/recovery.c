@@ -379,7 +379,7 @@ static void on_orphan_gone(void *userdata _unused_) {
 }
 
 /* A directory without a container: a parked shim of the last manager, or a start that was cut off. */
-static void discard(Manager *m, int parent_fd, const char *ns, const char *id, int dir_fd) {
+static void discard(Manager *m, const char *ns, const char *id, int dir_fd) {
         static const LinkHandlers handlers = { on_orphan_event, on_orphan_gone };
         char scope[NAME_UNIT_MAX];
         Link *link = NULL;
@@ -389,7 +389,7 @@ static void discard(Manager *m, int parent_fd, const char *ns, const char *id, i
         (void)link_free(link);
         if (name_scope(ns, id, scope) >= 0)
                 units_stop(m->units, scope);
-        (void)tree_remove_at(parent_fd, id);
+        (void)task_dir_remove(m, ns, id);
 }
 
 /* A name is free as soon as its container has gone, while the directory of that one's task still goes. */
@@ -431,6 +431,7 @@ static void scan_namespace(Recovery *v, int task_fd, const char *name) {
         struct dirent *de;
         DIR *dir;
 
+        task_dirs_sweep(task_fd, name);
         if (dir_stream_at(task_fd, name, &dir) < 0)
                 return;
         while ((de = readdir(dir))) {
@@ -449,7 +450,7 @@ static void scan_namespace(Recovery *v, int task_fd, const char *name) {
                 if (c && is_of(c, o))
                         recover_task(v, c, dir_fd, o);
                 else
-                        discard(m, dirfd(dir), name, de->d_name, dir_fd);
+                        discard(m, name, de->d_name, dir_fd);
         }
         (void)closedir(dir);
 }
@@ -558,9 +559,10 @@ static bool scope_known(Manager *m, const char *scope, bool live) {
         return false;
 }
 
-/* Journal fields of scopes whose task has gone without a manager to remove them. */
+/* Journal fields of scopes whose task has gone without a manager to remove them, and what became none. */
 static void log_fields_sweep(Manager *m) {
-        static const char *const names[] = { LOG_FIELDS_NAME, LOG_RATE_INTERVAL_NAME, LOG_RATE_BURST_NAME };
+        static const char *const names[] = { LOG_FIELDS_NAME, LOG_RATE_INTERVAL_NAME, LOG_RATE_BURST_NAME,
+                                             FILE_TEMPORARY LOG_FIELDS_NAME };
         struct dirent *de;
         DIR *dir = opendir(LOG_FIELDS_DIR);
 

@@ -24,6 +24,7 @@
 #include "shared/message.h"
 
 #define CONFIG_NAME "config.json"
+#define GONE ".gone-" /* no id begins with a dot */
 
 /** task_dir_open() - the task's directory, 0700; created with its parents where asked for */
 int task_dir_open(Manager *m, const char *ns, const char *id, bool create) {
@@ -34,6 +35,44 @@ int task_dir_open(Manager *m, const char *ns, const char *id, bool create) {
                 return dir_open_at(m->runtime_fd, path, 0700);
         fd = openat(m->runtime_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         return fd < 0 ? -errno : fd;
+}
+
+/**
+ * task_dir_remove() - takes a task's directory away; one that is not there is fine
+ *
+ * It loses its name first: whoever is killed in the midst of this leaves no part of it under a name that says something
+ * of a task, but what task_dirs_sweep() removes.
+ */
+int task_dir_remove(Manager *m, const char *ns, const char *id) {
+        g_autofree char *parent = g_strdup_printf("task/%s", ns), *gone = g_strconcat(GONE, id, NULL);
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        fd = openat(m->runtime_fd, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : -errno;
+        r = renameat(fd, id, fd, gone) < 0 ? -errno : 0;
+        if (r == -ENOTEMPTY || r == -EEXIST) {
+                r = tree_remove_at(fd, gone);
+                if (r >= 0)
+                        r = renameat(fd, id, fd, gone) < 0 ? -errno : 0;
+        }
+        if (r >= 0)
+                r = tree_remove_at(fd, gone);
+        return r == -ENOENT ? 0 : r;
+}
+
+/** task_dirs_sweep() - removes what is left of directories whose removal was cut off; task_fd: /run/davit/task */
+void task_dirs_sweep(int task_fd, const char *ns) {
+        struct dirent *de;
+        DIR *dir;
+
+        if (dir_stream_at(task_fd, ns, &dir) < 0)
+                return;
+        while ((de = readdir(dir)))
+                if (g_str_has_prefix(de->d_name, GONE))
+                        (void)tree_remove_at(dirfd(dir), de->d_name);
+        (void)closedir(dir);
 }
 
 static int write_json(int dir_fd, const char *name, JsonObject *o) {

@@ -241,10 +241,14 @@ static int send_launch(Launch *l) {
         const Stdio *io = &l->stdio;
         _cleanup_close_ int dir = -1;
         Task *t = l->task;
+        int r;
 
         dir = task_dir_open(l->manager, t->ns->name, t->id, true);
         if (dir < 0)
                 return dir;
+        r = task_files_write_state(t); /* first, for it tells the next manager what is to be undone */
+        if (r < 0)
+                return r;
         fds[0] = l->plan.memfd;
         fds[1] = dir;
         for (guint i = 0; i < io->fds->len; i++)
@@ -280,10 +284,7 @@ static int write_files(Launch *l) {
         Container *c = t->container;
         int r;
 
-        /* First, for it tells the next manager what is to be undone. */
-        r = task_files_write_state(t);
-        if (r >= 0 && c->spec)
-                r = container_save(c);
+        r = c->spec ? container_save(c) : 0;
         if (r >= 0 && l->spec) {
                 g_autofree char *text = spec_to_string(l->spec);
                 t->spec_text = g_ref_string_new(text);

@@ -49,8 +49,7 @@ typedef void (*task_done_t)(Task *t, int r, const sd_bus_error *error, void *use
 /* life */
 int task_new(Container *c, const char *scope, Task **ret);
 Task *task_free(Task *t);
-void task_forget(
-        Task *t); /* off the bus and out of the tables; what is left of its shim goes in the background; frees it */
+void task_forget(Task *t); /* frees it; off the bus and out of the tables; the rest goes in the background */
 void task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userdata);
 extern const LinkHandlers task_link_handlers;
 
@@ -94,6 +93,8 @@ void task_oom_recover(Task *t); /* what a shim that has gone has left behind */
 
 /* files, task-files.c */
 int task_dir_open(Manager *m, const char *ns, const char *id, bool create); /* /run/davit/task/<ns>/<id> */
+int task_dir_remove(Manager *m, const char *ns, const char *id);
+void task_dirs_sweep(int task_fd, const char *ns);
 #define LOG_FIELDS_DIR "/run/systemd/units"
 #define LOG_FIELDS_NAME "log-extra-fields:"
 #define LOG_RATE_INTERVAL_NAME "log-rate-limit-interval:"

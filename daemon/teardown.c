@@ -46,15 +46,10 @@ static void teardown_free(void *p) {
 }
 
 static void remove_directory(Teardown *d) {
-        g_autofree char *parent = g_strdup_printf("task/%s", d->ns);
-        _cleanup_close_ int fd = -1;
         int r;
 
-        fd = openat(d->manager->runtime_fd, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
-                return;
-        r = tree_remove_at(fd, d->id);
-        if (r < 0 && r != -ENOENT)
+        r = task_dir_remove(d->manager, d->ns, d->id);
+        if (r < 0)
                 (void)log_warning_errno(r, "Cannot remove the directory of task %s/%s", d->ns, d->id);
 }
 

@@ -149,7 +149,7 @@ int file_replace_at(int dir_fd, const char *name, const void *data, size_t size,
         _cleanup_close_ int fd = -1;
         int r;
 
-        if (asprintf(&temporary, ".#%s.%d.%u", name, (int)getpid(), counter++) < 0)
+        if (asprintf(&temporary, FILE_TEMPORARY "%s.%d.%u", name, (int)getpid(), counter++) < 0)
                 return -ENOMEM;
 
         fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);

@@ -15,6 +15,7 @@ int fd_read_bounded(int fd, size_t max, char **ret, size_t *ret_size);
 int fd_set_nonblock(int fd, bool on);
 
 int file_read_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size);
+#define FILE_TEMPORARY ".#" /* what the name of what this leaves begins with where it is cut off */
 int file_replace_at(int dir_fd, const char *name, const void *data, size_t size, unsigned mode, bool sync);
 int dir_open_at(int dir_fd, const char *path,
                 unsigned mode); /* mkdir -p of relative components, no symlinks followed, then O_DIRECTORY */

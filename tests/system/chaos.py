@@ -967,7 +967,8 @@ def truth():
                          {f"{davit.STATE}/namespaces/{t[0]}/tasks/{t[1]}.json" for t in tasks if _kept(t)}),
         "trash": (set(os.listdir(f"{davit.STATE}/trash")) if os.path.isdir(f"{davit.STATE}/trash") else set(), set()),
         "upper directories": ({len(os.listdir(f"{davit.STATE}/snapshots"))}, {len(snapshots)}),
-        "temporary files": ({p for top in (davit.STATE, davit.RUNTIME) for p in glob.glob(f"{top}/namespaces/*/*/.#*")}, set()),
+        "temporary files": ({p for top in (davit.STATE, davit.RUNTIME) for p in glob.glob(f"{top}/namespaces/*/*/.#*")} |
+                            set(glob.glob(f"{davit.RUNTIME}/task/*/.*")), set()),
         "log fields": ({p for p in glob.glob("/run/systemd/units/log-*:davit-*.scope") if p.partition(":")[2] not in
                         {f"davit-{t[0]}-{t[1]}.scope" for t in tasks}}, set()),
     }

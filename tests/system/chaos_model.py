@@ -99,12 +99,12 @@ class Task(Process):
     tasks_max: int = 0  # 0: as it came
 
     def ended(self):
-        """What runs in it ends with it."""
+        """What runs in it ends with it, if it does."""
         for e in self.execs.values():
             if e.alive():
                 e.ends = True
                 e.exits |= {KILLED}
-                e.must_end = not e.volatile
+                e.must_end |= not e.volatile and (self.must_end or not self.alive())
 
     def fits(self, seen):
         wrong = super().fits(seen)
