@@ -187,6 +187,9 @@ int options_parse(Ctl *ctl, const char *name, int *argc, char ***argv, OptionHan
         *argc -= optind;
         *argv += optind;
         if (ctl->latest) {
+                /* "rm -f -l web" would remove two. */
+                if (*argc > 0 && verb->min_args <= 1)
+                        return ctl_error(ctl, _("name a container or say --latest, not both"));
                 r = insert_latest(ctl, argc, argv);
                 if (r != 0)
                         return r;

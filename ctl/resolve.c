@@ -2,11 +2,12 @@
 
 /*
  * From what a user typed to a container: a whole id is used as it is, without asking; only after the manager said that
- * there is no such object the beginning of an id is looked for among all of them. An ambiguous beginning is an error.
- * Images are never looked up this way.
+ * there is no such object the beginning of an id is looked for among all that Davit has made up. An ambiguous beginning
+ * is an error. Images are never looked up this way.
  */
 
 #include "ctl/bus.h"
+#include "shared/name.h"
 
 static int list_ids(Ctl *ctl, Call *call) {
         int r;
@@ -20,7 +21,8 @@ static int list_ids(Ctl *ctl, Call *call) {
         return call_error(call) ? call_report(ctl, call, NULL) : 0;
 }
 
-/* Walks the reply. Returns the number of ids that begin with prefix, negative errno. */
+/* Walks the reply. Returns the number of made-up ids that begin with prefix, negative errno. A name that somebody chose
+ * has to be given whole: "rm -f web" is not about "web-db". */
 static int match_prefix(Message *reply, const char *prefix, const char **ret) {
         const char *id;
         int r, n = 0;
@@ -38,7 +40,7 @@ static int match_prefix(Message *reply, const char *prefix, const char **ret) {
                         *ret = id;
                         return 1;
                 }
-                if (strncmp(id, prefix, strlen(prefix)) == 0) {
+                if (name_is_random_id(id) && strncmp(id, prefix, strlen(prefix)) == 0) {
                         *ret = id;
                         n++;
                 }

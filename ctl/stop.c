@@ -70,6 +70,29 @@ static int restarted(Ctl *ctl, const char *id, _unused_ Call *call, _unused_ voi
         return r;
 }
 
+/* A container that goes with its end would be gone when it is to be started again, with all that it has written. */
+static int check_stays(Ctl *ctl, const char *given, _unused_ void *userdata) {
+        _cleanup_free_ char *id = container_resolve(ctl, given), *path = NULL;
+        _cleanup_call_ Call call = {};
+        const char *removal;
+        int r;
+
+        if (!id)
+                return ctl->failure;
+        path = path_of(ctl->ns, "container", id);
+        if (!path)
+                return ctl_oom(ctl);
+        r = property_get(ctl, &call, path, BUS_CONTAINER, "AutoRemove");
+        if (r != 0)
+                return r;
+        r = message_read(call.reply, "v", "s", &removal);
+        if (r < 0)
+                return bus_protocol_error(ctl, r);
+        if (streq(removal, "container"))
+                return ctl_error(ctl, _("container '%s' is removed when it ends (--rm): it cannot be restarted"), id);
+        return 0;
+}
+
 static int stop(Ctl *ctl, const char *verb, int argc, char **argv) {
         Stop s = { .ctl = ctl };
         Each each = {
@@ -84,6 +107,8 @@ static int stop(Ctl *ctl, const char *verb, int argc, char **argv) {
         int r;
 
         r = options_parse(ctl, verb, &argc, &argv, on_option, &s);
+        if (r == 0 && each.answered)
+                r = object_each(ctl, argc, argv, check_stays, NULL);
         return r == 0 ? each_call(ctl, &each, argc, argv) : r;
 }
 

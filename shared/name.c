@@ -138,3 +138,8 @@ int name_random_id(char ret[13]) {
         ret[12] = '\0';
         return 0;
 }
+
+/** name_is_random_id() - whether an id may be one that name_random_id() made; nobody knows it by heart */
+bool name_is_random_id(const char *s) {
+        return strlen(s) == 12 && strspn(s, "0123456789abcdef") == 12;
+}

@@ -27,6 +27,7 @@ int name_escape_unit(const char *s, char *ret, size_t size);
 int name_scope(const char *ns, const char *id, char ret[NAME_UNIT_MAX]);
 int name_slice(const char *ns, char ret[NAME_UNIT_MAX]);
 int name_random_id(char ret[13]);
+bool name_is_random_id(const char *s);
 
 /* signals */
 int signal_from_name(const char *s); /* "TERM", "SIGTERM", "15", "RTMIN+3"; -EINVAL */

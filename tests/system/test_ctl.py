@@ -296,10 +296,19 @@ class Exec(CtlCase):
         self.ctl("exec", id, "true", status=125)
 
     def test_beginning_of_an_id(self):
-        id = self.sleeper()
-        self.assertEqual(self.ctl("exec", id[:-2], "echo", "found"), "found")
-        other = self.sleeper()
-        self.refused("exec", os.path.commonprefix([id, other]), "true", status=125, contains="more than one")
+        """Of one that was made up; a name that was chosen is given whole, or another container would be meant."""
+        id, other = "5ca1ab1e0001", "5ca1ab1e0002"
+        for name in (id, other):
+            self.addCleanup(davit.remove_container, name)
+            self.ctl("run", "-d", "--name", name, ROOTFS, "sleep", "1000")
+            self.assertEqual(self.ctl("exec", id, "echo", "found"), "found")
+        self.refused("exec", id[:3], "true", status=125, contains="more than one")
+        self.ctl("rm", "-f", other)
+        self.assertEqual(self.ctl("exec", id[:3], "echo", "found"), "found")
+        chosen = self.sleeper()
+        self.refused("exec", chosen[:-2], "true", status=125, contains="there is no container")
+        self.ctl("rm", "-f", chosen[:-2])
+        self.assertEqual(self.ctl("exec", chosen, "echo", "still there"), "still there")
 
     def test_detached(self):
         id = self.sleeper()
@@ -427,6 +436,14 @@ class Verbs(CtlCase):
         after = json.loads(self.ctl("inspect", id))[0]["Task"]
         self.assertEqual(after["Status"], "running")
         self.assertNotEqual(after["Pid"], before)
+
+    def test_restart_of_what_goes_with_its_end(self):
+        id = self.sleeper("--rm")
+        other = self.sleeper()
+        before = json.loads(self.ctl("inspect", other))[0]["Task"]["Pid"]
+        self.refused("restart", "-t", "0", other, id, contains="--rm")
+        self.assertEqual([c["Task"]["Status"] for c in json.loads(self.ctl("inspect", id, other))], ["running"] * 2)
+        self.assertEqual(json.loads(self.ctl("inspect", other))[0]["Task"]["Pid"], before)
 
     def test_namespaces(self):
         ns, id = davit.unique("ns"), davit.unique("ctl")

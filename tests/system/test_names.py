@@ -72,7 +72,7 @@ class Rename(CtlCase):
         id, _ = self.make()
         to = davit.unique("renamed")
         self.addCleanup(davit.remove_container, to)
-        self.assertEqual(self.ctl("rename", id[:-2], to), to)
+        self.assertEqual(self.ctl("rename", id, to), to)
         self.assertIn(to, self.ctl("ps", "-a", "-q").splitlines())
         self.refused("rename", id, to, contains="no container")
 
@@ -95,11 +95,14 @@ class Latest(CtlCase):
         self.assertEqual(self.ctl("rm", "-l"), id)
         self.assertNotEqual(self.ctl("ps", "-l", "-q"), id)
         self.refused("--namespace", davit.unique("nowhere"), "stop", "--latest", contains="no container")
+        self.refused("kill", "--latest", self.sleeper(), contains="not both")
 
     def test_beginnings(self):
-        """S-E06: the beginning of an id is enough where it is the only one."""
-        id = self.sleeper()
-        other = self.sleeper()
+        """S-E06: the beginning of an id that was made up is enough where it is the only one."""
+        id, other = "0ddba11c0001", "0ddba11d0002"
+        for name in (id, other):
+            self.addCleanup(davit.remove_container, name)
+            self.ctl("run", "-d", "--name", name, ROOTFS, "sleep", "1000")
         self.assertEqual(self.ctl("exec", id[:-1], "echo", "here"), "here")
         self.refused("stop", os.path.commonprefix([id, other]), contains="more than one")
         self.assertEqual(self.ctl("stop", "-t", "0", id[:-1]), id)

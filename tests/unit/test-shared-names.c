@@ -132,6 +132,9 @@ static void test_random_id(void) {
 
         ASSERT_OK(name_random_id(a));
         ASSERT_OK(name_random_id(b));
+        ASSERT_TRUE(name_is_random_id(a));
+        ASSERT_TRUE(!name_is_random_id("web") && !name_is_random_id("0123456789ab-") &&
+                    !name_is_random_id("0123456789aB"));
         ASSERT_EQ(strlen(a), 12);
         ASSERT_TRUE(name_id_valid(a));
         ASSERT_NE(strcmp(a, b), 0);
