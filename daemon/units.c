@@ -24,6 +24,7 @@
 #define SYSTEMD_PATH "/org/freedesktop/systemd1"
 #define SYSTEMD_MANAGER "org.freedesktop.systemd1.Manager"
 #define SYSTEMD_UNIT_EXISTS "org.freedesktop.systemd1.UnitExists"
+#define SYSTEMD_NO_SUCH_UNIT "org.freedesktop.systemd1.NoSuchUnit"
 #define SYSTEMD_ALREADY_SUBSCRIBED "org.freedesktop.systemd1.AlreadySubscribed"
 #define VERSION_SCOPE_OOM_POLICY 253U
 #define VERSION_SCOPE_PIDFDS 255U
@@ -170,6 +171,7 @@ static int fail_from_reply(UnitCall *c, sd_bus_message *m) {
         }
         r = error_set(&error,
                       sd_bus_error_has_name(e, SYSTEMD_UNIT_EXISTS)         ? ERROR_ALREADY_EXISTS
+                      : sd_bus_error_has_name(e, SYSTEMD_NO_SUCH_UNIT)      ? ERROR_UNAVAILABLE /* ended meanwhile */
                       : sd_bus_error_has_name(e, SD_BUS_ERROR_INVALID_ARGS) ? ERROR_INVALID_ARGUMENT
                                                                             : ERROR_INTERNAL,
                       "systemd refused unit %s: %s", c->unit, e->message ?: e->name);
@@ -378,7 +380,7 @@ uint64_t units_default_tasks_max(const Units *u) {
 static int on_stopped(sd_bus_message *m, void *userdata _unused_, sd_bus_error *reterr _unused_) {
         const sd_bus_error *e = sd_bus_message_get_error(m);
 
-        if (e && !sd_bus_error_has_name(e, "org.freedesktop.systemd1.NoSuchUnit"))
+        if (e && !sd_bus_error_has_name(e, SYSTEMD_NO_SUCH_UNIT))
                 log_warning("Cannot stop a unit: %s", e->message ?: e->name);
         return 0;
 }
