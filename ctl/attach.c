@@ -2,24 +2,44 @@
 
 /*
  * davitctl attach: connects our terminal to the one of a running container, or our streams to the pipes that are kept
- * of it, until the container ends or ctrl-p ctrl-q is typed. Of a container that has neither logs shows the output.
+ * of it, until the container ends, the detach keys are typed or two signals come at once. Of a container that has
+ * neither logs shows the output.
  * Attaching never starts, stops or changes a container.
  */
 
 #include "ctl/launch.h"
+
+#include <poll.h>
+
 #include "ctl/verbs.h"
 #include "shared/macros.h"
 
-enum { OPTION_NO_STDIN = OPTION_FREE };
+enum { OPTION_NO_STDIN = OPTION_FREE, OPTION_SIG_PROXY, OPTION_DETACH_KEYS };
 
 const Option attach_options[] = {
         { OPTION_NO_STDIN, "no-stdin", NULL, N_("Only watch") },
+        { OPTION_SIG_PROXY, "sig-proxy", "yes|no", N_("Whether signals go to the program; else they end this") },
+        { OPTION_DETACH_KEYS, "detach-keys", N_("KEYS"), N_("Keys that leave it, such as ctrl-p,ctrl-q") },
         {},
 };
 
-static int on_option(_unused_ int key, _unused_ const char *arg, void *userdata) {
-        *(bool *)userdata = true;
-        return 0;
+static int on_option(int key, const char *arg, void *userdata) {
+        Session *s = userdata;
+
+        switch (key) {
+        case OPTION_NO_STDIN:
+                s->interactive = false;
+                return 0;
+        case OPTION_SIG_PROXY:
+                s->leave_on_signal = streq(arg, "no") || streq(arg, "false");
+                if (!s->leave_on_signal && !streq(arg, "yes") && !streq(arg, "true"))
+                        return ctl_error(s->ctl, _("--sig-proxy takes yes or no, not '%s'"), arg);
+                return 0;
+        default:
+                if (!detach_keys_parse(arg, &s->stdio.keys))
+                        return ctl_error(s->ctl, _("'%s' are no keys; give them such as ctrl-p,ctrl-q"), arg);
+                return 0;
+        }
 }
 
 /* Takes the pipes of a process out of the answer. */
@@ -49,7 +69,9 @@ static int open_streams(Ctl *ctl, Session *s, const char *id) {
                 return r;
         if (call_failed(&open, "FailedPrecondition"))
                 return ctl_error(
-                        ctl, _("container '%s' has neither a terminal nor pipes; 'davitctl logs %s' shows its output"),
+                        ctl,
+                        _("container '%s' was started with neither a terminal (-t) nor pipes (--log pipe); "
+                          "'davitctl logs -f %s' shows its output"),
                         id, id);
         if (call_error(&open))
                 return call_report(ctl, &open, id);
@@ -66,6 +88,12 @@ static int open_terminal(Session *s, Message *reply) {
         return r < 0 ? r : stdio_terminal(&s->stdio, master, s->interactive);
 }
 
+static bool has_ended(const Session *s) {
+        struct pollfd fd = { .fd = s->exit_fd, .events = POLLIN };
+
+        return poll(&fd, 1, 0) > 0;
+}
+
 static int attach(Ctl *ctl, Session *s, const char *id) {
         _cleanup_call_ Call open = {}, wait = {};
         int fd, r;
@@ -80,7 +108,8 @@ static int attach(Ctl *ctl, Session *s, const char *id) {
         if (r != 0)
                 return r;
         if (error_no_object(call_error(&open)))
-                return ctl_error(ctl, _("container '%s' is not running; start it with 'davitctl start %s'"), id, id);
+                return ctl_error(ctl, _("container '%s' is not running; start it with 'davitctl start -a %s'"), id,
+                                 id);
         if (call_error(&wait))
                 return call_report(ctl, &wait, id);
         r = message_read(wait.reply, "h", &fd);
@@ -88,6 +117,12 @@ static int attach(Ctl *ctl, Session *s, const char *id) {
                 r = s->exit_fd = dup_cloexec(fd);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
+        if (call_error(&open) && has_ended(s))
+                return ctl_error(
+                        ctl,
+                        _("container '%s' has ended; 'davitctl logs %s' shows its output, 'davitctl start -a %s' "
+                          "starts it anew"),
+                        id, id, id);
         if (call_failed(&open, "FailedPrecondition"))
                 return open_streams(ctl, s, id);
         if (call_error(&open))
@@ -100,11 +135,11 @@ static int attach(Ctl *ctl, Session *s, const char *id) {
 int verb_attach(Ctl *ctl, int argc, char **argv) {
         _cleanup_session_ Session s = SESSION_INIT(ctl);
         _cleanup_free_ char *id = NULL, *path = NULL;
-        bool no_stdin = false;
         int r;
 
         ctl->failure = EXIT_DAVIT;
-        r = options_parse(ctl, "attach", &argc, &argv, on_option, &no_stdin);
+        s.interactive = s.leave_on_second = true;
+        r = options_parse(ctl, "attach", &argc, &argv, on_option, &s);
         if (r != 0)
                 return r;
         id = container_resolve(ctl, argv[0]);
@@ -115,7 +150,6 @@ int verb_attach(Ctl *ctl, int argc, char **argv) {
                 return ctl_oom(ctl);
         s.path = path;
         s.terminal = true;
-        s.interactive = !no_stdin;
         r = session_open(&s);
         if (r == 0)
                 r = attach(ctl, &s, id);

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <time.h>
 
 #include "ctl/terminal.h"
 
@@ -73,6 +74,20 @@ static int next_signal(Session *s) {
         return read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info) ? (int)info.ssi_signo : 0;
 }
 
+/* Whether a signal ends us, who have only come to watch. */
+static bool leaves(Session *s, int number) {
+        uint64_t before = s->last_signal;
+        struct timespec ts;
+
+        if (s->leave_on_signal)
+                return true;
+        if (!s->leave_on_second || (number != SIGINT && number != SIGTERM && number != SIGHUP && number != SIGQUIT))
+                return false;
+        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+        s->last_signal = (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
+        return before > 0 && s->last_signal - before <= USEC_PER_SEC;
+}
+
 static void handle_signals(Session *s) {
         int number;
 
@@ -81,6 +96,8 @@ static void handle_signals(Session *s) {
                         (void)terminal_raw(); /* the shell had it while we were stopped */
                 if (number == SIGCONT || number == SIGWINCH)
                         send_size(s);
+                else if (leaves(s, number))
+                        s->left_by = number;
                 else
                         send_signal(s, number);
         }
@@ -212,6 +229,8 @@ static bool step(Session *s) {
 
 /* What was typed before the detach sequence is still delivered. */
 static bool detached(const Session *s) {
+        if (s->left_by > 0)
+                return true;
         for (size_t i = 0; i < s->stdio.n_relays; i++)
                 if (s->stdio.relays[i].detached && s->stdio.relays[i].begin == s->stdio.relays[i].end)
                         return true;
@@ -236,9 +255,10 @@ int session_run(Session *s) {
                 drain(s);
         terminal_restore();
         if (status < 0) {
-                (void)fputs("\r\n", stderr);
+                if (s->interactive && isatty(STDERR_FILENO))
+                        (void)fputs("\r\n", stderr);
                 ctl_note("%s", _("detached; the program runs on"));
-                return EXIT_SUCCESS;
+                return s->left_by > 0 ? 128 + s->left_by : EXIT_SUCCESS;
         }
         return status;
 }

@@ -12,7 +12,11 @@ typedef struct Session {
         int exit_fd; /* owned */
         bool terminal;
         bool interactive;
-        int pending_signal; /* came before there was a process */
+        bool leave_on_signal; /* signals end us and are not passed on */
+        bool leave_on_second; /* a second signal within a second ends us */
+        int pending_signal;   /* came before there was a process */
+        int left_by;          /* signal */
+        uint64_t last_signal; /* when, CLOCK_MONOTONIC in microseconds */
         Stdio stdio;
 } Session;
 

@@ -9,13 +9,12 @@
 
 #include "ctl/stdio.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
 
-#define DETACH_FIRST 0x10  /* ctrl-p */
-#define DETACH_SECOND 0x11 /* ctrl-q */
-#define WRITE_MAX 4096U    /* what a pipe takes without blocking once poll says that it can be written */
+#define WRITE_MAX 4096U /* what a pipe takes without blocking once poll says that it can be written */
 
 static bool same_terminal(int a, int b) {
         struct stat sa, sb;
@@ -109,7 +108,7 @@ int stdio_terminal(Stdio *s, int master, bool with_stdin) {
                 return -errno;
         (void)relay_add(s, master, STDOUT_FILENO, false);
         if (with_stdin)
-                relay_add(s, STDIN_FILENO, master, false)->keys = true;
+                relay_add(s, STDIN_FILENO, master, false)->keys = &s->keys;
         return 0;
 }
 
@@ -128,7 +127,7 @@ int stdio_streams(Stdio *s, const int fds[3], bool with_stdin) {
                 (void)close(fds[STDIN_FILENO]);
                 return 0;
         }
-        relay_add(s, STDIN_FILENO, fds[STDIN_FILENO], true)->keys = isatty(STDIN_FILENO);
+        relay_add(s, STDIN_FILENO, fds[STDIN_FILENO], true)->keys = isatty(STDIN_FILENO) ? &s->keys : NULL;
         return fcntl(fds[STDIN_FILENO], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
 }
 
@@ -165,20 +164,47 @@ short relay_events(const Relay *relay, int *ret_fd) {
         return POLLIN;
 }
 
-/* Takes ctrl-p ctrl-q out of what was typed; a ctrl-p alone goes through with the key after it. */
+/** detach_keys_parse() - "ctrl-p,ctrl-q": characters and ctrl- with a letter or one of @[\\]^_, with commas in between;
+ * an empty text is none. */
+bool detach_keys_parse(const char *s, DetachKeys *ret) {
+        *ret = (DetachKeys){};
+        while (*s) {
+                int key = (unsigned char)*s;
+
+                if (strncmp(s, "ctrl-", 5) == 0 && s[5]) {
+                        key = toupper((unsigned char)s[5]);
+                        if (key < '@' || key > '_')
+                                return false;
+                        key -= '@';
+                        s += 5;
+                }
+                if (ret->n == DETACH_KEYS_MAX || (s[1] && s[1] != ',') || (s[1] && !s[2]))
+                        return false;
+                ret->v[ret->n++] = (char)key;
+                s += s[1] ? 2 : 1;
+        }
+        return true;
+}
+
+/* How many of the held keys and this one begin the sequence; what stands before them goes through. */
+static void take_key(Relay *relay, char typed) {
+        const DetachKeys *keys = relay->keys;
+        char seen[DETACH_KEYS_MAX + 1];
+        size_t n = relay->held, skip = 0;
+
+        memcpy(seen, keys->v, n);
+        seen[n++] = typed;
+        while (skip < n && (n - skip > keys->n || memcmp(seen + skip, keys->v, n - skip) != 0))
+                relay->buffer[relay->end++] = seen[skip++];
+        relay->held = n - skip;
+        relay->detached = relay->held > 0 && relay->held == keys->n;
+}
+
+/* Takes the detach keys out of what was typed; a part of them goes through with the key after it. */
 static void filter_keys(Relay *relay, const char *typed, size_t n) {
         relay->begin = relay->end = 0;
-        for (size_t i = 0; i < n && !relay->detached; i++) {
-                if (relay->held && typed[i] == DETACH_SECOND) {
-                        relay->detached = true;
-                        return;
-                }
-                if (relay->held)
-                        relay->buffer[relay->end++] = DETACH_FIRST;
-                relay->held = typed[i] == DETACH_FIRST;
-                if (!relay->held)
-                        relay->buffer[relay->end++] = typed[i];
-        }
+        for (size_t i = 0; i < n && !relay->detached; i++)
+                take_key(relay, typed[i]);
 }
 
 static void relay_read(Relay *relay) {

@@ -274,7 +274,49 @@ class Attach(CtlCase):
 
     def test_neither(self):
         id = self.sleeper()
-        self.refused("attach", id, status=125, contains="logs " + id)
+        self.refused("attach", id, status=125, contains=f"logs -f {id}")
+        self.ctl("kill", id)
+        self.ctl("wait", id)
+        self.refused("attach", id, status=125, contains=f"start -a {id}")
+
+    def deaf(self, *options):
+        """A container that heeds no signal, with pipes, and attach to it; its first line has been read."""
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, "--log", "pipe", ROOTFS, "sh", "-c",
+                 "for s in INT TERM HUP; do trap \"echo $s\" $s; done; while read x; do echo $x; done; "
+                 "while :; do sleep 0.1; done")
+        child = spawn("attach", *options, id, stdin=subprocess.PIPE)
+        child.stdin.write("ready\n")
+        child.stdin.flush()
+        self.assertEqual(child.stdout.readline(), "ready\n")
+        return id, child
+
+    def left(self, id, child, number):
+        out, err = child.communicate(timeout=davit.TIMEOUT)
+        self.assertEqual(child.returncode, 128 + number, out + err)
+        self.assertIn("runs on", err)
+        self.assertEqual(davit.get(davit.manager("GetTask", "(ss)", "", id), "Process.Status"), "running")
+        return out
+
+    def test_second_signal_leaves(self):
+        id, child = self.deaf()
+        child.stdin.close()
+        child.stdin = None
+        child.send_signal(signal.SIGTERM)
+        self.assertEqual(child.stdout.readline(), "TERM\n")
+        time.sleep(1.2)
+        child.send_signal(signal.SIGTERM)
+        self.assertEqual(child.stdout.readline(), "TERM\n")
+        child.send_signal(signal.SIGINT)
+        self.left(id, child, signal.SIGINT)
+
+    def test_signals_are_kept(self):
+        id, child = self.deaf("--sig-proxy=false")
+        child.send_signal(signal.SIGTERM)
+        self.assertNotIn("TERM", self.left(id, child, signal.SIGTERM))
+        self.refused("attach", "--sig-proxy=perhaps", id, status=125, contains="--sig-proxy")
+        self.refused("attach", "--detach-keys=ctrl-1", id, status=125, contains="ctrl-1")
 
 
 class Exec(CtlCase):
