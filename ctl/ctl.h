@@ -69,6 +69,9 @@ void ctl_note(const char *format, ...) _printf_(1, 2);
 int ctl_oom(const Ctl *ctl);
 void locale_init(void);
 
+/* moment.c */
+int moment_option(const Ctl *ctl, const char *arg, uint64_t *ret_usec);
+
 /* strv.c */
 typedef struct Strv {
         char **v;

@@ -39,15 +39,6 @@ typedef struct Events {
         int status;
 } Events;
 
-static int moment(Ctl *ctl, const char *arg, uint64_t *ret) {
-        struct timespec ts;
-
-        (void)clock_gettime(CLOCK_REALTIME, &ts);
-        if (!parse_moment(arg, (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000, ret))
-                return ctl_error(ctl, _("'%s' is no time; give a date such as 2025-01-31T12:00:00, or 10m"), arg);
-        return 0;
-}
-
 static int format(Ctl *ctl, const char *arg) {
         ctl->json = streq(arg, "json");
         if (!ctl->json && !streq(arg, "text"))
@@ -61,9 +52,9 @@ static int on_option(int key, const char *arg, void *userdata) {
         switch (key) {
         case OPTION_SINCE:
                 e->history = true;
-                return moment(e->ctl, arg, &e->filter.since);
+                return moment_option(e->ctl, arg, &e->filter.since);
         case OPTION_UNTIL:
-                return moment(e->ctl, arg, &e->filter.until);
+                return moment_option(e->ctl, arg, &e->filter.until);
         case OPTION_CURSOR:
                 e->history = true;
                 if (!parse_unsigned(arg, UINT64_MAX, &e->filter.after))

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl logs: what a container wrote to the journal since it was created. The journal is journalctl's to show: this
- * finds out which container is meant, since when it exists, and becomes journalctl, or follows by means of follow.c.
- * Output that went to descriptors or to a file is not in the journal.
+ * davitctl logs: what a container wrote to the journal since it was created, under whatever name, and how much journald
+ * has left out. The journal is journalctl's to show: this finds out which container is meant, since when it exists, and
+ * becomes journalctl, or follows by means of follow.c. Output that went to descriptors or to a file is not in the
+ * journal.
  */
 
 #include <inttypes.h>
@@ -14,13 +15,16 @@
 #include "ctl/verbs.h"
 #include "shared/name.h"
 
+/* "Suppressed N messages from UNIT". Source: systemd, sd-messages.h, SD_MESSAGE_JOURNAL_DROPPED. */
+#define MESSAGE_ID_DROPPED "a596d6fe7bfa4994828e72309e95d61e"
+
 enum { OPTION_SINCE = OPTION_FREE, OPTION_UNTIL };
 
 const Option logs_options[] = {
         { 'f', "follow", NULL, N_("Go on showing what it writes") },
         { 'n', "tail", N_("N"), N_("Only the last N lines") },
         { 't', "timestamps", NULL, N_("With the time of each line") },
-        { OPTION_SINCE, "since", N_("TIME"), N_("Only what is newer, as journalctl understands it") },
+        { OPTION_SINCE, "since", N_("TIME"), N_("Only what is newer: a date, or how long ago") },
         { OPTION_UNTIL, "until", N_("TIME"), N_("Only what is older") },
         {},
 };
@@ -28,7 +32,8 @@ const Option logs_options[] = {
 typedef struct Logs {
         Ctl *ctl;
         bool follow, timestamps;
-        const char *lines, *since, *until;
+        const char *lines;
+        uint64_t since, until;
 } Logs;
 
 static int on_option(int key, const char *arg, void *userdata) {
@@ -43,11 +48,9 @@ static int on_option(int key, const char *arg, void *userdata) {
                 logs->timestamps = true;
                 return 0;
         case OPTION_SINCE:
-                logs->since = arg;
-                return 0;
+                return moment_option(logs->ctl, arg, &logs->since);
         case OPTION_UNTIL:
-                logs->until = arg;
-                return 0;
+                return moment_option(logs->ctl, arg, &logs->until);
         default:
                 logs->lines = arg;
                 if (!streq(arg, "all") && !parse_unsigned(arg, UINT32_MAX, &n))
@@ -75,6 +78,23 @@ static int created_at(Ctl *ctl, const char *id, uint64_t *ret) {
         return r < 0 ? bus_protocol_error(ctl, r) : 0;
 }
 
+static bool add_time(Strv *argv, const char *option, uint64_t usec) {
+        return strv_take(argv, text_printf("%s=@%" PRIu64 ".%06" PRIu64, option, usec / USEC_PER_SEC,
+                                           usec % USEC_PER_SEC));
+}
+
+/* The lines of the container itself, by when it was made, which stays when it gets another name; those of the unit
+ * since then, where journald has not got to reading the fields; and what it says of lines it did not take. The scope's
+ * own lines from systemd have other fields. */
+static bool add_matches(const Logs *logs, const char *scope, uint64_t created, Strv *argv) {
+        return strv_take(argv, text_printf("CONTAINER_CREATED_AT=%" PRIu64, created)) &&
+               strv_take(argv, text_printf("CONTAINER_NAMESPACE=%s", logs->ctl->ns)) &&
+               strv_add(argv, "_TRANSPORT=stdout") && strv_add(argv, "+") &&
+               strv_take(argv, text_printf("_SYSTEMD_UNIT=%s", scope)) && strv_add(argv, "_TRANSPORT=stdout") &&
+               strv_add(argv, "+") && strv_take(argv, text_printf("OBJECT_SYSTEMD_UNIT=%s", scope)) &&
+               strv_add(argv, "_TRANSPORT=driver") && strv_add(argv, "MESSAGE_ID=" MESSAGE_ID_DROPPED);
+}
+
 static bool arguments(const Logs *logs, const char *id, uint64_t created, Strv *argv) {
         char scope[NAME_UNIT_MAX];
         bool ok;
@@ -84,20 +104,17 @@ static bool arguments(const Logs *logs, const char *id, uint64_t created, Strv *
         ok = strv_add(argv, "journalctl") && strv_add(argv, "--no-pager") && strv_add(argv, "--quiet") &&
              strv_add(argv, "--output");
         ok = ok && strv_add(argv, logs->ctl->json ? "json" : logs->timestamps ? "short-iso-precise" : "cat");
-        ok = ok && strv_take(argv, logs->since ? text_printf("--since=%s", logs->since)
-                                               : text_printf("--since=@%" PRIu64 ".%06" PRIu64, created / USEC_PER_SEC,
-                                                             created % USEC_PER_SEC));
-        if (logs->until)
-                ok = ok && strv_take(argv, text_printf("--until=%s", logs->until));
-        /* the scope's own lines from systemd have other fields */
-        return ok && strv_take(argv, text_printf("_SYSTEMD_UNIT=%s", scope)) && strv_add(argv, "_TRANSPORT=stdout");
+        ok = ok && add_time(argv, "--since", logs->since);
+        if (logs->until < UINT64_MAX)
+                ok = ok && add_time(argv, "--until", logs->until);
+        return ok && add_matches(logs, scope, created, argv);
 }
 
 /** verb_logs() - see above. */
 int verb_logs(Ctl *ctl, int argc, char **argv) {
         _cleanup_free_ char *id = NULL;
         _cleanup_strv_ Strv command = {};
-        Logs logs = { .ctl = ctl };
+        Logs logs = { .ctl = ctl, .until = UINT64_MAX };
         uint64_t created = 0;
         int r;
 
@@ -110,6 +127,10 @@ int verb_logs(Ctl *ctl, int argc, char **argv) {
         r = created_at(ctl, id, &created);
         if (r != 0)
                 return r;
+        if (logs.since < created)
+                logs.since = created;
+        if (logs.until <= logs.since)
+                return 0; /* which journalctl would refuse */
         if (!arguments(&logs, id, created, &command))
                 return ctl_oom(ctl);
         if (logs.follow || logs.lines)

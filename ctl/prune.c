@@ -63,10 +63,7 @@ static int on_option(int key, const char *arg, void *userdata) {
         case OPTION_LABEL:
                 return strv_add(&prune->labels, arg) ? 0 : ctl_oom(ctl);
         case OPTION_UNTIL:
-                if (parse_moment(arg, listing_now(), &prune->until))
-                        return 0;
-                return ctl_error(ctl, _("'%s' is no time; give an age such as 24h or 7d, or a date such as 2025-01-31"),
-                                 arg);
+                return moment_option(ctl, arg, &prune->until);
         case 'q':
                 prune->job.quiet = true;
                 return listing_option(key, arg, &prune->ls);

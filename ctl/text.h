@@ -24,4 +24,5 @@ bool parse_unsigned(const char *s, uint64_t max, uint64_t *ret);
 bool parse_cpus(const char *s, uint64_t *ret_usec_per_sec);
 bool parse_seconds(const char *s, uint64_t *ret_usec);
 bool parse_duration(const char *s, uint64_t *ret_usec);
+const char *duration_read(const char *s, uint64_t *ret_usec);
 bool parse_moment(const char *s, uint64_t now_usec, uint64_t *ret_usec);

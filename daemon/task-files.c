@@ -253,6 +253,7 @@ static void write_rates(const Task *t, int dir_fd) {
  */
 int task_log_fields_write(Task *t) {
         g_autofree char *name = g_strconcat(LOG_FIELDS_NAME, t->scope, NULL);
+        g_autofree char *created = g_strdup_printf("%" PRIu64, t->container->created_at);
         GByteArray *a = g_byte_array_new();
         _cleanup_close_ int fd = -1;
         int r;
@@ -260,6 +261,7 @@ int task_log_fields_write(Task *t) {
         add_field(a, "CONTAINER_ID", t->id);
         add_field(a, "CONTAINER_NAME", t->id);
         add_field(a, "CONTAINER_NAMESPACE", t->ns->name);
+        add_field(a, "CONTAINER_CREATED_AT", created); /* stays when the container is renamed */
         add_field(a, "IMAGE_NAME", t->container->image);
         add_field(a, "IMAGE_DIGEST", t->container->image_digest);
         fd = open(LOG_FIELDS_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

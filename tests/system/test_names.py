@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import time
 
 import davit
@@ -180,6 +181,37 @@ class Logs(CtlCase):
         self.assertEqual(self.lines(id, "--until", between), ["one"])
         self.assertEqual(self.lines(id, "--tail", "1"), ["two"])
         self.assertEqual(self.lines(id, "--tail", "0"), [])
+
+    def test_one_container(self):
+        """F06: a container's own lines, under whatever name it wrote them, and none of an earlier one of its name."""
+        first, second = davit.unique("logs"), davit.unique("logs")
+        self.addCleanup(davit.ctl, "rm", "-f", first, second)
+        self.ctl("run", "--rm", "-d", "--name", first, ROOTFS, "echo", "earlier")
+        davit.wait_until(lambda: self.ctl("ps", "-qa", "-f", f"id={first}") == "", what="the first one to go")
+        self.ctl("run", "-d", "--name", first, ROOTFS, "echo", "before")
+        self.ctl("wait", first)
+        for since in ("1h", "-1h", "yesterday", "2025-01-31 10:00:00", "2025-01-31T10:00:00Z", "@1700000000"):
+            self.assertEqual(self.lines(first, "--since", since), ["before"])
+        self.ctl("rename", first, second)
+        self.assertEqual(self.lines(second), ["before"])
+        self.ctl("start", second)
+        self.ctl("wait", second)
+        self.ctl("run", "-d", "--name", first, ROOTFS, "echo", "later")
+        self.ctl("wait", first)
+        self.assertEqual(self.lines(second, "--since=1h", "--until=+1m"), ["before", "before"])
+        self.assertEqual(self.lines(first, "--since=1h"), ["later"])
+        self.assertEqual(self.lines(second, "--until=today"), [])
+        self.refused("logs", "--since", "some day", second, contains="some day")
+        self.refused("events", "--since", "some day", contains="some day")
+
+    def test_left_out(self):
+        """F08: lines that the journal did not take are told of."""
+        id = davit.unique("rate")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "--name", id, "-d", "--log-rate", "10/1s", ROOTFS, "sh", "-c",
+                 "seq 20000; while :; do sleep 0.3; echo more; done")
+        davit.wait_until(lambda: any(re.match(r"Suppressed \d+ messages", line) for line in self.lines(id)),
+                         what="what was left out")
 
     def test_rate(self):
         """F08: the journal takes no more lines than the container may write, and all where it may."""

@@ -150,8 +150,27 @@ static void durations_are_read(void) {
 }
 
 static void moments_are_read(void) {
-        static const char *const bad[] = { "",           "yesterday",   "ago",         "--5min",     "5min agoo",
-                                           "2025-13-01", "2025-01-31T", "2025-01-31x", "1960-01-01Z" };
+        static const char *const bad[] = { "",           "yesterdays",  "ago",         "--5min",       "5min agoo",
+                                           "2025-13-01", "2025-01-31T", "2025-01-31x", "1960-01-01Z",  "+5min ago",
+                                           "@",          "@1x",         "24:61",       "2025-01-31+2", "+yesterday",
+                                           "today 1",    "10:30 +2",    " 2025-01-31", "2025-01-31 10:00:00+99:00" };
+        static const struct {
+                const char *text;
+                uint64_t seconds;
+        } good[] = {
+                { "today", 1699927200 },
+                { "yesterday", 1699840800 },
+                { "tomorrow", 1700013600 },
+                { "yesterday 10:00", 1699876800 },
+                { "20:13", 1699999980 },
+                { "20:13:20 UTC", 1699992800 },
+                { "2023-11-14 22:13:20 UTC", 1700000000 },
+                { "2023-11-15T00:13:20+02:00", 1700000000 },
+                { "2023-11-14T17:13:20-0500", 1700000000 },
+                { "@1700000000", 1700000000 },
+                { "+10s", 1700000010 },
+                { "1 month", 1700000000 - 2629800 },
+        };
         const uint64_t now = UINT64_C(1700000000) * SECOND;
         uint64_t usec;
 
@@ -173,6 +192,14 @@ static void moments_are_read(void) {
         ASSERT_EQ(usec, now);
         ASSERT_TRUE(parse_moment("2023-11-14", now, &usec));
         ASSERT_EQ(usec, (UINT64_C(1699920000) + 7200) * SECOND);
+        for (size_t i = 0; i < ELEMENTSOF(good); i++) {
+                ASSERT_TRUE(parse_moment(good[i].text, now, &usec));
+                ASSERT_EQ(usec, good[i].seconds * SECOND);
+        }
+        ASSERT_TRUE(parse_moment("@1700000000.25", now, &usec));
+        ASSERT_EQ(usec, now + SECOND / 4);
+        ASSERT_TRUE(parse_moment("2023-11-14T22:13:20.123456789Z", now, &usec));
+        ASSERT_EQ(usec, now + 123456);
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)
                 if (parse_moment(bad[i], now, &usec)) {
                         fprintf(stderr, "'%s' was read as a moment\n", bad[i]);
