@@ -90,7 +90,7 @@ int cgroup_own_path(char **ret) {
         int r;
 
         if (!mount_point)
-                return -EOPNOTSUPP;
+                return errno == ENOENT || errno == ENOTDIR ? -EOPNOTSUPP : -errno;
         fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;

@@ -17,6 +17,7 @@ import davit
 import faults
 
 WHICH = os.environ.get("DAVIT_FAULTS", "")
+LAZY = 3  # descriptors that come with the first use of something, and stay
 LIMIT = 14  # seconds for the sample of one operation
 SHOW = ("cat /proc/self/status /proc/self/mountinfo /proc/self/cgroup /proc/self/limits /proc/self/oom_score_adj; pwd; umask; id; env; "
         "hostname; ls /; ls -ln /dev /proc/self/fd; echo end-of-show")
@@ -34,7 +35,8 @@ def normal(text):
             continue
         line = re.sub(r"^\d+ \d+ \d+:\d+ ", "", line)  # of mountinfo
         line = re.sub(r"/snapshots/[^,\s]*|,uuid=on|(ino|size|nr_inodes)=\w+|(shared|master):\d+|\[\d+\]|\w{3} +\d+ \d\d:\d\d|/proc/\d+", "", line)
-        lines.append(" ".join(line.split()))
+        # Where the container's own cannot be opened a stream stays the host's.
+        lines.append(" ".join(line.split()).replace("-> /null", "-> /dev/null"))
     return lines
 
 
@@ -197,7 +199,7 @@ class Faults(davit.TestCase):
             for kind in now:
                 more = now[kind] - self.baseline[kind]
                 if kind == "descriptors":
-                    more = {} if len(now[kind]) <= len(self.baseline[kind]) or manager != davit.main_pid() else more
+                    more = {} if len(now[kind]) <= len(self.baseline[kind]) + LAZY or manager != davit.main_pid() else more
                 if more:
                     missing[kind] = sorted(more, key=str)
             return not missing
@@ -336,9 +338,9 @@ class Faults(davit.TestCase):
             hit, _, error, _ = self.attempt(self.create, point, process, self.target(point.role), follow)
             self.judge(error, manager, point.kill and point.role in ("shim", "init"))
             if error is None:
-                if point.kill and point.role in ("shim", "init") and hit:
-                    self.fail("created although it was killed")
-                if manager == davit.main_pid():
+                if point.kill and point.role in ("shim", "init") and hit:  # where it waits to be started
+                    self.assert_over(restart=False)
+                elif manager == davit.main_pid():
                     self.assertEqual(davit.get(self.task(), "Process.Status"), "created")
                     self.start()
                     self.assert_right()
@@ -380,11 +382,13 @@ class Faults(davit.TestCase):
             elif manager == davit.main_pid() and (error is None or error.name != LIBRARY):
                 self.assert_over()
 
-    def assert_over(self):
+    def assert_over(self, restart=True):
         """A task whose start has failed, or whose shim has gone, is soon gone or stopped; or it can be started again."""
         def over():
             try:
                 status = davit.get(self.task(), "Process.Status")
+                if status == "created" and not restart:
+                    return False
                 if status == "created":
                     self.start()
                     self.assert_right()
