@@ -148,6 +148,8 @@ static gboolean make(Container *c, GError **error) {
         int fds[3 + PRESERVED_MAX];
         gsize n = 0;
 
+        if (group < 0 && group != -EOPNOTSUPP)
+                return oci_fail_errno(error, group, "cgroup of \"%s\"", c->state.id);
         request.n_named = c->options->preserved.n_named;
         request.n_preserved = c->options->preserved.n;
         fds[n++] = c->plan_file.memfd;

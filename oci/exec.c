@@ -92,14 +92,23 @@ static gboolean build_plan(Exec *x, int argc, char *argv[], GError **error) {
         return TRUE;
 }
 
-/* The group of the container's first process in the unified hierarchy, or -1. */
+/* The group of the container's first process in the unified hierarchy; -EOPNOTSUPP: none; or another negative errno. */
 static int open_group(State *state) {
-        g_autofree char *path = state->group ? group_of_process(state->pid) : NULL, *directory = NULL;
+        g_autofree char *path = NULL, *directory = NULL;
+        const char *mount_point;
+        int fd, r;
 
-        if (!path || !cgroup_mount_point())
-                return -1;
-        directory = g_strconcat(cgroup_mount_point(), path, NULL);
-        return open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (!state->group)
+                return -EOPNOTSUPP;
+        r = cgroup_mount_point(&mount_point);
+        if (r < 0)
+                return r;
+        path = group_of_process(state->pid);
+        if (!path)
+                return -ESRCH;
+        directory = g_strconcat(mount_point, path, NULL);
+        fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
 }
 
 static gboolean make(Exec *x, GError **error) {
@@ -116,6 +125,8 @@ static gboolean make(Exec *x, GError **error) {
 
         if (init < 0)
                 return oci_fail(error, OCI_ERROR_FAILED, "cannot exec in a stopped container");
+        if (group < 0 && group != -EOPNOTSUPP)
+                return oci_fail_errno(error, group, "cgroup of \"%s\"", x->state.id);
         fds[n++] = x->plan.memfd;
         if (group >= 0) {
                 request.flags |= MAKER_CGROUP;

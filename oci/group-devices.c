@@ -155,7 +155,7 @@ static gboolean attach(State *state, const GArray *rules, GError **error) {
         union bpf_attr attach_to = { .attach_type = BPF_CGROUP_DEVICE, .attach_flags = BPF_F_ALLOW_MULTI };
 
         if (group < 0)
-                return oci_fail_errno(error, errno, DEVICES ": cgroup %s", state->group);
+                return oci_fail_errno(error, group, DEVICES ": cgroup %s", state->group);
         program = sys_bpf(BPF_PROG_LOAD, &load, sizeof(load));
         if (program < 0)
                 return oci_fail_errno(error, errno, DEVICES ": load the program");

@@ -68,10 +68,13 @@ static GPtrArray *hierarchies(void) {
                 if (g_strv_length(parts) != 3)
                         continue;
                 if (*parts[1] == '\0') {
-                        if (cgroup_mount_point())
-                                add(list, "", g_strdup(cgroup_mount_point()));
-                        else if (errno != ENOENT && errno != ENOTDIR)
-                                unknown = -errno;
+                        const char *mount_point;
+                        int r = cgroup_mount_point(&mount_point);
+
+                        if (r >= 0)
+                                add(list, "", g_strdup(mount_point));
+                        else if (r != -EOPNOTSUPP)
+                                unknown = r;
                 } else
                         add(list, parts[1],
                             g_strconcat("/sys/fs/cgroup/",

@@ -195,11 +195,18 @@ gboolean group_make(State *state, GError **error) {
         return TRUE;
 }
 
-/** group_open() - The group's directory in the unified hierarchy, which a process can be cloned into; or -1. */
+/** group_open() - The group's directory in the unified hierarchy, which a process can be cloned into.
+ *
+ * Return: a descriptor, -EOPNOTSUPP where there is no such group, or a negative errno.
+ */
 int group_open(State *state) {
         g_autofree char *path = group_directory(state, "");
+        int fd;
 
-        return path ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+        if (!path)
+                return state->group && group_known() < 0 ? group_known() : -EOPNOTSUPP;
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
 }
 
 /** group_scope() - Has systemd make a scope around the container's first process, and finds out where that is. */

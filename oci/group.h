@@ -11,7 +11,7 @@ typedef gboolean GroupPidFunc(pid_t pid, gpointer data);
 /* group.c: making and removing */
 gboolean group_choose(Oci *oci, JsonObject *config, State *state, GError **error);
 gboolean group_make(State *state, GError **error);
-int group_open(State *state); /* its directory in the unified hierarchy, or -1 */
+int group_open(State *state); /* its directory in the unified hierarchy, or a negative errno */
 gboolean group_attach(State *state, pid_t pid, GError **error);
 gboolean group_scope(State *state, pid_t pid, GPtrArray *properties, GError **error); /* PlanUnitProperty */
 int group_remove(State *state);

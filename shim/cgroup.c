@@ -27,20 +27,24 @@
 
 #define CGROUP_FILE_MAX 65536U
 
-/** cgroup_mount_point() - where the unified hierarchy is mounted; NULL, with errno, on a host without one */
-const char *cgroup_mount_point(void) {
+/** cgroup_mount_point() - where the unified hierarchy is mounted; the text is static
+ *
+ * Return: 0, -EOPNOTSUPP on a host without one, or a negative errno where that cannot be told.
+ */
+int cgroup_mount_point(const char **ret) {
         static const char *const places[] = { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" };
         static const char *found;
         struct statfs sfs;
+        int r = -EOPNOTSUPP;
 
         for (size_t i = 0; !found && i < ELEMENTSOF(places); i++)
-                if (statfs(places[i], &sfs) < 0)
-                        continue;
-                else if (sfs.f_type == CGROUP2_SUPER_MAGIC)
+                if (statfs(places[i], &sfs) < 0) {
+                        if (errno != ENOENT && errno != ENOTDIR)
+                                r = -errno;
+                } else if (sfs.f_type == CGROUP2_SUPER_MAGIC)
                         found = places[i];
-                else
-                        errno = ENOENT;
-        return found;
+        *ret = found;
+        return found ? 0 : r;
 }
 
 /** cgroup_read() - read /proc/PID/cgroup, one "number:controllers:path" a line; free it */
@@ -84,13 +88,14 @@ char *cgroup_line(char *text, const char *prefix) {
  */
 int cgroup_own_path(char **ret) {
         _cleanup_free_ char *text = NULL;
-        const char *mount_point = cgroup_mount_point();
         _cleanup_close_ int fd = -1;
+        const char *mount_point;
         char *path;
         int r;
 
-        if (!mount_point)
-                return errno == ENOENT || errno == ENOTDIR ? -EOPNOTSUPP : -errno;
+        r = cgroup_mount_point(&mount_point);
+        if (r < 0)
+                return r;
         fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
@@ -342,9 +347,13 @@ static int kill_one(void *userdata, const char *group, pid_t pid) {
 
 static int kill_each(struct cgroup *c, int signal) {
         struct kill k = { .signal = signal };
+        const char *mount_point;
         int r;
 
-        if (asprintf(&k.path, "%s/payload", c->path + strlen(cgroup_mount_point())) < 0)
+        r = cgroup_mount_point(&mount_point);
+        if (r < 0)
+                return r;
+        if (asprintf(&k.path, "%s/payload", c->path + strlen(mount_point)) < 0)
                 return -ENOMEM;
         r = cgroup_list(c, kill_one, &k);
         free(k.path);

@@ -19,7 +19,7 @@ struct cgroup {
 #define CGROUP_NULL                                                                                                    \
         { .scope_fd = -1, .payload_fd = -1, .init_fd = -1, .events_fd = -1 }
 
-const char *cgroup_mount_point(void);
+int cgroup_mount_point(const char **ret);
 int cgroup_own_path(char **ret);
 int cgroup_enter(struct cgroup *c, const char *unit, size_t unit_size);
 int cgroup_attach_init(struct cgroup *c, pid_t pid);

@@ -223,11 +223,14 @@ bool foreign_ended(struct shim *s, const struct process *p, const siginfo_t *inf
 /* A runtime may leave a process where it found itself; ours is where everything else is looked for. */
 static int attach(struct shim *s, pid_t pid) {
         _cleanup_free_ char *text = NULL, *payload = NULL;
-        const char *path;
+        const char *path, *mount_point;
         char number[16];
         int r;
 
-        if (asprintf(&payload, "%s/payload/", s->cgroup.path + strlen(cgroup_mount_point())) < 0) {
+        r = cgroup_mount_point(&mount_point);
+        if (r < 0)
+                return r;
+        if (asprintf(&payload, "%s/payload/", s->cgroup.path + strlen(mount_point)) < 0) {
                 payload = NULL;
                 return -ENOMEM;
         }

@@ -13,7 +13,7 @@ import runtime
 
 WHICH = os.environ.get("DAVIT_FAULTS", "")
 LIMIT = 6  # seconds for the sample of one verb
-SHOW = "grep -E '^(Cap|Uid|Gid|Groups|NoNew|Seccomp:)' /proc/self/status; pwd; umask; hostname; env; cat /proc/self/oom_score_adj"
+SHOW = "grep -E '^(Cap|Uid|Gid|Groups|NoNew|Seccomp:)' /proc/self/status; pwd; umask; hostname; env; cat /proc/self/oom_score_adj /proc/self/cgroup"
 
 
 class Faults(runtime.RuntimeTest):
