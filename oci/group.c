@@ -232,6 +232,8 @@ gboolean group_attach(State *state, pid_t pid, GError **error) {
         g_auto(GStrv) directories = group_directories(state);
         g_autofree char *number = g_strdup_printf("%d", (int)pid), *unified = group_directory(state, "");
 
+        if (state->group && group_known() < 0)
+                return oci_fail_errno(error, group_known(), "find the cgroup hierarchies");
         for (char **directory = directories; *directory; directory++) {
                 g_autofree char *path = g_strconcat(*directory, "/cgroup.procs", NULL);
                 _cleanup_close_ int fd = -1;
@@ -239,7 +241,7 @@ gboolean group_attach(State *state, pid_t pid, GError **error) {
                 if (g_strcmp0(*directory, unified) == 0)
                         continue;
                 /* systemd makes groups only where a limit needs one */
-                if (state->driver == GROUP_SYSTEMD && access(*directory, F_OK) < 0)
+                if (state->driver == GROUP_SYSTEMD && access(*directory, F_OK) < 0 && errno == ENOENT)
                         continue;
                 fd = open(path, O_WRONLY | O_CLOEXEC);
                 if (fd < 0 || write(fd, number, strlen(number)) < 0)
@@ -299,7 +301,7 @@ int group_remove(State *state) {
                 if (!state->unit || !state->group) /* we have not come to make it: one of that name is not ours */
                         return 0;
                 unified = group_directory(state, "");
-                if (!unified || access(unified, F_OK) == 0)
+                if (!unified || access(unified, F_OK) == 0 || errno != ENOENT)
                         scope_stop(state);
                 return 0;
         }
