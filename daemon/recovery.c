@@ -238,9 +238,22 @@ static Exec *restore_exec_file(Task *t, const char *exec_id) {
         return e;
 }
 
-/* Execs that the shim does not know any more: how they have ended is in its records; one without was never made. */
+/* A shim that is killed leaves its socket. */
+static bool shim_went_in_order(int dir_fd) {
+        return faccessat(dir_fd, SOCKET_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+}
+
+/* One whose task there was leaves a record of the end: this one has gone in order before that. */
+static bool never_began(int dir_fd) {
+        return shim_went_in_order(dir_fd) && faccessat(dir_fd, EXIT_RECORD_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+}
+
+/* Execs that the shim does not know any more: how they have ended is in its records. One without was never made, unless
+ * the shim was killed: it goes when it has written them all. */
 static void restore_ended_execs(Task *t) {
         g_autoptr(GPtrArray) ids = task_files_list_execs(t);
+        _cleanup_close_ int fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
+        bool all = t->link || (fd >= 0 && shim_went_in_order(fd));
 
         for (guint i = 0; i < ids->len; i++) {
                 struct exit_record record = { .status = 255, .kind = EXIT_KIND_LOST };
@@ -254,7 +267,7 @@ static void restore_ended_execs(Task *t) {
                 e = restore_exec_file(t, id);
                 if (!e)
                         continue;
-                if (r < 0 && t->link) {
+                if (r < 0 && all) {
                         exec_forget(e);
                         continue;
                 }
@@ -311,13 +324,6 @@ static void undo(Task *t) {
         task_leave(t, true, NULL, NULL);
         if (whole && c)
                 container_forget(c);
-}
-
-/* A shim that is killed leaves its socket, one whose task was there a record of the end: this one has gone in order
- * before that. */
-static bool never_began(int dir_fd) {
-        return faccessat(dir_fd, SOCKET_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
-               faccessat(dir_fd, EXIT_RECORD_NAME, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
 }
 
 /* answered: the shim has said what it knows */
