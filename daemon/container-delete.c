@@ -23,40 +23,59 @@ typedef struct Delete {
         bool keep_snapshot;
         container_done_t done;
         void *userdata;
-        int r;
-        sd_bus_error error;
 } Delete;
 
 static void delete_free(Delete *d) {
-        sd_bus_error_free(&d->error);
         g_free(d->ns);
         g_free(d->id);
         g_free(d);
 }
 
-/* What has been said to be deleted does not come back, whatever happens to the machine. */
-static void on_durable(void *userdata) {
-        Delete *d = userdata;
-
-        d->done(d->r, &d->error, d->userdata);
+static void answer(Delete *d, int r, const sd_bus_error *error) {
+        d->done(r, error, d->userdata);
         delete_free(d);
 }
 
-static int erase(Container *c, bool keep_snapshot, sd_bus_error *error) {
-        g_autofree char *kept = NULL;
-        int r;
+/* What has been said to be deleted does not come back, whatever happens to the machine; and the table says what the
+ * disk does, so a container whose record stays does so too. */
+static void on_durable(int r, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Delete *d = userdata;
+        Container *c = container_again(d->manager, d->ns, d->id, d->created_at);
 
-        if (keep_snapshot) {
-                Snapshot *s = c->snapshot_key ? snapshot_find(c->ns, c->snapshot_key) : NULL;
-
-                if (s && snapshot_disown(s) < 0)
-                        log_warning("Cannot note that snapshot %s stays without its container", s->key);
-                kept = g_steal_pointer(&c->snapshot_key);
+        if (r < 0 && c && container_recorded(c)) {
+                c->deleting = false;
+                r = error_set_errno(&error, r, "The record of container \"%s\" cannot be removed", d->id);
+                answer(d, r, &error);
+                return;
         }
-        r = container_erase(c);
-        if (r < 0 && kept)
-                c->snapshot_key = g_steal_pointer(&kept);
-        return r < 0 ? error_set_errno(error, r, "The record of container \"%s\" cannot be removed", c->id) : 0;
+        if (c && d->keep_snapshot)
+                g_free(g_steal_pointer(&c->snapshot_key));
+        if (c)
+                container_drop(c);
+        if (r < 0)
+                r = error_set_errno(&error, r, "Container \"%s\" is deleted, but it may be back after a loss of power",
+                                    d->id);
+        answer(d, r, &error);
+}
+
+static int erase(Delete *d, Container *c, sd_bus_error *error) {
+        Snapshot *s = c->snapshot_key ? snapshot_find(c->ns, c->snapshot_key) : NULL;
+        uint64_t mark = sync_mark(d->manager->sync);
+        int r = 0;
+
+        if (!d->keep_snapshot)
+                r = rootfs_unpin_prepare(c);
+        else if (s && snapshot_disown(s) < 0)
+                log_warning("Cannot note that snapshot %s stays without its container", s->key);
+        if (r < 0)
+                return error_set_errno(error, r, "The snapshot of container \"%s\" cannot be removed", c->id);
+        r = container_remove_record(c);
+        if (r < 0)
+                return error_set_errno(error, r, "The record of container \"%s\" cannot be removed", c->id);
+        c->deleting = true;
+        sync_wait(d->manager->sync, mark, on_durable, d);
+        return 0;
 }
 
 static void on_task_deleted(int r, const struct shim_exited *e _unused_, const sd_bus_error *error, void *userdata) {
@@ -65,12 +84,12 @@ static void on_task_deleted(int r, const struct shim_exited *e _unused_, const s
         Container *c = container_again(d->manager, d->ns, d->id, d->created_at);
 
         if (r >= 0 && c) {
-                r = erase(c, d->keep_snapshot, &own);
+                r = erase(d, c, &own);
+                if (r >= 0)
+                        return;
                 error = &own;
         }
-        d->r = r;
-        (void)sd_bus_error_copy(&d->error, error);
-        sync_wait(d->manager->sync, on_durable, d);
+        answer(d, r, error);
 }
 
 /** container_delete() - see container.h; done is called once unless an error is returned */
@@ -80,6 +99,9 @@ int container_delete(Container *c, bool force, bool keep_snapshot, container_don
         Delete *d;
         int r;
 
+        r = container_check_stays(c, error);
+        if (r < 0)
+                return r;
         if (keep_snapshot && s && s->ephemeral)
                 return error_precondition(
                         error, "Container \"%s\" goes with its task, and what it wrote with it: that cannot be kept.",
@@ -93,11 +115,9 @@ int container_delete(Container *c, bool force, bool keep_snapshot, container_don
                        .done = done,
                        .userdata = userdata };
         if (!c->task) {
-                r = erase(c, keep_snapshot, error);
+                r = erase(d, c, error);
                 if (r < 0)
                         delete_free(d);
-                else
-                        sync_wait(d->manager->sync, on_durable, d);
                 return r;
         }
         r = task_delete(c->task, force, on_task_deleted, d, error);

@@ -131,7 +131,9 @@ int container_rename(Container *c, const char *to, container_renamed_t done, voi
         Rename *q;
         int r;
 
-        r = container_check_new(c->ns, to, error);
+        r = container_check_stays(c, error);
+        if (r >= 0)
+                r = container_check_new(c->ns, to, error);
         if (r >= 0 && s)
                 r = snapshot_check_idle(s, error);
         if (r < 0)

@@ -275,6 +275,11 @@ int container_set_labels(Container *c, GHashTable *labels, sd_bus_error *error) 
         uint64_t updated = c->updated_at;
         int r;
 
+        r = container_check_stays(c, error);
+        if (r < 0) {
+                g_hash_table_unref(labels);
+                return r;
+        }
         c->labels = labels;
         c->updated_at = now_usec(CLOCK_REALTIME);
         r = container_save(c);
@@ -384,6 +389,11 @@ static void swap_runtime(Container *c, Runtime *other) {
         *other = r;
 }
 
+/** container_check_stays() - whether it is not just being deleted, so that it may be changed, started or named */
+int container_check_stays(const Container *c, sd_bus_error *error) {
+        return c->deleting ? error_precondition(error, "Container \"%s\" is being deleted.", c->id) : 0;
+}
+
 /** container_update() - changes the definition for the next start; the task that runs is not touched */
 int container_update(Container *c, Options *o, sd_bus_error *error) {
         g_autoptr(JsonNode) old = NULL;
@@ -393,7 +403,9 @@ int container_update(Container *c, Options *o, sd_bus_error *error) {
         Runtime runtime = {};
         SpecOptions so;
 
-        r = container_load_spec(c, &old, error);
+        r = container_check_stays(c, error);
+        if (r >= 0)
+                r = container_load_spec(c, &old, error);
         if (r < 0)
                 return r;
         spec = spec_copy(old);
@@ -449,7 +461,8 @@ static void destroy(void *c) {
         (void)container_free(c);
 }
 
-static int remove_record(Container *c) {
+/** container_remove_record() - durably when sync_wait() says so */
+int container_remove_record(Container *c) {
         int r = c->auto_remove == AUTO_REMOVE_CONTAINER
                         ? record_remove(container_root_fd(c), c->ns->name, "containers", c->id, false)
                         : record_remove_later(c->ns->manager->sync, container_root_fd(c), c->ns->name, "containers",
@@ -458,7 +471,13 @@ static int remove_record(Container *c) {
         return r < 0 ? log_error_errno(r, "Cannot remove the record of container %s/%s", c->ns->name, c->id) : 0;
 }
 
-static void drop(Container *c) {
+/** container_recorded() - whether the next manager would find it */
+bool container_recorded(const Container *c) {
+        return record_exists(container_root_fd(c), c->ns->name, "containers", c->id);
+}
+
+/** container_drop() - out of the table and off the bus, with its snapshot; frees it once no handler uses it */
+void container_drop(Container *c) {
         bool told = c->visible;
         Namespace *ns = c->ns;
 
@@ -472,19 +491,9 @@ static void drop(Container *c) {
         manager_bury(ns->manager, c, destroy);
 }
 
-/** container_forget() - the end of a container without a task, also where its record cannot be removed; whoever answers
- * for it waits for sync_wait() */
+/** container_forget() - the end of a container without a task that nobody waits for, also where its record cannot be
+ * removed */
 void container_forget(Container *c) {
-        (void)remove_record(c);
-        drop(c);
-}
-
-/** container_erase() - the same for who is answered: a container whose record stays would be back after a restart, so
- * it stays as well */
-int container_erase(Container *c) {
-        int r = remove_record(c);
-
-        if (r >= 0)
-                drop(c);
-        return r;
+        (void)container_remove_record(c);
+        container_drop(c);
 }

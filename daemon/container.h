@@ -16,7 +16,7 @@ struct Container {
         Namespace *ns;
         char *id, *path;
         char *image, *image_digest, *image_config, *snapshot_key, *rootfs; /* "" where there is none */
-        char **command; /* process.args of the configuration */
+        char **command;                                                    /* process.args of the configuration */
         GHashTable *labels;
         uint64_t created_at, updated_at;
         uint32_t created_by;
@@ -31,6 +31,7 @@ struct Container {
         char *spec_text; /* GRefString, shared with the task */
         Task *task;      /* NULL: none */
         bool visible;
+        bool deleting; /* its record is just being removed */
 };
 
 /* life */
@@ -39,13 +40,16 @@ int container_create(Namespace *ns, const char *id, const char *image, Options *
 int container_restore(Namespace *ns, int root_fd, const char *id, JsonObject *record);
 int container_save(Container *c);
 int container_set_labels(Container *c, GHashTable *labels, sd_bus_error *error); /* takes labels */
-int container_erase(Container *c);
+int container_remove_record(Container *c);
+bool container_recorded(const Container *c);
+void container_drop(Container *c);
 void container_forget(Container *c); /* out of every table and off the bus, record and snapshot included; frees it */
 Container *container_free(Container *c);
 Container *container_again(Manager *m, const char *ns, const char *id, uint64_t created_at);
 int container_update(Container *c, Options *options, sd_bus_error *error);
 int container_root_fd(const Container *c);
 bool container_uses_overlay(const Container *c);
+int container_check_stays(const Container *c, sd_bus_error *error);
 
 /* configuration */
 int container_load_spec(Container *c, JsonNode **ret, sd_bus_error *error); /* a reference */

@@ -56,7 +56,8 @@ static int open_kind(int root_fd, const char *ns, const char *kind, bool create)
         return fd < 0 ? -errno : fd;
 }
 
-static char *file_of(const char *name) {
+/** record_file() - the name of a record's file, in the directory of its kind */
+char *record_file(const char *name) {
         g_autofree char *base = record_file_name(name);
 
         return g_strconcat(base, SUFFIX, NULL);
@@ -66,7 +67,7 @@ static char *file_of(const char *name) {
  */
 int record_write(int root_fd, const char *ns, const char *kind, const char *name, JsonObject *record, bool sync) {
         g_autoptr(JsonNode) node = json_node_new(JSON_NODE_OBJECT);
-        g_autofree char *text = NULL, *file = file_of(name);
+        g_autofree char *text = NULL, *file = record_file(name);
         _cleanup_close_ int fd = -1;
 
         json_object_set_int_member(record, "version", RECORD_VERSION);
@@ -123,7 +124,7 @@ static int read_at(int dir_fd, const char *file, JsonObject **ret) {
 
 /** record_read() - reads one record; -ENOENT, -EBADMSG (malformed) or -EPROTONOSUPPORT (a newer program's) */
 int record_read(int root_fd, const char *ns, const char *kind, const char *name, JsonObject **ret) {
-        g_autofree char *file = file_of(name);
+        g_autofree char *file = record_file(name);
         _cleanup_close_ int fd = -1;
 
         fd = open_kind(root_fd, ns, kind, false);
@@ -134,7 +135,7 @@ int record_read(int root_fd, const char *ns, const char *kind, const char *name,
 
 /** record_remove() - removes a record; one that is not there is fine */
 int record_remove(int root_fd, const char *ns, const char *kind, const char *name, bool sync) {
-        g_autofree char *file = file_of(name);
+        g_autofree char *file = record_file(name);
         _cleanup_close_ int fd = -1;
 
         fd = open_kind(root_fd, ns, kind, false);
@@ -149,7 +150,7 @@ int record_remove(int root_fd, const char *ns, const char *kind, const char *nam
 
 /** record_remove_later() - the same, durable when sync_wait() says so */
 int record_remove_later(Sync *s, int root_fd, const char *ns, const char *kind, const char *name) {
-        g_autofree char *file = file_of(name);
+        g_autofree char *file = record_file(name);
         _cleanup_close_ int fd = -1;
 
         fd = open_kind(root_fd, ns, kind, false);
@@ -159,18 +160,21 @@ int record_remove_later(Sync *s, int root_fd, const char *ns, const char *kind, 
         return 0;
 }
 
-/** record_open_dir() - the directory of a kind's records, and the name of one's file in it */
-int record_open_dir(int root_fd, const char *ns, const char *kind, const char *name, char **ret_file) {
-        int fd = open_kind(root_fd, ns, kind, false);
+/** record_exists() - also where nobody could read it, or where that cannot be found out */
+bool record_exists(int root_fd, const char *ns, const char *kind, const char *name) {
+        g_autofree char *file = record_file(name), *path = g_strdup_printf("namespaces/%s/%s/%s", ns, kind, file);
 
-        if (fd >= 0)
-                *ret_file = file_of(name);
-        return fd;
+        return faccessat(root_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) >= 0 || errno != ENOENT;
+}
+
+/** record_open_dir() - the directory of a kind's records */
+int record_open_dir(int root_fd, const char *ns, const char *kind) {
+        return open_kind(root_fd, ns, kind, false);
 }
 
 /** record_settle() - to be called before a record is written whose name may be that of one being removed */
 void record_settle(Sync *s, const char *name) {
-        g_autofree char *file = file_of(name);
+        g_autofree char *file = record_file(name);
 
         sync_settle(s, file);
 }
@@ -185,7 +189,7 @@ static int visit(int fd, const char *ns, const char *kind, const char *file, rec
         if (r >= 0)
                 r = record_get_string(record, "name", &name);
         if (r >= 0) {
-                expected = file_of(name);
+                expected = record_file(name);
                 r = streq(expected, file) ? handler(name, record, userdata) : -EBADMSG;
         }
         if (r < 0)

@@ -24,7 +24,9 @@ int record_read(int root_fd, const char *ns, const char *kind, const char *name,
 int record_read_object(int dir_fd, const char *file, JsonObject **ret); /* any file, without a version */
 int record_remove(int root_fd, const char *ns, const char *kind, const char *name, bool sync);
 int record_remove_later(Sync *s, int root_fd, const char *ns, const char *kind, const char *name);
-int record_open_dir(int root_fd, const char *ns, const char *kind, const char *name, char **ret_file);
+bool record_exists(int root_fd, const char *ns, const char *kind, const char *name);
+int record_open_dir(int root_fd, const char *ns, const char *kind);
+char *record_file(const char *name);
 void record_settle(Sync *s, const char *name);
 int record_foreach(int root_fd, const char *ns, const char *kind, record_handler_t handler, void *userdata);
 int record_list_namespaces(int root_fd, char ***ret);

@@ -321,7 +321,7 @@ static void undo(Task *t) {
         bool whole = t->whole;
 
         log_info("The start of task %s/%s was cut off; it is undone", t->ns->name, t->id);
-        task_leave(t, true, NULL, NULL);
+        (void)task_leave(t, true, NULL, NULL);
         if (whole && c)
                 container_forget(c);
 }

@@ -104,11 +104,24 @@ int rootfs_pin(Container *c, sd_bus_error *error) {
         return 0;
 }
 
-/** rootfs_unpin() - lets the snapshot go, in the background where it is large */
-void rootfs_unpin(Container *c) {
+static Snapshot *snapshot_of(const Container *c) {
         Snapshot *s = c->snapshot_key ? snapshot_find(c->ns, c->snapshot_key) : NULL;
 
-        if (s && !c->shared_snapshot && !snapshot_other_user(s, c->id))
+        return s && !c->shared_snapshot && !snapshot_other_user(s, c->id) ? s : NULL;
+}
+
+/** rootfs_unpin_prepare() - what rootfs_unpin() needs, taken before anything has gone */
+int rootfs_unpin_prepare(const Container *c) {
+        Snapshot *s = snapshot_of(c);
+
+        return s ? snapshot_remove_prepare(s) : 0;
+}
+
+/** rootfs_unpin() - lets the snapshot go, in the background where it is large */
+void rootfs_unpin(Container *c) {
+        Snapshot *s = snapshot_of(c);
+
+        if (s)
                 (void)snapshot_remove(s);
 }
 

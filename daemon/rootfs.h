@@ -10,6 +10,7 @@
 /* definition */
 int rootfs_resolve(Container *c, const char *image, Options *o, JsonObject **ret_config, sd_bus_error *error);
 int rootfs_pin(Container *c, sd_bus_error *error);
+int rootfs_unpin_prepare(const Container *c);
 void rootfs_unpin(Container *c);
 int rootfs_check_free(Container *c, sd_bus_error *error); /* before a start */
 

@@ -133,8 +133,14 @@ static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *er
         return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
 }
 
-static void on_removed(void *userdata) {
-        bus_reply_done(userdata, 0, NULL);
+static void on_removed(int r, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+
+        if (r < 0)
+                r = error_set_errno(&error, r,
+                                    "The snapshot is not removed durably: it is there still, or may be "
+                                    "after a loss of power");
+        bus_reply_done(userdata, r, &error);
 }
 
 static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
@@ -142,6 +148,7 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
         Manager *manager = s->ns->manager;
         const char *user = snapshot_user(s), *child = snapshot_child(s);
         const Lease *lease = lease_of(s->ns, "snapshot", s->key);
+        uint64_t mark = sync_mark(manager->sync);
         int r;
 
         if (user)
@@ -157,8 +164,8 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
                                           s->key);
         r = snapshot_remove(s);
         if (r < 0)
-                return error_set_errno(error, r, "The snapshot is not wholly removed; see the journal of davitd");
-        sync_wait(manager->sync, on_removed, sd_bus_message_ref(m));
+                return error_set_errno(error, r, "Snapshot \"%s\" cannot be removed", s->key);
+        sync_wait(manager->sync, mark, on_removed, sd_bus_message_ref(m));
         return 1;
 }
 

@@ -214,7 +214,7 @@ static int clear(void *userdata) {
         return r;
 }
 
-static void on_cleared(void *userdata) {
+static void on_cleared(int r _unused_, void *userdata) {
         Leftover *l = userdata;
 
         if (l->trash && l->manager->launcher)
@@ -228,7 +228,7 @@ static int on_quiet(sd_event_source *s, uint64_t usec _unused_, void *userdata) 
         Leftover *l = userdata;
 
         (void)sd_event_source_set_destroy_callback(s, NULL);
-        sync_run(l->manager->sync, l->dir, clear, on_cleared, l);
+        sync_run(l->manager->sync, -1, l->dir, clear, on_cleared, l);
         return sd_event_source_set_floating(s, false); /* the last reference */
 }
 

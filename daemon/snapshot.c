@@ -62,6 +62,7 @@ static void snapshot_free(void *p) {
         g_free(s->dir);
         g_hash_table_unref(s->labels);
         g_free(s->path);
+        (void)safe_close(s->records_fd);
         g_free(s);
 }
 
@@ -79,6 +80,7 @@ static Snapshot *snapshot_new(Namespace *ns, const char *key, SnapshotKind kind,
         Snapshot *s = g_new0(Snapshot, 1);
 
         s->ns = ns;
+        s->records_fd = -1;
         s->key = g_strdup(key);
         s->kind = kind;
         s->labels = labels ? g_hash_table_ref(labels) : g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -368,7 +370,8 @@ static bool leaves_garbage(Snapshot *s) {
 typedef struct Remains {
         Manager *manager;
         int state_fd, records_fd;
-        char *file, *dir;
+        bool owned; /* records_fd is ours, and not the job's */
+        char *ns, *key, *file, *dir;
         bool trash;    /* there was a directory, which the launcher is to hear of */
         bool recorded; /* the record could not be removed, so the directory stays with it */
 } Remains;
@@ -387,33 +390,66 @@ static int sweep(void *userdata) {
         return r;
 }
 
-static void on_swept(void *userdata) {
+/* It is there again, as the next manager would find it; false: another one has taken its key. */
+static bool come_back(const Remains *g) {
+        Namespace *ns = g_hash_table_lookup(g->manager->namespaces, g->ns);
+        g_autoptr(JsonObject) o = NULL;
+
+        if (!ns || snapshot_find(ns, g->key))
+                return false;
+        if (record_read(g->state_fd, g->ns, KIND, g->key, &o) >= 0 && load_one(ns, g->key, o, false) >= 0)
+                snapshot_bus_added(snapshot_find(ns, g->key));
+        return true;
+}
+
+static void on_swept(int r _unused_, void *userdata) {
         Remains *g = userdata;
 
         if (g->trash && g->manager->launcher)
                 (void)launcher_remove(g->manager->launcher, g->dir);
-        else if (!g->trash && !g->recorded && *g->dir)
+        else if (!g->trash && *g->dir && !(g->recorded && come_back(g)))
                 (void)snapshot_dir_remove(g->manager, g->dir); /* which has gone already, or is tried again */
-        (void)safe_close(g->records_fd);
+        if (g->owned)
+                (void)safe_close(g->records_fd);
+        g_free(g->ns);
+        g_free(g->key);
         g_free(g->file);
         g_free(g->dir);
         g_free(g);
 }
 
+/** snapshot_remove_prepare() - what its removal needs, taken while it can still be refused */
+int snapshot_remove_prepare(Snapshot *s) {
+        int fd;
+
+        if (s->ephemeral || s->records_fd >= 0)
+                return 0;
+        fd = record_open_dir(s->ns->manager->state_fd, s->ns->name, KIND);
+        if (fd >= 0)
+                s->records_fd = fd;
+        return MIN(fd, 0);
+}
+
+/* That of a container which comes back after a loss of power has no container, and goes at the next start: its
+ * directory need not be synced. */
 static int remove_durable(Snapshot *s) {
         Manager *m = s->ns->manager;
         Remains *g;
-        char *file;
-        int fd;
+        int r;
 
-        fd = record_open_dir(m->state_fd, s->ns->name, KIND, s->key, &file);
-        if (fd < 0) /* the next manager would believe the record: once more, in case it was want of descriptors */
-                fd = record_open_dir(m->state_fd, s->ns->name, KIND, s->key, &file);
-        if (fd < 0)
-                return fd;
+        r = snapshot_remove_prepare(s);
+        if (r < 0)
+                return r;
         g = g_new0(Remains, 1);
-        *g = (Remains){ m, m->state_fd, fd, file, g_strdup(s->dir), false, false };
-        sync_run(m->sync, file, sweep, on_swept, g);
+        *g = (Remains){ .manager = m,
+                        .state_fd = m->state_fd,
+                        .records_fd = take_fd(&s->records_fd),
+                        .owned = s->owned,
+                        .ns = g_strdup(s->ns->name),
+                        .key = g_strdup(s->key),
+                        .file = record_file(s->key),
+                        .dir = g_strdup(s->dir) };
+        sync_run(m->sync, s->owned ? -1 : g->records_fd, g->file, sweep, on_swept, g);
         return 0;
 }
 
@@ -431,19 +467,22 @@ static int remove_now(Snapshot *s) {
         int r;
 
         r = s->ephemeral ? remove_ephemeral(s) : remove_durable(s);
-        if (r < 0)
-                (void)log_warning_errno(r, "What is on disk of snapshot %s goes at the next start only", s->key);
+        if (r < 0) {
+                s->doomed = false;
+                return log_warning_errno(r, "Snapshot %s cannot be removed and stays", s->key);
+        }
         snapshot_bus_removed(s);
         g_hash_table_remove(s->ns->snapshots, s->key);
         if (garbage)
                 collect_schedule(m);
-        return r < 0 ? r : 0;
+        return 0;
 }
 
 /**
  * snapshot_remove() - takes a snapshot away; what was written goes in the background
  *
- * @s is freed in any case, though only at the end of the last operation that works on it.
+ * Unless an error is returned @s is freed, though only at the end of the last operation that works on it. What fails
+ * later sync_wait() tells; one whose record has stayed is back then.
  */
 int snapshot_remove(Snapshot *s) {
         if (s->n_jobs == 0)

@@ -35,22 +35,22 @@ typedef struct Snapshot {
         Namespace *ns;
         char *key;
         SnapshotKind kind;
-        char *parent;       /* chain id of what it stands on; "": nothing */
-        char *parent_key;   /* committed snapshot it was made from; "": none */
-        char *chain_id;     /* committed: what it is; "" */
-        char *diff_id;      /* committed: of the layer that was added; "" */
-        char *dir;          /* below DAVIT_STATE_DIR/snapshots; "": none (committed) */
-        GHashTable *labels; /* char* -> char* */
-        uint64_t created;   /* CLOCK_REALTIME, microseconds */
-        uint64_t updated;
-        uint64_t size, inodes; /* committed: of the layer */
-        SnapshotRoot root;     /* of the chain: of the one it is, or of what it stands on */
-        bool ephemeral;        /* recorded in /run/davit only: goes with its task, or with the boot */
-        bool owned;            /* made for a container, with which it goes */
-        unsigned n_jobs;       /* operations that read or write it */
-        const char *busy;      /* what an operation that bears no other does to it: "committed"; NULL: none */
-        bool doomed;           /* removed as soon as those have ended */
-        char *path;            /* object path */
+        char *parent;              /* chain id of what it stands on; "": nothing */
+        char *parent_key;          /* committed snapshot it was made from; "": none */
+        char *chain_id;            /* committed: what it is; "" */
+        char *diff_id;             /* committed: of the layer that was added; "" */
+        char *dir;                 /* below DAVIT_STATE_DIR/snapshots; "": none (committed) */
+        GHashTable *labels;        /* char* -> char* */
+        uint64_t created, updated; /* CLOCK_REALTIME, microseconds */
+        uint64_t size, inodes;     /* committed: of the layer */
+        SnapshotRoot root;         /* of the chain: of the one it is, or of what it stands on */
+        bool ephemeral;            /* recorded in /run/davit only: goes with its task, or with the boot */
+        bool owned;                /* made for a container, with which it goes */
+        unsigned n_jobs;           /* operations that read or write it */
+        const char *busy;          /* what an operation that bears no other does to it: "committed"; NULL: none */
+        bool doomed;               /* removed as soon as those have ended */
+        char *path;                /* object path */
+        int records_fd;            /* where its record is, once that is to be removed; -1 */
 } Snapshot;
 
 /* Namespace.snapshots; namespace_new() calls init, namespace_free() done */
@@ -111,8 +111,9 @@ SnapshotKind snapshot_kind_from_name(const char *name);
 
 /* changes */
 int snapshot_set_labels(Snapshot *s, GHashTable *labels, sd_bus_error *error); /* takes labels */
-int snapshot_disown(Snapshot *s); /* its container goes, it stays */
+int snapshot_disown(Snapshot *s);                                              /* its container goes, it stays */
 void snapshots_remove_orphans(Manager *m); /* once at start, when every container is known */
+int snapshot_remove_prepare(Snapshot *s);
 int snapshot_remove_now(Snapshot *s);
 int snapshot_remove(Snapshot *s); /* frees it, or does so when its last job ends; content goes in the background */
 void snapshot_job_begin(Snapshot *s);

@@ -5,7 +5,8 @@
  * A directory entry that is taken away waits for the file system's journal, and an fsync() for the disk: milliseconds
  * each, in which a loop would answer nobody. So one thread does both, in the order in which they were asked for; what
  * has come together meanwhile is synced together. Whoever has promised that something is durably gone answers when
- * sync_wait() says so, and whoever makes something of a name that may still be going calls sync_settle() before.
+ * sync_wait() says so, and says what it says: it tells the first error of what its caller has asked for, and nobody
+ * else's. Whoever makes something of a name that may still be going calls sync_settle() before.
  * The thread comes with the first removal. It sees nothing of davitd's: no bus, no table, no log. Owned by the manager.
  */
 
@@ -36,7 +37,8 @@ typedef struct Job {
 } Job;
 
 typedef struct Waiter {
-        uint64_t number; /* of the newest job it waits for */
+        uint64_t from, number; /* of the newest job it does not ask about, and of the newest it waits for */
+        int r;                 /* the first error of those in between */
         sync_done_t done;
         void *userdata;
 } Waiter;
@@ -48,7 +50,9 @@ struct Sync {
         sd_event *event; /* borrowed */
         sd_event_source *source;
         uint64_t number, told; /* the newest that was asked for; up to where that has been answered */
-        GQueue waiters;        /* Waiter, oldest first */
+        uint64_t failed;       /* the newest that has failed, of those that are answered */
+        int failed_r;
+        GQueue waiters; /* Waiter, oldest first */
 
         GMutex lock; /* of what follows */
         GCond changed;
@@ -122,12 +126,24 @@ static void *run(void *userdata) {
 
 /* ---- the event loop's side ---- */
 
+static void note_failure(Sync *s, const Job *j) {
+        (void)log_error_errno(j->r, "Cannot remove %s durably", j->name);
+        s->failed = j->number;
+        s->failed_r = j->r;
+        for (GList *l = s->waiters.head; l; l = l->next) {
+                Waiter *w = l->data;
+
+                if (w->r >= 0 && j->number > w->from && j->number <= w->number)
+                        w->r = j->r;
+        }
+}
+
 static void answer(Sync *s, Job *j) {
         if (j->r < 0)
-                (void)log_error_errno(j->r, "Cannot remove %s durably", j->name);
-        s->told = j->number;
+                note_failure(s, j);
+        s->told = MAX(s->told, j->number); /* one that is asked for while the thread ends comes before those */
         if (j->done)
-                j->done(j->userdata);
+                j->done(MIN(j->r, 0), j->userdata);
         job_free(j);
 }
 
@@ -137,7 +153,7 @@ static void tell(Sync *s) {
 
         while ((w = g_queue_peek_head(&s->waiters)) && w->number <= s->told) {
                 (void)g_queue_pop_head(&s->waiters);
-                w->done(w->userdata);
+                w->done(w->r, w->userdata);
                 g_free(w);
         }
 }
@@ -227,39 +243,52 @@ static void ask(Sync *s, Job *j) {
         answer(s, j);
 }
 
-/** sync_unlink() - takes a file away; dir_fd is closed in any case */
-void sync_unlink(Sync *s, int dir_fd, const char *name) {
+static Job *make_job(int dir_fd, const char *name) {
         Job *j = g_new0(Job, 1);
         struct stat st;
 
         *j = (Job){ .dir_fd = dir_fd, .name = g_strdup(name) };
-        if (fstat(dir_fd, &st) >= 0) {
+        if (dir_fd >= 0 && fstat(dir_fd, &st) >= 0) {
                 j->device = st.st_dev;
                 j->inode = st.st_ino;
         }
-        ask(s, j);
+        return j;
+}
+
+/** sync_unlink() - takes a file away; dir_fd is closed in any case */
+void sync_unlink(Sync *s, int dir_fd, const char *name) {
+        ask(s, make_job(dir_fd, name));
 }
 
 /** sync_run() - calls work beside the event loop, in its turn, then done in it; an error of work is told in the log.
- * name: what it takes away, for sync_settle() */
-void sync_run(Sync *s, const char *name, sync_work_t work, sync_done_t done, void *userdata) {
-        Job *j = g_new0(Job, 1);
+ * dir_fd: is synced afterwards and closed; -1: none; name: what it takes away, for sync_settle() */
+void sync_run(Sync *s, int dir_fd, const char *name, sync_work_t work, sync_done_t done, void *userdata) {
+        Job *j = make_job(dir_fd, name);
 
-        *j = (Job){ .dir_fd = -1, .name = g_strdup(name), .work = work, .done = done, .userdata = userdata };
+        j->work = work;
+        j->done = done;
+        j->userdata = userdata;
         ask(s, j);
 }
 
-/** sync_wait() - calls done when everything that has been asked for is durable, at once where it is; s is NULL once the
- * manager goes */
-void sync_wait(Sync *s, sync_done_t done, void *userdata) {
+/** sync_mark() - for sync_wait(): what has been asked for until now is not the caller's */
+uint64_t sync_mark(const Sync *s) {
+        return s ? s->number : 0;
+}
+
+/** sync_wait() - calls done when everything that has been asked for is durable, at once where it is, with the first
+ * error of what was asked for since @from; to be called in the turn in which that was. s is NULL once the manager goes
+ */
+void sync_wait(Sync *s, uint64_t from, sync_done_t done, void *userdata) {
         Waiter *w;
+        int r = s && s->failed > from ? s->failed_r : 0;
 
         if (!s || s->told == s->number) {
-                done(userdata);
+                done(r, userdata);
                 return;
         }
         w = g_new(Waiter, 1);
-        *w = (Waiter){ s->number, done, userdata };
+        *w = (Waiter){ from, s->number, r, done, userdata };
         g_queue_push_tail(&s->waiters, w);
 }
 

@@ -23,6 +23,8 @@ typedef struct Delete {
         Manager *manager;
         Task *task;
         bool killed;
+        unsigned pending; /* shim and files, and their being durably gone */
+        int r;
         struct shim_exited exit;
         task_deleted_t done;
         void *userdata;
@@ -78,11 +80,24 @@ static void kill_next(Manager *m) {
                 set_timer(m);
 }
 
-static void on_durable(void *userdata) {
+/* The next manager of this boot sees no task in what could not be removed, and one after it a task that has ended. */
+static void finish(Delete *d) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+
+        if (--d->pending > 0)
+                return;
+        if (d->r < 0)
+                error_set_errno(&error, d->r, "The task is deleted, but may be back, ended, after a restart");
+        d->done(d->r, &d->exit, &error, d->userdata);
+        g_free(d);
+}
+
+static void on_durable(int r, void *userdata) {
         Delete *d = userdata;
 
-        d->done(0, &d->exit, NULL, d->userdata);
-        g_free(d);
+        if (d->r >= 0)
+                d->r = r;
+        finish(d);
 }
 
 static void on_gone(void *userdata) {
@@ -92,11 +107,13 @@ static void on_gone(void *userdata) {
                 d->manager->n_deletes--;
                 kill_next(d->manager);
         }
-        sync_wait(d->manager->sync, on_durable, d);
+        finish(d);
 }
 
 static void on_end(Process *p, void *userdata) {
         Delete *d = userdata;
+        Sync *sync = d->manager->sync;
+        uint64_t mark = sync_mark(sync);
 
         (void)g_queue_remove(&d->manager->deletes, d);
         if (!p) {
@@ -107,7 +124,9 @@ static void on_end(Process *p, void *userdata) {
         d->exit.status = p->exit_status;
         d->exit.kind = p->exit_kind;
         d->exit.exited_at = p->exited_at;
-        task_leave(d->task, true, on_gone, d);
+        d->pending = 2;
+        d->r = task_leave(d->task, true, on_gone, d);
+        sync_wait(sync, mark, on_durable, d);
 }
 
 /** task_delete() - the end of a task's object; with force also of what still runs. done when shim and files have gone.

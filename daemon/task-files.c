@@ -306,7 +306,7 @@ int task_record_save(Task *t) {
         return r;
 }
 
-/** task_record_remove() - with the task; whoever answers for it waits for sync_wait() */
+/** task_record_remove() - with the task; whoever answers for it waits for sync_wait() as well */
 int task_record_remove(Task *t) {
         return record_remove_later(t->ns->manager->sync, t->ns->manager->state_fd, t->ns->name, "tasks", t->id);
 }

@@ -92,7 +92,7 @@ static void undo(Launch *l) {
         pool_discard(l->manager->pool, t->ns->name, t->id);
         if (!t->link && l->asked)
                 units_stop(l->manager->units, t->scope);
-        task_leave(t, true, after_undo, l);
+        (void)task_leave(t, true, after_undo, l);
 }
 
 static void launch_fail(Launch *l, int r, const sd_bus_error *error) {
@@ -497,6 +497,9 @@ int task_launch(Container *c, Options *o, bool start, task_done_t done, void *us
 
         if (c->task)
                 return error_exists(error, "Container \"%s\" has a task already; delete it first.", c->id);
+        r = container_check_stays(c, error);
+        if (r < 0)
+                return r;
         keep_warm_touch(c->ns->manager->keep_warm);
         r = effective_spec(c, o, &spec, error);
         if (r >= 0)

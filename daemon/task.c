@@ -85,10 +85,11 @@ static void destroy(void *t) {
 }
 
 /** task_leave() - off the bus and out of the tables; done is called when shim and directory have gone too. Frees the
- * task. */
-void task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userdata) {
+ * task, also where its durable record cannot be removed, which is what is returned. */
+int task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userdata) {
         Exec *e;
         GHashTableIter iter;
+        int r = 0;
 
         g_hash_table_iter_init(&iter, t->execs);
         while (g_hash_table_iter_next(&iter, NULL, (void **)&e)) {
@@ -102,17 +103,18 @@ void task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userd
         task_update_drop(t);
         scope_watch_remove(t);
         if (t->container && t->auto_remove == AUTO_REMOVE_NO)
-                (void)task_record_remove(t);
+                r = task_record_remove(t);
         if (t->journal)
                 task_log_fields_remove(t);
         task_unlink(t);
         teardown_start(t, discard, done, userdata);
         manager_bury(t->ns->manager, t, destroy);
+        return r;
 }
 
 /** task_forget() - task_leave() that nobody waits for */
 void task_forget(Task *t) {
-        task_leave(t, false, NULL, NULL);
+        (void)task_leave(t, false, NULL, NULL);
 }
 
 /* An exec that has not been told to have ended when its shim has gone never will be. */

@@ -50,7 +50,7 @@ typedef void (*task_done_t)(Task *t, int r, const sd_bus_error *error, void *use
 int task_new(Container *c, const char *scope, Task **ret);
 Task *task_free(Task *t);
 void task_forget(Task *t); /* frees it; off the bus and out of the tables; the rest goes in the background */
-void task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userdata);
+int task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userdata);
 extern const LinkHandlers task_link_handlers;
 
 /* creation, task-launch.c. done is called once, perhaps before this returns. start: execute the program at once. */

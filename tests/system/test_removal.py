@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Deletions that the disk refuses: whoever deletes is told, and what davitd shows is what the next davitd would find."""
+
+import errno
+import os
+
+import davit
+import faults
+
+POWER = "after a loss of power"
+
+
+def sync_thread():
+    """The thread of davitd that removes; it is there once something has been removed."""
+    pid = davit.main_pid()
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm", encoding="utf-8") as f:
+            if f.read() == "sync\n":
+                return int(task)
+    raise AssertionError("davitd has no thread for removals")
+
+
+class Removal(davit.TestCase):
+    def setUp(self):
+        self.image = davit.busybox_image()
+        self.name = davit.unique("removal")
+        self.leaks()
+        self.create()  # whose removal brings the thread
+        self.delete()
+
+    def create(self):
+        self.addCleanup(davit.remove_container, self.name)
+        davit.create_container(["true"], id=self.name, image=self.image)
+
+    def container(self):
+        return davit.manager("GetContainer", "(ss)", "", self.name)
+
+    def task(self):
+        return davit.manager("GetTask", "(ss)", "", self.name)
+
+    def snapshot(self):
+        return davit.manager("GetSnapshot", "(ss)", "", self.name)
+
+    def delete(self):
+        davit.call(self.container(), "Container.Delete", "(a{sv})", {})
+
+    def end_of_run(self):
+        return davit.read_exit(davit.call(self.container(), "Container.Start", "(a{sv})", {})[2]).status
+
+    def refused(self, call, function, *args, contains):
+        """`function` is told what became of its first call of this kind in the thread."""
+        options = ["--call", str(faults.call_numbers()[call]), "--nth", "1", "--error", str(errno.EIO)]
+        with faults.Attached(sync_thread(), *options) as attached:
+            self.assertError("Internal", function, *args, contains=contains)
+            self.assertTrue(attached.ended(5) and attached.hit())
+        attached.remove()
+
+    def test_container_stays(self):
+        """The record of a container that cannot be unlinked: it is there with all it has, now and after a restart."""
+        self.create()
+        self.refused("unlinkat", self.delete, contains=f'"{self.name}"')
+        self.assertEqual(self.end_of_run(), 0)
+        davit.call(self.task(), "Process.Wait", "()")
+        davit.call(self.task(), "Process.Delete", "(a{sv})", {})
+        davit.restart_davitd()
+        self.assertEqual(self.end_of_run(), 0)
+        self.delete()
+        self.assertError("NotFound", self.container)
+
+    def test_container_gone(self):
+        """The directory cannot be synced: the container has gone, and may not have."""
+        self.create()
+        self.refused("fsync", self.delete, contains=POWER)
+        self.assertError("NotFound", self.container)
+        davit.restart_davitd()
+        self.assertError("NotFound", self.container)
+
+    def test_task(self):
+        """The record of a task: it has gone with its shim, its container has not."""
+        for call in ("unlinkat", "fsync"):
+            self.create()
+            self.assertEqual(self.end_of_run(), 0)
+            self.refused(call, davit.call, self.task(), "Process.Delete", "(a{sv})", {}, contains="may be back")
+            self.assertError("NotFound", self.task)
+            self.assertEqual(self.end_of_run(), 0)
+            self.refused(call, self.delete, contains="may be back")
+            self.assertError("NotFound", self.task)
+            self.delete()
+
+    def test_snapshot(self):
+        made = davit.manager("PrepareSnapshot", "(sssa{sv})", "", self.name, f"image:{self.image}", {})
+        self.refused("unlinkat", davit.call, made, "Snapshot.Delete", contains="not removed durably")
+        davit.call(self.snapshot(), "Snapshot.SetLabels", "(a{ss})", {"a": "b"})
+        davit.restart_davitd()
+        self.assertEqual(davit.get(self.snapshot(), "Snapshot.Labels"), {"a": "b"})
+        self.create_and_forget()
+        self.refused("fsync", davit.call, made, "Snapshot.Delete", contains=POWER)
+        self.assertError("NotFound", self.snapshot)
+
+    def create_and_forget(self):
+        """For the thread of a new davitd."""
+        key = davit.unique("removal")
+        davit.call(davit.manager("PrepareSnapshot", "(sssa{sv})", "", key, "", {}), "Snapshot.Delete")
