@@ -413,7 +413,8 @@ class Cleanup(TaskTest):
         directory = f"{davit.RUNTIME}/task/default/{id}"
         os.mkdir(f"{directory}/busy")
         davit.run("mount", "-t", "tmpfs", "tmpfs", f"{directory}/busy")
-        self.addCleanup(lambda: (davit.run("umount", f"{directory}/busy", check=False), shutil.rmtree(directory, ignore_errors=True)))
+        gone = f"{davit.RUNTIME}/task/default/.gone-{id}"
+        self.addCleanup(lambda: (davit.run("umount", f"{gone}/busy", check=False), shutil.rmtree(gone, ignore_errors=True)))
         since = time.time() - 1
         self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))[:2], (137, "signalled"))
         davit.call(davit.manager("GetContainer", "(ss)", "", id), "Container.Delete", "(a{sv})", {})
