@@ -133,6 +133,7 @@ int verb_exec(Ctl *ctl, int argc, char **argv) {
                 r = stdio_prepare(&s.stdio, o.interactive);
                 if (r < 0)
                         return ctl_error(ctl, _("cannot make a pipe: %s"), strerror(-r));
+                ctl->stderr_given = s.stdio.given[STDERR_FILENO] == STDERR_FILENO;
         }
         r = exec_in(&o, &s, &call, argv);
         stdio_sent(&s.stdio);

@@ -22,10 +22,24 @@ static bool step_is_command(const BusError *error) {
         return error->message && strstr(error->message, ": command: ");
 }
 
+/* Size of the sentence without the words of another runtime, which come last; 0: there are none. */
+static size_t without_words(const BusError *error) {
+        static const char before[] = ": exit status ";
+        const char *at = error->message ? strstr(error->message, before) : NULL;
+        size_t n;
+
+        if (!at)
+                return 0;
+        at += strlen(before);
+        n = strspn(at, "0123456789");
+        return n > 0 && at[n] == ':' ? (size_t)(at + n - error->message) : 0;
+}
+
 /** launch_report() - prints why nothing was started; returns 125, 126 or 127. */
 int launch_report(Ctl *ctl, const Call *call, const char *subject) {
         const BusError *error = call_error(call);
-        int status = call_report(ctl, call, subject);
+        size_t n = ctl->stderr_given ? without_words(error) : 0;
+        int status = n > 0 ? ctl_error(ctl, "%.*s.", (int)n, error->message) : call_report(ctl, call, subject);
 
         if (error_is(error, "NotFound") && step_is_command(error))
                 return EXIT_NOT_FOUND;

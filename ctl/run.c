@@ -80,6 +80,7 @@ static int run_plain(ContainerOptions *o, Session *s, int argc, char **argv) {
                 r = stdio_prepare(&s->stdio, o->interactive);
                 if (r < 0)
                         return ctl_error(o->ctl, _("cannot make a pipe: %s"), strerror(-r));
+                o->ctl->stderr_given = s->stdio.given[STDERR_FILENO] == STDERR_FILENO;
         } else if (o->log && strncmp(o->log, "file:", 5) == 0) {
                 r = stdio_file(&s->stdio, o->log + 5);
                 if (r < 0)

@@ -147,6 +147,7 @@ static int attach_plain(Ctl *ctl, Session *s, const char *id) {
         r = stdio_prepare(&s->stdio, s->interactive);
         if (r < 0)
                 return ctl_error(ctl, _("cannot make a pipe: %s"), strerror(-r));
+        ctl->stderr_given = s->stdio.given[STDERR_FILENO] == STDERR_FILENO;
         r = call_start(ctl, s, &call, id);
         if (r != 0)
                 return r;

@@ -88,14 +88,17 @@ static int build(Exec *e, char **command, Options *o, sd_bus_error *error) {
 static int check_new(Task *t, const char *exec_id, char **command, sd_bus_error *error) {
         if (!command || !command[0])
                 return error_invalid(error, "An exec needs a command.");
-        if (t->launch || process_ended(&t->process) || !t->link)
-                return error_precondition(error, "Task \"%s\" is not running.", t->id);
+        if (t->launch)
+                return error_precondition(error, "Task \"%s\" is still being created; try again when that is done.",
+                                          t->id);
+        if (process_ended(&t->process) || !t->link)
+                return error_precondition(error, "Task \"%s\" is not running; start its container again.", t->id);
         if (!name_id_valid(exec_id) || strlen(exec_id) >= SHIM_EXEC_ID_MAX || streq(exec_id, "init"))
                 return error_invalid(
                         error, "\"%s\" is no exec id: up to %u letters, digits, '_', '-' or '.', and not \"init\".",
                         exec_id, SHIM_EXEC_ID_MAX - 1);
         if (g_hash_table_contains(t->execs, exec_id))
-                return error_exists(error, "Task \"%s\" has an exec \"%s\" already.", t->id, exec_id);
+                return error_exists(error, "Task \"%s\" has an exec \"%s\" already; delete that first, or take another id.", t->id, exec_id);
         return 0;
 }
 
@@ -193,7 +196,7 @@ int exec_start(Exec *e, exec_done_t done, void *userdata, sd_bus_error *error) {
         if (e->process.status != TASK_CREATED || e->plan_fd < 0)
                 return error_precondition(error, "Exec \"%s\" has been started already.", e->process.exec_id);
         if (process_ended(&t->process) || !t->link)
-                return error_precondition(error, "Task \"%s\" has ended.", t->id);
+                return error_precondition(error, "Task \"%s\" has ended; start its container again.", t->id);
         g_strlcpy(body.exec_id, e->process.exec_id, sizeof(body.exec_id));
         fds[0] = e->plan_fd;
         for (guint i = 0; i < io->fds->len; i++)

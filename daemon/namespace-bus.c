@@ -12,6 +12,7 @@
 #include "daemon/event.h"
 #include "daemon/namespace.h"
 #include "daemon/options.h"
+#include "daemon/runtime.h"
 #include "shared/name.h"
 
 #define INTERFACE "org.davit.Davit1.Namespace"
@@ -42,12 +43,18 @@ static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *er
 }
 
 static int method_set_defaults(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Namespace *ns = userdata;
         Options *defaults;
         int r;
 
         r = namespace_defaults_read(m, &defaults, error);
+        if (r >= 0 && defaults->runtime) {
+                r = runtime_check_found(&ns->manager->config, defaults->runtime, error);
+                if (r < 0)
+                        (void)namespace_defaults_free(defaults);
+        }
         if (r >= 0)
-                r = namespace_set_defaults(userdata, defaults, error);
+                r = namespace_set_defaults(ns, defaults, error);
         return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
 }
 

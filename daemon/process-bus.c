@@ -54,7 +54,7 @@ static int method_kill(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         if (process_ended(p))
                 return error_precondition(error, "The process has ended.");
         if (!is_task(p) && p->status == TASK_CREATED)
-                return error_precondition(error, "Exec \"%s\" has not been started.", p->exec_id);
+                return error_precondition(error, "Exec \"%s\" has not been started; start it first.", p->exec_id);
         sd_bus_message_ref(m);
         return bus_reply_later(m, task_kill(p->task, p->exec_id, sig, false, on_task_done, m, error), error);
 }
@@ -87,7 +87,7 @@ static int method_wait_fd(sd_bus_message *m, void *userdata, sd_bus_error *error
 
 static int check_terminal(const Process *p, sd_bus_error *error) {
         if (!p->terminal)
-                return error_precondition(error, "The process has no terminal.");
+                return error_precondition(error, "The process has no terminal; see OpenStreams for its pipes.");
         if (process_ended(p))
                 return error_precondition(error, "The process has ended.");
         return 0;
@@ -108,7 +108,7 @@ static int method_resize(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (r < 0)
                 return r;
         if (is_unstarted_exec(p))
-                return error_precondition(error, "Exec \"%s\" has not been started.", p->exec_id);
+                return error_precondition(error, "Exec \"%s\" has not been started; start it first.", p->exec_id);
         if (columns > UINT16_MAX || rows > UINT16_MAX)
                 return error_invalid(error, "A terminal has at most %u columns and rows.", UINT16_MAX);
         sd_bus_message_ref(m);
@@ -183,7 +183,7 @@ static void on_streams(int r, const int fds[3], const sd_bus_error *error, void 
 
 static int check_streams(const Process *p, sd_bus_error *error) {
         if (p->terminal)
-                return error_precondition(error, "The process has a terminal; see OpenTerminal.");
+                return error_precondition(error, "The process has a terminal and no pipes; see OpenTerminal.");
         if (process_ended(p))
                 return error_precondition(error, "The process has ended.");
         return 0;
@@ -247,7 +247,7 @@ static int method_close_streams(sd_bus_message *m, void *userdata, sd_bus_error 
         if (r < 0)
                 return r;
         if (is_unstarted_exec(p))
-                return error_precondition(error, "Exec \"%s\" has not been started.", p->exec_id);
+                return error_precondition(error, "Exec \"%s\" has not been started; start it first.", p->exec_id);
         sd_bus_message_ref(m);
         return bus_reply_later(m, task_close_streams(p->task, p->exec_id, mask, on_task_done, m, error), error);
 }
@@ -269,7 +269,7 @@ static int delete_exec(sd_bus_message *m, Process *p, sd_bus_error *error) {
         if (!process_ended(p) && p->status != TASK_CREATED)
                 return error_precondition(error, "Exec \"%s\" is running; kill it first.", p->exec_id);
         if (exec_is_starting(exec_of(p)))
-                return error_precondition(error, "Exec \"%s\" is just being started.", p->exec_id);
+                return error_precondition(error, "Exec \"%s\" is just being started; try again when that is done.", p->exec_id);
         r = sd_bus_reply_method_return(m, "ust", p->exit_status, p->exit_kind ? exit_kind_name(p->exit_kind) : "",
                                        p->exited_at);
         exec_forget(exec_of(p));

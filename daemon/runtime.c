@@ -4,8 +4,8 @@
  *
  * The container's own word, else the namespace's default, else the configuration's, else the shim. A runtime is a name
  * that the shim looks up in the system's directories of programs, or an absolute path; its options are typed, and only
- * those that Davit can hold to are taken. Nothing is looked up or executed here: whether there is such a program is
- * known when a container starts.
+ * those that Davit can hold to are taken. Nothing is executed here, and looked up only for the default of a namespace:
+ * whether a container's own is there is known when it starts.
  */
 
 #include "daemon/runtime.h"
@@ -14,6 +14,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "daemon/bus.h"
 #include "daemon/error.h"
@@ -65,6 +67,33 @@ int runtime_check_name(const char *name, sd_bus_error *error) {
                                        "Runtime \"%s\" is neither the name of a program, such as \"runc\", nor an "
                                        "absolute path without \".\" and \"..\".",
                                        name);
+}
+
+static bool is_program(const char *path) {
+        struct stat st;
+
+        return stat(path, &st) >= 0 && S_ISREG(st.st_mode) && access(path, X_OK) >= 0;
+}
+
+/** runtime_check_found() - whether there is such a program now; the configuration's own word is taken as it is */
+int runtime_check_found(const Config *config, const char *name, sd_bus_error *error) {
+        g_auto(GStrv) dirs = g_strsplit(RUNTIME_SEARCH_PATH, ":", -1);
+
+        if (runtime_is_own(name) || streq(name, config->runtime))
+                return 0;
+        if (*name == '/')
+                return is_program(name) ? 0
+                                        : error_not_found(error, "Runtime \"%s\" is no program that can be executed.",
+                                                          name);
+        for (char **dir = dirs; *dir; dir++) {
+                g_autofree char *path = g_build_filename(*dir, name, NULL);
+
+                if (is_program(path))
+                        return 0;
+        }
+        return error_not_found(error,
+                               "There is no program \"%s\" in " RUNTIME_SEARCH_PATH "; install it, or give its path.",
+                               name);
 }
 
 /** runtime_clear() - frees what it holds */
@@ -302,6 +331,30 @@ char *runtime_failure(Task *t, const char *exec_id) {
                 return NULL;
         (void)unlinkat(fd, name, 0);
         return last_error(text);
+}
+
+static bool contains_one(const char *text, const char *const *words) {
+        for (; *words; words++)
+                if (strstr(text, *words))
+                        return true;
+        return false;
+}
+
+/** runtime_failure_kind() - whether the program that was to be run is what is wrong, by a runtime's words.
+ * Source: what messages of runc, davit-oci and crun begin with, and the C library's words for errors. */
+ErrorKind runtime_failure_kind(const char *words) {
+        static const char *const of_program[] = { "exec: \"", "command: ", "exec container process", "executable file",
+                                                  "open executable", NULL };
+        static const char *const missing[] = { "not found", "no such file or directory", NULL };
+        static const char *const denied[] = { "permission denied", "operation not permitted", "is a directory",
+                                              "exec format error", NULL };
+        g_autofree char *text = words ? g_ascii_strdown(words, -1) : NULL;
+
+        if (!text || !contains_one(text, of_program))
+                return ERROR_FAILED_PRECONDITION;
+        if (contains_one(text, missing))
+                return ERROR_NOT_FOUND;
+        return contains_one(text, denied) ? ERROR_PERMISSION_DENIED : ERROR_FAILED_PRECONDITION;
 }
 
 /** runtime_records_remove() - what a runtime that was killed has left in the directory that is ours; runtime_fd:

@@ -7,10 +7,12 @@
 #include <stdbool.h>
 #include <systemd/sd-bus.h>
 
+#include "daemon/error.h"
 #include "plan/build.h"
 
 #define RUNTIME_OWN "davit"
 
+typedef struct Config Config;
 typedef struct Container Container;
 typedef struct Options Options;
 typedef struct Task Task;
@@ -30,6 +32,7 @@ bool runtime_is_own(const char *name);
 void runtime_clear(Runtime *r);
 int runtime_read(sd_bus_message *m, Runtime **ret, sd_bus_error *error);
 int runtime_append(sd_bus_message *m, const Runtime *r);
+int runtime_check_found(const Config *config, const char *name, sd_bus_error *error);
 int runtime_check_name(const char *name, sd_bus_error *error);
 int runtime_choose(const char *fallback, Options *o, Runtime *ret, sd_bus_error *error);
 int runtime_change(const Runtime *before, Options *o, Runtime *ret, sd_bus_error *error);
@@ -46,5 +49,6 @@ void runtime_plan(const Runtime *r, const char *ns, RuntimePlan *ret);
 void runtime_plan_done(RuntimePlan *p);
 
 /* its failures and what it leaves */
+ErrorKind runtime_failure_kind(const char *words);
 char *runtime_failure(Task *t, const char *exec_id); /* its own words; NULL: none */
 void runtime_records_remove(int runtime_fd, const char *name, const char *ns, const char *id);

@@ -70,7 +70,7 @@ int method_task_stats(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         if (r < 0)
                 return r;
         if (!has_stats(t))
-                return error_precondition(error, "Task \"%s\" does not run.", t->id);
+                return error_precondition(error, "Task \"%s\" does not run; start its container.", t->id);
         r = sd_bus_message_new_method_return(m, &reply);
         if (r >= 0)
                 r = stats_append(reply, t, wanted);

@@ -84,18 +84,20 @@ static bool runtime_failed(const LinkAnswer *a) {
 /** task_failure_of() - the same, with what another runtime says of its failure; exec_id "": of the first process */
 int task_failure_of(Task *t, const char *exec_id, const char *what, const LinkAnswer *a, sd_bus_error *error) {
         g_autofree char *words = a->head ? runtime_failure(t, exec_id) : NULL;
+        ErrorKind kind;
 
         if (!runtime_failed(a) || runtime_is_own(t->runtime))
                 return task_failure(what, a, error);
-        return error_precondition(error, "%s: %s%s%s.", what, *a->text ? a->text : g_strerror(-a->error),
-                                  words ? ": " : "", words ?: "");
+        kind = runtime_failure_kind(words);
+        return error_set(error, kind, "%s: %s%s%s%s.", what, kind == ERROR_FAILED_PRECONDITION ? "" : "command: ",
+                         *a->text ? a->text : g_strerror(-a->error), words ? ": " : "", words ?: "");
 }
 
 static int check_live(const Task *t, sd_bus_error *error) {
         if (t->launch)
-                return error_precondition(error, "Task \"%s\" is still being created.", t->id);
+                return error_precondition(error, "Task \"%s\" is still being created; try again when that is done.", t->id);
         if (process_ended(&t->process))
-                return error_precondition(error, "Task \"%s\" has ended.", t->id);
+                return error_precondition(error, "Task \"%s\" has ended; start its container again.", t->id);
         if (!t->link)
                 return error_unavailable(error, "The supervisor of task \"%s\" cannot be reached.", t->id);
         return 0;
@@ -151,7 +153,7 @@ int task_start(Task *t, task_done_t done, void *userdata, sd_bus_error *error) {
         if (r < 0)
                 return r;
         if (t->process.status != TASK_CREATED)
-                return error_precondition(error, "Task \"%s\" is %s; only a created one can be started.", t->id,
+                return error_precondition(error, "Task \"%s\" has been started already and is %s.", t->id,
                                           task_status_name(t->process.status));
         r = rootfs_check_free(t->container, error);
         if (r < 0)
@@ -258,6 +260,16 @@ static void on_resumed(const LinkAnswer *a, void *userdata) {
         on_plain_answer(a, userdata);
 }
 
+static int refuse_pause(const Task *t, bool pause, sd_bus_error *error) {
+        const char *status = task_status_name(t->process.status);
+
+        if (t->process.status == TASK_CREATED)
+                return error_precondition(error, "Task \"%s\" has not been started; start it first.", t->id);
+        if (pause)
+                return error_precondition(error, "Task \"%s\" is %s already.", t->id, status);
+        return error_precondition(error, "Task \"%s\" is %s, not paused; there is nothing to resume.", t->id, status);
+}
+
 /** task_pause() - freezes or thaws every process */
 int task_pause(Task *t, bool pause, task_done_t done, void *userdata, sd_bus_error *error) {
         enum task_status wanted = pause ? TASK_RUNNING : TASK_PAUSED;
@@ -266,9 +278,7 @@ int task_pause(Task *t, bool pause, task_done_t done, void *userdata, sd_bus_err
         if (r < 0)
                 return r;
         if (t->process.status != wanted)
-                return error_precondition(error, "Task \"%s\" is %s; only a %s one can be %s.", t->id,
-                                          task_status_name(t->process.status), task_status_name(wanted),
-                                          pause ? "paused" : "resumed");
+                return refuse_pause(t, pause, error);
         r = send(request_new(t, pause ? "The task cannot be paused" : "The task cannot be resumed", done, userdata),
                  pause ? SHIM_PAUSE : SHIM_RESUME, NULL, pause ? on_paused : on_resumed, error);
         if (r >= 0 && pause)

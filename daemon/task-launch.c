@@ -482,6 +482,19 @@ static Launch *launch_new(Container *c, bool start, task_done_t done, void *user
         return l;
 }
 
+/* A container whose task has ended is started again once that is deleted; one that has another task already is not. */
+static int refuse_second(const Task *t, sd_bus_error *error) {
+        if (t->deleting)
+                return error_exists(error, "The task of container \"%s\" is just being deleted; try again.", t->id);
+        if (t->launch)
+                return error_exists(error, "Container \"%s\" is being started already.", t->id);
+        if (process_ended(&t->process))
+                return error_exists(error, "Container \"%s\" has a task that has ended; delete the task first.", t->id);
+        if (t->process.status == TASK_CREATED)
+                return error_exists(error, "Container \"%s\" has a task already, which waits to be started.", t->id);
+        return error_exists(error, "Container \"%s\" is %s already.", t->id, task_status_name(t->process.status));
+}
+
 /**
  * task_launch() - begins to create the task of a container
  *
@@ -496,7 +509,7 @@ int task_launch(Container *c, Options *o, bool start, task_done_t done, void *us
         int r;
 
         if (c->task)
-                return error_exists(error, "Container \"%s\" has a task already; delete it first.", c->id);
+                return refuse_second(c->task, error);
         r = container_check_stays(c, error);
         if (r < 0)
                 return r;

@@ -219,8 +219,8 @@ static gboolean refuse_report(JsonObject *annotations, GError **error) {
                 return FALSE;
         return g_strcmp0(word, "yes") != 0 ? TRUE
                                            : plan_fail(error, PLAN_ERROR_NOT_SUPPORTED,
-                                                       "annotations." SPEC_ANNOTATION_SECCOMP_REPORT
-                                                       ": not supported with another runtime");
+                                                       "SeccompReport (annotation " SPEC_ANNOTATION_SECCOMP_REPORT
+                                                       "): not supported with another runtime");
 }
 
 /** build_seccomp() - Section "Seccomp". */

@@ -13,6 +13,9 @@
 #define RUNTIME_ROOTFS RUNTIME_BUNDLE "/rootfs"
 #define RUNTIME_CGROUP "/init"
 
+/* Where a runtime that is named without a path is looked for. */
+#define RUNTIME_SEARCH_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 /* Records of runtimes, below RUNTIME_DIR, one directory a runtime and namespace; the same on the host and for them. */
 #define RUNTIME_RECORDS "runtime"
 

@@ -28,7 +28,6 @@
 #include "shim/foreign-call.h"
 #include "shim/namespace.h"
 
-#define SEARCH_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define LOG_MAX 65536U
 #define FIXED_ARGUMENTS 24U
 
@@ -67,7 +66,7 @@ static char *program_find(struct call_setup *c) {
 
         if (*name == '/')
                 return strdup(name);
-        for (const char *dir = SEARCH_PATH; *dir; dir += strcspn(dir, ":"), dir += *dir == ':') {
+        for (const char *dir = RUNTIME_SEARCH_PATH; *dir; dir += strcspn(dir, ":"), dir += *dir == ':') {
                 char *path = NULL;
 
                 if (asprintf(&path, "%.*s/%s", (int)strcspn(dir, ":"), dir, name) < 0)
@@ -161,7 +160,7 @@ static int program_streams(const struct call_setup *c) {
 }
 
 _noreturn_ static void program_execute(const struct call_setup *c, const struct argv *a, int error_fd) {
-        char path[] = "PATH=" SEARCH_PATH, fds[32], pid[32], *env[] = { path, NULL, NULL, NULL };
+        char path[] = "PATH=" RUNTIME_SEARCH_PATH, fds[32], pid[32], *env[] = { path, NULL, NULL, NULL };
         sigset_t none;
         int error;
 
@@ -225,7 +224,7 @@ static int program_run(struct call_setup *c) {
         pid_t pid;
 
         if (!program)
-                return call_fault(c, ENOENT, "search in " SEARCH_PATH);
+                return call_fault(c, ENOENT, "search in " RUNTIME_SEARCH_PATH);
         r = arguments(c, program, &argv);
         if (r >= 0 && pipe2(pipes, O_CLOEXEC) < 0)
                 r = call_fault(c, errno, "pipe");

@@ -242,12 +242,12 @@ def wait_pidfd(fd, timeout=TIMEOUT):
 
 
 @contextlib.contextmanager
-def configuration(**keys):
-    """davitd restarted with these keys of [Manager], and again without them afterwards."""
+def configuration(section="Manager", **keys):
+    """davitd restarted with these keys of a section, and again without them afterwards."""
     path = "/etc/davit/davit.conf.d/50-test.conf"
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w") as f:
-        f.write("[Manager]\n" + "".join(f"{key}={value}\n" for key, value in keys.items()))
+        f.write(f"[{section}]\n" + "".join(f"{key}={value}\n" for key, value in keys.items()))
     try:
         restart_davitd()
         yield

@@ -402,6 +402,20 @@ class Verbs(CtlCase):
         self.refused("rm", id, contains=id)
         self.assertEqual(self.ctl("rm", "-f", id), "")
 
+    def test_wrong_states(self):
+        """What is refused says in which state it is."""
+        id = self.sleeper()
+        self.refused("start", id, contains="is running already")
+        self.refused("unpause", id, contains="not paused")
+        self.ctl("pause", id)
+        self.refused("start", id, contains="is paused already")
+        self.refused("pause", id, contains="is paused already")
+        self.ctl("unpause", id)
+        self.ctl("kill", id)
+        self.ctl("wait", id)
+        self.refused("exec", id, "true", status=125, contains="not running; start its container")
+        self.ctl("start", id)
+
     def test_stop(self):
         id = self.sleeper("--stop-signal", "KILL")
         self.assertEqual(self.ctl("stop", id), id)

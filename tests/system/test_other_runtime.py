@@ -178,7 +178,7 @@ class Life:
         self.assertIn((davit.get(process, "Process.Pid"), exec_id), davit.call(task, "Task.ListProcesses"))
         davit.call(process, "Process.Kill", "(s)", "KILL")
         self.assertEqual(davit.call(process, "Process.Wait")[:2], (137, "signalled"))
-        self.assertError("FailedPrecondition", self.exec_one, task, "/no/such", contains="/no/such")
+        self.assertError("NotFound", self.exec_one, task, "/no/such", contains="/no/such")
 
     def test_terminals(self):
         """Through the console socket, of the first process and of an exec."""
@@ -297,7 +297,7 @@ class Choice(RuntimeTest):
                          contains="RuntimeConfig")
 
     def test_seccomp_report(self):
-        self.assertError("NotSupported", self.run_one, "/bin/true", SeccompReport="yes", contains="seccomp")
+        self.assertError("NotSupported", self.run_one, "/bin/true", SeccompReport="yes", contains="SeccompReport")
 
     def test_command_line(self):
         done = davit.ctl("run", "--rm", "--runtime", "runc", "--runtime-opt", "NoNewKeyring=yes", "--rootfs",
@@ -309,6 +309,17 @@ class Choice(RuntimeTest):
         self.assertIn("Colour", done.stderr)
         self.sleeper()
         self.assertIn('"runc"', davit.ctl("inspect", self.name, check=True).stdout)
+
+    def test_command_line_errors(self):
+        """The exit status says what it was, and the runtime's words come once."""
+        task = self.sleeper()
+        common = ["--runtime", "runc", "--rootfs", davit.rootfs()]
+        for argv in (["run", "--rm", *common], ["run", "--rm", "-d", *common], ["exec", self.name], ["exec", "-d", self.name]):
+            for command, status in (("no-such", 127), ("/no/such", 127), ("/etc", 126)):
+                done = davit.ctl(*argv, command)
+                self.assertEqual((done.returncode, done.stdout), (status, ""), done.stderr)
+                self.assertEqual(done.stderr.count('exec: "'), 1, done.stderr)
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
 
 
 class Roots(RuntimeTest):
@@ -352,7 +363,7 @@ class Failures(RuntimeTest):
         self.fails("pid file", Runtime="/bin/true")
 
     def test_create(self):
-        self.assertError("FailedPrecondition", self.run_one, "/no/such/program", contains="/no/such/program")
+        self.assertError("NotFound", self.run_one, "/no/such/program", contains="/no/such/program")
         self.fails("exit status", RuntimeOptions=runtime_options(Arguments=["--no-such-option"]))
 
     def test_start(self):
