@@ -74,6 +74,7 @@ int image_get(Ctl *ctl, Call *get, const char *name, const char **ret_name, cons
 int object_each(Ctl *ctl, int argc, char **argv, int (*one)(Ctl *ctl, const char *name, void *userdata),
                 void *userdata);
 int namespace_property(Ctl *ctl, Call *call, const char *name, const char *property);
+void namespace_note(Ctl *ctl, bool everywhere);
 int property_get(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name);
 
 /* object paths */

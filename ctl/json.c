@@ -83,16 +83,18 @@ void json_string(Json *j, const char *s) {
         j->comma = true;
 }
 
-void json_u64(Json *j, uint64_t n) {
-        before(j);
-        printf("%" PRIu64, n);
-        j->comma = true;
-}
-
 static void json_plain(Json *j, const char *text) {
         before(j);
         fputs(text, stdout);
         j->comma = true;
+}
+
+/** json_u64() - a number; null for the largest, which stands for no limit on the bus and no reader takes for one. */
+void json_u64(Json *j, uint64_t n) {
+        char text[24];
+
+        (void)snprintf(text, sizeof(text), "%" PRIu64, n);
+        json_plain(j, n == UINT64_MAX ? "null" : text);
 }
 
 /** json_strv() - an array of strings; NULL is an empty one. */
@@ -210,6 +212,9 @@ static int number(Json *j, Message *m, char type) {
         if (r < 0)
                 return r;
         switch (type) {
+        case 't':
+                json_u64(j, v.t);
+                return 0;
         case 'n':
                 (void)snprintf(text, sizeof(text), "%d", v.n);
                 break;
@@ -226,7 +231,6 @@ static int number(Json *j, Message *m, char type) {
                 (void)snprintf(text, sizeof(text), "%" PRIu64,
                                type == 'y'   ? v.y
                                : type == 'q' ? v.q
-                               : type == 't' ? v.t
                                              : (uint64_t)v.u);
         }
         json_plain(j, text);

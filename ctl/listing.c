@@ -105,7 +105,11 @@ int listing_call(Listing *listing, Call *call, const char *member, const Filter 
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         r = call_send(ctl, call, m);
-        return r == 0 ? call_finish(ctl, call, NULL) : r;
+        if (r == 0)
+                r = call_finish(ctl, call, NULL);
+        if (r == 0)
+                namespace_note(ctl, listing->all_namespaces);
+        return r;
 }
 
 /** listing_headings() - the first row: the namespace where it is shown, then these up to NULL, of which the last

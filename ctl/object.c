@@ -70,6 +70,19 @@ int object_each(Ctl *ctl, int argc, char **argv, int (*one)(Ctl *ctl, const char
         return status;
 }
 
+/** namespace_note() - tells who lists things of a namespace that there is none of this name: what may come into being
+ * with the first thing in it is no error, but often a mistake. */
+void namespace_note(Ctl *ctl, bool everywhere) {
+        _cleanup_free_ char *path = everywhere ? NULL : path_encode(BUS_PATH "/ns", ctl->ns);
+        _cleanup_call_ Call call = {};
+
+        if (!path || streq(ctl->ns, "default"))
+                return;
+        if (call_simple(ctl, &call, path, DBUS_PROPERTIES, "Get", "ss", BUS_NAMESPACE, "Name") == 0 &&
+            call_wait(ctl, &call) == 0 && error_no_object(call_error(&call)))
+                ctl_note(_("there is no namespace '%s' yet; 'davitctl namespace ls' lists those there are"), ctl->ns);
+}
+
 /** property_get() - asks for one property; the answer holds a variant. 0 or an exit status. */
 int property_get(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name) {
         int r;

@@ -36,13 +36,27 @@ typedef struct Ps {
         const char *newest; /* id, with latest */
 } Ps;
 
+static int add_status(Ps *ps, const char *word) {
+        static const char *const words[] = { "created", "running", "pausing", "paused",
+                                             "stopped", "exited",  "unknown", NULL };
+
+        for (const char *const *w = words; *w; w++)
+                if (streq(*w, word)) {
+                        ps->all = true;
+                        return strv_add(&ps->filters.statuses, word) ? 0 : ctl_oom(ps->ctl);
+                }
+        return ctl_error(ps->ctl, _("'%s' is no status; give created, running, pausing, paused, stopped (or exited) "
+                                    "or unknown"),
+                         word);
+}
+
 static int add_filter(Ps *ps, const char *arg) {
         const char *value = strchr(arg, '=');
         size_t n = value ? (size_t)(value - arg) : 0;
         Strv *list = NULL;
 
         if (!value)
-                return ctl_error(ps->ctl, _("'%s' is no filter; give id=, label=, image= or status="), arg);
+                return ctl_error(ps->ctl, _("'%s' is no filter; give id=, name=, label=, image= or status="), arg);
         value++;
         if (strncmp(arg, "image", n) == 0 && n == 5) {
                 ps->filters.image = value;
@@ -52,12 +66,10 @@ static int add_filter(Ps *ps, const char *arg) {
                 list = &ps->filters.ids;
         else if (n == 5 && strncmp(arg, "label", n) == 0)
                 list = &ps->filters.labels;
-        else if (n == 6 && strncmp(arg, "status", n) == 0) {
-                list = &ps->filters.statuses;
-                ps->all = true;
-        } else
-                return ctl_error(ps->ctl, _("'%.*s' cannot be filtered by; give id=, label=, image= or status="),
-                                 (int)n, arg);
+        else if (n == 6 && strncmp(arg, "status", n) == 0)
+                return add_status(ps, value);
+        else
+                return ctl_error(ps->ctl, _("'%s' is no filter; give id=, name=, label=, image= or status="), arg);
         return strv_add(list, value) ? 0 : ctl_oom(ps->ctl);
 }
 
@@ -226,6 +238,7 @@ static int list(Ps *ps) {
         r = containers_list(ps->ctl, ps->all_namespaces ? "*" : ps->ctl->ns, &ps->filters, &all);
         if (r != 0)
                 return r;
+        namespace_note(ps->ctl, ps->all_namespaces);
         ps->newest = all.n > 0 ? all.v[0].id : NULL;
         if (ps->quiet) {
                 for (size_t i = 0; i < all.n; i++)

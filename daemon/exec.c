@@ -98,7 +98,9 @@ static int check_new(Task *t, const char *exec_id, char **command, sd_bus_error 
                         error, "\"%s\" is no exec id: up to %u letters, digits, '_', '-' or '.', and not \"init\".",
                         exec_id, SHIM_EXEC_ID_MAX - 1);
         if (g_hash_table_contains(t->execs, exec_id))
-                return error_exists(error, "Task \"%s\" has an exec \"%s\" already; delete that first, or take another id.", t->id, exec_id);
+                return error_exists(error,
+                                    "Task \"%s\" has an exec \"%s\" already; delete that first, or take another id.",
+                                    t->id, exec_id);
         return 0;
 }
 

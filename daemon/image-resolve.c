@@ -81,19 +81,10 @@ static void add_by_digest(GPtrArray *all, const char *reference, bool each, GPtr
         }
 }
 
-/* Size of a name without tag and digest. */
-static size_t repository_size(const char *name) {
-        size_t size = strcspn(name, "@");
-        const char *slash = memrchr(name, '/', size), *base = slash ? slash + 1 : name;
-        const char *colon = memchr(base, ':', size - (size_t)(base - name));
-
-        return colon ? (size_t)(colon - name) : size;
-}
-
 /* NAME[:TAG]@DIGEST: an image that is kept under that name, with that tag if one is given, and has that digest. */
 static void add_by_name_and_digest(GPtrArray *all, const char *whole, bool each, GPtrArray *found) {
         const char *at = strchr(whole, '@');
-        size_t repository = repository_size(whole), tagged;
+        size_t repository = image_name_repository(whole), tagged;
 
         if (!at)
                 return;
@@ -101,7 +92,7 @@ static void add_by_name_and_digest(GPtrArray *all, const char *whole, bool each,
         for (guint i = 0; i < all->len; i++) {
                 Image *image = g_ptr_array_index(all, i);
                 const char *name = image->record->name;
-                size_t size = tagged > repository ? strcspn(name, "@") : repository_size(name);
+                size_t size = tagged > repository ? strcspn(name, "@") : image_name_repository(name);
 
                 if (size == (tagged > repository ? tagged : repository) && strncmp(name, whole, size) == 0 &&
                     (streq(image->record->digest, at + 1) || streq(image->record->index, at + 1)) &&

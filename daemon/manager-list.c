@@ -10,13 +10,14 @@
 #include "daemon/manager-bus.h"
 #include "daemon/objects.h"
 #include "daemon/task.h"
+#include "shared/image-name.h"
 #include "shared/message.h"
 
 static bool container_wanted(const void *object, const void *filters) {
         const Container *c = object;
         const ListFilters *f = filters;
 
-        return object_named(c->id, f->ids) && (!f->image || streq(f->image, c->image ?: "")) &&
+        return object_named(c->id, f->ids) && (!f->image || image_name_matches(c->image ?: "", f->image)) &&
                bus_labels_match(c->labels, f->labels);
 }
 

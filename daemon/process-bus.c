@@ -269,7 +269,8 @@ static int delete_exec(sd_bus_message *m, Process *p, sd_bus_error *error) {
         if (!process_ended(p) && p->status != TASK_CREATED)
                 return error_precondition(error, "Exec \"%s\" is running; kill it first.", p->exec_id);
         if (exec_is_starting(exec_of(p)))
-                return error_precondition(error, "Exec \"%s\" is just being started; try again when that is done.", p->exec_id);
+                return error_precondition(error, "Exec \"%s\" is just being started; try again when that is done.",
+                                          p->exec_id);
         r = sd_bus_reply_method_return(m, "ust", p->exit_status, p->exit_kind ? exit_kind_name(p->exit_kind) : "",
                                        p->exited_at);
         exec_forget(exec_of(p));

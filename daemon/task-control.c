@@ -95,7 +95,8 @@ int task_failure_of(Task *t, const char *exec_id, const char *what, const LinkAn
 
 static int check_live(const Task *t, sd_bus_error *error) {
         if (t->launch)
-                return error_precondition(error, "Task \"%s\" is still being created; try again when that is done.", t->id);
+                return error_precondition(error, "Task \"%s\" is still being created; try again when that is done.",
+                                          t->id);
         if (process_ended(&t->process))
                 return error_precondition(error, "Task \"%s\" has ended; start its container again.", t->id);
         if (!t->link)

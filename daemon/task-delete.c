@@ -136,7 +136,8 @@ int task_delete(Task *t, bool force, task_deleted_t done, void *userdata, sd_bus
         Delete *d;
 
         if (t->launch)
-                return error_precondition(error, "Task \"%s\" is still being created; try again when that is done.", t->id);
+                return error_precondition(error, "Task \"%s\" is still being created; try again when that is done.",
+                                          t->id);
         if (t->deleting)
                 return error_precondition(error, "Task \"%s\" is being deleted already.", t->id);
         if (!process_ended(&t->process) && !force)

@@ -365,9 +365,11 @@ int task_update(Task *t, const Options *o, task_done_t done, void *userdata, sd_
         int r;
 
         if (t->launch)
-                return error_precondition(error, "Task \"%s\" is still being created; try again when that is done.", t->id);
+                return error_precondition(error, "Task \"%s\" is still being created; try again when that is done.",
+                                          t->id);
         if (process_ended(&t->process))
-                return error_precondition(error, "Task \"%s\" has ended; update its container, for its next start.", t->id);
+                return error_precondition(error, "Task \"%s\" has ended; update its container, for its next start.",
+                                          t->id);
         r = compile(t, o, &plan, error);
         if (r < 0)
                 return r;

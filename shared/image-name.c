@@ -164,3 +164,24 @@ int image_name_normalise(const char *name, char **ret) {
         *ret = whole;
         return 0;
 }
+
+/** image_name_repository() - the size of a name without tag and digest */
+size_t image_name_repository(const char *name) {
+        size_t size = strcspn(name, "@");
+        const char *slash = memrchr(name, '/', size), *base = slash ? slash + 1 : name;
+        const char *colon = memchr(base, ':', size - (size_t)(base - name));
+
+        return colon ? (size_t)(colon - name) : size;
+}
+
+static bool ends_with(const char *name, size_t size, const char *wanted) {
+        size_t n = strlen(wanted);
+
+        return size >= n && memcmp(name + size - n, wanted, n) == 0 && (size == n || name[size - n - 1] == '/');
+}
+
+/** image_name_matches() - whether a name is what somebody looks for: the whole of it, or without its tag, its registry
+ * or what else stands before a slash */
+bool image_name_matches(const char *name, const char *wanted) {
+        return ends_with(name, strlen(name), wanted) || ends_with(name, image_name_repository(name), wanted);
+}

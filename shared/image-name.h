@@ -5,6 +5,7 @@
  * agree on them. */
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #define IMAGE_NAME_MAX 255U
 #define IMAGE_NAME_MAX_TEXT "255"
@@ -12,4 +13,6 @@
 
 bool digest_valid(const char *s);
 const char *image_name_why(const char *name);
+size_t image_name_repository(const char *name);
+bool image_name_matches(const char *name, const char *wanted);
 int image_name_normalise(const char *name, char **ret);

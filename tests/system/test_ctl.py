@@ -381,6 +381,30 @@ class Verbs(CtlCase):
         self.assertIn(id, self.ctl("ps", "-q", "--filter", "status=exited").splitlines())
         self.refused("ps", "--filter", "colour=red", contains="colour")
 
+    def test_filters(self):
+        """What ps is asked for is found, what it cannot find by is refused with what there is."""
+        davit.busybox_image()
+        id, ns = davit.unique("ctl"), davit.unique("ns")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("create", "--name", id, "busybox", "true")
+        for found in (f"name={id}", "image=busybox", "image=busybox:latest", "status=created"):
+            self.assertIn(id, self.ctl("ps", "-aq", "-f", found).split())
+        for missed in ("name=no-such", "image=busy", "image=busybox:1", "status=exited"):
+            self.assertNotIn(id, self.ctl("ps", "-aq", "-f", missed).split())
+        self.refused("ps", "-f", "status=up", contains="paused, stopped")
+        self.refused("ps", "-f", "colour=red", contains="label=, image=")
+        for verb in (("ps",), ("images",), ("snapshot", "ls")):
+            self.ctl("-n", ns, *verb)
+            self.assertIn(f"no namespace '{ns}'", self.stderr)
+            self.ctl(*verb)
+            self.assertEqual(self.stderr, "")
+
+    def test_no_limit_is_null(self):
+        id = self.sleeper("--memory", "64m")
+        task = json.loads(self.ctl("inspect", id), parse_int=int)[0]["Task"]
+        self.assertEqual((task["MemoryMax"], task["MemoryHigh"]), (64 << 20, None))
+        self.assertNotIn(str(2**64 - 1), self.ctl("inspect", id) + self.ctl("stats", "--no-stream", "--json", id))
+
     def test_control_characters_are_visible(self):
         id = davit.unique("ctl")
         self.addCleanup(davit.remove_container, id)

@@ -375,7 +375,7 @@ class Ctl(Base):
         self.assertEqual(cells["CONTAINER"].strip(), id)
         self.assertRegex(lines[1], r"[1-9][0-9.]*%")
         self.assertIn("67.1 MB", lines[1])
-        found = json.loads(self.ctl("--json", "stats", "--no-stream", id[:-1]))
+        found = json.loads(self.ctl("--json", "stats", "--no-stream", id))
         self.assertEqual([(one["Id"], one["MemoryMax"]) for one in found], [(id, 64 * MIB)])
         self.assertEqual(len(found[0]["CPUPressure"]["some"]), 4)
         self.assertIn("no container", self.ctl("stats", "--no-stream", "no-such", status=1))
@@ -400,7 +400,7 @@ class Ctl(Base):
         self.addCleanup(davit.remove_container, id)
         task, _, end = davit.call(container, "Container.Start", "(a{sv})", {})
         os.close(end)
-        self.assertEqual(self.ctl("update", "-m", "80m", "--pids-limit", "60", id[:-1]), id + "\n")
+        self.assertEqual(self.ctl("update", "-m", "80m", "--pids-limit", "60", id), id + "\n")
         self.assertEqual((memory_limit(task), tasks_limit(task)), (80 * 10 ** 6 // 4096 * 4096 if memory_limit(task) % MIB
                                                                   else 80 * MIB, 60))
         now = memory_limit(task)

@@ -333,6 +333,21 @@ static void test_names(void) {
         g_assert_cmpint(image_name_normalise(tagged, &whole), ==, 0);
 }
 
+static void test_matches(void) {
+        static const char *const yes[] = { "host:5000/team/app:1", "host:5000/team/app", "team/app:1", "team/app",
+                                           "app:1",                "app" };
+        static const char *const no[] = { "",      "host:5000/team", "pp",   "pp:1", "app:",
+                                          "app:2", "1",              "team", "host", "/app" };
+
+        for (size_t i = 0; i < ELEMENTSOF(yes); i++)
+                g_assert_true(image_name_matches("host:5000/team/app:1", yes[i]));
+        for (size_t i = 0; i < ELEMENTSOF(no); i++)
+                g_assert_false(image_name_matches("host:5000/team/app:1", no[i]));
+        g_assert_true(image_name_matches("app:1@sha256:" HEX_A, "app"));
+        g_assert_true(image_name_matches("", ""));
+        g_assert_false(image_name_matches("", "app"));
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/image-record/good", test_good);
@@ -341,5 +356,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/image-record/limits", test_limits);
         g_test_add_func("/image-record/result", test_result);
         g_test_add_func("/image-name/names", test_names);
+        g_test_add_func("/image-name/matches", test_matches);
         return g_test_run();
 }
