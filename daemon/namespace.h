@@ -21,6 +21,7 @@ struct Namespace {
         GHashTable *contents;     /* digest -> Content, owned by content.c */
         GHashTable *ingests;      /* reference -> Ingest, owned by content-writer.c */
         GHashTable *leases;       /* id -> Lease, owned by lease.c */
+        bool containers_broken;   /* there are records of containers that cannot be read */
 };
 
 int namespace_new(Manager *m, const char *name, Namespace **ret);

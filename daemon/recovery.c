@@ -88,7 +88,7 @@ static int load_root(Manager *m, int root_fd, unsigned *n_broken, bool *containe
                 if (r < 0)
                         (void)log_warning_errno(r, "Cannot read the containers of namespace %s", ns->name);
                 if (r != 0)
-                        *containers_broken = true;
+                        *containers_broken = ns->containers_broken = true;
         }
         return 0;
 }
@@ -398,7 +398,8 @@ static void discard(Manager *m, const char *ns, const char *id, int dir_fd) {
         (void)task_dir_remove(m, ns, id);
 }
 
-/* A name is free as soon as its container has gone, while the directory of that one's task still goes. */
+/* A name is free as soon as its container has gone, while the directory of that one's task still goes, and its record may
+ * have stayed. */
 static bool is_of(const Container *c, JsonObject *o) {
         uint64_t created_at = 0;
 
@@ -493,10 +494,10 @@ static int on_task_record(const char *name, JsonObject *o, void *userdata) {
         Task *t;
         int r;
 
-        if (!c || c->task)
+        if ((c && c->task) || (!c && ns->containers_broken)) /* it may be of one whose record cannot be read */
                 return 0;
         (void)record_get_string(o, "boot_id", &boot_id);
-        if (was_deleted(ns, name, boot_id))
+        if (!c || !is_of(c, o) || was_deleted(ns, name, boot_id))
                 return record_remove(ns->manager->state_fd, ns->name, "tasks", name, true);
         r = name_scope(ns->name, name, scope);
         if (r >= 0)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Parts die and come back: the containers go on, and what is said about them afterwards is true."""
 
+import json
 import os
+import shutil
 import signal
 import time
 
@@ -211,6 +213,33 @@ class Others(davit.TestCase):
         ended = davit.read_exit(end)
         self.assertEqual((ended.status, ended.kind), (255, "lost"))
         self.assertEqual(davit.get(task, "Process.Status"), "stopped")
+
+    def test_record_of_a_task_whose_container_has_gone(self):
+        """It goes at the next start, unless its container may be one whose record cannot be read."""
+        id, _, _, end = self.start(["true"])
+        davit.read_exit(end)
+        records = f"{davit.STATE}/namespaces/default"
+        container, task, unreadable = f"{records}/containers/{id}.json", f"{records}/tasks/{id}.json", f"{records}/containers/unreadable.json"
+        davit.systemctl("stop", "davitd.service")
+        with open(task, encoding="utf-8") as f:
+            left = json.dumps(json.load(f) | {"boot_id": "0" * 32})
+        os.unlink(container)
+        shutil.rmtree(f"{davit.RUNTIME}/task/default/{id}")
+        for path, text in ((task, left), (unreadable, "{")):
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+        davit.start_davitd()
+        self.assertTrue(os.path.exists(task))
+        os.unlink(unreadable)
+        davit.restart_davitd()
+        self.assertFalse(os.path.exists(task))
+
+        davit.create_container(["true"], id=id)  # it is not the end of this one's task
+        with open(task, "w", encoding="utf-8") as f:
+            f.write(left)
+        davit.restart_davitd()
+        self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", id)
+        self.assertFalse(os.path.exists(task))
 
     def test_stopped_launcher_harms_no_task(self):
         _, task, pid, _ = self.start(["sleep", "1000"])
