@@ -3,7 +3,7 @@
  * The deletion of a container, together with its task where it has one.
  *
  * A task that has ended goes without asking; one that runs only by force. The container is looked up again when its
- * task has gone: it may have removed itself meanwhile, which is as good.
+ * task has gone: it may have removed itself meanwhile, which is as good, or have been started again, which is not.
  */
 
 #include <errno.h>
@@ -81,10 +81,14 @@ static int erase(Delete *d, Container *c, sd_bus_error *error) {
 static void on_task_deleted(int r, const struct shim_exited *e _unused_, const sd_bus_error *error, void *userdata) {
         _cleanup_bus_error_ sd_bus_error own = SD_BUS_ERROR_NULL;
         Delete *d = userdata;
-        Container *c = container_again(d->manager, d->ns, d->id, d->created_at);
+        Container *c = container_same(d->manager, d->ns, d->id, d->created_at);
 
         if (r >= 0 && c) {
-                r = erase(d, c, &own);
+                r = container_check_taskless(c, &own);
+                if (r >= 0)
+                        r = container_check_stays(c, &own);
+                if (r >= 0)
+                        r = erase(d, c, &own);
                 if (r >= 0)
                         return;
                 error = &own;

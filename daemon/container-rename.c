@@ -112,12 +112,16 @@ void containers_finish_renames(Namespace *ns) {
 static void on_task_deleted(int r, const struct shim_exited *e _unused_, const sd_bus_error *given, void *userdata) {
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         Rename *q = userdata;
-        Container *c = container_again(q->manager, q->ns, q->id, q->created_at);
+        Container *c = container_same(q->manager, q->ns, q->id, q->created_at);
 
         if (r >= 0 && !c)
                 r = error_not_found(&error, "Container \"%s\" has gone meanwhile.", q->id);
         else if (r >= 0) {
-                r = container_check_new(c->ns, q->to, &error);
+                r = container_check_taskless(c, &error);
+                if (r >= 0)
+                        r = container_check_stays(c, &error);
+                if (r >= 0)
+                        r = container_check_new(c->ns, q->to, &error);
                 if (r >= 0)
                         r = rename_now(c, q->to, &error);
         }

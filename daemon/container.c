@@ -444,17 +444,26 @@ int container_update(Container *c, Options *o, sd_bus_error *error) {
         return 0;
 }
 
-/**
- * container_again() - the container that an operation began with, once its task has gone
- *
- * NULL where it has been deleted meanwhile, where a new one has taken its name, or where it has a task: none of those
- * is the operation's to touch.
- */
-Container *container_again(Manager *m, const char *ns_name, const char *id, uint64_t created_at) {
+/** container_same() - the container that an operation began with; NULL where it has been deleted meanwhile, also where
+ * a new one has taken its name */
+Container *container_same(Manager *m, const char *ns_name, const char *id, uint64_t created_at) {
         Namespace *ns = g_hash_table_lookup(m->namespaces, ns_name);
         Container *c = ns ? g_hash_table_lookup(ns->containers, id) : NULL;
 
-        return c && !c->task && c->created_at == created_at ? c : NULL;
+        return c && c->created_at == created_at ? c : NULL;
+}
+
+/** container_again() - the same once its task has gone; NULL as well where it has a new one: that is not the
+ * operation's to touch */
+Container *container_again(Manager *m, const char *ns_name, const char *id, uint64_t created_at) {
+        Container *c = container_same(m, ns_name, id, created_at);
+
+        return c && !c->task ? c : NULL;
+}
+
+/** container_check_taskless() - whether nobody has started it while its last task went */
+int container_check_taskless(const Container *c, sd_bus_error *error) {
+        return c->task ? error_precondition(error, "Container \"%s\" has been started again meanwhile.", c->id) : 0;
 }
 
 static void destroy(void *c) {

@@ -45,10 +45,12 @@ bool container_recorded(const Container *c);
 void container_drop(Container *c);
 void container_forget(Container *c); /* out of every table and off the bus, record and snapshot included; frees it */
 Container *container_free(Container *c);
+Container *container_same(Manager *m, const char *ns, const char *id, uint64_t created_at);
 Container *container_again(Manager *m, const char *ns, const char *id, uint64_t created_at);
 int container_update(Container *c, Options *options, sd_bus_error *error);
 int container_root_fd(const Container *c);
 bool container_uses_overlay(const Container *c);
+int container_check_taskless(const Container *c, sd_bus_error *error);
 int container_check_stays(const Container *c, sd_bus_error *error);
 
 /* configuration */

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Deletions that the disk refuses: whoever deletes is told, and what davitd shows is what the next davitd would find."""
 
+import contextlib
 import errno
 import os
+import signal
+import threading
 
 import davit
 import faults
@@ -28,9 +31,9 @@ class Removal(davit.TestCase):
         self.create()  # whose removal brings the thread
         self.delete()
 
-    def create(self):
+    def create(self, command=("true",)):
         self.addCleanup(davit.remove_container, self.name)
-        davit.create_container(["true"], id=self.name, image=self.image)
+        davit.create_container(command, id=self.name, image=self.image)
 
     def container(self):
         return davit.manager("GetContainer", "(ss)", "", self.name)
@@ -86,6 +89,51 @@ class Removal(davit.TestCase):
             self.refused(call, self.delete, contains="may be back")
             self.assertError("NotFound", self.task)
             self.delete()
+
+    @contextlib.contextmanager
+    def held(self):
+        """Nothing becomes durable meanwhile."""
+        with faults.Attached(sync_thread()) as attached:
+            attached.process.send_signal(signal.SIGSTOP)
+            try:
+                yield
+            finally:
+                attached.process.send_signal(signal.SIGCONT)
+        attached.remove()
+
+    def test_started_meanwhile(self):
+        """A container that somebody starts while its last task goes stays, and who deletes it is told."""
+        for method, options in (("Container.Delete", {}), ("Container.Rename", None)):
+            self.create(["sh", "-c", "read x || exec sleep 1000"])
+            container, ended = self.container(), []
+            reader, writer = os.pipe()
+            os.write(writer, b"go\n")
+            os.close(writer)
+            end = davit.call(container, "Container.Start", "(a{sv})", davit.options(Stdin=0), fds=[reader])[2]
+            os.close(reader)
+            self.assertEqual(davit.read_exit(end).status, 0)
+
+            def change(method=method, options=options, container=container, ended=ended):
+                arguments = ("(a{sv})", options) if options is not None else ("(s)", davit.unique("renamed"))
+                ended.append(self.assertError("FailedPrecondition", davit.call, container, method, *arguments, contains="started again"))
+
+            with self.held():
+                thread = threading.Thread(target=change)
+                thread.start()
+                davit.wait_until(self.no_task, what="the task to go")
+                pid = davit.call(container, "Container.Start", "(a{sv})", davit.options(AutoRemove="task"))[1]
+                self.assertEqual(ended, [])
+            thread.join(30)
+            self.assertEqual(len(ended), 1)
+            os.kill(pid, 0)
+            davit.remove_container(self.name)
+
+    def no_task(self):
+        try:
+            self.task()
+        except davit.DavitError as error:
+            return error.name == "NotFound"
+        return False
 
     def test_snapshot(self):
         made = davit.manager("PrepareSnapshot", "(sssa{sv})", "", self.name, f"image:{self.image}", {})
