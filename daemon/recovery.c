@@ -398,8 +398,8 @@ static void discard(Manager *m, const char *ns, const char *id, int dir_fd) {
         (void)task_dir_remove(m, ns, id);
 }
 
-/* A name is free as soon as its container has gone, while the directory of that one's task still goes, and its record may
- * have stayed. */
+/* A name is free as soon as its container has gone, while the directory of that one's task still goes, and its record
+ * may have stayed. */
 static bool is_of(const Container *c, JsonObject *o) {
         uint64_t created_at = 0;
 
