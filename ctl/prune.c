@@ -160,7 +160,8 @@ static int confirm(Prune *prune) {
         if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
                 return ctl_error(ctl, _("nothing was removed; add --yes where nobody can be asked"));
         (void)fflush(stdout);
-        (void)fprintf(stderr, _("Remove all this, at most %s? [y/N] "), size ?: "");
+        (void)fprintf(stderr, _("Remove all this, about %s, and what nothing else keeps in the store? [y/N] "),
+                      size ?: "");
         (void)fflush(stderr);
         if (fgets(answer, sizeof(answer), stdin) && (*answer == 'y' || *answer == 'Y'))
                 return 0;
@@ -196,7 +197,13 @@ static int print_freed(Prune *prune) {
         if (r != 0)
                 return r;
         size = cell_size(&prune->ls, prune->freed);
-        printf(_("Freed %s.\n"), size ?: "");
+        if (prune->freed > prune->bytes) {
+                _cleanup_free_ char *more = cell_size(&prune->ls, prune->freed - prune->bytes);
+
+                printf(_("Freed %s, %s of it were layers and files of the store that nothing else kept.\n"), size ?: "",
+                       more ?: "");
+        } else
+                printf(_("Freed %s.\n"), size ?: "");
         return 0;
 }
 

@@ -232,10 +232,26 @@ static int init_wait_detached(struct setup *s) {
         return 0;
 }
 
+static void on_end(int number) {
+        _exit(128 + number);
+}
+
+/* What asks a program to end does so before there is one; the first process of a namespace is deaf to whatever it has
+ * no handler for. They go with execve. */
+static void heed_signals(void) {
+        static const int numbers[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
+        struct sigaction action = { .sa_handler = on_end };
+
+        for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
+                (void)sigaction(numbers[i], &action, NULL);
+}
+
 static int init_wait(struct setup *s) {
         uint32_t word = 0;
         int r;
 
+        if (s->start_fd >= 0) /* whoever is to start it may take long */
+                heed_signals();
         r = setup_tell(s, SETUP_READY, -1);
         if (r >= 0)
                 r = setup_expect(s, SETUP_START, s->start_fd >= 0 ? SETUP_DETACH : SETUP_START, &word, &s->state_fd);

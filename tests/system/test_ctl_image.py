@@ -329,7 +329,7 @@ class Prune(ImageCase):
         self.assertIn(name, self.ctl("-n", self.NAMESPACE, "image", "ls", "-q"))
         out = self.prune("--yes")
         self.assertIn(name, out)
-        self.assertIn("Freed", out)
+        self.assertRegex(out, r"Freed [\d.]+ [kMG]?B(, [\d.]+ [kMG]?B of it were layers and files .*)?\.$")
         self.assertEqual(self.ctl("-n", self.NAMESPACE, "image", "ls", "-q"), pinned)
         self.assertEqual(self.prune(), "There is nothing to remove.")
 

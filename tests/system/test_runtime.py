@@ -98,6 +98,24 @@ class Life(runtime.RuntimeTest):
         self.refused("cannot exec in a stopped container", "exec", self.name, "true")
         self.refused("container not running", "pause", self.name)
 
+    def test_signals_before_the_start(self):
+        """What asks to end ends what only waits to be started; what a program would have to handle changes nothing."""
+        self.config("exit 5")
+        for name in ("TERM", "HUP", "INT", "QUIT"):
+            self.create()
+            self.oci("kill", self.name, "USR1")
+            self.assertEqual(self.status(), "created")
+            self.oci("kill", self.name, name)
+            self.wait_status("stopped")
+            self.refused("cannot start a container that has stopped", "start", self.name)
+            self.oci("delete", self.name)
+        self.config(["sleep", "1000"])
+        self.create()
+        self.start()
+        self.oci("kill", self.name, "TERM")  # now the program's, which does not heed it
+        self.assertEqual(self.status(), "running")
+        self.oci("delete", "--force", self.name)
+
     def test_force_deletes_what_runs(self):
         for started in (False, True):
             self.config("sleep 1000 & sleep 1000")
