@@ -45,7 +45,7 @@ PARTS = ("run", "exec", "oci", "memory", "density", "list", "log", "import", "st
 
 def arguments():
     parser = argparse.ArgumentParser(description="Davit beside other container tools, in one interleaved run.")
-    parser.add_argument("--timer", required=True, help="the bench-timer program")
+    parser.add_argument("--timer", required=True, help="the bench-timer program; bench-list is beside it")
     parser.add_argument("--json", metavar="FILE", help="write the result there")
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that the benchmark works, not how fast")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a promised ratio is missed")
@@ -120,7 +120,8 @@ def measure_all(options, timer, tools):
     if "density" in options.parts and options.density and davit:
         result["density"] = density_rows(timer, davit, options.density, note)
     if "list" in options.parts:
-        result["list"] = list_rows(davit, daemons, 10 if options.quick else 100, note)
+        program = os.path.join(os.path.dirname(options.timer), "bench-list")
+        result["list"] = list_rows(program, davit, daemons, 10 if options.quick else 100, note)
     if "log" in options.parts:
         result["log"] = log_rows(davit, daemons, options.lines, note)
     if "import" in options.parts:

@@ -211,16 +211,6 @@ class Bus:
                 pass
         return times
 
-    def list_while_deleting(self, names):
-        """(milliseconds until all are deleted, milliseconds of every list meanwhile)."""
-        pending, start = [], time.monotonic_ns()
-        for name in names:
-            path = f"/org/davit/Davit1/ns/default/container/{name.replace('-', '_2d')}"
-            force = {"Force": self.glib.Variant("b", True)}
-            self._begin(path, "Container", "Delete", self.glib.Variant("(a{sv})", (force,)), pending)
-        times = self._while_pending(pending, self.list_tasks)
-        return (time.monotonic_ns() - start) / 1e6, times
-
     def get_while_stats(self, name):
         """Milliseconds of every GetTask while one ListStats is answered."""
         pending = []

@@ -70,7 +70,7 @@ def _memory_criteria(result):
 
 def _load_criteria(result):
     listed = result.get("list", {}).get("davit", {})
-    found = [_limit("ListTasks while 100 are deleted, p99", listed.get("p99"), LIST_P99_MS, "ms")]
+    found = [_limit(f"ListTasks while {listed.get('of', 100)} are deleted, p99", listed.get("p99"), LIST_P99_MS, "ms")]
     for where, rows in result.get("log", {}).items():
         used = rows.get("davit", {}).get("keeper_ticks")
         found.append(_limit(f"CPU of the shim for the lines, {where}", used, 0, "ticks"))
@@ -185,9 +185,10 @@ def _print_density(density, out):
 def _print_load(result, out):
     if result.get("list"):
         out("\nlist of those that stay while as many are deleted, milliseconds")
-        out(f"  {'':14} {'n':>4} {'median':>9} {'p99':>9} {'max':>9} {'deletes':>9}")
+        out(f"  {'':14} {'n':>4} {'median':>9} {'p99':>9} {'max':>9} {'of':>5} {'deletes':>9}")
         for name, row in result["list"].items():
-            out(f"  {name:14} {row['n']:4} {row['median']:9.2f} {row['p99']:9.2f} {row['max']:9.2f} {row['deletes_ms']:9.0f}")
+            out(f"  {name:14} {row['n']:4} {row['median']:9.2f} {row['p99']:9.2f} {row['max']:9.2f} {row['of']:5}"
+                f" {row['deletes_ms']:9.0f}")
     for where, rows in result.get("log", {}).items():
         out(f"\nlines of log, {where}")
         out(f"  {'':14} {'seconds':>9} {'CPU of its keeper, ms':>23} {'ticks':>7}")
