@@ -105,6 +105,17 @@ bool scope_find_number(const char *text, const char *key, uint64_t *ret) {
         return false;
 }
 
+/** scope_populated() - whether something of the container runs, its shim aside; true also where nobody can tell */
+bool scope_populated(const Task *t) {
+        _cleanup_close_ int dir = scope_open(t, SCOPE_UNIFIED);
+        _cleanup_free_ char *text = scope_read(dir, "payload/cgroup.events");
+        uint64_t populated;
+
+        if (dir == -ENOENT)
+                return false;
+        return !text || !scope_find_number(text, "populated", &populated) || populated > 0;
+}
+
 /** scope_limits_init() - what holds where nobody has set anything; tasks_max: systemd's default */
 void scope_limits_init(ScopeLimits *l, uint64_t tasks_max) {
         *l = (ScopeLimits){

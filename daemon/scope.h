@@ -25,6 +25,7 @@ typedef enum ScopePlace {
 char *scope_path(const Task *t, ScopePlace place);
 int scope_open(const Task *t, ScopePlace place); /* a directory, or a negative errno */
 bool scope_version1(const Task *t, ScopePlace place);
+bool scope_populated(const Task *t); /* whether something of the container itself may run */
 
 /* files; dir may be negative: then nothing is there */
 char *scope_read(int dir, const char *name);                      /* NULL: not there; free() it */

@@ -2,10 +2,11 @@
 /*
  * The end of a task's object, with force also of what still runs.
  *
- * Whoever deletes many at once wants them gone, and everybody else an answer: a few are killed at a time, because the
- * end of a container is work for every processor of the machine, and the next as soon as one has gone. One that does
- * not go, since the kernel cannot end it, holds up nobody: there is a turn every now and then whatever happens. The
- * callback is called exactly once, when shim and files have gone and nothing of the task comes back.
+ * Whoever deletes many at once wants them gone, and everybody else an answer: the end of a container is work for a
+ * processor, the kernel's, systemd's and the bus's, so as many are killed at a time as leave half of the machine alone,
+ * and the next as soon as one has gone. One that does not go, since the kernel cannot end it, holds up nobody: there is
+ * a turn every now and then whatever happens. The callback is called exactly once, when shim and files have gone and
+ * nothing of the task comes back.
  */
 
 #include <errno.h>
@@ -16,7 +17,6 @@
 #include "daemon/units.h"
 #include "shared/log.h"
 
-#define AT_ONCE 8U
 #define TURN_USEC (USEC_PER_SEC / 50)
 
 typedef struct Delete {
@@ -74,7 +74,9 @@ static void set_timer(Manager *m) {
 }
 
 static void kill_next(Manager *m) {
-        while (m->n_deletes < AT_ONCE && !g_queue_is_empty(&m->deletes))
+        uint32_t at_once = MAX(g_get_num_processors() / 2, 1U);
+
+        while (m->n_deletes < at_once && !g_queue_is_empty(&m->deletes))
                 kill_it(g_queue_pop_head(&m->deletes));
         if (!g_queue_is_empty(&m->deletes))
                 set_timer(m);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "daemon/runtime.h"
+#include "daemon/scope.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
 #include "shared/fd.h"
@@ -95,8 +96,8 @@ static void add_waiter(Teardown *d, teardown_done_t done, void *userdata) {
 /**
  * teardown_start() - takes over what is left of a task
  *
- * discard: the shim is told to kill what is left. done may be called before this returns, where there is no shim any
- * more.
+ * discard: the shim is told to kill what is left; where it has gone before and nothing is left, systemd has nothing to
+ * stop. done may be called before this returns, where there is no shim any more.
  */
 void teardown_start(Task *t, bool discard, teardown_done_t done, void *userdata) {
         Teardown *d = g_new0(Teardown, 1);
@@ -116,7 +117,7 @@ void teardown_start(Task *t, bool discard, teardown_done_t done, void *userdata)
         }
         link_abandon(d->link);
         link_set_handlers(d->link, &handlers, d);
-        if (discard && link_request(d->link, SHIM_DISCARD, NULL, NULL, NULL, 0, NULL, NULL) < 0)
+        if (discard && link_request(d->link, SHIM_DISCARD, NULL, NULL, NULL, 0, NULL, NULL) < 0 && scope_populated(t))
                 units_stop(d->manager->units, d->scope);
         (void)sd_event_add_time_relative(d->manager->event, &d->timer, CLOCK_MONOTONIC, GONE_TIMEOUT_USEC, 0,
                                          on_timeout, d);
