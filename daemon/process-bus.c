@@ -264,17 +264,16 @@ static void on_deleted(int r, const struct shim_exited *e, const sd_bus_error *e
 }
 
 static int delete_exec(sd_bus_message *m, Process *p, sd_bus_error *error) {
-        int r;
+        struct shim_exited end = { .status = p->exit_status, .kind = p->exit_kind, .exited_at = p->exited_at };
 
         if (!process_ended(p) && p->status != TASK_CREATED)
                 return error_precondition(error, "Exec \"%s\" is running; kill it first.", p->exec_id);
         if (exec_is_starting(exec_of(p)))
                 return error_precondition(error, "Exec \"%s\" is just being started; try again when that is done.",
                                           p->exec_id);
-        r = sd_bus_reply_method_return(m, "ust", p->exit_status, p->exit_kind ? exit_kind_name(p->exit_kind) : "",
-                                       p->exited_at);
-        exec_forget(exec_of(p));
-        return r;
+        exec_forget(exec_of(p)); /* first: what has been told is true, whenever this process ends */
+        return sd_bus_reply_method_return(m, "ust", end.status, end.kind ? exit_kind_name(end.kind) : "",
+                                          end.exited_at);
 }
 
 static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
