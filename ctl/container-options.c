@@ -102,6 +102,10 @@ static int number_option(ContainerOptions *o, int key, const char *arg) {
                 return 0;
         case OPTION_LOG_RATE:
                 return log_rate(o, arg);
+        case OPTION_DROP_AFTER:
+                if (!parse_duration(arg, &o->drop_after) || o->drop_after == 0)
+                        return ctl_error(o->ctl, _("'%s' is no length of time; give one such as 1s or 5min"), arg);
+                return 0;
         default: /* OPTION_STOP_TIMEOUT */
                 o->has_stop_timeout = true;
                 if (!parse_seconds(arg, &o->stop_timeout))
@@ -198,6 +202,8 @@ int container_options_check(ContainerOptions *o, int argc) {
         if (o->log && !streq(o->log, "journal") && !streq(o->log, "null") && !streq(o->log, "pipe") &&
             strncmp(o->log, "file:/", 6) != 0)
                 return ctl_error(o->ctl, _("--log takes journal, null, pipe or file:/PATH, not '%s'"), o->log);
+        if (o->drop_after > 0 && (!o->detach || o->terminal || !o->log || !streq(o->log, "pipe")))
+                return ctl_error(o->ctl, _("--drop-after is for -d with --log pipe"));
         return 0;
 }
 

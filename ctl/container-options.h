@@ -11,7 +11,7 @@ typedef struct ContainerOptions {
                 *spec, *spec_patch, *log, *seccomp_report, *runtime;
         Strv env, cap_add, cap_drop, labels, runtime_options;
         Strv mounts; /* type, source, target, options; four strings each */
-        uint64_t memory, cpu_usec, pids, stop_timeout, log_burst, log_interval;
+        uint64_t memory, cpu_usec, pids, stop_timeout, log_burst, log_interval, drop_after;
         bool has_stop_timeout, has_log_rate, terminal, read_only, interactive, detach, remove;
         int spec_fd;
 } ContainerOptions;
@@ -78,6 +78,7 @@ enum {
         OPTION_NAME,
         OPTION_RM,
         OPTION_LOG,
+        OPTION_DROP_AFTER,
         OPTION_RUNTIME,
         OPTION_RUNTIME_OPT,
 };

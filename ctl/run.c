@@ -15,6 +15,7 @@ const Option run_options[] = {
         { 'd', "detach", NULL, N_("Do not stay; print the id") },
         { 'i', "interactive", NULL, N_("Connect stdin") },
         { OPTION_LOG, "log", N_("journal|null|pipe|file:PATH"), N_("Where output goes with -d (default: journal)") },
+        { OPTION_DROP_AFTER, "drop-after", N_("TIME"), N_("With --log pipe, drop what nobody reads for so long") },
         CONTAINER_OPTIONS,
         {},
 };
@@ -42,6 +43,8 @@ static int send_run(ContainerOptions *o, Session *s, Call *call, int argc, char 
                 r = option_string(m, "Output", o->log);
         if (r >= 0 && o->log && streq(o->log, "pipe"))
                 r = option_bool(m, "Pipes", true);
+        if (r >= 0 && o->drop_after > 0)
+                r = option_u64(m, "DropAfterUSec", o->drop_after);
         if (r >= 0)
                 r = message_close(m);
         if (r < 0)

@@ -17,6 +17,7 @@
 #include "daemon/runtime.h"
 #include "shared/fd.h"
 #include "shared/name.h"
+#include "shared/shim-drop.h"
 
 #define LISTEN_FDS_MAX 32U
 #define SPEC_SIZE_MAX (1024U * 1024U)
@@ -195,6 +196,17 @@ static int read_rate(sd_bus_message *m, const BusOption *o, void *data, sd_bus_e
         return r;
 }
 
+/* A deadline of the shim's lies so far ahead. */
+static int read_drop_after(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
+        Options *options = data;
+        int r;
+
+        r = sd_bus_message_read_basic(m, 't', &options->drop_after_usec);
+        if (r >= 0 && options->drop_after_usec > SHIM_DROP_AFTER_USEC_MAX)
+                return error_invalid(error, "%s is at most %" PRIu64 ".", o->name, SHIM_DROP_AFTER_USEC_MAX);
+        return r;
+}
+
 static int read_output(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
         static const char *const words[] = { "journal", "null" };
         Options *options = data;
@@ -275,6 +287,7 @@ static const BusOption table[] = {
         { "StdoutPath", "s", AT(paths[1]), START, NULL },
         { "StderrPath", "s", AT(paths[2]), START, NULL },
         { "Pipes", "b", AT(pipes), START, NULL },
+        { "DropAfterUSec", "t", 0, START, read_drop_after },
         { "LogPath", "s", AT(log_path), OPTION_TASK, NULL },
         { "ListenFDs", "ah", 0, START, read_listen_fds },
         { "ConsoleSize", "(uu)", 0, START, read_console },

@@ -59,6 +59,7 @@ struct Options {
         char *output, *log_path;
         char *paths[3]; /* of stdin, stdout, stderr */
         int pipes;
+        uint64_t drop_after_usec; /* 0: never */
         GArray *listen_fds; /* int, owned */
         uint32_t console_width, console_height;
         int exec_auto_remove;

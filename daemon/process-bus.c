@@ -343,6 +343,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("ExitedAt", "t", NULL, AT(exited_at), CHANGES),
         SD_BUS_PROPERTY("StartedAt", "t", NULL, AT(started_at), CHANGES),
         SD_BUS_PROPERTY("Command", "as", get_command, 0, CONST),
+        SD_BUS_PROPERTY("DroppedBytes", "t", NULL, AT(dropped_bytes), CHANGES),
         SD_BUS_PROPERTY("Terminal", "b", NULL, AT(terminal), CONST),
         SD_BUS_SIGNAL_WITH_ARGS("Exited", SD_BUS_ARGS("u", status, "s", kind, "t", exited_at), 0),
         SD_BUS_VTABLE_END,

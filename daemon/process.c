@@ -114,6 +114,16 @@ int process_set_started(Process *p, int pid, uint64_t start_time, uint64_t start
         return process_set_status(p, TASK_RUNNING);
 }
 
+/** process_set_dropped() - so much of what it wrote is gone; announced, and warned of the first time it is heard of */
+void process_set_dropped(Process *p, uint64_t bytes) {
+        if (bytes <= p->dropped_bytes)
+                return;
+        if (p->dropped_bytes == 0)
+                log_warning("Nobody reads what %s writes; the oldest of it is dropped", p->path);
+        p->dropped_bytes = bytes;
+        process_bus_changed(p, (const char *const[]){ "DroppedBytes", NULL });
+}
+
 /** process_set_exited() - the process has ended; nobody is told yet. A second end is ignored. */
 void process_set_exited(Process *p, uint32_t status, uint32_t kind, uint64_t exited_at) {
         if (process_ended(p))

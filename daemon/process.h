@@ -26,6 +26,7 @@ struct Process {
         uint32_t exit_status;
         uint32_t exit_kind; /* 0 until it ends */
         uint64_t created_at, started_at, exited_at;
+        uint64_t dropped_bytes; /* of its outputs, which nobody has read */
         char **command;
         int terminal;
         int auto_remove;
@@ -43,6 +44,7 @@ bool process_transition_allowed(enum task_status from, enum task_status to);
 int process_set_status(Process *p, enum task_status status);
 bool process_ended(const Process *p);
 int process_set_started(Process *p, int pid, uint64_t start_time, uint64_t started_at);
+void process_set_dropped(Process *p, uint64_t bytes);
 void process_set_exited(Process *p, uint32_t status, uint32_t kind, uint64_t exited_at);
 
 /* waiting */

@@ -145,6 +145,7 @@ static void apply_json(Task *t, JsonObject *o) {
         }
         (void)record_get_u64(o, "created_at", &t->process.created_at);
         (void)record_get_u64(o, "started_at", &t->process.started_at);
+        (void)record_get_u64(o, "dropped_bytes", &t->process.dropped_bytes);
         (void)record_get_u64(o, "oom_kills", &t->oom_kills);
         (void)record_get_u64(o, "oom_number", &t->oom_number);
         (void)record_get_u64(o, "violations", &t->violations);
@@ -271,6 +272,7 @@ static void restore_ended_execs(Task *t) {
                         exec_forget(e);
                         continue;
                 }
+                process_set_dropped(&e->process, record.dropped_bytes);
                 e->process.visible = true;
                 exec_exited(e, record.status, record.kind, record.exited_at);
         }

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -58,14 +59,26 @@ static int give_path(Stdio *s, const char *name, const char *path, sd_bus_error 
 }
 
 /* The process's end, then the one that is kept. */
-static int give_pipe(Stdio *s, unsigned stream) {
+static int give_pipe(const Options *o, Stdio *s, unsigned stream) {
+        bool drops = stream > 0 && o->drop_after_usec > 0;
+        char text[24];
         int fds[2];
 
+        *mode_of(&s->modes, stream) = drops ? SHIM_STDIO_DROP : SHIM_STDIO_PIPE;
+        if (drops) {
+                (void)snprintf(text, sizeof(text), "%" PRIu64, o->drop_after_usec);
+                g_byte_array_append(s->paths, (const guint8 *)text, (guint)strlen(text) + 1);
+        }
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return -errno;
         give(s, &fds[stream == 0 ? 0 : 1]);
         give(s, &fds[stream == 0 ? 1 : 0]);
         return 0;
+}
+
+/* What is not ours to read is not ours to drop. */
+static bool drops_any(const Options *o) {
+        return o->pipes && ((o->stdout_fd < 0 && !o->paths[1]) || (o->stderr_fd < 0 && !o->paths[2]));
 }
 
 static int check_exclusive(const Options *o, sd_bus_error *error) {
@@ -76,6 +89,8 @@ static int check_exclusive(const Options *o, sd_bus_error *error) {
                         return error_invalid(error, "%s and %sPath exclude each other.", names[i], names[i]);
         if (!!o->output + !!o->log_path + !!o->pipes > 1)
                 return error_invalid(error, "Output, LogPath and Pipes exclude each other.");
+        if (o->drop_after_usec > 0 && !drops_any(o))
+                return error_invalid(error, "DropAfterUSec is for outputs that are pipes; give Pipes as well.");
         return 0;
 }
 
@@ -93,17 +108,15 @@ static int prepare_one(Options *o, unsigned i, Stdio *s, sd_bus_error *error) {
                 *mode = SHIM_STDIO_PATH;
                 return give_path(s, o->paths[i] ? name : "LogPath", o->paths[i] ?: o->log_path, error);
         }
-        if (o->pipes) {
-                *mode = SHIM_STDIO_PIPE;
-                return give_pipe(s, i);
-        }
+        if (o->pipes)
+                return give_pipe(o, s, i);
         *mode = i == 0 || (o->output && streq(o->output, "null")) ? SHIM_STDIO_NULL : SHIM_STDIO_JOURNAL;
         return 0;
 }
 
 static bool any_stream(const Options *o) {
-        return o->stdin_fd >= 0 || o->stdout_fd >= 0 || o->stderr_fd >= 0 || o->log_path || o->pipes || o->paths[0] ||
-               o->paths[1] || o->paths[2];
+        return o->stdin_fd >= 0 || o->stdout_fd >= 0 || o->stderr_fd >= 0 || o->log_path || o->pipes ||
+               o->drop_after_usec > 0 || o->paths[0] || o->paths[1] || o->paths[2];
 }
 
 /** stdio_prepare() - takes a start's streams out of the options; with a terminal none may be given */
@@ -134,9 +147,11 @@ int stdio_kept(const Stdio *s, unsigned stream) {
         guint n = 0;
 
         for (unsigned i = 0; i < 3; i++) {
-                if (modes[i] == SHIM_STDIO_PIPE && i == stream)
+                bool pipe = modes[i] == SHIM_STDIO_PIPE || modes[i] == SHIM_STDIO_DROP;
+
+                if (pipe && i == stream)
                         return n + 1 < s->fds->len ? g_array_index(s->fds, int, n + 1) : -1;
-                n += modes[i] == SHIM_STDIO_PIPE ? 2 : modes[i] == SHIM_STDIO_FD ? 1 : 0;
+                n += pipe ? 2 : modes[i] == SHIM_STDIO_FD ? 1 : 0;
         }
         return -1;
 }

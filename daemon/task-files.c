@@ -99,6 +99,7 @@ static JsonObject *task_json(const Task *t) {
         json_object_set_boolean_member(o, "whole", t->whole);
         json_object_set_int_member(o, "created_at", (int64_t)t->process.created_at);
         json_object_set_int_member(o, "started_at", (int64_t)t->process.started_at);
+        json_object_set_int_member(o, "dropped_bytes", (int64_t)t->process.dropped_bytes);
         json_object_set_int_member(o, "oom_kills", (int64_t)t->oom_kills);
         json_object_set_int_member(o, "oom_number", (int64_t)t->oom_number);
         json_object_set_int_member(o, "violations", (int64_t)t->violations);

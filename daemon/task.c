@@ -21,6 +21,7 @@
 #include "daemon/units.h"
 #include "shared/exit-record.h"
 #include "shared/log.h"
+#include "shared/shim-drop.h"
 
 #define STATUS_LOST 255U
 
@@ -199,9 +200,10 @@ void task_lost(Task *t) {
         t->link = link_free(t->link);
         task_oom_recover(t);
         task_violation_recover(t);
-        if (!ended && read_exit(t, &record))
+        if (!ended && read_exit(t, &record)) {
+                process_set_dropped(&t->process, record.dropped_bytes);
                 finish(t, record.status, record.kind, record.exited_at);
-        else if (!ended) {
+        } else if (!ended) {
                 log_warning("The shim of task %s/%s has gone without a word; killing %s", t->ns->name, t->id, t->scope);
                 units_kill(t->ns->manager->units, t->scope);
                 finish(t, STATUS_LOST, EXIT_KIND_LOST, now_usec(CLOCK_REALTIME));
@@ -226,6 +228,14 @@ static void late_answer(Task *t, const LinkAnswer *a) {
                 exec_forget(e);
 }
 
+static void task_dropped(Task *t, const struct shim_dropped *d) {
+        g_autofree char *exec_id = g_strndup(d->exec_id, sizeof(d->exec_id));
+        Exec *e = *exec_id ? g_hash_table_lookup(t->execs, exec_id) : NULL;
+
+        if (e || !*exec_id)
+                process_set_dropped(e ? &e->process : &t->process, d->bytes);
+}
+
 static void on_event(const LinkAnswer *event, void *userdata) {
         Task *t = userdata;
 
@@ -245,6 +255,9 @@ static void on_event(const LinkAnswer *event, void *userdata) {
                 break;
         case SHIM_VIOLATION:
                 task_violation(t, event->body);
+                break;
+        case SHIM_DROPPED:
+                task_dropped(t, event->body);
                 break;
         default:
                 log_debug("Task %s/%s: message %u is not expected now", t->ns->name, t->id, event->head->type);

@@ -31,9 +31,9 @@ int exit_record_write(int dir_fd, const char *name, const struct exit_record *re
                 return -EINVAL;
         n = snprintf(text, sizeof(text),
                      "version=1\nstatus=%" PRIu32 "\nkind=%s\nexited_at=%" PRIu64 "\nexited_at_boottime=%" PRIu64
-                     "\nboot_id=%.36s\noom_kills=%" PRIu64 "\n",
+                     "\nboot_id=%.36s\noom_kills=%" PRIu64 "\ndropped_bytes=%" PRIu64 "\n",
                      record->status, exit_kind_name(record->kind), record->exited_at, record->exited_at_boottime,
-                     record->boot_id, record->oom_kills);
+                     record->boot_id, record->oom_kills, record->dropped_bytes);
         return file_replace_at(dir_fd, name, text, (size_t)n, 0600, false);
 }
 
@@ -50,6 +50,8 @@ static int exit_record_field(struct exit_record *r, const char *key, const char 
                 return sscanf(value, "%" SCNu64 "%n", &r->exited_at_boottime, &n) == 1 && !value[n] ? 0 : -EBADMSG;
         if (streq(key, "oom_kills"))
                 return sscanf(value, "%" SCNu64 "%n", &r->oom_kills, &n) == 1 && !value[n] ? 0 : -EBADMSG;
+        if (streq(key, "dropped_bytes"))
+                return sscanf(value, "%" SCNu64 "%n", &r->dropped_bytes, &n) == 1 && !value[n] ? 0 : -EBADMSG;
         if (streq(key, "kind")) {
                 r->kind = exit_kind_from_name(value);
                 return r->kind ? 0 : -EBADMSG;

@@ -17,7 +17,8 @@ struct exit_record {
         uint64_t exited_at; /* CLOCK_REALTIME, microseconds */
         uint64_t exited_at_boottime;
         uint64_t oom_kills; /* processes of the task the kernel killed for want of memory, up to then */
-        char boot_id[37]; /* with dashes */
+        uint64_t dropped_bytes; /* of the process's outputs, which nobody has read */
+        char boot_id[37];       /* with dashes */
 };
 
 int exit_record_write(int dir_fd, const char *name, const struct exit_record *record);

@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 
 #include "shared/macros.h"
+#include "shared/shim-drop.h"
 #include "shared/violation.h"
 
 /* So often a message that the kernel has no memory for is tried again: what it says is worth more than a moment. */
@@ -199,6 +200,8 @@ size_t shim_body_size(uint16_t type) {
                 return sizeof(struct shim_oom);
         case SHIM_VIOLATION:
                 return sizeof(struct shim_violation);
+        case SHIM_DROPPED:
+                return sizeof(struct shim_dropped);
         case LAUNCHER_REMOVE:
         case SHIM_PARK:
         case SHIM_SCOPE:

@@ -4,11 +4,10 @@
 /*
  * The protocol between manager, launcher and shim: SOCK_SEQPACKET, one message a packet.
  *
- * Every message is a struct shim_message, then a body whose size its type fixes, then at most
- * SHIM_TEXT_MAX bytes of text (not NUL-terminated). Descriptors travel by SCM_RIGHTS in the order
- * the type documents. A receiver checks version, type, size and number of descriptors and drops the
- * peer on any mismatch (message.c); both ends are built from the same tree but may be of different age, so a
- * change of layout is a new SHIM_PROTOCOL_VERSION.
+ * Every message is a struct shim_message, then a body whose size its type fixes, then at most SHIM_TEXT_MAX bytes of
+ * text (not NUL-terminated). Descriptors travel by SCM_RIGHTS in the order the type documents. A receiver checks
+ * version, type, size and number of descriptors and drops the peer on any mismatch (message.c); both ends are built
+ * from the same tree but may be of different age, so a change of layout is a new SHIM_PROTOCOL_VERSION.
  *
  *   manager - launcher   /run/davit/launcher (socket-activated): warm shims, chain mounts, removals
  *   manager - shim       first over the socket pair that came with the warm shim, after a manager
@@ -70,8 +69,7 @@ enum shim_message_type {
         /* no body. Answered by SHIM_REPLY with one fd: a sealed memfd of struct shim_process records (none: empty). */
         SHIM_PROCESSES,
         SHIM_QUERY, /* no body. Answered by one SHIM_STATE for the task and one for each exec, then SHIM_REPLY. */
-        /* no body. Kills everything in payload/, cleans up, exits; an exit record is written if the task had been
-         * created. */
+        /* no body. Kills everything in payload/, cleans up, exits; writes an exit record where the task was created */
         SHIM_DISCARD,
         /* struct shim_target. Answered by SHIM_STREAMS_OPEN, or by SHIM_REPLY where the shim keeps none. */
         SHIM_OPEN_STREAMS,
@@ -91,6 +89,7 @@ enum shim_message_type {
         SHIM_STREAMS_OPEN, /* struct shim_streams. fds: the shim's end of each stream of the mask, in their order */
         SHIM_OOM,          /* struct shim_oom */
         SHIM_VIOLATION,    /* struct shim_violation, of violation.h */
+        SHIM_DROPPED,      /* struct shim_dropped, of shim-drop.h */
 };
 
 struct shim_message {
@@ -116,6 +115,7 @@ enum shim_stdio_mode {
         /* The next path of the message's text, each ended by a NUL, opened by the shim: a FIFO, of which it keeps the
          * other end, or a regular file, to which outputs are appended. */
         SHIM_STDIO_PATH = 6,
+        SHIM_STDIO_DROP = 7, /* stdout, stderr: SHIM_STDIO_PIPE with a time, see shim-drop.h */
 };
 
 struct shim_stdio {

@@ -95,8 +95,10 @@ static int exec_begin(struct shim *s, struct stdio_source *source, const struct 
         source->unit = unit;
         if (r >= 0)
                 r = stdio_take(&su.stdio, &request->stdio, source, fault);
-        if (r >= 0)
+        if (r >= 0) {
                 stdio_keep(&su.stdio, p->kept);
+                r = drop_begin(s, p, &su.stdio, fault);
+        }
         violation_expect(s, p, su.plan);
         if (r >= 0)
                 r = exec_open(s, &su, fault);
@@ -146,7 +148,7 @@ void shim_exec(struct shim *s, struct packet *packet, const struct shim_exec *re
                 shim_failed(s, p, &fault);
                 if (allowed >= 0) /* else the group, if there is one of that name, is somebody else's */
                         cgroup_remove_exec(&s->cgroup, p->exec_id);
-                process_done(p);
+                process_done(s, p);
                 free(p);
                 return;
         }

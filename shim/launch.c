@@ -44,7 +44,7 @@ void shim_failed(struct shim *s, struct process *p, const struct fault *fault) {
                 (void)waitid(P_PIDFD, (id_t)p->pidfd, &(siginfo_t){ .si_pid = 0 }, WEXITED);
         }
         memcpy(failed.exec_id, p->exec_id, sizeof(failed.exec_id));
-        process_done(p);
+        process_done(s, p);
         p->state = PROCESS_ENDED;
         if (p == &s->init && !s->foreign)
                 shim_cleanup(s);
@@ -158,9 +158,10 @@ static int launch_take(struct shim *s, struct packet *p, const struct shim_launc
         source.identifier = plan_identifier(s->plan);
         source.unit = unit;
         r = stdio_take(&su->stdio, &request->stdio, &source, fault);
-        if (r >= 0)
-                stdio_keep(&su->stdio, s->init.kept);
-        return r;
+        if (r < 0)
+                return r;
+        stdio_keep(&su->stdio, s->init.kept);
+        return drop_begin(s, &s->init, &su->stdio, fault);
 }
 
 static int launch_go(struct shim *s, struct fault *fault) {

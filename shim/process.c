@@ -145,6 +145,7 @@ static void exit_write(struct shim *s, struct process *p) {
                 .exited_at = p->exited.exited_at,
                 .exited_at_boottime = now_usec(CLOCK_BOOTTIME),
                 .oom_kills = s->oom.kills,
+                .dropped_bytes = p->dropped,
         };
         _cleanup_close_ int dir = -1;
         char path[SHIM_EXEC_ID_MAX + 8];
@@ -161,7 +162,8 @@ static void exit_write(struct shim *s, struct process *p) {
 }
 
 /** process_done() - close what belongs to a process */
-void process_done(struct process *p) {
+void process_done(struct shim *s, struct process *p) {
+        drop_end(s, p, ~0U);
         p->pidfd = safe_close(p->pidfd);
         p->sock = safe_close(p->sock);
         p->terminal_fd = safe_close(p->terminal_fd);
@@ -178,7 +180,7 @@ void process_forget(struct shim *s, struct process *p) {
                         break;
                 }
         cgroup_remove_exec(&s->cgroup, p->exec_id);
-        process_done(p);
+        process_done(s, p);
         free(p);
 }
 
@@ -202,12 +204,13 @@ void process_ended(struct shim *s, struct process *p, const siginfo_t *info) {
                 exit_fill(s, p, info);
                 oom_settle(s);
                 exit_write(s, p);
+                drop_tell(s, p, false);
                 (void)shim_tell(s, SHIM_EXITED, 0, &p->exited, NULL, NULL, 0);
                 if (p == &s->init)
                         shim_end(s);
         }
         if (p == &s->init)
-                process_done(p);
+                process_done(s, p);
         else
                 process_forget(s, p);
 }

@@ -37,6 +37,7 @@ struct process {
         struct violation_filter *filter; /* until its listener is known; NULL: nothing is told */
         uint32_t serial; /* of the request that is to be answered */
         uint64_t start_time, created_at, started_at;
+        uint64_t dropped, dropped_told; /* bytes of its outputs, and of those the manager knows */
         struct shim_exited exited;
         char exec_id[SHIM_EXEC_ID_MAX]; /* "": the first process */
 };
@@ -48,5 +49,5 @@ void process_created(struct shim *s, struct process *p);
 void process_forget(struct shim *s, struct process *p);
 void process_ended(struct shim *s, struct process *p, const siginfo_t *info);
 void process_started(struct shim *s, struct process *p);
-void process_done(struct process *p);
+void process_done(struct shim *s, struct process *p);
 void shim_tell_state(struct shim *s, const struct process *p, uint32_t serial);

@@ -149,6 +149,7 @@ static void request_close_streams(struct shim *s, const struct shim_streams *c, 
                         shim_reply(s, serial, -EBUSY, "one of these streams is not kept");
                         return;
                 }
+        drop_end(s, p, c->mask);
         for (size_t i = 0; i < ELEMENTSOF(p->kept); i++)
                 if (c->mask & 1U << i)
                         p->kept[i] = safe_close(p->kept[i]);
@@ -232,8 +233,11 @@ static void request_query(struct shim *s, uint32_t serial) {
         oom_tell_all(s);
         violation_tell_all(s);
         shim_tell_state(s, &s->init, serial);
-        for (struct process *p = s->execs; p; p = p->next)
+        drop_tell(s, &s->init, true);
+        for (struct process *p = s->execs; p; p = p->next) {
                 shim_tell_state(s, p, serial);
+                drop_tell(s, p, true);
+        }
         shim_reply(s, serial, 0, NULL);
 }
 

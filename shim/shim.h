@@ -12,6 +12,7 @@
 #include "shared/message.h"
 #include "shared/plan.h"
 #include "shim/cgroup.h"
+#include "shim/drop.h"
 #include "shim/fault.h"
 #include "shim/oom.h"
 #include "shim/process.h"
@@ -38,6 +39,7 @@ struct shim {
         struct cgroup cgroup;
         struct oom oom;
         struct violations violations;
+        struct drops drops;
         struct unified_undo unified; /* of the last change */
         struct process init, *execs;
         uint64_t namespace_flags; /* what the container does not share with the host */
@@ -53,7 +55,8 @@ struct shim {
 #define SHIM_NULL                                                                                                      \
         {                                                                                                              \
                 .control = -1, .listener = -1, .signal_fd = -1, .task_dir = -1, .pid_ns_fd = -1, .net_ns_fd = -1,      \
-                .cgroup = CGROUP_NULL, .oom = OOM_NULL, .violations = VIOLATIONS_NULL, .init = PROCESS_NULL            \
+                .cgroup = CGROUP_NULL, .oom = OOM_NULL, .violations = VIOLATIONS_NULL, .drops = DROPS_NULL,            \
+                .init = PROCESS_NULL                                                                                   \
         }
 
 /* supervise.c */

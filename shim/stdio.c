@@ -5,7 +5,7 @@
  *
  * A process gets the caller's own descriptors, pipes, FIFOs or files by path, /dev/null, a stream to journald or a
  * terminal; the shim never stands in the path of the data. Of pipes and FIFOs it keeps the other end, unread, for who
- * comes later, so nothing ends with a reader or writer that leaves. The journal stream is one connection a descriptor,
+ * comes later (but see drop.c), so nothing ends with a reader or writer that leaves. The journal stream is one connection a descriptor,
  * opened by the shim because the container cannot see journald's socket; journald takes the writer's credentials with
  * every line, so lines belong to the process that wrote them.
  */
@@ -13,6 +13,8 @@
 #include "shim/stdio.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,6 +23,7 @@
 
 #include "shared/fd.h"
 #include "shared/macros.h"
+#include "shared/shim-drop.h"
 #include "shared/syscalls.h"
 #include "shim/path.h"
 #include "shim/setup.h"
@@ -117,10 +120,25 @@ static int take_next(struct stdio_source *source, int *ret) {
         return *ret < 0 ? -EBADMSG : 0;
 }
 
+static int take_pipe(struct stdio *io, unsigned i, struct stdio_source *source) {
+        int r = take_next(source, &io->fds[i]);
+
+        return r < 0 ? r : take_next(source, &io->kept[i]);
+}
+
+static int take_drop(struct stdio *io, unsigned i, struct stdio_source *source) {
+        const char *text = source_path(source);
+        int n = 0;
+
+        if (i == 0 || !text || sscanf(text, "%" SCNu64 "%n", &io->drop_after[i], &n) != 1 || text[n])
+                return -EBADMSG;
+        if (io->drop_after[i] == 0 || io->drop_after[i] > SHIM_DROP_AFTER_USEC_MAX)
+                return -EBADMSG;
+        return take_pipe(io, i, source);
+}
+
 static int stdio_take_one(struct stdio *io, unsigned i, uint8_t mode, struct stdio_source *source,
                           struct fault *fault) {
-        int r;
-
         switch (mode) {
         case SHIM_STDIO_NULL:
                 return 0;
@@ -130,8 +148,9 @@ static int stdio_take_one(struct stdio *io, unsigned i, uint8_t mode, struct std
         case SHIM_STDIO_FD:
                 return take_next(source, &io->fds[i]);
         case SHIM_STDIO_PIPE:
-                r = take_next(source, &io->fds[i]);
-                return r < 0 ? r : take_next(source, &io->kept[i]);
+                return take_pipe(io, i, source);
+        case SHIM_STDIO_DROP:
+                return take_drop(io, i, source);
         case SHIM_STDIO_PATH:
                 return take_path(io, i, source, fault);
         case SHIM_STDIO_JOURNAL:

@@ -15,6 +15,7 @@
 struct stdio {
         int fds[3];      /* -1: null; with a terminal unused */
         int kept[3];     /* the shim's ends, or -1 */
+        uint64_t drop_after[3]; /* of outputs that are dropped, microseconds; else 0 */
         size_t n_listen; /* passed on from fd 3 */
         size_t n_named;  /* of which LISTEN_FDS tells */
         int listen[STDIO_LISTEN_MAX];

@@ -181,32 +181,38 @@ static void handle_deadlines(struct shim *s) {
                 violation_flush(s);
         if (foreign_deadline(s) && now >= foreign_deadline(s))
                 foreign_late(s);
+        if (drop_deadline(s) && now >= drop_deadline(s))
+                drop_look(s);
         if (s->give_up_at && now >= s->give_up_at && s->control < 0) {
                 s->give_up_at = 0;
                 shim_discard(s);
         }
 }
 
-static int next_timeout(const struct shim *s) {
-        uint64_t at = s->kill_at, flush_at = violation_flush_at(s), now;
+#define TIMEOUT_MAX_USEC (3600 * USEC_PER_SEC)
 
-        if (s->give_up_at && s->control < 0 && (at == 0 || s->give_up_at < at))
-                at = s->give_up_at;
-        if (s->oom.look_again && (at == 0 || s->oom.look_again < at))
-                at = s->oom.look_again;
-        if (flush_at && (at == 0 || flush_at < at))
-                at = flush_at;
-        if (foreign_deadline(s) && (at == 0 || foreign_deadline(s) < at))
-                at = foreign_deadline(s);
-        if (at == 0)
-                return -1;
+/* @ret: until the first deadline; NULL: there is none */
+static const struct timespec *next_timeout(const struct shim *s, struct timespec *ret) {
+        uint64_t deadlines[] = { s->kill_at,
+                                 s->control < 0 ? s->give_up_at : 0,
+                                 s->oom.look_again,
+                                 violation_flush_at(s),
+                                 foreign_deadline(s),
+                                 drop_deadline(s) };
+        uint64_t at = UINT64_MAX, now, left;
+
+        for (size_t i = 0; i < ELEMENTSOF(deadlines); i++)
+                if (deadlines[i] && deadlines[i] < at)
+                        at = deadlines[i];
+        if (at == UINT64_MAX)
+                return NULL;
         now = now_usec(CLOCK_MONOTONIC);
-        if (now >= at)
-                return 0;
-        return (int)((at - now) / 1000 > 3600000 ? 3600000 : (at - now) / 1000 + 1);
+        left = now >= at ? 0 : at - now > TIMEOUT_MAX_USEC ? TIMEOUT_MAX_USEC : at - now;
+        *ret = (struct timespec){ (time_t)(left / USEC_PER_SEC), (long)(left % USEC_PER_SEC * 1000) };
+        return ret;
 }
 
-enum { POLL_SIGNAL, POLL_CONTROL, POLL_LISTENER, POLL_EVENTS, POLL_OOM, POLL_ASKED, POLL_INIT, POLL_EXECS };
+enum { POLL_SIGNAL, POLL_CONTROL, POLL_LISTENER, POLL_EVENTS, POLL_OOM, POLL_ASKED, POLL_DROPS, POLL_INIT, POLL_EXECS };
 
 static size_t fill_poll(struct shim *s, struct pollfd *p, size_t max) {
         bool events = s->pausing || s->phase == SHIM_PHASE_ENDING;
@@ -218,6 +224,7 @@ static size_t fill_poll(struct shim *s, struct pollfd *p, size_t max) {
         p[POLL_EVENTS] = (struct pollfd){ .fd = events ? s->cgroup.events_fd : -1, .events = POLLPRI };
         p[POLL_OOM] = (struct pollfd){ .fd = oom_poll_fd(s), .events = oom_poll_events(s) };
         p[POLL_ASKED] = (struct pollfd){ .fd = s->violations.epoll_fd, .events = POLLIN };
+        p[POLL_DROPS] = (struct pollfd){ .fd = s->drops.epoll_fd, .events = POLLIN };
         p[POLL_INIT] = (struct pollfd){ .fd = s->init.sock, .events = POLLIN };
         for (struct process *e = s->execs; e && n < max; e = e->next)
                 if (e->sock >= 0)
@@ -238,8 +245,9 @@ static struct process *exec_by_sock(struct shim *s, int sock) {
 static void turn(struct shim *s) {
         struct pollfd p[POLL_MAX];
         size_t n = fill_poll(s, p, ELEMENTSOF(p));
+        struct timespec timeout;
 
-        if (poll(p, n, next_timeout(s)) < 0)
+        if (ppoll(p, n, next_timeout(s, &timeout), NULL) < 0)
                 return;
         /* Children speak before their end is dealt with; a manager is heard last, when the state is true. */
         if (p[POLL_INIT].revents)
@@ -256,6 +264,8 @@ static void turn(struct shim *s) {
                 violation_noticed(s);
         if (p[POLL_OOM].revents)
                 oom_noticed(s);
+        if (p[POLL_DROPS].revents)
+                drop_noticed(s);
         if (p[POLL_SIGNAL].revents)
                 handle_signal(s);
         if (p[POLL_EVENTS].revents)

@@ -36,7 +36,7 @@ OPTION_TYPES = {
     "StopSignal": "s", "StopTimeoutUSec": "t", "AutoRemove": "s", "SeccompReport": "s", "Runtime": "s",
     "RuntimeConfig": "s",
     # CreateTask, Exec
-    "Stdin": "h", "Stdout": "h", "Stderr": "h", "Output": "s", "LogPath": "s", "Pipes": "b",
+    "Stdin": "h", "Stdout": "h", "Stderr": "h", "Output": "s", "LogPath": "s", "Pipes": "b", "DropAfterUSec": "t",
     "StdinPath": "s", "StdoutPath": "s", "StderrPath": "s", "ListenFDs": "ah", "ConsoleSize": "(uu)",
     # Stop, Delete
     "Signal": "s", "TimeoutUSec": "t", "Force": "b", "KeepSnapshot": "b",

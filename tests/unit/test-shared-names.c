@@ -181,11 +181,14 @@ static void test_exit_record(void) {
                 "version=1\nstatus=0\nkind=nonsense\n",
                 "version=1\nstatus=0\n",
                 "version=1\nnoequals\n",
+                "version=1\nstatus=0\nkind=exited\ndropped_bytes=x\n",
         };
         struct exit_record in = { .status = 137,
                                   .kind = EXIT_KIND_SIGNALLED,
                                   .exited_at = 1234567890123456,
-                                  .exited_at_boottime = 42 },
+                                  .exited_at_boottime = 42,
+                                  .oom_kills = UINT64_MAX,
+                                  .dropped_bytes = UINT64_MAX - 1 },
                            out;
         char path[] = "/tmp/davit-test-XXXXXX";
         int dir;
@@ -199,6 +202,8 @@ static void test_exit_record(void) {
         ASSERT_EQ(out.kind, EXIT_KIND_SIGNALLED);
         ASSERT_EQ(out.exited_at, in.exited_at);
         ASSERT_EQ(out.exited_at_boottime, 42);
+        ASSERT_EQ(out.oom_kills, UINT64_MAX);
+        ASSERT_EQ(out.dropped_bytes, UINT64_MAX - 1);
         ASSERT_STREQ(out.boot_id, in.boot_id);
 
         for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
