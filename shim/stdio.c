@@ -5,9 +5,9 @@
  *
  * A process gets the caller's own descriptors, pipes, FIFOs or files by path, /dev/null, a stream to journald or a
  * terminal; the shim never stands in the path of the data. Of pipes and FIFOs it keeps the other end, unread, for who
- * comes later (but see drop.c), so nothing ends with a reader or writer that leaves. The journal stream is one connection a descriptor,
- * opened by the shim because the container cannot see journald's socket; journald takes the writer's credentials with
- * every line, so lines belong to the process that wrote them.
+ * comes later (but see drop.c), so nothing ends with a reader or writer that leaves. The journal stream is one
+ * connection a descriptor, opened by the shim because the container cannot see journald's socket; journald takes the
+ * writer's credentials with every line, so lines belong to the process that wrote them.
  */
 
 #include "shim/stdio.h"
