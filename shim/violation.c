@@ -153,9 +153,8 @@ static bool due(struct violations *v, uint32_t arch, int call) {
         return true;
 }
 
-/* The process, and what it calls itself: a thread has a name of its own. What is not printable would be text that the
- * container puts into messages. */
-static void identify(pid_t thread, struct shim_violation *e) {
+/* A thread has a name of its own. What is not printable would be text that the container puts into messages. */
+static void look_at(pid_t thread, struct shim_violation *e) {
         _cleanup_free_ char *status = NULL, *name = NULL;
         _cleanup_close_ int fd = proc_open(thread, "status", O_RDONLY);
         size_t n = 0;
@@ -177,6 +176,16 @@ static void identify(pid_t thread, struct shim_violation *e) {
                 e->command[i] = name[i];
         for (char *c = e->command; *c; c++)
                 *c = isprint((unsigned char)*c) ? *c : '?';
+}
+
+/* The process, and what it calls itself. One that is killed meanwhile leaves its number to another, so what was read
+ * counts only if the call still waits. */
+static void identify(int fd, const struct seccomp_notif *notif, struct shim_violation *e) {
+        struct shim_violation seen = *e;
+
+        look_at((pid_t)notif->pid, &seen);
+        if (ioctl(fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &notif->id) >= 0)
+                *e = seen;
 }
 
 /* A manager that does not read is told later, or by what stands in the directory: it is no reason to give it up. */
@@ -254,8 +263,8 @@ static void answer(struct shim *s, struct violation_source *o) {
         e.action = filter_run(o->filter->program, o->filter->n, &in.notif.data);
         memcpy(e.exec_id, o->exec_id, sizeof(e.exec_id));
         now = due(&s->violations, e.arch, e.call);
-        if (now) /* while it waits it cannot be another one */
-                identify((pid_t)in.notif.pid, &e);
+        if (now)
+                identify(o->fd, &in.notif, &e);
         number = e.action & SECCOMP_RET_DATA;
         out.resp.id = in.notif.id;
         out.resp.error = -(int)(number > 4095 ? 4095 : number); /* as the kernel does */

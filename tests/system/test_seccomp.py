@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """System calls that a container's filter refuses: told with name, number and architecture, exactly, at no cost to it."""
 
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import time
 import uuid
 
 import davit
+import faults
 from test_events import last, shown, since
 
 REBOOT, ADD_KEY, MOUNT, CLONE3 = 169, 248, 165, 435
@@ -96,6 +98,26 @@ class SeccompTest(davit.TestCase):
                          [("add_key", "EACCES"), ("mount", "EPERM")])
         id, lines, _ = self.run_it(64, CLONE3)
         self.assertEqual((lines, told(cursor, id)), (["38"], []))
+
+    def test_caller_that_has_gone(self):
+        """S-V01: what has the number of a caller that is dead by the time it is looked at is not taken for it."""
+        cursor, id = last(), davit.unique("sec")
+        (stdin, go), (reader, writer) = os.pipe(), os.pipe()
+        _, _, pid, end = davit.run_container(["sh", "-c", f"read x; exec refused 64 {REBOOT}"], id, fds=[stdin, writer], Stdin=0,
+                                                Stdout=1, Rootfs=self.root, AutoRemove="container")
+        os.close(stdin)
+        os.close(writer)
+        ioctl = str(faults.call_numbers()["ioctl"])  # to receive it, to ask whether it waits, and to answer it
+        with faults.Attached(faults.parent(pid), "--call", ioctl, "--nth", "2", "--error", str(errno.ENOENT)) as attached:
+            os.write(go, b"go\n")
+            os.close(go)
+            with os.fdopen(reader) as f:
+                self.assertEqual(f.read(), "1\n")
+            self.assertEqual(davit.read_exit(end).status, 0)
+            self.assertTrue(attached.hit())
+        attached.remove()
+        event, = told(cursor, id)
+        self.assertEqual((event["SECCOMP_SYSCALL"], event.get("SECCOMP_COMMAND", "")), ("reboot", ""))
 
     def test_killed(self):
         """A process that is killed: once, before its end, and the kind of the end is seccomp."""
