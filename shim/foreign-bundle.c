@@ -27,8 +27,11 @@
 #define CGROUP_MOUNT "/sys/fs/cgroup"
 #define BUNDLE_SIZE "mode=0711,size=16m"
 
-/* Made where it is missing, never through a symbolic link. */
+/* Made where it is missing, and never through a symbolic link: whoever can make one of a directory above could choose
+ * what is removed. */
 static int records_open(const struct plan *plan, bool make) {
+        struct open_how how = { .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                                .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS };
         const char *path = plan_string(plan, plan->runtime.root) + 1;
         _cleanup_close_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         int fd;
@@ -37,7 +40,7 @@ static int records_open(const struct plan *plan, bool make) {
                 return -errno;
         if (make)
                 return dir_open_at(root, path, 0700);
-        fd = openat(root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        fd = sys_openat2(root, path, &how);
         return fd < 0 ? -errno : fd;
 }
 

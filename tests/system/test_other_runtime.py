@@ -375,6 +375,19 @@ class Failures(RuntimeTest):
         self.fails("pid file", Runtime=self.wrapper(
             'while [ $# -gt 0 ]; do [ "$1" = --pid-file ] && echo 1 >"$2"; shift; done'))
 
+    def test_records_behind_a_link(self):
+        """What is left of a runtime's records is looked for where they were made, and nowhere that a link leads to."""
+        wrapper = self.wrapper('for a; do [ "$a" = delete ] && exit 0; done; exec runc "$@"')
+        with tempfile.TemporaryDirectory(dir="/run") as top:
+            task = self.sleeper(Runtime=wrapper, RuntimeOptions=runtime_options(Root=f"{top}/root"))
+            os.makedirs(f"{top}/other/davit-default/{self.name}")
+            os.rename(f"{top}/root", f"{top}/away")
+            os.symlink("other", f"{top}/root")
+            os.kill(davit.get(task, "Process.Pid"), signal.SIGKILL)
+            davit.remove_container(self.name)
+            davit.wait_until(lambda: not os.path.exists(f"{davit.RUNTIME}/task/default/{self.name}"), what="the shim's end")
+            self.assertEqual(os.listdir(f"{top}/other/davit-default"), [self.name])
+
     def test_killed_in_the_middle(self):
         wrapper = self.wrapper('for a; do [ "$a" = create ] && sleep 1000; done; exec runc "$@"')
         _, container = davit.create_container(["/bin/sleep", "1000"], id=self.name, Runtime=wrapper)
