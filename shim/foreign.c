@@ -30,6 +30,7 @@
 #include "shim/process.h"
 #include "shim/rootfs.h"
 
+#define STRAYS_MAX 256
 #define DELETE_TIMEOUT_USEC (5 * USEC_PER_SEC)
 
 static void log_forget(struct shim *s, const char *exec_id) {
@@ -185,7 +186,20 @@ static bool making(const struct foreign *f) {
         return false;
 }
 
-/** foreign_stray() - a child that nobody knows has been reaped: it may be what a call is about to tell of */
+/* A container decides how many of its processes end meanwhile, so not all are remembered. */
+static void strays_bound(struct foreign *f) {
+        struct stray **q = &f->strays;
+
+        for (size_t n = 0; *q && n < STRAYS_MAX; n++)
+                q = &(*q)->next;
+        free(*q);
+        *q = NULL;
+}
+
+/** foreign_stray() - a child that nobody knows has been reaped: it may be what a call is about to tell of
+ *
+ * Of too many the oldest is forgotten: a call that tells of that one fails, as with a process that never was.
+ */
 void foreign_stray(struct shim *s, const siginfo_t *info) {
         struct stray *stray;
 
@@ -197,6 +211,7 @@ void foreign_stray(struct shim *s, const siginfo_t *info) {
         stray->info = *info;
         stray->next = s->foreign->strays;
         s->foreign->strays = stray;
+        strays_bound(s->foreign);
 }
 
 static void strays_forget(struct foreign *f) {

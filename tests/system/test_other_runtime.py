@@ -388,6 +388,24 @@ class Failures(RuntimeTest):
             davit.wait_until(lambda: not os.path.exists(f"{davit.RUNTIME}/task/default/{self.name}"), what="the shim's end")
             self.assertEqual(os.listdir(f"{top}/other/davit-default"), [self.name])
 
+    def test_process_that_has_ended(self):
+        """How one ended before its runtime told of it is known, but not after hundreds of others have."""
+        text = """
+        for a; do [ "$last" = --pid-file ] && file=$a; [ "$a" = exec ] && exec=yes; last=$a; done
+        [ "$exec" ] || exec runc "$@"
+        pid=$(sh -c '{ sleep 0.05; exit 5; } >/dev/null & echo $!')
+        while kill -0 "$pid"; do :; done 2>/dev/null
+        for i in $(seq %i); do ( : & ); done
+        echo "$pid" >"$file" """
+        for others in (10, 500):
+            task = self.sleeper(Runtime=self.wrapper(text % others))
+            call = [task, "Task.ExecStart", "(sasa{sv})", "", ["true"], davit.options(AutoRemove=True)]
+            if others == 10:
+                self.assertEqual(davit.read_exit(davit.call(*call)[3]), (5, "exited"))
+            else:
+                self.assertError("FailedPrecondition", davit.call, *call, contains="of its pid file")
+            davit.remove_container(self.name)
+
     def test_killed_in_the_middle(self):
         wrapper = self.wrapper('for a; do [ "$a" = create ] && sleep 1000; done; exec runc "$@"')
         _, container = davit.create_container(["/bin/sleep", "1000"], id=self.name, Runtime=wrapper)
