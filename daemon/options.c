@@ -312,7 +312,12 @@ static const BusOption table[] = {
 /** options_read() - reads the dictionary of a call that takes the rows of mask; calls of two methods may share one
  * Options */
 int options_read(sd_bus_message *m, OptionMask mask, Options *o, sd_bus_error *error) {
-        return bus_options_read(m, table, ELEMENTSOF(table), mask, o, error);
+        int r = bus_options_read(m, table, ELEMENTSOF(table), mask, o, error);
+
+        if (r >= 0 && o->memory_max > 0 && o->memory_max < PLAN_MEMORY_MIN)
+                return error_invalid(error, "MemoryMax: %" PRIu64 " bytes are too few: the minimum is %" PRIu64 " (4 MiB).",
+                                     o->memory_max, PLAN_MEMORY_MIN);
+        return r;
 }
 
 static void free_mounts(GArray *mounts) {

@@ -194,7 +194,8 @@ static void copy_options(const Runtime *from, Runtime *to) {
 static int choose(const char *name, const Runtime *options, const char *config, Runtime *ret, sd_bus_error *error) {
         *ret = (Runtime){};
         if (runtime_is_own(name) && (options || config))
-                return error_invalid(error, "%s is for another runtime; this container's is \"%s\".",
+                return error_invalid(error,
+                                     "%s is for another runtime, this container's is \"%s\"; name the other in Runtime.",
                                      options ? "RuntimeOptions" : "RuntimeConfig", RUNTIME_OWN);
         ret->name = g_strdup(name);
         ret->config = config && *config ? g_strdup(config) : NULL;

@@ -21,7 +21,6 @@
 #include "shared/fd.h"
 #include "shared/log.h"
 
-#define MEMORY_MIN (UINT64_C(4) << 20)
 #define PAGE_MAX (UINT64_C(1) << 16)
 
 typedef struct Update {
@@ -42,7 +41,7 @@ static const struct {
         uint64_t min, max; /* beside UINT64_MAX, which is no limit; max 0: any */
         bool unlimited;
 } limits[] = {
-        { "MemoryMax", "memory", MEMORY_MIN, 0, true }, { "MemoryHigh", "memory", 0, 0, true },
+        { "MemoryMax", "memory", PLAN_MEMORY_MIN, 0, true }, { "MemoryHigh", "memory", 0, 0, true },
         { "MemoryLow", "memory", 0, 0, true },          { "MemorySwapMax", "memory", 0, 0, true },
         { "CPUQuotaPerSecUSec", "cpu", 1000, 0, true }, { "CPUWeight", "cpu", 1, 10000, false },
         { "IOWeight", "io", 1, 10000, false },          { "TasksMax", "pids", 1, 0, true },

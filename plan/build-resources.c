@@ -15,9 +15,6 @@
 #define CPU_PERIOD_DEFAULT 100000U
 #define CPUS_MAX PLAN_BITS_MAX
 
-/* The shim and the process that makes the container are in the same unit. */
-#define MEMORY_MIN (UINT64_C(4) << 20)
-
 /* -1 is "no limit" */
 static guint64 limit_value(gint64 v) {
         return v < 0 ? G_MAXUINT64 : (guint64)v;
@@ -25,11 +22,11 @@ static guint64 limit_value(gint64 v) {
 
 /** build_memory_minimum() - Refuses a limit in which no container could be made. */
 gboolean build_memory_minimum(Build *b, const char *field, guint64 limit, GError **error) {
-        if (limit >= MEMORY_MIN || (b->context && b->context->bundle))
+        if (limit >= PLAN_MEMORY_MIN || (b->context && b->context->bundle))
                 return TRUE;
         return plan_fail(error, PLAN_ERROR_INVALID,
                          "%s: %" G_GUINT64_FORMAT " bytes are too few: the minimum is %" G_GUINT64_FORMAT " (4 MiB)",
-                         field, limit, MEMORY_MIN);
+                         field, limit, PLAN_MEMORY_MIN);
 }
 
 /* OCI's swap is memory and swap together, systemd's is swap alone. */

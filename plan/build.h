@@ -6,6 +6,9 @@
 #include <glib.h>
 #include <json-glib/json-glib.h>
 
+/* Less memory is refused: the shim and the process that makes the container are in the same unit. */
+#define PLAN_MEMORY_MIN (G_GUINT64_CONSTANT(4) << 20)
+
 #define PLAN_ERROR (plan_error_quark())
 GQuark plan_error_quark(void);
 

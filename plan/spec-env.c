@@ -72,7 +72,7 @@ void env_unset(JsonObject *process, const char *key) {
 static gboolean apply_env(JsonObject *process, const SpecOptions *options, GError **error) {
         for (const char *const *e = options->env; e && *e; e++) {
                 if (**e == '=' || **e == '\0')
-                        return plan_fail(error, PLAN_ERROR_INVALID, "env: \"%s\" has no name", *e);
+                        return plan_fail(error, PLAN_ERROR_INVALID, "Env: \"%s\" has no name", *e);
                 if (strchr(*e, '='))
                         env_set(process, *e);
                 else
@@ -130,8 +130,8 @@ static gboolean apply_capabilities(JsonObject *process, const SpecOptions *optio
         JsonObject *capabilities;
         guint64 add, drop;
 
-        if (!parse_names(options->cap_add, "cap_add", &add, error) ||
-            !parse_names(options->cap_drop, "cap_drop", &drop, error))
+        if (!parse_names(options->cap_add, "CapAdd", &add, error) ||
+            !parse_names(options->cap_drop, "CapDrop", &drop, error))
                 return FALSE;
         if (!add && !drop)
                 return TRUE;
@@ -162,7 +162,7 @@ gboolean spec_apply_process_options(JsonObject *process, const SpecOptions *opti
         }
         if (options->working_dir) {
                 if (*options->working_dir != '/')
-                        return plan_fail(error, PLAN_ERROR_INVALID, "working_dir: \"%s\" is not absolute",
+                        return plan_fail(error, PLAN_ERROR_INVALID, "WorkingDir: \"%s\" is not absolute",
                                          options->working_dir);
                 json_object_set_string_member(process, "cwd", options->working_dir);
         }

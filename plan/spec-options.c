@@ -53,7 +53,7 @@ static gboolean apply_network(JsonObject *root, const SpecOptions *options, GErr
         if (!options->network || strcmp(options->network, "none") == 0)
                 return TRUE;
         if (strcmp(options->network, "host") != 0)
-                return plan_fail(error, PLAN_ERROR_NOT_SUPPORTED, "network: \"%s\" is neither \"none\" nor \"host\"",
+                return plan_fail(error, PLAN_ERROR_NOT_SUPPORTED, "Network: \"%s\" is neither \"none\" nor \"host\"",
                                  options->network);
         drop_namespace(field_ensure_object(root, "linux"), "network");
         for (gsize i = 0; i < G_N_ELEMENTS(files); i++)

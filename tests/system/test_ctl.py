@@ -133,7 +133,7 @@ class Run(CtlCase):
 
     def test_too_little_memory(self):
         self.refused("run", "--rm", "--memory", "1k", ROOTFS, "true", status=125,
-                     contains="linux.resources.memory.limit: 1024 bytes are too few: the minimum is 4194304")
+                     contains="MemoryMax: 1024 bytes are too few: the minimum is 4194304")
         self.assertEqual(self.ctl("run", "--rm", "--memory", "4m", ROOTFS, "echo", "enough"), "enough")
 
     def test_unknown_option_names_the_place(self):

@@ -155,7 +155,7 @@ class Namespaces(CtlCase):
         """S-E05: what no container could be made with is refused at once, by name, and changes nothing."""
         self.ctl("namespace", "default", self.name, "--stop-timeout=3")
         for key, value in (("Network", davit.GLib.Variant("s", "moon")), ("Image", davit.GLib.Variant("s", "a")),
-                           ("MemoryMax", davit.GLib.Variant("s", "much")), ("StopSignal", davit.GLib.Variant("s", "SIGNOPE"))):
+                           ("MemoryMax", davit.GLib.Variant("s", "much")), ("MemoryMax", davit.GLib.Variant("t", 1024)), ("StopSignal", davit.GLib.Variant("s", "SIGNOPE"))):
             with self.assertRaises(davit.DavitError) as caught:
                 davit.call(self.path, "Namespace.SetDefaults", "(a{sv})", {key: value})
             self.assertIn(caught.exception.name, ("InvalidArgument", "NotSupported"))

@@ -147,11 +147,11 @@ static void test_options_network(void) {
 static void test_options_bad(void) {
         static const SpecMount relative = { "bind", "/s", "d", NULL }, nameless = { NULL, "/s", "/d", NULL };
 
-        expect_error(NULL, &(SpecOptions){ .network = "bridge" }, PLAN_ERROR_NOT_SUPPORTED, "network");
-        expect_error(NULL, &(SpecOptions){ .working_dir = "w" }, PLAN_ERROR_INVALID, "working_dir");
-        expect_error(NULL, &(SpecOptions){ .env = STRV("=x") }, PLAN_ERROR_INVALID, "env");
-        expect_error(NULL, &(SpecOptions){ .env = STRV("") }, PLAN_ERROR_INVALID, "env");
-        expect_error(NULL, &(SpecOptions){ .cap_add = STRV("CAP_NOSUCH") }, PLAN_ERROR_INVALID, "cap_add");
+        expect_error(NULL, &(SpecOptions){ .network = "bridge" }, PLAN_ERROR_NOT_SUPPORTED, "Network");
+        expect_error(NULL, &(SpecOptions){ .working_dir = "w" }, PLAN_ERROR_INVALID, "WorkingDir");
+        expect_error(NULL, &(SpecOptions){ .env = STRV("=x") }, PLAN_ERROR_INVALID, "Env");
+        expect_error(NULL, &(SpecOptions){ .env = STRV("") }, PLAN_ERROR_INVALID, "Env");
+        expect_error(NULL, &(SpecOptions){ .cap_add = STRV("CAP_NOSUCH") }, PLAN_ERROR_INVALID, "CapAdd");
         expect_error(NULL, &(SpecOptions){ .cap_drop = STRV("") }, PLAN_ERROR_INVALID, "cap_drop");
         expect_error(NULL, &(SpecOptions){ .mounts = &relative, .n_mounts = 1 }, PLAN_ERROR_INVALID, "mounts[0]");
         expect_error(NULL, &(SpecOptions){ .mounts = &nameless, .n_mounts = 1 }, PLAN_ERROR_INVALID, "mounts[0]");
