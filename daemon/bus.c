@@ -144,8 +144,8 @@ static int read_one(sd_bus_message *m, const BusOption *o, void *data, sd_bus_er
         if (r < 0)
                 return r;
         if (!type_allowed(o->types, contents))
-                return error_invalid(error, "Option %s is of type \"%s\"; it takes \"%s\"%s.", o->name, contents, o->types,
-                                     streq(o->types, "b") ? ", yes or no" : "");
+                return error_invalid(error, "Option %s is of type \"%s\"; it takes \"%s\"%s.", o->name, contents,
+                                     o->types, streq(o->types, "b") ? ", yes or no" : "");
         r = sd_bus_message_enter_container(m, 'v', contents);
         if (r < 0)
                 return r;

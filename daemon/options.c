@@ -315,7 +315,8 @@ int options_read(sd_bus_message *m, OptionMask mask, Options *o, sd_bus_error *e
         int r = bus_options_read(m, table, ELEMENTSOF(table), mask, o, error);
 
         if (r >= 0 && o->memory_max > 0 && o->memory_max < PLAN_MEMORY_MIN)
-                return error_invalid(error, "MemoryMax: %" PRIu64 " bytes are too few: the minimum is %" PRIu64 " (4 MiB).",
+                return error_invalid(error,
+                                     "MemoryMax: %" PRIu64 " bytes are too few: the minimum is %" PRIu64 " (4 MiB).",
                                      o->memory_max, PLAN_MEMORY_MIN);
         return r;
 }

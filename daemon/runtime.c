@@ -195,7 +195,7 @@ static int choose(const char *name, const Runtime *options, const char *config, 
         *ret = (Runtime){};
         if (runtime_is_own(name) && (options || config))
                 return error_invalid(error,
-                                     "%s is for another runtime, this container's is \"%s\"; name the other in Runtime.",
+                                     "%s is not for the runtime of this container, \"%s\"; name another in Runtime.",
                                      options ? "RuntimeOptions" : "RuntimeConfig", RUNTIME_OWN);
         ret->name = g_strdup(name);
         ret->config = config && *config ? g_strdup(config) : NULL;

@@ -152,7 +152,7 @@ static void test_options_bad(void) {
         expect_error(NULL, &(SpecOptions){ .env = STRV("=x") }, PLAN_ERROR_INVALID, "Env");
         expect_error(NULL, &(SpecOptions){ .env = STRV("") }, PLAN_ERROR_INVALID, "Env");
         expect_error(NULL, &(SpecOptions){ .cap_add = STRV("CAP_NOSUCH") }, PLAN_ERROR_INVALID, "CapAdd");
-        expect_error(NULL, &(SpecOptions){ .cap_drop = STRV("") }, PLAN_ERROR_INVALID, "cap_drop");
+        expect_error(NULL, &(SpecOptions){ .cap_drop = STRV("") }, PLAN_ERROR_INVALID, "CapDrop");
         expect_error(NULL, &(SpecOptions){ .mounts = &relative, .n_mounts = 1 }, PLAN_ERROR_INVALID, "mounts[0]");
         expect_error(NULL, &(SpecOptions){ .mounts = &nameless, .n_mounts = 1 }, PLAN_ERROR_INVALID, "mounts[0]");
 }
