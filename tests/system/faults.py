@@ -35,6 +35,9 @@ EXEMPT_OF = {
     ("davitd", "sendmsg"): "sd-bus drops a message that the kernel has no memory for, an answer among them, and the next is sent",
 }
 
+#: Where a write cannot fail that is a wake-up.
+NO_ROOM_NEEDED = ("pipe:", "anon_inode:[eventfd]")
+
 #: An errno for each that the kernel's documentation names; EIO for what is not here.
 ERRORS = {
     **dict.fromkeys(("openat", "open", "openat2", "open_tree", "socket", "socketpair", "pipe2", "accept4", "dup", "eventfd2", "signalfd4",
@@ -132,7 +135,7 @@ class Record:
 
 
 def can_fail(role, name, nth, detail):
-    if name in EXEMPT or (role, name) in EXEMPT_OF or (name == "write" and detail.startswith("pipe:")):
+    if name in EXEMPT or (role, name) in EXEMPT_OF or (name == "write" and detail.startswith(NO_ROOM_NEEDED)):
         return False
     # The last message of a process hands over the listener of its filter. A call that is taken back has the number -1, of
     # which the filter asks that listener, and nobody has it yet.

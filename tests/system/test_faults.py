@@ -7,6 +7,7 @@ size, and DAVIT_POINT="role: call N" takes those whose names contain that."""
 
 import contextlib
 import difflib
+import glob
 import os
 import re
 import sys
@@ -465,27 +466,55 @@ class Faults(davit.TestCase):
 
     # --- delete ---
 
+    DELETE = {"davitd": (0, False), "sync": (0, False), "shim": (0, False), "launcher": (0, False), "remover": (1, True)}
+
+    def delete_target(self, role):
+        return {"davitd": davit.main_pid, "sync": self.sync_thread, "launcher": self.launcher, "remover": self.launcher}.get(role, self.shim)()
+
+    def sync_thread(self):
+        """The thread of davitd in which records and directories go."""
+        for directory in glob.glob(f"/proc/{davit.main_pid()}/task/*"):
+            with open(f"{directory}/comm", encoding="ascii") as f:
+                if f.read() == "sync\n":
+                    return int(os.path.basename(directory))
+        raise AssertionError("davitd has no thread for removals")
+
     def delete_points(self):
         found = []
-        for role in ("davitd", "shim"):
+        for role, (process, follow) in self.DELETE.items():
             self.running()
-            calls, _ = self.record(role, self.delete, 0, False, self.exec_target(role))
+            calls, _ = self.record(role, self.delete, process, follow, self.delete_target(role))
             self.assertGreater(len(calls), 3, role)
             found += faults.points(role, calls)
-            if role != "davitd":
+            if role not in ("davitd", "sync"):
                 found += faults.points(role, calls, kill=True)
         return found
 
     def delete_one(self, point):
+        process, follow = self.DELETE[point.role]
         manager = davit.main_pid()
         with self.clean(manager):
             self.running()
-            _, _, error, _ = self.attempt(self.delete, point, 0, self.exec_target(point.role))
+            hit, _, error, _ = self.attempt(self.delete, point, process, self.delete_target(point.role), follow)
             self.judge(error, manager, False)
+            if error is not None and (manager != davit.main_pid() or error.name == LIBRARY):
+                return
+            there = self.is_there()
             if error is None:
-                self.assertError("NotFound", self.container)
-            elif manager == davit.main_pid() and error.name != LIBRARY:
+                self.assertFalse(there)
+            if point.role == "sync" and hit:  # what the next davitd finds is what this one has told
+                davit.kill_davitd()
+                self.assertEqual(self.is_there(), there)
+            if there:
                 self.delete()
+
+    def is_there(self):
+        try:
+            self.container()
+        except davit.DavitError as error:
+            self.assertEqual(error.name, "NotFound")
+            return False
+        return True
 
     def test_delete(self):
         self.over(self.delete_points(), self.delete_one)
