@@ -470,7 +470,11 @@ bool launcher_has_chain(Launcher *l, const char *chain_id, const char *source) {
         return mounted && read_source(source, &now) && mounted->dev == now.dev && mounted->ino == now.ino;
 }
 
-/** launcher_remove() - has an entry of the trash removed; nobody waits */
-int launcher_remove(Launcher *l, const char *name) {
-        return send_request(l, LAUNCHER_REMOVE, NULL, name, strlen(name), g_new0(LauncherRequest, 1));
+/** launcher_remove() - has an entry of the trash removed; the handler is called once unless an error is returned */
+int launcher_remove(Launcher *l, const char *name, launcher_done_handler_t handler, void *userdata) {
+        LauncherRequest *q = g_new0(LauncherRequest, 1);
+
+        q->done_handler = handler;
+        q->userdata = userdata;
+        return send_request(l, LAUNCHER_REMOVE, NULL, name, strlen(name), q);
 }

@@ -39,7 +39,7 @@ int launcher_drop_chain(Launcher *l, const char *chain_id);
 bool launcher_has_chain(Launcher *l, const char *chain_id,
                         const char *source); /* mounted in this launcher's life: no need to wait */
 /* Removes an entry of /var/lib/davit/trash ("": all of it) in the background. */
-int launcher_remove(Launcher *l, const char *name);
+int launcher_remove(Launcher *l, const char *name, launcher_done_handler_t handler, void *userdata);
 void launcher_request_cancel(LauncherRequest *r);
 
 void warm_shim_done(WarmShim *s);

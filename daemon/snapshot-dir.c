@@ -138,13 +138,23 @@ typedef struct Again {
         char name[];
 } Again;
 
+static Again *again_new(Manager *m, const char *name, uint64_t pause) {
+        Again *l = g_malloc(sizeof(*l) + strlen(name) + 1);
+
+        *l = (Again){ m, MIN(pause, AGAIN_MAX_USEC) };
+        memcpy(l->name, name, strlen(name) + 1);
+        return l;
+}
+
+static int ask_launcher(Manager *m, const char *name, uint64_t pause);
+
 static int on_again(sd_event_source *s, uint64_t usec _unused_, void *userdata) {
         Again *l = userdata;
         int r;
 
-        r = snapshot_dir_to_trash(l->manager->state_fd, l->name);
-        if (r >= 0 && l->manager->launcher)
-                r = launcher_remove(l->manager->launcher, l->name);
+        r = *l->name ? snapshot_dir_to_trash(l->manager->state_fd, l->name) : 0;
+        if (r >= 0)
+                r = ask_launcher(l->manager, l->name, l->pause * 2);
         if (r < 0) {
                 l->pause = MIN(l->pause * 2, AGAIN_MAX_USEC);
                 r = sd_event_source_set_time_relative(s, l->pause);
@@ -154,12 +164,10 @@ static int on_again(sd_event_source *s, uint64_t usec _unused_, void *userdata) 
 }
 
 /* What cannot be removed now nobody will name again: it is tried until it is gone. The next manager would sweep it. */
-static void remove_later(Manager *m, const char *name) {
-        Again *l = g_malloc(sizeof(*l) + strlen(name) + 1);
+static void remove_later(Manager *m, const char *name, uint64_t pause) {
+        Again *l = again_new(m, name, pause);
         sd_event_source *s;
 
-        *l = (Again){ m, AGAIN_USEC };
-        memcpy(l->name, name, strlen(name) + 1);
         if (sd_event_add_time_relative(m->event, &s, CLOCK_MONOTONIC, l->pause, 0, on_again, l) < 0) {
                 g_free(l);
                 return;
@@ -169,6 +177,36 @@ static void remove_later(Manager *m, const char *name) {
         sd_event_source_unref(s);
 }
 
+/* A launcher that has gone may have left it half done. */
+static void on_removed(int error, const char *message, void *userdata) {
+        g_autofree Again *l = userdata;
+
+        if (error == 0)
+                return;
+        if (error != -ECONNRESET && l->pause == AGAIN_USEC)
+                log_warning("Cannot remove %s of the trash yet: %s", *l->name ? l->name : "all", message);
+        remove_later(l->manager, l->name, l->pause);
+}
+
+static int ask_launcher(Manager *m, const char *name, uint64_t pause) {
+        Again *l;
+        int r;
+
+        if (!m->launcher)
+                return 0;
+        l = again_new(m, name, pause);
+        r = launcher_remove(m->launcher, name, on_removed, l);
+        if (r < 0)
+                g_free(l);
+        return r;
+}
+
+/** snapshot_dir_empty_trash() - has what snapshot_dir_to_trash() put there removed, until it is gone; "": all of it */
+void snapshot_dir_empty_trash(Manager *m, const char *name) {
+        if (ask_launcher(m, name, AGAIN_USEC) < 0)
+                remove_later(m, name, AGAIN_USEC);
+}
+
 /** snapshot_dir_remove() - out of the way at once; the content goes in the background, also where this says it cannot
  * now
  */
@@ -176,10 +214,10 @@ int snapshot_dir_remove(Manager *m, const char *name) {
         int r;
 
         r = snapshot_dir_to_trash(m->state_fd, name);
-        if (r > 0 && m->launcher)
-                r = launcher_remove(m->launcher, name);
+        if (r > 0)
+                snapshot_dir_empty_trash(m, name);
         if (r < 0)
-                remove_later(m, name);
+                remove_later(m, name, AGAIN_USEC);
         return r;
 }
 
@@ -217,8 +255,8 @@ static int clear(void *userdata) {
 static void on_cleared(int r _unused_, void *userdata) {
         Leftover *l = userdata;
 
-        if (l->trash && l->manager->launcher)
-                (void)launcher_remove(l->manager->launcher, l->dir);
+        if (l->trash)
+                snapshot_dir_empty_trash(l->manager, l->dir);
         if (l->failed)
                 (void)snapshot_dir_remove(l->manager, l->dir);
         leftover_free(l);
@@ -350,7 +388,7 @@ int snapshots_sweep(Manager *m, unsigned n_broken) {
                 r = sweep_directory(m, named);
         if (r < 0)
                 return log_warning_errno(r, "Cannot sweep the snapshot directories");
-        if (faccessat(m->state_fd, TRASH, F_OK, AT_SYMLINK_NOFOLLOW) < 0 || !m->launcher)
-                return 0;
-        return launcher_remove(m->launcher, "");
+        if (faccessat(m->state_fd, TRASH, F_OK, AT_SYMLINK_NOFOLLOW) >= 0)
+                snapshot_dir_empty_trash(m, "");
+        return 0;
 }

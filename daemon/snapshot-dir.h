@@ -9,6 +9,7 @@ bool snapshot_dir_valid(const char *name);
 int snapshot_dir_make(Manager *m, const SnapshotRoot *root, bool sync, char ret[13]);
 void snapshot_dir_discard(Manager *m, const char *name); /* one that nothing was written to */
 int snapshot_dir_to_trash(int state_fd, const char *dir);
+void snapshot_dir_empty_trash(Manager *m, const char *name);
 int snapshot_dir_remove(Manager *m, const char *name);
 int snapshot_dir_remove_later(Manager *m, const char *name);
 bool snapshot_dir_whole(Manager *m, const char *name); /* both directories are there */

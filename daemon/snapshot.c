@@ -405,9 +405,9 @@ static bool come_back(const Remains *g) {
 static void on_swept(int r _unused_, void *userdata) {
         Remains *g = userdata;
 
-        if (g->trash && g->manager->launcher)
-                (void)launcher_remove(g->manager->launcher, g->dir);
-        else if (!g->trash && *g->dir && !(g->recorded && come_back(g)))
+        if (g->trash)
+                snapshot_dir_empty_trash(g->manager, g->dir);
+        else if (*g->dir && !(g->recorded && come_back(g)))
                 (void)snapshot_dir_remove(g->manager, g->dir); /* which has gone already, or is tried again */
         if (g->owned)
                 (void)safe_close(g->records_fd);
