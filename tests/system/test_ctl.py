@@ -272,6 +272,18 @@ class Attach(CtlCase):
         self.assertEqual((again.returncode, again.stdout), (5, b"out two\nout quit\n"))
         self.assertIn(b"err two\nerr quit\n", again.stderr)
 
+    def test_what_nobody_reads(self):
+        """S-I12: goes where that was asked for, and the program goes on."""
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, "--log", "pipe", "--drop-after", "1s", ROOTFS, "seq", "1000000", "1099999")
+        self.ctl("wait", id)
+        self.assertGreater(json.loads(self.ctl("inspect", id))[0]["Task"]["DroppedBytes"], 0)
+        for options in (("-d",), ("--log", "pipe"), ("-d", "--log", "journal"), ("-dt", "--log", "pipe")):
+            self.refused("run", *options, "--drop-after", "1s", ROOTFS, "true", status=125, contains="--drop-after")
+        for time in ("0", "soon", "-1"):
+            self.refused("run", "-d", "--log", "pipe", f"--drop-after={time}", ROOTFS, "true", status=125, contains=f"'{time}'")
+
     def test_neither(self):
         id = self.sleeper()
         self.refused("attach", id, status=125, contains=f"logs -f {id}")

@@ -176,7 +176,7 @@ class Somebody(DropTest):
 
     def test_in_small_bites(self):
         """S-I12: less than a page at a time for the first while, of which the kernel tells nobody."""
-        bites = iter([200] * 40)
+        bites = iter([50] * 40)
         self.steady(lambda fd: os.read(fd, next(bites, 32768)), MIB // 4)
 
     def test_by_splice(self):
