@@ -112,14 +112,32 @@ int stdio_terminal(Stdio *s, int master, bool with_stdin) {
         return 0;
 }
 
+/* What never blocks here shall not become so for everybody else who holds the same end: where it may be opened, it is
+ * taken for ourselves. */
+static int own_pipe(int *fd, int mode) {
+        char path[sizeof("/proc/self/fd/") + 10];
+        int own;
+
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", *fd);
+        own = open(path, mode | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+        if (own < 0)
+                return fcntl(*fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+        (void)close(*fd);
+        *fd = own;
+        return 0;
+}
+
 /** stdio_streams() - joins a container's own pipes (-1: none), which then are the relays', to ours; negative errno. */
 int stdio_streams(Stdio *s, const int fds[3], bool with_stdin) {
+        Relay *relay;
+        int r;
+
         for (int stream = STDOUT_FILENO; stream <= STDERR_FILENO; stream++) {
                 if (fds[stream] < 0)
                         continue;
-                (void)relay_add(s, fds[stream], stream, false);
-                if (fcntl(fds[stream], F_SETFL, O_NONBLOCK) < 0)
-                        return -errno;
+                r = own_pipe(&relay_add(s, fds[stream], stream, false)->from, O_RDONLY);
+                if (r < 0)
+                        return r;
         }
         if (fds[STDIN_FILENO] < 0)
                 return 0;
@@ -127,8 +145,9 @@ int stdio_streams(Stdio *s, const int fds[3], bool with_stdin) {
                 (void)close(fds[STDIN_FILENO]);
                 return 0;
         }
-        relay_add(s, STDIN_FILENO, fds[STDIN_FILENO], true)->keys = isatty(STDIN_FILENO) ? &s->keys : NULL;
-        return fcntl(fds[STDIN_FILENO], F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+        relay = relay_add(s, STDIN_FILENO, fds[STDIN_FILENO], true);
+        relay->keys = isatty(STDIN_FILENO) ? &s->keys : NULL;
+        return own_pipe(&relay->to, O_WRONLY);
 }
 
 /** stdio_clear() - closes what is still open. */

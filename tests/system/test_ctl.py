@@ -9,6 +9,7 @@ import time
 import unittest
 
 import davit
+from test_streams import close_all, open_streams
 
 ROOTFS = "--rootfs=" + davit.FIXTURES + "/busybox"
 
@@ -260,10 +261,13 @@ class Attach(CtlCase):
         self.addCleanup(davit.remove_container, id)
         self.ctl("run", "-d", "--name", id, "--log", "pipe", ROOTFS, "sh", "-c",
                  "while read x; do echo out $x; echo err $x >&2; [ $x = quit ] && exit 5; done")
+        others = open_streams(davit.manager("GetTask", "(ss)", "", id))
         first = subprocess.Popen(["davitctl", "attach", id], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         first.stdin.write(b"one\n")
         first.stdin.flush()
         self.assertEqual(first.stdout.readline(), b"out one\n")
+        self.assertEqual([os.get_blocking(fd) for fd in others.values()], [True] * 3)  # of whoever else has them
+        close_all(others)
         first.kill()
         first.communicate()
         self.assertEqual(davit.get(davit.manager("GetTask", "(ss)", "", id), "Process.Status"), "running")
