@@ -51,6 +51,13 @@ static uint64_t calm(const struct drop *d) {
         return d->after / 4 > TICK_USEC ? d->after / 4 : TICK_USEC;
 }
 
+/* More seldom where nothing has moved. */
+static void slow_down(struct drop *d, bool still) {
+        uint64_t most = still && d->after > calm(d) ? d->after : calm(d);
+
+        d->pace = d->pace < most / 2 ? d->pace * 2 : most;
+}
+
 static int watch(struct drops *ds, struct drop *d, int op, int fd, uint32_t events) {
         struct epoll_event e = { .events = events, .data.ptr = d };
 
@@ -182,6 +189,7 @@ static bool full(struct drops *ds, struct drop *d) {
 
 static void look(struct shim *s, struct drop *d, uint64_t now) {
         int unread = 0;
+        bool still;
 
         if (ioctl(d->reader, FIONREAD, &unread) < 0 || unread < d->unread)
                 d->dropping = false; /* somebody reads */
@@ -193,6 +201,7 @@ static void look(struct shim *s, struct drop *d, uint64_t now) {
                 d->look_at = now + d->pace;
                 return;
         }
+        still = unread == d->unread;
         d->unread = unread;
         both_close(&s->drops, d);
         if (polled(d->reader, POLLHUP))
@@ -204,7 +213,7 @@ static void look(struct shim *s, struct drop *d, uint64_t now) {
         } else if (full(&s->drops, d))
                 d->look_at = now + (d->dropping ? TICK_USEC : d->after);
         else {
-                d->pace = d->pace < calm(d) / 2 ? d->pace * 2 : calm(d);
+                slow_down(d, still);
                 d->look_at = now + d->pace;
         }
 }
