@@ -156,6 +156,9 @@ class Nobody(DropTest):
                 os.close(streams.pop("stdin"))
                 davit.call(task, "Process.Start")
                 self.assert_complete(task, streams, 800000)
+                _, task, _, _ = self.run_one(["sleep", "1000"], Runtime=runtime)
+                process, streams = self.begin_exec(task, lines(100000))
+                self.assert_complete(process, streams, 800000)
 
 
 class Somebody(DropTest):
