@@ -159,6 +159,7 @@ static int rootfs_chroot(struct setup *s) {
  */
 int rootfs_pivot(struct setup *s) {
         struct mount_attr attr = { .propagation = s->plan->rootfs.propagation & (MS_SHARED | MS_UNBINDABLE) };
+        unsigned flags = AT_EMPTY_PATH | (s->plan->rootfs.propagation & MS_REC ? AT_RECURSIVE : 0);
 
         if (fchdir(s->root_fd) < 0)
                 return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "root file system");
@@ -170,7 +171,7 @@ int rootfs_pivot(struct setup *s) {
                 return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "let go of the host's file systems");
         if (chdir("/") < 0)
                 return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "new root");
-        if (attr.propagation && mount_setattr(s->root_fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+        if (attr.propagation && mount_setattr(s->root_fd, "", flags, &attr, sizeof(attr)) < 0)
                 return fault_set(s->fault, SHIM_STEP_PIVOT, errno, "propagation of the root file system");
         return 0;
 }

@@ -634,6 +634,19 @@ class Files(ShimTest):
         davit.run("mount", "-t", "tmpfs", "tmpfs", base + "/slave/out")
         self.assertIn(" /slave/out ", open(f"/proc/{m.pid}/mountinfo").read())
 
+    def test_propagation_of_the_root(self):
+        """The root alone, or with everything that is mounted in it."""
+        for word, shared in (("shared", {"/"}), ("rshared", None)):
+            patch = self.patch("echo done; exec sleep 1000")
+            patch["linux"] = {"rootfsPropagation": word}
+            task = self.task()
+            m = self.started(task.run(patch))
+            self.assertEqual(os.read(task.output, 5), b"done\n")
+            with open(f"/proc/{m.pid}/mountinfo", encoding="utf-8") as f:
+                rows = [line.split() for line in f]
+            self.assertGreater(len(rows), 3)
+            self.assertEqual({row[4] for row in rows if row[6].startswith("shared:")}, shared or {row[4] for row in rows})
+
     def test_mapped_bind(self):
         source = os.path.join(self.directory, "idmapped")
         os.makedirs(source)
