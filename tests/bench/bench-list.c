@@ -9,13 +9,16 @@
  * never decodes a list; it owns its child and waits for it.
  *
  * bench-list [-g GAP_USEC] -- CONTAINER...
+ * bench-list [-g GAP_USEC] -r REST_USEC
  *
- * GAP_USEC passes between two lists. The containers are those of the default namespace. Output: a line "list NSEC"
- * each, then "deletes NSEC". A delete or a list that fails is an error.
+ * GAP_USEC passes between two lists. With -r nothing is deleted, for so long: what a list takes on this machine anyway.
+ * The containers are those of the default namespace. Output: a line "list NSEC" each, then "deletes NSEC". A delete or
+ * a list that fails is an error.
  */
 
 #include <getopt.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -116,6 +119,12 @@ static int list_once(sd_bus *bus) {
         return r;
 }
 
+static void pause_usec(unsigned long usec) {
+        const struct timespec ts = { .tv_sec = (time_t)(usec / 1000000), .tv_nsec = (long)(usec % 1000000) * 1000 };
+
+        (void)nanosleep(&ts, NULL);
+}
+
 /* 1: the child has gone, and well; 0: not yet. */
 static int gone(pid_t pid) {
         int status;
@@ -126,20 +135,36 @@ static int gone(pid_t pid) {
         return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS ? 1 : -EIO;
 }
 
+/* Lists until the child has gone. */
+static int list_while(sd_bus *bus, pid_t pid, unsigned long gap) {
+        int r;
+
+        do {
+                r = list_once(bus);
+                if (r < 0)
+                        return fail("list", r);
+                pause_usec(gap);
+                r = gone(pid);
+        } while (r == 0);
+        return r < 0 ? fail("deletes", r) : EXIT_SUCCESS;
+}
+
 int main(int argc, char *argv[]) {
-        struct timespec gap = { .tv_nsec = 1000000 };
+        unsigned long gap = 1000, rest = 0;
         sd_bus *bus = NULL;
         uint64_t start;
         pid_t pid;
         int c, r;
 
-        while ((c = getopt(argc, argv, "+g:")) >= 0) {
-                if (c != 'g')
+        while ((c = getopt(argc, argv, "+g:r:")) >= 0)
+                if (c == 'g')
+                        gap = strtoul(optarg, NULL, 10);
+                else if (c == 'r')
+                        rest = strtoul(optarg, NULL, 10);
+                else
                         return EXIT_FAILURE;
-                gap.tv_nsec = atol(optarg) * 1000;
-        }
-        if (optind >= argc) {
-                fprintf(stderr, "usage: bench-list [-g GAP_USEC] -- CONTAINER...\n");
+        if ((optind >= argc) == (rest == 0)) {
+                fprintf(stderr, "usage: bench-list [-g GAP_USEC] -r REST_USEC | -- CONTAINER...\n");
                 return EXIT_FAILURE;
         }
 
@@ -150,18 +175,15 @@ int main(int argc, char *argv[]) {
         pid = fork();
         if (pid < 0)
                 return fail("fork", -errno);
-        if (pid == 0)
-                _exit(delete_all(argv + optind));
-        do {
-                r = list_once(bus);
-                if (r < 0)
-                        return fail("list", r);
-                (void)nanosleep(&gap, NULL);
-                r = gone(pid);
-        } while (r == 0);
-        if (r < 0)
-                return fail("deletes", r);
-        printf("deletes %llu\n", (unsigned long long)(now_nsec() - start));
+        if (pid == 0) {
+                if (rest == 0)
+                        _exit(delete_all(argv + optind));
+                pause_usec(rest);
+                _exit(EXIT_SUCCESS);
+        }
+        r = list_while(bus, pid, gap);
+        if (r == EXIT_SUCCESS)
+                printf("deletes %llu\n", (unsigned long long)(now_nsec() - start));
         sd_bus_unref(bus);
-        return EXIT_SUCCESS;
+        return r;
 }

@@ -112,12 +112,13 @@ class _patient_journal:
 
 def list_rows(program, davit, peers, count, note):
     """{tool: {n, median, p99, max, of, deletes_ms}}, milliseconds; while of containers are deleted as many stay and are
-    listed. "davit" is the call on the bus, by program (bench-list); "NAME ps" the command of a tool, which is what peers
-    can be compared with, of fewer: they take minutes for a hundred."""
+    listed. "davit" is the call on the bus, by program (bench-list), "davit at rest" the same while nothing is deleted:
+    what the machine makes of it. "NAME ps" is the command of a tool, which is what peers can be compared with, of fewer:
+    they take minutes for a hundred."""
     rows = {}
     if davit:
         davit.set_mode("pooled")
-        rows["davit"] = _listed_bus(program, davit, count, note)
+        rows.update(_listed_bus(program, davit, count, note))
     for tool in [davit] + peers:
         if not tool or not hasattr(tool, "list_command"):
             continue
@@ -148,15 +149,23 @@ def _listed_bus(program, davit, count, note):
             note(f"list while {count} containers are deleted, {len(times)} times so far")
             _started(davit, going)
             time.sleep(0.2)  # what their start has left to be done is no part of it
-            lines = [line.split() for line in call([program, "--", *going]).splitlines()]
-            times += [int(line[1]) / 1e6 for line in lines if line[0] == "list"]
-            deletes += [int(line[1]) / 1e6 for line in lines if line[0] == "deletes"]
+            listed, took = _lists([program, "--", *going])
+            times += listed
+            deletes.append(took)
+        rest, _ = _lists([program, "-r", "2000000"])
     except Unable as e:
         note(f"davit: {e}")
-        return None
+        return {}
     finally:
         davit.remove_all(staying)
-    return _summary(times, count, statistics.median(deletes))
+    return {"davit": _summary(times, count, statistics.median(deletes)), "davit at rest": _summary(rest, 0, 0)}
+
+
+def _lists(command):
+    """(milliseconds of each list, milliseconds until all were deleted) that bench-list prints."""
+    lines = [line.split() for line in call(command).splitlines()]
+    times = {name: [int(value) / 1e6 for word, value in lines if word == name] for name in ("list", "deletes")}
+    return times["list"], times["deletes"][0]
 
 
 def _listed_command(tool, count):

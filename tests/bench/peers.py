@@ -188,7 +188,7 @@ class Ctr(Tool):
 
     def remove_idle(self, name):
         call(self.ctr("task", "kill", "--all", "--signal", "SIGKILL", name))
-        subprocess.run(self.ctr("task", "delete", name), check=False, stdout=subprocess.DEVNULL,
+        subprocess.run(self.ctr("task", "delete", "--force", name), check=False, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
         call(self.ctr("container", "delete", name))
 
