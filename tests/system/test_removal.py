@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import signal
+import subprocess
 import threading
 
 import davit
@@ -127,6 +128,28 @@ class Removal(davit.TestCase):
             self.assertEqual(len(ended), 1)
             os.kill(pid, 0)
             davit.remove_container(self.name)
+
+    def test_stopped_meanwhile(self):
+        """A davitd that is stopped ends what it has begun to delete."""
+        self.create()
+        container, fd = self.container(), os.pidfd_open(davit.main_pid())
+        with self.held():
+            caller = subprocess.Popen(["davitctl", "rm", self.name], stderr=subprocess.DEVNULL)
+            davit.wait_until(lambda: self.is_being_deleted(container), what="the deletion")
+            davit.systemctl("stop", "--no-block", "davitd.service")
+        davit.wait_pidfd(fd)
+        caller.wait(30)
+        davit.wait_until(lambda: davit.unit_show("davitd.service", "ActiveState")["ActiveState"] == "inactive", what="the end")
+        self.assertEqual(davit.unit_show("davitd.service", "Result"), {"Result": "success"})
+        davit.start_davitd()
+        self.assertError("NotFound", self.container)
+
+    def is_being_deleted(self, container):
+        try:
+            davit.call(container, "Container.SetLabels", "(a{ss})", {})
+        except davit.DavitError as error:
+            return "is being deleted" in error.message
+        return False
 
     def no_task(self):
         try:
