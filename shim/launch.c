@@ -260,10 +260,9 @@ void shim_start(struct shim *s, uint32_t serial) {
         struct fault fault = FAULT_NULL;
         int r;
 
-        /* Without its socket it has been killed, as is about to be told. */
+        /* Without its socket it has been killed, as is about to be told, or has been told just now. */
         if (s->init.state != PROCESS_CREATED || (s->init.sock < 0 && !s->foreign)) {
-                shim_reply(s, serial, s->init.state != PROCESS_CREATED ? -EINVAL : -ESRCH,
-                           "the container is not in the created state");
+                shim_reply(s, serial, -ESRCH, "the container is not in the created state");
                 return;
         }
         s->init.serial = serial;
