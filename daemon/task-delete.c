@@ -60,12 +60,13 @@ static int on_turn(sd_event_source *s, uint64_t usec _unused_, void *userdata) {
         return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
 
-static void set_timer(Manager *m) {
+/* anew: one has been killed, so the turn counts from now. */
+static void set_timer(Manager *m, bool anew) {
         int r = 0;
 
         if (!m->delete_turn)
                 r = sd_event_add_time_relative(m->event, &m->delete_turn, CLOCK_MONOTONIC, TURN_USEC, 0, on_turn, m);
-        else if (sd_event_source_get_enabled(m->delete_turn, NULL) == 0) {
+        else if (anew || sd_event_source_get_enabled(m->delete_turn, NULL) == 0) {
                 (void)sd_event_source_set_time_relative(m->delete_turn, TURN_USEC);
                 r = sd_event_source_set_enabled(m->delete_turn, SD_EVENT_ONESHOT);
         }
@@ -75,11 +76,14 @@ static void set_timer(Manager *m) {
 
 static void kill_next(Manager *m) {
         uint32_t at_once = MAX(g_get_num_processors() / 2, 1U);
+        bool killed = false;
 
-        while (m->n_deletes < at_once && !g_queue_is_empty(&m->deletes))
+        while (m->n_deletes < at_once && !g_queue_is_empty(&m->deletes)) {
                 kill_it(g_queue_pop_head(&m->deletes));
+                killed = true;
+        }
         if (!g_queue_is_empty(&m->deletes))
-                set_timer(m);
+                set_timer(m, killed);
 }
 
 /* The next manager of this boot sees no task in what could not be removed, and one after it a task that has ended. */
