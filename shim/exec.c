@@ -59,6 +59,15 @@ static bool exec_return(struct shim *s) {
         return false;
 }
 
+/* The kernel lets nobody be born below a first process that ends, and tells it as want of memory (pid_namespaces(7)).
+ * Such a process has no root any more. */
+static bool init_ends(const struct shim *s) {
+        char path[40], c;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/root", (int)s->init.pid);
+        return readlink(path, &c, 1) < 0;
+}
+
 static int exec_clone(struct shim *s, struct process *p, struct setup *su, struct fault *fault) {
         _cleanup_close_ int group = -1;
         int r;
@@ -73,6 +82,8 @@ static int exec_clone(struct shim *s, struct process *p, struct setup *su, struc
                 exec_main(su);
         if ((su->join_flags & CLONE_NEWPID) && !exec_return(s))
                 _exit(EXIT_FAILURE); /* the next child would be born in the wrong namespace */
+        if (r == -ENOMEM && (su->join_flags & CLONE_NEWPID) && init_ends(s))
+                return fault_set(fault, SHIM_STEP_NAMESPACE, ESRCH, "the container is not running");
         if (r < 0)
                 return fault_set(fault, SHIM_STEP_NAMESPACE, r, "clone exec %s", p->exec_id);
         return child_oom_score(s, p, su->plan, fault);
