@@ -117,8 +117,7 @@ static int write_record(const Snapshot *s) {
         json_object_set_int_member(o, "gid", s->root.gid);
         json_object_set_int_member(o, "mode", s->root.mode);
         json_object_set_int_member(o, "owned", s->owned);
-        if (!s->ephemeral)
-                record_settle(s->ns->manager->sync, s->key);
+        record_settle(s->ns->manager->sync, s->key); /* also of one that was kept: the two would be one too many */
         return record_write(root_fd_of(s), s->ns->name, KIND, s->key, o, !s->ephemeral);
 }
 
