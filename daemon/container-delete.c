@@ -66,10 +66,11 @@ static int erase(Delete *d, Container *c, sd_bus_error *error) {
 
         if (!d->keep_snapshot)
                 r = rootfs_unpin_prepare(c);
-        else if (s && snapshot_disown(s) < 0)
-                log_warning("Cannot note that snapshot %s stays without its container", s->key);
+        else if (s)
+                r = snapshot_disown(s);
         if (r < 0)
-                return error_set_errno(error, r, "The snapshot of container \"%s\" cannot be removed", c->id);
+                return error_set_errno(error, r, "The snapshot of container \"%s\" cannot be %s", c->id,
+                                       d->keep_snapshot ? "kept" : "removed");
         r = container_remove_record(c);
         if (r < 0)
                 return error_set_errno(error, r, "The record of container \"%s\" cannot be removed", c->id);

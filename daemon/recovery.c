@@ -29,6 +29,7 @@
 #include "daemon/recovery.h"
 #include "daemon/scope-watch.h"
 #include "daemon/snapshot-dir.h"
+#include "daemon/sync.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
@@ -323,6 +324,10 @@ static void undo(Task *t) {
         bool whole = t->whole;
 
         log_info("The start of task %s/%s was cut off; it is undone", t->ns->name, t->id);
+        if (whole && c) { /* first: the directory is what says that it was never started whole */
+                (void)container_remove_record(c);
+                sync_settle(t->ns->manager->sync, NULL);
+        }
         (void)task_leave(t, true, NULL, NULL);
         if (whole && c)
                 container_forget(c);

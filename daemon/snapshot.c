@@ -403,10 +403,11 @@ static bool come_back(const Remains *g) {
 
 static void on_swept(int r _unused_, void *userdata) {
         Remains *g = userdata;
+        bool back = g->recorded && come_back(g);
 
         if (g->trash)
                 snapshot_dir_empty_trash(g->manager, g->dir);
-        else if (*g->dir && !(g->recorded && come_back(g)))
+        else if (*g->dir && !back)
                 (void)snapshot_dir_remove(g->manager, g->dir); /* which has gone already, or is tried again */
         if (g->owned)
                 (void)safe_close(g->records_fd);
@@ -502,8 +503,14 @@ int snapshot_remove_now(Snapshot *s) {
 
 /** snapshot_disown() - a container's own snapshot becomes one like any other, durably */
 int snapshot_disown(Snapshot *s) {
+        bool owned = s->owned;
+        int r;
+
         s->owned = false;
-        return write_record(s);
+        r = write_record(s);
+        if (r < 0)
+                s->owned = owned;
+        return r;
 }
 
 /**

@@ -123,6 +123,8 @@ static void on_end(Process *p, void *userdata) {
 
         (void)g_queue_remove(&d->manager->deletes, d);
         if (!p) {
+                if (d->killed)
+                        d->manager->n_deletes--;
                 d->done(-ESRCH, NULL, NULL, d->userdata);
                 g_free(d);
                 return;

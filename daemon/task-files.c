@@ -154,10 +154,11 @@ void task_files_remove_exec(Exec *e) {
         fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
         if (fd < 0)
                 return;
-        (void)unlinkat(fd, meta, 0);
+        /* A record of an end would be that of the next exec of this id; what has none was never made. */
         execs = openat(fd, "exec", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (execs >= 0)
                 (void)tree_remove_at(execs, e->process.exec_id);
+        (void)unlinkat(fd, meta, 0);
 }
 
 /** task_files_read_exec_exit() - the record that the shim writes of an exec's end; -ENOENT: it has not ended */

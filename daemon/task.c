@@ -144,6 +144,9 @@ static void auto_remove(Task *t) {
         Container *c = t->container;
         bool whole = t->auto_remove == AUTO_REMOVE_CONTAINER;
 
+        /* First: without its task's directory it would look like one that was never started. */
+        if (whole && c)
+                (void)container_remove_record(c);
         task_forget(t);
         if (whole && c)
                 container_forget(c);

@@ -168,6 +168,19 @@ class Removal(davit.TestCase):
         self.refused("fsync", davit.call, made, "Snapshot.Delete", contains=POWER)
         self.assertError("NotFound", self.snapshot)
 
+    def test_committed_snapshot(self):
+        """It has no directory, and a chain that the store would collect."""
+        key = davit.unique("committed")
+        made = davit.manager("PrepareSnapshot", "(sssa{sv})", "", self.name, f"image:{self.image}", {})
+        davit.call(davit.call(made, "Snapshot.Commit", "(sa{sv})", key, {}), "Job.Wait", timeout=60)
+        committed = davit.manager("GetSnapshot", "(ss)", "", key)
+        chain = davit.get(committed, "Snapshot.ChainId")
+        self.refused("unlinkat", davit.call, committed, "Snapshot.Delete", contains="not removed durably")
+        self.assertEqual(davit.get(committed, "Snapshot.ChainId"), chain)
+        davit.call(davit.manager("PrepareSnapshot", "(sssa{sv})", "", self.name, key, {}), "Snapshot.Delete")
+        davit.call(committed, "Snapshot.Delete")
+        self.assertError("NotFound", davit.manager, "GetSnapshot", "(ss)", "", key)
+
     def create_and_forget(self):
         """For the thread of a new davitd."""
         key = davit.unique("removal")
