@@ -45,6 +45,7 @@ struct Recovery {
         Manager *manager;
         unsigned pending;
         bool finished;
+        GHashTable *spared; /* scopes of tasks whose container's record cannot be used */
         sd_event_source *timer;
         recovery_done_t done;
 };
@@ -439,6 +440,20 @@ static void recover_task(Recovery *v, Container *c, int dir_fd, JsonObject *o) {
         task_lost(t);
 }
 
+/* What runs has done nothing wrong where the record of its container is damaged, or a newer program's. */
+static bool spare(Recovery *v, const char *ns, const char *id) {
+        Manager *m = v->manager;
+        char scope[NAME_UNIT_MAX];
+
+        if ((!record_exists(m->state_fd, ns, "containers", id) &&
+             !record_exists(m->runtime_fd, ns, "containers", id)) ||
+            name_scope(ns, id, scope) < 0)
+                return false;
+        log_warning("Task %s/%s is left as it is: the record of its container cannot be used", ns, id);
+        (void)g_hash_table_add(v->spared, g_strdup(scope));
+        return true;
+}
+
 static void scan_namespace(Recovery *v, int task_fd, const char *name) {
         Manager *m = v->manager;
         Namespace *ns = g_hash_table_lookup(m->namespaces, name);
@@ -463,7 +478,7 @@ static void scan_namespace(Recovery *v, int task_fd, const char *name) {
                         (void)record_read_object(dir_fd, "task.json", &o);
                 if (c && is_of(c, o))
                         recover_task(v, c, dir_fd, o);
-                else
+                else if (c || !spare(v, name, de->d_name))
                         discard(m, name, de->d_name, dir_fd);
         }
         (void)closedir(dir);
@@ -574,7 +589,7 @@ static bool scope_known(Manager *m, const char *scope, bool live) {
 }
 
 /* Journal fields of scopes whose task has gone without a manager to remove them, and what became none. */
-static void log_fields_sweep(Manager *m) {
+static void log_fields_sweep(Recovery *v) {
         static const char *const names[] = { LOG_FIELDS_NAME, LOG_RATE_INTERVAL_NAME, LOG_RATE_BURST_NAME,
                                              FILE_TEMPORARY LOG_FIELDS_NAME };
         struct dirent *de;
@@ -585,7 +600,7 @@ static void log_fields_sweep(Manager *m) {
                         const char *scope = de->d_name + strlen(names[i]);
 
                         if (g_str_has_prefix(de->d_name, names[i]) && g_str_has_prefix(scope, "davit-") &&
-                            !scope_known(m, scope, false))
+                            !scope_known(v->manager, scope, false) && !g_hash_table_contains(v->spared, scope))
                                 (void)unlinkat(dirfd(dir), de->d_name, 0);
                 }
         if (dir)
@@ -598,11 +613,11 @@ static void on_scopes(int r, char **scopes, void *userdata) {
         if (r < 0)
                 (void)log_warning_errno(r, "Cannot ask systemd which scopes there are");
         for (char **s = scopes; r >= 0 && !v->finished && *s; s++)
-                if (!scope_known(v->manager, *s, true)) {
+                if (!scope_known(v->manager, *s, true) && !g_hash_table_contains(v->spared, *s)) {
                         log_info("Scope %s belongs to no task; stopping it", *s);
                         units_stop(v->manager->units, *s);
                 }
-        log_fields_sweep(v->manager);
+        log_fields_sweep(v);
         if (v->finished)
                 return;
         v->pending--;
@@ -614,6 +629,7 @@ Recovery *recovery_free(Recovery *v) {
         if (!v)
                 return NULL;
         sd_event_source_disable_unref(v->timer);
+        g_hash_table_unref(v->spared);
         g_free(v);
         return NULL;
 }
@@ -626,6 +642,7 @@ int recovery_start(Manager *m, recovery_done_t done) {
         m->recovery = v;
         v->manager = m;
         v->done = done;
+        v->spared = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         v->pending = 1; /* of systemd's list */
         scan_tasks(v);
         scan_records(m);

@@ -191,6 +191,28 @@ class Manager(davit.TestCase):
         davit.start_davitd()
         self.assertEqual(davit.get(container, "Container.Id"), id)
 
+    def test_broken_record_ends_no_task(self):
+        """S-R02: what runs does not end for a record that cannot be read, and is found again when it can."""
+        id = davit.unique("recover").replace("-", "")
+        _, task, pid, _ = davit.run_container(["sleep", "1000"], id=id, Output="journal")
+        self.addCleanup(davit.remove_container, id)
+        path = f"{davit.STATE}/namespaces/default/containers/{id}.json"
+        davit.systemctl("stop", "davitd.service")
+        with open(path, "rb") as f:
+            record = f.read()
+        with open(path, "wb") as f:
+            f.write(b"\0garbage{")
+        davit.start_davitd()
+        self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", id)
+        davit.output_of(["true"])  # whatever recovery has asked for has been done
+        self.assertEqual(davit.unit_show(f"davit-default-{id}.scope", "ActiveState")["ActiveState"], "active")
+        os.kill(pid, 0)
+        davit.systemctl("stop", "davitd.service")
+        with open(path, "wb") as f:
+            f.write(record)
+        davit.start_davitd()
+        self.assertEqual((davit.get(task, "Process.Status"), davit.get(task, "Process.Pid")), ("running", pid))
+
 
 class Others(davit.TestCase):
     time_limit = 120
