@@ -217,16 +217,17 @@ int exec_start(Exec *e, exec_done_t done, void *userdata, sd_bus_error *error) {
                 fds[i + 1] = g_array_index(io->fds, int, i);
         s = g_new(Start, 1);
         *s = (Start){ e, done, userdata };
+        (void)task_files_write_exec(e); /* first, or the next manager would look for no end of it */
         r = link_request_text(t->link, SHIM_EXEC, &body, (const char *)io->paths->data, io->paths->len, fds,
                               io->fds->len + 1, on_started, s);
         if (r < 0) {
                 g_free(s);
+                task_files_remove_exec(e);
                 if (r == -ECONNRESET) /* an end that is about to be told */
                         return error_precondition(error, "Task \"%s\" has just ended.", t->id);
                 return error_set_errno(error, r, "The supervisor of task \"%s\" takes no message", t->id);
         }
         drop_start(e);
-        (void)task_files_write_exec(e);
         return 0;
 }
 
