@@ -204,6 +204,9 @@ static int read_drop_after(sd_bus_message *m, const BusOption *o, void *data, sd
         r = sd_bus_message_read_basic(m, 't', &options->drop_after_usec);
         if (r >= 0 && options->drop_after_usec > SHIM_DROP_AFTER_USEC_MAX)
                 return error_invalid(error, "%s is at most %" PRIu64 ".", o->name, SHIM_DROP_AFTER_USEC_MAX);
+        if (r >= 0 && options->drop_after_usec > 0 && options->drop_after_usec < SHIM_DROP_AFTER_USEC_MIN)
+                return error_invalid(error, "%s is at least %" PRIu64 ", or 0 for never.", o->name,
+                                     SHIM_DROP_AFTER_USEC_MIN);
         return r;
 }
 

@@ -13,6 +13,8 @@
 
 #include "shared/shim-protocol.h"
 
+/* Less is no time to read in, and we would look all the time. */
+#define SHIM_DROP_AFTER_USEC_MIN UINT64_C(10000)
 #define SHIM_DROP_AFTER_USEC_MAX ((uint64_t)INT64_MAX)
 
 struct shim_dropped {

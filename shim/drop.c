@@ -30,6 +30,8 @@
 /* Between a look and a drop, and between a drop and a look, while nobody reads: what a program gets rid of is a pipe in
  * this time, and what that costs us is bounded by it. */
 #define TICK_USEC UINT64_C(500)
+/* Between two looks at a pipe that is not full and in which nothing moves, which may be for ever. */
+#define STILL_USEC USEC_PER_SEC
 #define TELL_USEC USEC_PER_SEC
 #define CHUNK 16384U
 
@@ -47,15 +49,21 @@ struct drop {
         bool dropping;
 };
 
-static uint64_t calm(const struct drop *d) {
-        return d->after / 4 > TICK_USEC ? d->after / 4 : TICK_USEC;
-}
+/** drop_pace() - how long until the next look at a pipe that is not full
+ *
+ * @before: how long it was until this one, 0: there was none; @after: how long it may be full, both in microseconds
+ * @still: nothing has moved since
+ *
+ * That a pipe has become full is noticed so much late: a quarter of @after where it moves. It is looked at more seldom
+ * where nothing does, and then a second at most, or that quarter where it is longer.
+ */
+uint64_t drop_pace(uint64_t before, uint64_t after, bool still) {
+        uint64_t calm = after / 4 > TICK_USEC ? after / 4 : TICK_USEC;
+        uint64_t most = still && calm < STILL_USEC ? STILL_USEC : calm;
 
-/* More seldom where nothing has moved. */
-static void slow_down(struct drop *d, bool still) {
-        uint64_t most = still && d->after > calm(d) ? d->after : calm(d);
-
-        d->pace = d->pace < most / 2 ? d->pace * 2 : most;
+        if (before == 0)
+                return calm;
+        return before < most / 2 ? before * 2 : most;
 }
 
 static int watch(struct drops *ds, struct drop *d, int op, int fd, uint32_t events) {
@@ -92,7 +100,7 @@ static int drop_new(struct drops *ds, struct process *p, unsigned stream, uint64
         if (!d)
                 return -ENOMEM;
         *d = (struct drop){ .process = p, .stream = stream, .both = -1, .after = after };
-        d->pace = calm(d);
+        d->pace = drop_pace(0, d->after, false);
         d->reader = path_reopen(p->kept[stream], O_RDONLY | O_NONBLOCK);
         r = d->reader < 0 ? d->reader : watch(ds, d, EPOLL_CTL_ADD, d->reader, EPOLLIN | EPOLLONESHOT);
         if (r < 0) {
@@ -144,7 +152,7 @@ void drop_noticed(struct shim *s) {
                 if (d->both >= 0) {
                         both_close(&s->drops, d);
                         d->dropping = false;
-                        d->pace = calm(d);
+                        d->pace = drop_pace(0, d->after, false);
                 }
                 d->look_at = now + d->pace;
         }
@@ -207,13 +215,13 @@ static void look(struct shim *s, struct drop *d, uint64_t now) {
         if (polled(d->reader, POLLHUP))
                 d->look_at = 0; /* nobody can write any more */
         else if (unread == 0) {
-                d->pace = calm(d);
+                d->pace = drop_pace(0, d->after, false);
                 d->look_at = 0;
                 (void)watch(&s->drops, d, EPOLL_CTL_MOD, d->reader, EPOLLIN | EPOLLONESHOT);
         } else if (full(&s->drops, d))
                 d->look_at = now + (d->dropping ? TICK_USEC : d->after);
         else {
-                slow_down(d, still);
+                d->pace = drop_pace(d->pace, d->after, still);
                 d->look_at = now + d->pace;
         }
 }

@@ -22,6 +22,7 @@ struct drops {
 #define DROPS_NULL                                                                                                     \
         { .epoll_fd = -1 }
 
+uint64_t drop_pace(uint64_t before, uint64_t after, bool still);
 int drop_begin(struct shim *s, struct process *p, const struct stdio *io, struct fault *fault);
 void drop_end(struct shim *s, const struct process *p, uint32_t mask);
 void drop_noticed(struct shim *s);

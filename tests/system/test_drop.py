@@ -29,6 +29,12 @@ def cpu_of(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def switches_of(pid):
+    """How often it has waited."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return int(next(line for line in f if line.startswith("voluntary")).split()[1])
+
+
 def dropped(process):
     return davit.get(process, "Process.DroppedBytes")
 
@@ -95,6 +101,16 @@ class Nobody(DropTest):
         self.assertEqual(left[-1], b"1199999")
         first = int(left[-1000])
         self.assertEqual([int(line) for line in left[-1000:]], list(range(first, first + 1000)))
+
+    def test_reads_after_a_pause(self):
+        """S-I12: a pipe in which nothing moves is hardly looked at, and found full a second late at most."""
+        task, streams = self.begin(f"echo x; sleep 3; {lines(100000)}", after=10000)
+        begun, shim = time.monotonic(), shim_of(task)
+        before = switches_of(shim)
+        time.sleep(2.5)
+        self.assertLess(switches_of(shim) - before, 30)
+        self.assert_complete(task, streams, 800002)
+        self.assertLess(time.monotonic() - begun, 3 + 1.5)
 
     def test_reads_exec(self):
         """S-I12: of an exec, on both of its outputs, by the task's process nobody having asked for it."""
@@ -256,10 +272,11 @@ class Refused(DropTest):
         _, task, _, _ = self.run_one(["sleep", "1000"])
         reader, writer = os.pipe()
         path = "/var/log/davit-test"
-        cases = ({"DropAfterUSec": 1}, {"DropAfterUSec": 1, "Output": "null"}, {"DropAfterUSec": 1, "Pipes": True, "Terminal": True},
-                 {"DropAfterUSec": 1, "Terminal": True}, {"DropAfterUSec": 1 << 63, "Pipes": True},
-                 {"DropAfterUSec": davit.GLib.Variant("s", "1s"), "Pipes": True}, {"DropAfterUSec": 1, "Pipes": False},
-                 {"DropAfterUSec": 1, "Pipes": True, "Stdout": 0, "StderrPath": path}, {"DropAfterUSec": 1, "StdoutPath": path})
+        cases = ({"DropAfterUSec": AFTER}, {"DropAfterUSec": AFTER, "Output": "null"}, {"DropAfterUSec": AFTER, "Pipes": True, "Terminal": True},
+                 {"DropAfterUSec": AFTER, "Terminal": True}, {"DropAfterUSec": 1 << 63, "Pipes": True},
+                 {"DropAfterUSec": 1, "Pipes": True}, {"DropAfterUSec": 9999, "Pipes": True},
+                 {"DropAfterUSec": davit.GLib.Variant("s", "1s"), "Pipes": True}, {"DropAfterUSec": AFTER, "Pipes": False},
+                 {"DropAfterUSec": AFTER, "Pipes": True, "Stdout": 0, "StderrPath": path}, {"DropAfterUSec": AFTER, "StdoutPath": path})
         try:
             for opts in cases:
                 with self.subTest(opts=str(opts)):

@@ -94,7 +94,8 @@ static void test_refused(void) {
         refuse(OPTION_TASK, "AutoRemove", "s", "yes");
         refuse(OPTION_TASK, "Output", "s", "/dev/full");
         refuse(OPTION_EXEC, "DropAfterUSec", "t", UINT64_C(1) << 63);
-        refuse(OPTION_CREATE, "DropAfterUSec", "t", UINT64_C(1)); /* of another call */
+        refuse(OPTION_EXEC, "DropAfterUSec", "t", UINT64_C(9999));
+        refuse(OPTION_CREATE, "DropAfterUSec", "t", UINT64_C(10000)); /* of another call */
         refuse(OPTION_TASK, "ConsoleSize", "(uu)", 70000, 1);
         refuse(OPTION_CREATE, "StopSignal", "s", "NOPE");
         refuse(OPTION_STOP, "Signal", "s", "0x9");
