@@ -33,7 +33,8 @@ typedef struct Logs {
         Ctl *ctl;
         bool follow, timestamps;
         const char *lines;
-        uint64_t since, until;
+        uint64_t since, until, created;
+        bool renamed;
 } Logs;
 
 static int on_option(int key, const char *arg, void *userdata) {
@@ -59,23 +60,32 @@ static int on_option(int key, const char *arg, void *userdata) {
         }
 }
 
-/* Since when the container exists, in microseconds; 0 or an exit status. */
-static int created_at(Ctl *ctl, const char *id, uint64_t *ret) {
-        _cleanup_free_ char *path = path_of(ctl->ns, "container", id);
-        _cleanup_call_ Call call = {};
+/* Since when the container exists, in microseconds, and whether it had another name; 0 or an exit status. */
+static int ask(Logs *logs, const char *id) {
+        _cleanup_free_ char *path = path_of(logs->ctl->ns, "container", id);
+        _cleanup_call_ Call created = {}, renamed = {};
+        const char *before;
         int r;
 
         if (!path)
-                return ctl_oom(ctl);
-        r = call_simple(ctl, &call, path, DBUS_PROPERTIES, "Get", "ss", BUS_CONTAINER, "CreatedAt");
+                return ctl_oom(logs->ctl);
+        r = call_simple(logs->ctl, &created, path, DBUS_PROPERTIES, "Get", "ss", BUS_CONTAINER, "CreatedAt");
         if (r == 0)
-                r = call_wait(ctl, &call);
+                r = call_wait(logs->ctl, &created);
         if (r != 0)
                 return r;
-        if (call_error(&call))
-                return call_report(ctl, &call, id);
-        r = message_read(call.reply, "v", "t", ret);
-        return r < 0 ? bus_protocol_error(ctl, r) : 0;
+        if (call_error(&created))
+                return call_report(logs->ctl, &created, id);
+        r = property_get(logs->ctl, &renamed, path, BUS_CONTAINER, "RenamedFrom");
+        if (r != 0)
+                return r;
+        r = message_read(created.reply, "v", "t", &logs->created);
+        if (r >= 0)
+                r = message_read(renamed.reply, "v", "s", &before);
+        if (r < 0)
+                return bus_protocol_error(logs->ctl, r);
+        logs->renamed = *before;
+        return 0;
 }
 
 static bool add_time(Strv *argv, const char *option, uint64_t usec) {
@@ -84,18 +94,23 @@ static bool add_time(Strv *argv, const char *option, uint64_t usec) {
 }
 
 /* The lines of the container itself, by when it was made, which stays when it gets another name; those of the unit
- * since then, where journald has not got to reading the fields; and what it says of lines it did not take. The scope's
- * own lines from systemd have other fields. */
-static bool add_matches(const Logs *logs, const char *scope, uint64_t created, Strv *argv) {
-        return strv_take(argv, text_printf("CONTAINER_CREATED_AT=%" PRIu64, created)) &&
-               strv_take(argv, text_printf("CONTAINER_NAMESPACE=%s", logs->ctl->ns)) &&
+ * since then, where journald has not got to reading the fields; and what it says of lines it did not take. The unit of
+ * a container that was renamed may have been another's meanwhile. The scope's own lines from systemd have other fields.
+ */
+static bool add_matches(const Logs *logs, const char *scope, Strv *argv) {
+        bool ok = strv_take(argv, text_printf("CONTAINER_CREATED_AT=%" PRIu64, logs->created)) &&
+                  strv_take(argv, text_printf("CONTAINER_NAMESPACE=%s", logs->ctl->ns)) &&
+                  strv_add(argv, "_TRANSPORT=stdout");
+
+        if (!ok || logs->renamed)
+                return ok;
+        return strv_add(argv, "+") && strv_take(argv, text_printf("_SYSTEMD_UNIT=%s", scope)) &&
                strv_add(argv, "_TRANSPORT=stdout") && strv_add(argv, "+") &&
-               strv_take(argv, text_printf("_SYSTEMD_UNIT=%s", scope)) && strv_add(argv, "_TRANSPORT=stdout") &&
-               strv_add(argv, "+") && strv_take(argv, text_printf("OBJECT_SYSTEMD_UNIT=%s", scope)) &&
-               strv_add(argv, "_TRANSPORT=driver") && strv_add(argv, "MESSAGE_ID=" MESSAGE_ID_DROPPED);
+               strv_take(argv, text_printf("OBJECT_SYSTEMD_UNIT=%s", scope)) && strv_add(argv, "_TRANSPORT=driver") &&
+               strv_add(argv, "MESSAGE_ID=" MESSAGE_ID_DROPPED);
 }
 
-static bool arguments(const Logs *logs, const char *id, uint64_t created, Strv *argv) {
+static bool arguments(const Logs *logs, const char *id, Strv *argv) {
         char scope[NAME_UNIT_MAX];
         bool ok;
 
@@ -107,7 +122,7 @@ static bool arguments(const Logs *logs, const char *id, uint64_t created, Strv *
         ok = ok && add_time(argv, "--since", logs->since);
         if (logs->until < UINT64_MAX)
                 ok = ok && add_time(argv, "--until", logs->until);
-        return ok && add_matches(logs, scope, created, argv);
+        return ok && add_matches(logs, scope, argv);
 }
 
 /** verb_logs() - see above. */
@@ -115,7 +130,6 @@ int verb_logs(Ctl *ctl, int argc, char **argv) {
         _cleanup_free_ char *id = NULL;
         _cleanup_strv_ Strv command = {};
         Logs logs = { .ctl = ctl, .until = UINT64_MAX };
-        uint64_t created = 0;
         int r;
 
         r = options_parse(ctl, "logs", &argc, &argv, on_option, &logs);
@@ -124,14 +138,14 @@ int verb_logs(Ctl *ctl, int argc, char **argv) {
         id = container_resolve(ctl, argv[0]);
         if (!id)
                 return ctl->failure;
-        r = created_at(ctl, id, &created);
+        r = ask(&logs, id);
         if (r != 0)
                 return r;
-        if (logs.since < created)
-                logs.since = created;
+        if (logs.since < logs.created)
+                logs.since = logs.created;
         if (logs.until <= logs.since)
                 return 0; /* which journalctl would refuse */
-        if (!arguments(&logs, id, created, &command))
+        if (!arguments(&logs, id, &command))
                 return ctl_oom(ctl);
         if (logs.follow || logs.lines)
                 return logs_follow(ctl, logs.follow ? id : NULL, &command, logs.lines ?: "all");

@@ -250,6 +250,7 @@ static const sd_bus_vtable vtable[] = {
                                 method_commit, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Namespace", "s", get_namespace, 0, CONST),
         SD_BUS_PROPERTY("Id", "s", NULL, AT(id), CONST),
+        SD_BUS_PROPERTY("RenamedFrom", "s", NULL, AT(renamed_from), CONST),
         SD_BUS_PROPERTY("Image", "s", NULL, AT(image), CONST),
         SD_BUS_PROPERTY("ImageDigest", "s", NULL, AT(image_digest), CONST),
         SD_BUS_PROPERTY("SnapshotKey", "s", NULL, AT(snapshot_key), CONST),

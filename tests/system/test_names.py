@@ -207,6 +207,9 @@ class Logs(CtlCase):
         self.assertEqual(self.lines(second, "--since=1h", "--until=+1m"), ["before", "before"])
         self.assertEqual(self.lines(first, "--since=1h"), ["later"])
         self.assertEqual(self.lines(second, "--until=today"), [])
+        self.ctl("rm", first)
+        self.ctl("rename", second, first)
+        self.assertEqual(self.lines(first), ["before", "before"])
         self.refused("logs", "--since", "some day", second, contains="some day")
         self.refused("events", "--since", "some day", contains="some day")
 
