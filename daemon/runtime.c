@@ -4,8 +4,8 @@
  *
  * The container's own word, else the namespace's default, else the configuration's, else the shim. A runtime is a name
  * that the shim looks up in the system's directories of programs, or an absolute path; its options are typed, and only
- * those that Davit can hold to are taken. Nothing is executed here, and looked up only for the default of a namespace:
- * whether a container's own is there is known when it starts.
+ * those that Davit can hold to are taken. Nothing is executed here, and only a name that is to be a namespace's default
+ * is looked up: whether a container's own is there, or a path leads to one, is known when it starts.
  */
 
 #include "daemon/runtime.h"
@@ -75,16 +75,14 @@ static bool is_program(const char *path) {
         return stat(path, &st) >= 0 && S_ISREG(st.st_mode) && access(path, X_OK) >= 0;
 }
 
-/** runtime_check_found() - whether there is such a program now; the configuration's own word is taken as it is */
+/** runtime_check_found() - whether there is a program of that name now; the configuration's own word is taken as it is,
+ * and a path too: what a caller names is not looked at here, where a file system that does not answer would hold up all
+ */
 int runtime_check_found(const Config *config, const char *name, sd_bus_error *error) {
         g_auto(GStrv) dirs = g_strsplit(RUNTIME_SEARCH_PATH, ":", -1);
 
-        if (runtime_is_own(name) || streq(name, config->runtime))
+        if (runtime_is_own(name) || *name == '/' || streq(name, config->runtime))
                 return 0;
-        if (*name == '/')
-                return is_program(name) ? 0
-                                        : error_not_found(error, "Runtime \"%s\" is no program that can be executed.",
-                                                          name);
         for (char **dir = dirs; *dir; dir++) {
                 g_autofree char *path = g_build_filename(*dir, name, NULL);
 

@@ -159,10 +159,10 @@ class Namespaces(CtlCase):
             with self.assertRaises(davit.DavitError) as caught:
                 davit.call(self.path, "Namespace.SetDefaults", "(a{sv})", {key: value})
             self.assertIn(caught.exception.name, ("InvalidArgument", "NotSupported"))
-        for runtime in ("no-such-runtime", "/usr/bin/no-such-runtime", "/usr/bin", "/etc/passwd"):
+        for runtime in ("no-such-runtime", "usr/bin/true", "/usr/../bin/true", "/usr/bin/"):
             self.refused("namespace", "default", self.name, "--runtime", runtime, contains=f'"{runtime}"')
         self.assertEqual(davit.get(self.path, "Namespace.Defaults"), {"StopTimeoutUSec": 3000000})
-        for runtime in ("davit", "true", "/usr/bin/true"):
+        for runtime in ("davit", "true", "/usr/bin/true", "/usr/bin/runtime-to-come"):
             self.ctl("namespace", "default", self.name, "--runtime", runtime)
         with davit.configuration(Runtime="runtime-to-come", section="Container"):
             self.ctl("namespace", "default", self.name, "--runtime", "runtime-to-come")
