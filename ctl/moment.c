@@ -3,7 +3,8 @@
 /*
  * Moments as people write them, the same for every command: "2h" and "2h ago", "-2h", "+10s", "now", "today",
  * "yesterday 18:00", "10:30", "2025-01-31", "2025-01-31 12:00:00", RFC 3339, and "@" with seconds of the epoch.
- * A whole string is understood or refused. A date without a zone is one of the user's own clock.
+ * A whole string is understood or refused. A date without a zone is one of the user's own clock; a zone without a date
+ * means the day that it is there.
  */
 
 #include <ctype.h>
@@ -87,36 +88,50 @@ static bool read_time(const char **s, struct tm *tm, uint64_t *ret_usec) {
         return true;
 }
 
-/* Sets the day, which begins at midnight, and returns what follows it; s itself where no day stands there. */
-static const char *read_day(const char *s, time_t now, struct tm *tm) {
+/* Sets the day, which begins at midnight, and returns what follows it; s itself where no day stands there. A day that
+ * is told from today is so many away, and nothing is set. */
+static const char *read_day(const char *s, struct tm *tm, bool *ret_relative, int *ret_days) {
         static const struct {
                 const char *word;
                 int days;
         } words[] = { { "today", 0 }, { "yesterday", -1 }, { "tomorrow", 1 } };
         const char *end;
 
+        *ret_days = 0;
         end = isdigit((unsigned char)*s) ? strptime(s, "%Y-%m-%d", tm) : NULL;
+        *ret_relative = !end;
         if (end)
                 return end;
-        (void)localtime_r(&now, tm);
-        tm->tm_hour = tm->tm_min = tm->tm_sec = 0;
-        tm->tm_isdst = -1;
         for (size_t i = 0; i < ELEMENTSOF(words); i++) {
                 size_t n = strlen(words[i].word);
 
                 if (strncmp(s, words[i].word, n) == 0) {
-                        tm->tm_mday += words[i].days;
+                        *ret_days = words[i].days;
                         return s + n;
                 }
         }
         return s;
 }
 
+/* The day it is now, by our clock or in the zone that is @ahead of UTC. */
+static void set_today(struct tm *tm, time_t now, const long *ahead, int days) {
+        struct tm today;
+
+        if (ahead)
+                now += *ahead;
+        (void)(ahead ? gmtime_r(&now, &today) : localtime_r(&now, &today));
+        tm->tm_year = today.tm_year;
+        tm->tm_mon = today.tm_mon;
+        tm->tm_mday = today.tm_mday + days;
+}
+
 static bool read_date(const char *s, uint64_t now_usec, uint64_t *ret_usec) {
         struct tm tm = { .tm_isdst = -1 };
-        const char *rest = read_day(s, (time_t)(now_usec / USEC_PER_SEC), &tm);
+        bool relative;
+        int days;
+        const char *rest = read_day(s, &tm, &relative, &days);
         uint64_t usec = 0;
-        long ahead;
+        long ahead = 0;
         time_t t;
 
         if (rest == s) {
@@ -130,6 +145,8 @@ static bool read_date(const char *s, uint64_t now_usec, uint64_t *ret_usec) {
                 return false;
         if (*rest && !read_zone(rest, &ahead))
                 return false;
+        if (relative)
+                set_today(&tm, (time_t)(now_usec / USEC_PER_SEC), *rest ? &ahead : NULL, days);
         t = *rest ? timegm(&tm) - ahead : mktime(&tm);
         if (t < 0)
                 return false;

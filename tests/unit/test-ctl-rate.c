@@ -200,6 +200,14 @@ static void moments_are_read(void) {
         ASSERT_EQ(usec, now + SECOND / 4);
         ASSERT_TRUE(parse_moment("2023-11-14T22:13:20.123456789Z", now, &usec));
         ASSERT_EQ(usec, now + 123456);
+        ASSERT_TRUE(parse_moment("10:30Z", now + 2 * 3600 * SECOND, &usec)); /* tomorrow already, there */
+        ASSERT_EQ(usec, UINT64_C(1700044200) * SECOND);
+        ASSERT_TRUE(parse_moment("todayZ", now + 2 * 3600 * SECOND, &usec));
+        ASSERT_EQ(usec, UINT64_C(1700006400) * SECOND);
+        ASSERT_TRUE(parse_moment("today 10:00Z", now + 2 * 3600 * SECOND, &usec));
+        ASSERT_EQ(usec, UINT64_C(1700042400) * SECOND);
+        ASSERT_TRUE(parse_moment("yesterday 10:00+02:00", now, &usec));
+        ASSERT_EQ(usec, UINT64_C(1699948800) * SECOND);
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)
                 if (parse_moment(bad[i], now, &usec)) {
                         fprintf(stderr, "'%s' was read as a moment\n", bad[i]);
