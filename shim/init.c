@@ -232,7 +232,10 @@ static int init_wait_detached(struct setup *s) {
         return 0;
 }
 
+/* The handler has gone. The first process of a namespace is deaf to itself too, and ends as a program would that heeds
+ * the signal; any other ends by the signal, as without us. */
 static void on_end(int number) {
+        (void)raise(number);
         _exit(128 + number);
 }
 
@@ -240,7 +243,7 @@ static void on_end(int number) {
  * no handler for. They go with execve. */
 static void heed_signals(void) {
         static const int numbers[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM };
-        struct sigaction action = { .sa_handler = on_end };
+        struct sigaction action = { .sa_handler = on_end, .sa_flags = SA_RESETHAND | SA_NODEFER };
 
         for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
                 (void)sigaction(numbers[i], &action, NULL);

@@ -98,6 +98,20 @@ class Life(runtime.RuntimeTest):
         self.refused("cannot exec in a stopped container", "exec", self.name, "true")
         self.refused("container not running", "pause", self.name)
 
+    def end_before_the_start(self, *namespaces):
+        """How the subreaper sees a container end that was only created."""
+        self.config("exit 5", linux__namespaces=[{"type": name} for name in namespaces])
+        program = ("import ctypes, os, subprocess, sys\n"
+                   "assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0\n"
+                   "*oci, name = sys.argv[1:]\n"
+                   "for words in (['create', name], ['kill', name, 'TERM']):\n"
+                   "    subprocess.run(oci + words, check=True, stdin=subprocess.DEVNULL)\n"
+                   "print(os.waitstatus_to_exitcode(os.waitpid(-1, 0)[1]))\n")
+        done = subprocess.run(["python3", "-c", program, "davit-oci", "--root", runtime.ROOT, self.name], cwd=self.bundle,
+                              capture_output=True, text=True, timeout=30, check=False)
+        self.oci("delete", self.name)
+        return int(done.stdout)
+
     def test_signals_before_the_start(self):
         """What asks to end ends what only waits to be started; what a program would have to handle changes nothing."""
         self.config("exit 5")
@@ -109,6 +123,7 @@ class Life(runtime.RuntimeTest):
             self.wait_status("stopped")
             self.refused("cannot start a container that has stopped", "start", self.name)
             self.oci("delete", self.name)
+        self.assertEqual((self.end_before_the_start("mount", "pid"), self.end_before_the_start("mount")), (128 + 15, -15))
         self.config(["sleep", "1000"])
         self.create()
         self.start()
