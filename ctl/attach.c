@@ -62,6 +62,7 @@ static int open_streams(Ctl *ctl, Session *s, const char *id) {
         int r;
 
         s->terminal = false;
+        s->kept_streams = true;
         r = call_simple(ctl, &open, s->path, BUS_PROCESS, "OpenStreams", NULL);
         if (r == 0)
                 r = call_wait(ctl, &open);

@@ -66,22 +66,36 @@ static bool copy_command(const Follow *f, Strv *argv) {
         return true;
 }
 
+/* Runs journalctl with the cursor file: its exit status. Where there is no line it fails without a word, for there is no
+ * cursor to keep; without that file it says whether anything is wrong. */
+static int run(Follow *f, char *const *argv, int out) {
+        _cleanup_close_ int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        _cleanup_strv_ Strv plain = {};
+        pid_t pid = spawn(argv, out);
+        int r;
+
+        r = pid < 0 ? EXIT_NOT_FOUND : reap(pid);
+        if (r == EXIT_FAILURE && access(strchr(f->cursor, '/'), F_OK) < 0) {
+                if (!copy_command(f, &plain) || !strv_add(&plain, "--lines=1"))
+                        return ctl_oom(f->ctl);
+                pid = spawn(plain.v, null);
+                r = pid < 0 ? EXIT_NOT_FOUND : reap(pid);
+        }
+        return r == EXIT_NOT_FOUND ? ctl_error(f->ctl, _("cannot run journalctl: %s"), strerror(ENOENT)) : r;
+}
+
 /* Puts the cursor file on the n-th line from the end, or the first where there are fewer, and reads it: --lines with
  * --since means the first lines to some versions, unless asked for in reverse. 0 or an exit status. */
 static int go_back(Follow *f, uint64_t n, char **ret) {
         _cleanup_close_ int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
         _cleanup_strv_ Strv argv = {};
-        pid_t pid;
         int r;
 
         (void)unlink(strchr(f->cursor, '/'));
         if (!copy_command(f, &argv) || !strv_add(&argv, "--reverse") || !strv_add(&argv, f->cursor) ||
             !strv_take(&argv, text_printf("--lines=%" PRIu64, n)))
                 return ctl_oom(f->ctl);
-        pid = spawn(argv.v, null);
-        if (pid < 0)
-                return ctl_error(f->ctl, _("cannot run journalctl: %s"), strerror(-pid));
-        r = reap(pid);
+        r = run(f, argv.v, null);
         if (r == 0 && file_read_at(AT_FDCWD, strchr(f->cursor, '/'), 65536, ret, NULL) < 0)
                 *ret = NULL; /* there is no line yet */
         return r;
@@ -106,17 +120,10 @@ static int begin_at_tail(Follow *f) {
 /* Shows what has come since the last time. 0 or an exit status. */
 static int show(Follow *f) {
         _cleanup_strv_ Strv argv = {};
-        pid_t pid;
-        int r;
 
-        if (!copy_command(f, &argv) || !strv_add(&argv, f->cursor) ||
-            !strv_add(&argv, "--lines=all"))
+        if (!copy_command(f, &argv) || !strv_add(&argv, f->cursor) || !strv_add(&argv, "--lines=all"))
                 return ctl_oom(f->ctl);
-        pid = spawn(argv.v, -1);
-        if (pid < 0)
-                return ctl_error(f->ctl, _("cannot run journalctl: %s"), strerror(-pid));
-        r = reap(pid);
-        return r == EXIT_NOT_FOUND ? ctl_error(f->ctl, _("cannot run journalctl: %s"), strerror(ENOENT)) : r;
+        return run(f, argv.v, -1);
 }
 
 static int watch(Follow *f) {

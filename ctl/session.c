@@ -211,6 +211,26 @@ static void drain(Session *s) {
         }
 }
 
+/* The end of our stdin, where the container's is a pipe that others keep as well. */
+static void pass_end(Session *s) {
+        static const char *const names[] = { "stdin", NULL };
+
+        for (size_t i = 0; i < s->stdio.n_relays; i++) {
+                const Relay *relay = &s->stdio.relays[i];
+                _cleanup_message_ Message *m = NULL;
+
+                if (!s->kept_streams || !relay->close_to || relay->to >= 0)
+                        continue;
+                s->kept_streams = false;
+                m = message_new(s->path, BUS_PROCESS, "CloseStreams");
+                if (!m)
+                        return;
+                m->destination = BUS_NAME;
+                if (message_append_strv(m, (char **)names) >= 0)
+                        (void)call_post(s->ctl, m);
+        }
+}
+
 static bool step(Session *s) {
         struct pollfd fds[5] = { { .fd = s->exit_fd, .events = POLLIN }, { .fd = s->signal_fd, .events = POLLIN } };
         size_t n = 2;
@@ -224,6 +244,7 @@ static bool step(Session *s) {
         for (size_t i = 0; i < s->stdio.n_relays; i++)
                 if (fds[2 + i].revents)
                         relay_step(&s->stdio.relays[i]);
+        pass_end(s);
         return fds[0].revents != 0;
 }
 

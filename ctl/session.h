@@ -12,6 +12,7 @@ typedef struct Session {
         int exit_fd; /* owned */
         bool terminal;
         bool interactive;
+        bool kept_streams;    /* the container's own, of which others keep ends */
         bool leave_on_signal; /* signals end us and are not passed on */
         bool leave_on_second; /* a second signal within a second ends us */
         int pending_signal;   /* came before there was a process */

@@ -192,6 +192,10 @@ static void read_version1(const Task *t, ScopeLimits *l) {
         (void)scope_read_number(pids, "pids.max", &l->tasks_max);
         if (scope_read_number(cpu, "cpu.shares", &shares))
                 l->cpu_weight = CLAMP(shares * CPU_WEIGHT_DEFAULT / 1024, 1, 10000);
+        if (cpu == -ENOENT) { /* systemd has let go of the group, and of its limits */
+                l->cpu_weight = CPU_WEIGHT_DEFAULT;
+                l->cpu_quota_per_sec_usec = l->cpu_quota_period_usec = SCOPE_NO_LIMIT;
+        }
         read_quota(cpu, true, l);
 }
 

@@ -161,6 +161,11 @@ static bool inside(const Task *t, const char *controller) {
         return g_strv_contains((const char *const *)lines, pid);
 }
 
+/* No group is needed for no limit. */
+static bool lifts(const PlanUnitProperty *p) {
+        return g_variant_is_of_type(p->value, G_VARIANT_TYPE_UINT64) && g_variant_get_uint64(p->value) == SCOPE_NO_LIMIT;
+}
+
 /* systemd logs what the kernel refuses, and answers all the same. */
 static int verify(const Update *u, sd_bus_error *error) {
         const ScopeLimits *now = &u->task->limits;
@@ -169,7 +174,7 @@ static int verify(const Update *u, sd_bus_error *error) {
         for (guint i = 0; i < u->plan.unit_properties->len; i++) {
                 const PlanUnitProperty *p = g_ptr_array_index(u->plan.unit_properties, i);
 
-                if (!inside(u->task, p->controller))
+                if (!lifts(p) && !inside(u->task, p->controller))
                         return error_not_supported(error,
                                                    "%s cannot be changed: the task was started outside the \"%s\" "
                                                    "hierarchy of this host's cgroup version 1.",

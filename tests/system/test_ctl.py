@@ -20,6 +20,16 @@ def spawn(*argv, **kwargs):
     return subprocess.Popen(["davitctl", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
 
 
+def children(pid):
+    """The command lines of the children of a process."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as f:
+        found = b""
+        for child in f.read().split():
+            with open(f"/proc/{child}/cmdline", "rb") as g:
+                found += g.read()
+    return found
+
+
 class CtlCase(davit.TestCase):
     def setUp(self):
         davit.rootfs()
@@ -231,6 +241,20 @@ class Run(CtlCase):
         self.assertEqual(self.ctl("logs", "-n", "2", id), "999\n1000")
         self.assertEqual(len(self.ctl("logs", "-f", "-n", "2000", id).split()), 1001)
 
+    def test_logs_follow_before_the_first_line(self):
+        """Nothing is in the journal yet, for which some journalctl fails without a word."""
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, ROOTFS, "sh", "-c", "trap 'echo one; exit' USR1; while :; do sleep 0.1; done")
+        for options in ((), ("-n", "5"), ("--since", "1h")):
+            self.assertEqual(self.ctl("logs", *options, id), "")
+        child = spawn("logs", "-f", id)
+        davit.wait_until(lambda: b"--follow" in children(child.pid), what="logs to follow")
+        self.ctl("kill", "-s", "USR1", id)
+        self.assertEqual(child.communicate(timeout=davit.TIMEOUT), ("one\n", ""))
+        self.assertEqual(child.returncode, 0)
+        self.refused("logs", "-f", "-n", "5", davit.unique("none"), status=1, contains="no container")
+
     def test_logs_follow_is_interrupted(self):
         id = davit.unique("ctl")
         self.addCleanup(davit.remove_container, id)
@@ -275,6 +299,14 @@ class Attach(CtlCase):
                                check=False, timeout=60)
         self.assertEqual((again.returncode, again.stdout), (5, b"out two\nout quit\n"))
         self.assertIn(b"err two\nerr quit\n", again.stderr)
+
+    def test_end_of_stdin(self):
+        """It is passed on, although others keep the pipe open as well."""
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, "--log", "pipe", ROOTFS, "sh", "-c", "cat; exit 4")
+        done = subprocess.run(["davitctl", "attach", id], input=b"x" * 200000, stdout=subprocess.PIPE, check=False, timeout=60)
+        self.assertEqual((done.returncode, done.stdout), (4, b"x" * 200000))
 
     def test_what_nobody_reads(self):
         """S-I12: goes where that was asked for, and the program goes on."""
