@@ -66,8 +66,8 @@ static bool copy_command(const Follow *f, Strv *argv) {
         return true;
 }
 
-/* Runs journalctl with the cursor file: its exit status. Where there is no line it fails without a word, for there is no
- * cursor to keep; without that file it says whether anything is wrong. */
+/* Runs journalctl with the cursor file: its exit status. Where there is no line it fails without a word, for there is
+ * no cursor to keep; without that file it says whether anything is wrong. */
 static int run(Follow *f, char *const *argv, int out) {
         _cleanup_close_ int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
         _cleanup_strv_ Strv plain = {};

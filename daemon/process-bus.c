@@ -35,6 +35,12 @@ static void on_exec_done(Exec *e _unused_, int r, const sd_bus_error *error, voi
         bus_reply_done(userdata, r, error);
 }
 
+static int has_ended(const Process *p, sd_bus_error *error) {
+        if (is_task(p))
+                return error_precondition(error, "Task \"%s\" has ended.", p->task->id);
+        return error_precondition(error, "Exec \"%s\" has ended.", p->exec_id);
+}
+
 static int method_start(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Process *p = userdata;
 
@@ -52,7 +58,7 @@ static int method_kill(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         if (r < 0)
                 return r;
         if (process_ended(p))
-                return error_precondition(error, "The process has ended.");
+                return has_ended(p, error);
         if (!is_task(p) && p->status == TASK_CREATED)
                 return error_precondition(error, "Exec \"%s\" has not been started; start it first.", p->exec_id);
         sd_bus_message_ref(m);
@@ -89,7 +95,7 @@ static int check_terminal(const Process *p, sd_bus_error *error) {
         if (!p->terminal)
                 return error_precondition(error, "The process has no terminal; see OpenStreams for its pipes.");
         if (process_ended(p))
-                return error_precondition(error, "The process has ended.");
+                return has_ended(p, error);
         return 0;
 }
 
@@ -185,7 +191,7 @@ static int check_streams(const Process *p, sd_bus_error *error) {
         if (p->terminal)
                 return error_precondition(error, "The process has a terminal and no pipes; see OpenTerminal.");
         if (process_ended(p))
-                return error_precondition(error, "The process has ended.");
+                return has_ended(p, error);
         return 0;
 }
 

@@ -163,7 +163,8 @@ static bool inside(const Task *t, const char *controller) {
 
 /* No group is needed for no limit. */
 static bool lifts(const PlanUnitProperty *p) {
-        return g_variant_is_of_type(p->value, G_VARIANT_TYPE_UINT64) && g_variant_get_uint64(p->value) == SCOPE_NO_LIMIT;
+        return g_variant_is_of_type(p->value, G_VARIANT_TYPE_UINT64) &&
+               g_variant_get_uint64(p->value) == SCOPE_NO_LIMIT;
 }
 
 /* systemd logs what the kernel refuses, and answers all the same. */
