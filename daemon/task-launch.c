@@ -34,6 +34,7 @@ struct Launch {
         bool start;   /* execute at once */
         bool asked;   /* systemd may know the scope */
         bool held;    /* SHIM_START waits for the scope's properties */
+        bool devices; /* and so does SHIM_LAUNCH: version 1 denies all for a moment while it takes new ones */
         bool created; /* SHIM_CREATED has come, SHIM_START is due */
         bool failed;
         PlanResult plan;
@@ -158,6 +159,7 @@ static void succeed(Launch *l) {
 }
 
 static void on_launched(const LinkAnswer *a, void *userdata);
+static int launch_now(Launch *l);
 
 static int send_start(Launch *l) {
         l->created = false;
@@ -229,7 +231,9 @@ static void on_properties(int r, const sd_bus_error *error, void *userdata) {
                 undo(l);
                 return;
         }
-        if (r >= 0 && l->created)
+        if (r >= 0 && l->devices)
+                r = launch_now(l);
+        else if (r >= 0 && l->created)
                 r = send_start(l);
         if (r < 0)
                 launch_fail(l, r, error);
@@ -299,6 +303,12 @@ static int write_files(Launch *l) {
         return r;
 }
 
+static int launch_now(Launch *l) {
+        int r = send_launch(l);
+
+        return r < 0 ? r : write_files(l);
+}
+
 static int use_warm_shim(Launch *l, WarmShim *s) {
         Task *t = l->task;
         uint32_t pid = (uint32_t)s->pid;
@@ -307,11 +317,7 @@ static int use_warm_shim(Launch *l, WarmShim *s) {
         r = link_new(l->manager, &s->socket, &s->pidfd, &task_link_handlers, t, &t->link);
         if (r >= 0)
                 r = ask_scope(l, pid);
-        if (r >= 0)
-                r = send_launch(l);
-        if (r >= 0)
-                r = write_files(l);
-        return r;
+        return r < 0 ? r : launch_now(l);
 }
 
 static void on_shim(WarmShim *s, int error, void *userdata) {
@@ -325,35 +331,43 @@ static void on_shim(WarmShim *s, int error, void *userdata) {
                 launch_fail(l, r, NULL);
 }
 
-static bool same_properties(GPtrArray *a, GPtrArray *b) {
-        if (!a || !b || a->len != b->len)
-                return (!a || !a->len) && (!b || !b->len);
-        for (guint i = 0; i < a->len; i++) {
-                PlanUnitProperty *p = g_ptr_array_index(a, i), *q = g_ptr_array_index(b, i);
-                if (!streq(p->name, q->name) || !g_variant_equal(p->value, q->value))
-                        return false;
+static bool has_property(GPtrArray *properties, const PlanUnitProperty *p) {
+        for (guint i = 0; properties && i < properties->len; i++) {
+                const PlanUnitProperty *q = g_ptr_array_index(properties, i);
+                if (streq(p->name, q->name) && g_variant_equal(p->value, q->value))
+                        return true;
         }
-        return true;
+        return false;
+}
+
+/* What the scope is to have and has not; the array is the caller's, what is in it the plan's. */
+static GPtrArray *other_properties(Launch *l, GPtrArray *present) {
+        GPtrArray *wanted = l->plan.unit_properties, *others = g_ptr_array_new();
+
+        for (guint i = 0; wanted && i < wanted->len; i++) {
+                PlanUnitProperty *p = g_ptr_array_index(wanted, i);
+                if (has_property(present, p))
+                        continue;
+                l->devices = l->devices || g_str_has_prefix(p->name, "Device");
+                g_ptr_array_add(others, p);
+        }
+        return others;
 }
 
 static int use_parked(Launch *l, Parked *k) {
+        g_autoptr(GPtrArray) others = other_properties(l, k->properties);
         Task *t = l->task;
         int r = 0;
 
         l->asked = true;
         t->link = g_steal_pointer(&k->link);
         link_set_handlers(t->link, &task_link_handlers, t);
-        if (!same_properties(l->plan.unit_properties, k->properties)) {
+        if (others->len > 0) {
                 l->held = true;
-                r = units_set_properties(l->manager->units, t->scope, l->plan.unit_properties, on_properties, l,
-                                         &l->unit);
+                r = units_set_properties(l->manager->units, t->scope, others, on_properties, l, &l->unit);
         }
         parked_free(k);
-        if (r >= 0)
-                r = send_launch(l);
-        if (r >= 0)
-                r = write_files(l);
-        return r;
+        return r < 0 || l->devices ? r : launch_now(l);
 }
 
 static int take_shim(Launch *l) {
