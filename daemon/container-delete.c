@@ -68,12 +68,16 @@ static int erase(Delete *d, Container *c, sd_bus_error *error) {
                 r = rootfs_unpin_prepare(c);
         else if (s)
                 r = snapshot_disown(s);
-        if (r < 0)
-                return error_set_errno(error, r, "The snapshot of container \"%s\" cannot be %s", c->id,
-                                       d->keep_snapshot ? "kept" : "removed");
+        if (r < 0) {
+                error_set_errno(error, r, "The snapshot of container \"%s\" cannot be %s", c->id,
+                                d->keep_snapshot ? "kept" : "removed");
+                return r;
+        }
         r = container_remove_record(c);
-        if (r < 0)
-                return error_set_errno(error, r, "The record of container \"%s\" cannot be removed", c->id);
+        if (r < 0) {
+                error_set_errno(error, r, "The record of container \"%s\" cannot be removed", c->id);
+                return r;
+        }
         c->deleting = true;
         sync_wait(d->manager->sync, mark, on_durable, d);
         return 0;

@@ -43,8 +43,10 @@ int cgroup_mount_point(const char **ret) {
                                 r = -errno;
                 } else if (sfs.f_type == CGROUP2_SUPER_MAGIC)
                         found = places[i];
+        if (!found)
+                return r < 0 ? r : -EOPNOTSUPP;
         *ret = found;
-        return found ? 0 : r;
+        return 0;
 }
 
 /** cgroup_read() - read /proc/PID/cgroup, one "number:controllers:path" a line; free it */
@@ -347,7 +349,7 @@ static int kill_one(void *userdata, const char *group, pid_t pid) {
 
 static int kill_each(struct cgroup *c, int signal) {
         struct kill k = { .signal = signal };
-        const char *mount_point;
+        const char *mount_point = "";
         int r;
 
         r = cgroup_mount_point(&mount_point);
