@@ -143,12 +143,9 @@ int verb_attach(Ctl *ctl, int argc, char **argv) {
         r = options_parse(ctl, "attach", &argc, &argv, on_option, &s);
         if (r != 0)
                 return r;
-        id = container_resolve(ctl, argv[0]);
-        if (!id)
-                return ctl->failure;
-        path = path_of(ctl->ns, "task", id);
-        if (!path)
-                return ctl_oom(ctl);
+        r = container_object(ctl, argv[0], "task", &id, &path);
+        if (r != 0)
+                return r;
         s.path = path;
         s.terminal = true;
         r = session_open(&s);

@@ -76,6 +76,8 @@ int object_each(Ctl *ctl, int argc, char **argv, int (*one)(Ctl *ctl, const char
 int namespace_property(Ctl *ctl, Call *call, const char *name, const char *property);
 void namespace_note(Ctl *ctl, bool everywhere);
 int property_get(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name);
+int property_string(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name,
+                    const char **ret);
 
 /* object paths */
 char *path_encode(const char *prefix, const char *segment);
@@ -84,4 +86,5 @@ int container_find(Ctl *ctl, const char *given, char **ret);
 int content_digest(Ctl *ctl, const char *given, char **ret);
 int container_missing(Ctl *ctl, const char *given);
 char *container_resolve(Ctl *ctl, const char *given);
+int container_object(Ctl *ctl, const char *given, const char *kind, char **ret_id, char **ret_path);
 char *container_latest(Ctl *ctl);

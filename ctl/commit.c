@@ -64,19 +64,16 @@ static int append_options(const Commit *commit, Message *m) {
 }
 
 static int commit_container(Commit *commit, const char *container, const char *image) {
-        _cleanup_free_ char *id = container_resolve(commit->job.ctl, container), *path = NULL;
+        _cleanup_free_ char *id = NULL, *path = NULL;
         _cleanup_message_ Message *m = NULL;
         const char *name = image;
         const Member members[] = { { "Image", "s", &name, NULL } };
         Ctl *ctl = commit->job.ctl;
         int r;
 
-        if (!id)
-                return ctl->failure;
-        path = path_of(ctl->ns, "container", id);
-        if (!path)
-                return ctl_oom(ctl);
-        r = job_new(&commit->job, path, BUS_CONTAINER, "Commit", &m);
+        r = container_object(ctl, container, "container", &id, &path);
+        if (r == 0)
+                r = job_new(&commit->job, path, BUS_CONTAINER, "Commit", &m);
         if (r != 0)
                 return r;
         r = message_append(m, "s", image);

@@ -145,18 +145,11 @@ static int diff_container(Diff *diff, const char *given) {
         Ctl *ctl = diff->job.ctl;
         int r;
 
-        id = container_resolve(ctl, given);
-        if (!id)
-                return ctl->failure;
-        path = path_of(ctl->ns, "container", id);
-        if (!path)
-                return ctl_oom(ctl);
-        r = property_get(ctl, &key_of, path, BUS_CONTAINER, "SnapshotKey");
+        r = container_object(ctl, given, "container", &id, &path);
+        if (r == 0)
+                r = property_string(ctl, &key_of, path, BUS_CONTAINER, "SnapshotKey", &key);
         if (r != 0)
                 return r;
-        r = message_read(key_of.reply, "v", "s", &key);
-        if (r < 0)
-                return bus_protocol_error(ctl, r);
         if (!*key)
                 return ctl_error(ctl, _("container '%s' has no snapshot: it uses a directory of the host"), id);
         r = object_get(ctl, &get, "GetSnapshot", key, &snapshot);

@@ -90,3 +90,16 @@ int property_get(Ctl *ctl, Call *call, const char *path, const char *interface, 
         r = call_simple(ctl, call, path, DBUS_PROPERTIES, "Get", "ss", interface, name);
         return r == 0 ? call_finish(ctl, call, NULL) : r;
 }
+
+/** property_string() - the value of a property that is a string. @ret: in the answer, so it lives as long as @call. 0
+ * or an exit status. */
+int property_string(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name,
+                    const char **ret) {
+        int r;
+
+        r = property_get(ctl, call, path, interface, name);
+        if (r != 0)
+                return r;
+        r = message_read(call->reply, "v", "s", ret);
+        return r < 0 ? bus_protocol_error(ctl, r) : 0;
+}

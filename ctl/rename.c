@@ -17,12 +17,9 @@ int verb_rename(Ctl *ctl, int argc, char **argv) {
         r = options_parse(ctl, "rename", &argc, &argv, NULL, NULL);
         if (r != 0)
                 return r;
-        id = container_resolve(ctl, argv[0]);
-        if (!id)
-                return ctl->failure;
-        path = path_of(ctl->ns, "container", id);
-        if (!path)
-                return ctl_oom(ctl);
+        r = container_object(ctl, argv[0], "container", &id, &path);
+        if (r != 0)
+                return r;
         r = call_simple(ctl, &call, path, BUS_CONTAINER, "Rename", "s", argv[1]);
         if (r == 0)
                 r = call_finish(ctl, &call, id);

@@ -93,6 +93,16 @@ char *container_resolve(Ctl *ctl, const char *given) {
         return id;
 }
 
+/** container_object() - container_resolve(), and the path of the container's object of a kind, "container" or "task";
+ * both to free. 0, or an exit status after an error has been printed. */
+int container_object(Ctl *ctl, const char *given, const char *kind, char **ret_id, char **ret_path) {
+        *ret_id = container_resolve(ctl, given);
+        if (!*ret_id)
+                return ctl->failure;
+        *ret_path = path_of(ctl->ns, kind, *ret_id);
+        return *ret_path ? 0 : ctl_oom(ctl);
+}
+
 /** container_latest() - the id of the container created last, to free; NULL after an error has been printed. */
 char *container_latest(Ctl *ctl) {
         const char *id, *latest = NULL;

@@ -166,12 +166,9 @@ static int start_attached(Ctl *ctl, const char *given, bool interactive) {
         int terminal, r;
 
         ctl->failure = EXIT_DAVIT;
-        id = container_resolve(ctl, given);
-        if (!id)
-                return ctl->failure;
-        path = path_of(ctl->ns, "container", id);
-        if (!path)
-                return ctl_oom(ctl);
+        r = container_object(ctl, given, "container", &id, &path);
+        if (r != 0)
+                return r;
         terminal = wants_terminal(ctl, path, id);
         if (terminal < 0)
                 return ctl->failure;

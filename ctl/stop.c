@@ -72,22 +72,16 @@ static int restarted(Ctl *ctl, const char *id, _unused_ Call *call, _unused_ voi
 
 /* A container that goes with its end would be gone when it is to be started again, with all that it has written. */
 static int check_stays(Ctl *ctl, const char *given, _unused_ void *userdata) {
-        _cleanup_free_ char *id = container_resolve(ctl, given), *path = NULL;
+        _cleanup_free_ char *id = NULL, *path = NULL;
         _cleanup_call_ Call call = {};
         const char *removal;
         int r;
 
-        if (!id)
-                return ctl->failure;
-        path = path_of(ctl->ns, "container", id);
-        if (!path)
-                return ctl_oom(ctl);
-        r = property_get(ctl, &call, path, BUS_CONTAINER, "AutoRemove");
+        r = container_object(ctl, given, "container", &id, &path);
+        if (r == 0)
+                r = property_string(ctl, &call, path, BUS_CONTAINER, "AutoRemove", &removal);
         if (r != 0)
                 return r;
-        r = message_read(call.reply, "v", "s", &removal);
-        if (r < 0)
-                return bus_protocol_error(ctl, r);
         if (streq(removal, "container"))
                 return ctl_error(ctl, _("container '%s' is removed when it ends (--rm): it cannot be restarted"), id);
         return 0;

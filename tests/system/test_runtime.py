@@ -63,17 +63,20 @@ class Life(runtime.RuntimeTest):
         self.oci("delete", self.name)
         self.refused(f'container "{self.name}" does not exist', "state", self.name)
 
+    def under_a_subreaper(self, program):
+        """Runs a program in which `oci` calls davit-oci and `name` is the container, whose parent it becomes."""
+        head = ("import ctypes, os, subprocess, sys\n"
+                "assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0\n"
+                "*oci, name = sys.argv[1:]\n")
+        return subprocess.run(["python3", "-c", head + program, "davit-oci", "--root", runtime.ROOT, self.name], cwd=self.bundle,
+                              capture_output=True, text=True, timeout=30, check=False)
+
     def test_the_process_belongs_to_the_subreaper(self):
         self.config("exit 5")
-        program = ("import ctypes, os, subprocess, sys\n"
-                   "assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0\n"
-                   "*oci, name = sys.argv[1:]\n"
-                   "subprocess.run(oci + ['create', '--pid-file', 'pid', name], check=True)\n"
-                   "subprocess.run(oci + ['start', name], check=True)\n"
-                   "pid, status = os.waitpid(-1, 0)\n"
-                   "print(pid == int(open('pid').read()), os.waitstatus_to_exitcode(status))\n")
-        done = subprocess.run(["python3", "-c", program, "davit-oci", "--root", runtime.ROOT, self.name], cwd=self.bundle,
-                              capture_output=True, text=True, timeout=30, check=False)
+        done = self.under_a_subreaper("subprocess.run(oci + ['create', '--pid-file', 'pid', name], check=True)\n"
+                                      "subprocess.run(oci + ['start', name], check=True)\n"
+                                      "pid, status = os.waitpid(-1, 0)\n"
+                                      "print(pid == int(open('pid').read()), os.waitstatus_to_exitcode(status))\n")
         self.assertEqual(done.stdout.split(), ["True", "5"], done.stderr)
         self.assertEqual(self.status(), "stopped")
 
@@ -101,14 +104,9 @@ class Life(runtime.RuntimeTest):
     def end_before_the_start(self, *namespaces):
         """How the subreaper sees a container end that was only created."""
         self.config("exit 5", linux__namespaces=[{"type": name} for name in namespaces])
-        program = ("import ctypes, os, subprocess, sys\n"
-                   "assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0\n"
-                   "*oci, name = sys.argv[1:]\n"
-                   "for words in (['create', name], ['kill', name, 'TERM']):\n"
-                   "    subprocess.run(oci + words, check=True, stdin=subprocess.DEVNULL)\n"
-                   "print(os.waitstatus_to_exitcode(os.waitpid(-1, 0)[1]))\n")
-        done = subprocess.run(["python3", "-c", program, "davit-oci", "--root", runtime.ROOT, self.name], cwd=self.bundle,
-                              capture_output=True, text=True, timeout=30, check=False)
+        done = self.under_a_subreaper("for words in (['create', name], ['kill', name, 'TERM']):\n"
+                                      "    subprocess.run(oci + words, check=True, stdin=subprocess.DEVNULL)\n"
+                                      "print(os.waitstatus_to_exitcode(os.waitpid(-1, 0)[1]))\n")
         self.oci("delete", self.name)
         return int(done.stdout)
 
