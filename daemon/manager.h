@@ -57,6 +57,7 @@ struct Manager {
         GQueue deletes;     /* of task-delete.c: their turn to be killed has not come */
         uint32_t n_deletes; /* that have been killed and have not gone */
         sd_event_source *delete_turn;
+        bool delete_rest; /* until then none is killed */
         GPtrArray *teardowns;       /* Teardown, owned */
         sd_event_source *scheduled; /* objects on their way out, freed between two turns of the loop */
         GPtrArray *graveyard;

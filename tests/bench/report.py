@@ -182,13 +182,17 @@ def _print_density(density, out):
         out(f"  stopped: {density['failed']}")
 
 
+def _share(value):
+    return "-" if value is None else f"{value:.1%}"
+
+
 def _print_load(result, out):
     if result.get("list"):
         out("\nlist of those that stay while as many are deleted, milliseconds")
-        out(f"  {'':14} {'n':>4} {'median':>9} {'p99':>9} {'max':>9} {'of':>5} {'deletes':>9}")
+        out(f"  {'':14} {'n':>4} {'median':>9} {'p99':>9} {'max':>9} {'of':>5} {'deletes':>9} {'stolen':>7}")
         for name, row in result["list"].items():
             out(f"  {name:14} {row['n']:4} {row['median']:9.2f} {row['p99']:9.2f} {row['max']:9.2f} {row['of']:5}"
-                f" {row['deletes_ms']:9.0f}")
+                f" {row['deletes_ms']:9.0f} {_share(row['stolen']):>7}")
     for where, rows in result.get("log", {}).items():
         out(f"\nlines of log, {where}")
         out(f"  {'':14} {'seconds':>9} {'CPU of its keeper, ms':>23} {'ticks':>7}")
