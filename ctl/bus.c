@@ -3,12 +3,15 @@
 /*
  * The connection to the manager. A call is put on the wire at once, while the connection is still being set up, and
  * its answer awaited later: a start needs no round trip but those of the bus itself. Calls have no time limit, because
- * the manager decides how long a stop or an import takes. Nothing here prints; bus-error.c does.
+ * the manager decides how long a stop or an import takes. A call that changes nothing is asked again where the manager
+ * went away before it answered: the bus has the next one started. Nothing here prints; bus-error.c does.
  */
 
 #include "ctl/bus.h"
 
 #include <stdarg.h>
+
+#define ASK_AGAIN_MAX 5
 
 /** bus_connect() - connects to the system bus where that has not been done; prints what is wrong. 0 or an exit status.
  */
@@ -36,10 +39,40 @@ int call_new(Ctl *ctl, const char *path, const char *interface, const char *memb
         return 0;
 }
 
+/* By its name: nobody notices when one of these is asked twice. */
+static bool changes_nothing(const Message *m) {
+        static const char *const names[] = { "Mounts", "Read", "Stats", "WhyKept" };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                if (streq(m->member, names[i]))
+                        return true;
+        if (streq(m->member, "Wait"))
+                return streq(m->interface, BUS_PROCESS); /* a job ends with its manager */
+        return strncmp(m->member, "Get", 3) == 0 || strncmp(m->member, "List", 4) == 0;
+}
+
+/* The call again, of which interface and member are literals. */
+static int keep(Call *call, const Message *m) {
+        _cleanup_message_ Message *copy = NULL;
+        _cleanup_free_ char *path = NULL;
+
+        if (call->again || m->n_fds > 0 || !changes_nothing(m))
+                return 0;
+        path = strdup(m->path);
+        copy = path ? message_copy(m, path) : NULL;
+        if (!copy)
+                return -ENOMEM;
+        call->path = TAKE_PTR(path);
+        call->again = TAKE_PTR(copy);
+        return 0;
+}
+
 /** call_send() - puts a call on the wire. 0 or an exit status. */
 int call_send(Ctl *ctl, Call *call, Message *message) {
-        int r = connection_send(ctl->bus, message, &call->serial);
+        int r = keep(call, message);
 
+        if (r >= 0)
+                r = connection_send(ctl->bus, message, &call->serial);
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         call->ctl = ctl;
@@ -132,8 +165,7 @@ int bus_fd(const Ctl *ctl) {
         return connection_fd(ctl->bus);
 }
 
-/** call_wait() - waits for the answer. 0, also where it is an error; an exit status where the bus is gone. */
-int call_wait(Ctl *ctl, Call *call) {
+static int wait_for_answer(Ctl *ctl, Call *call) {
         while (!call->done) {
                 int r = bus_step(ctl);
 
@@ -143,6 +175,23 @@ int call_wait(Ctl *ctl, Call *call) {
                         return bus_protocol_error(ctl, r);
         }
         return 0;
+}
+
+/** call_wait() - waits for the answer. 0, also where it is an error; an exit status where the bus is gone. */
+int call_wait(Ctl *ctl, Call *call) {
+        int r = wait_for_answer(ctl, call);
+
+        for (int i = 0; i < ASK_AGAIN_MAX && r == 0 && call->again; i++) {
+                if (!error_is_bus(call_error(call), "NoReply"))
+                        break;
+                message_free(call->reply);
+                call->reply = NULL;
+                call->done = false;
+                r = call_send(ctl, call, call->again);
+                if (r == 0)
+                        r = wait_for_answer(ctl, call);
+        }
+        return r;
 }
 
 /** call_finish() - waits for the answer and prints the error where it is one. 0 or an exit status. */
@@ -169,6 +218,9 @@ void call_clear(Call *call) {
         call_unlink(call);
         if (call->reply)
                 message_free(call->reply);
+        if (call->again)
+                message_free(call->again);
+        free(call->path);
         *call = (Call){};
 }
 

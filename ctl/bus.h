@@ -26,7 +26,9 @@ typedef struct Call {
         Message *reply;
         uint32_t serial;
         bool done;
-        Ctl *ctl; /* where it is in the list of those on their way */
+        Message *again; /* of one that changes nothing: the same call, for the next manager; NULL otherwise */
+        char *path;     /* of that */
+        Ctl *ctl;       /* where it is in the list of those on their way */
         struct Call *next;
 } Call;
 

@@ -8,8 +8,6 @@
 
 #include "ctl/each.h"
 
-#define ASK_AGAIN_MAX 5
-
 typedef struct Target {
         char *id;
         Call call;
@@ -32,21 +30,6 @@ static int target_send(Ctl *ctl, const Each *each, Target *target) {
         return call_send(ctl, &target->call, m);
 }
 
-/* Waits for the answer; where asking twice does no harm, asks the next manager when this one goes away. */
-static int target_wait(Ctl *ctl, const Each *each, Target *target) {
-        int r = call_wait(ctl, &target->call);
-
-        for (int i = 0; i < ASK_AGAIN_MAX && r == 0 && each->ask_again; i++) {
-                if (!error_is_bus(call_error(&target->call), "NoReply"))
-                        break;
-                call_clear(&target->call);
-                r = target_send(ctl, each, target);
-                if (r == 0)
-                        r = call_wait(ctl, &target->call);
-        }
-        return r;
-}
-
 static int target_retry(Ctl *ctl, const Each *each, Target *target) {
         char *id = NULL;
         int r;
@@ -60,13 +43,13 @@ static int target_retry(Ctl *ctl, const Each *each, Target *target) {
         target->id = id;
         call_clear(&target->call);
         r = target_send(ctl, each, target);
-        return r == 0 ? target_wait(ctl, each, target) : r;
+        return r == 0 ? call_wait(ctl, &target->call) : r;
 }
 
 static int target_done(Ctl *ctl, const Each *each, Target *target) {
         int r;
 
-        r = target_wait(ctl, each, target);
+        r = call_wait(ctl, &target->call);
         if (r == 0 && error_no_object(call_error(&target->call)))
                 r = target_retry(ctl, each, target);
         if (r != 0)

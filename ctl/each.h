@@ -12,7 +12,6 @@ typedef struct Each {
         int (*answered)(Ctl *ctl, const char *id, Call *call,
                         void *userdata); /* NULL: print the id. 0 or an exit status */
         bool absent_ok;                  /* a container without a task is as wanted already */
-        bool ask_again;                  /* where the manager was restarted before it answered */
         bool missing_ok;                 /* no such container is as wanted already */
         const char *refused;             /* what to say where its state forbids it, after its id; NULL: as told */
         void *userdata;

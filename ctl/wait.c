@@ -26,9 +26,7 @@ static int answered(Ctl *ctl, const char *id, Call *call, _unused_ void *userdat
 
 /** verb_wait() - see above. */
 int verb_wait(Ctl *ctl, int argc, char **argv) {
-        Each each = {
-                .kind = "task", .interface = BUS_PROCESS, .member = "Wait", .answered = answered, .ask_again = true
-        };
+        Each each = { .kind = "task", .interface = BUS_PROCESS, .member = "Wait", .answered = answered };
         int r;
 
         r = options_parse(ctl, "wait", &argc, &argv, NULL, NULL);

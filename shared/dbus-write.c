@@ -71,6 +71,26 @@ Message *message_new(const char *path, const char *interface, const char *member
         return m;
 }
 
+/** message_copy() - a call that was written without descriptors, once more; path is what the other's says and stays the
+ * caller's, as do the other strings. NULL where memory ran out. */
+Message *message_copy(const Message *m, const char *path) {
+        _cleanup_message_ Message *copy = message_new(path, m->interface, m->member);
+
+        if (!copy)
+                return NULL;
+        copy->destination = m->destination;
+        if (m->size > 0) {
+                copy->data = malloc(m->size);
+                copy->types = strdup(m->types);
+                if (!copy->data || !copy->types)
+                        return NULL;
+                memcpy(copy->data, m->data, m->size);
+                copy->size = copy->space = m->size;
+                copy->n_types = m->n_types;
+        }
+        return TAKE_PTR(copy);
+}
+
 /** message_free() - frees a message, written or read, and closes its descriptors */
 void message_free(Message *m) {
         for (unsigned i = 0; i < m->n_fds; i++)

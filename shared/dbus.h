@@ -52,6 +52,7 @@ typedef struct Message {
 
 /* dbus-write.c; all but the first return 0 or negative errno, and so does everything after a failure */
 Message *message_new(const char *path, const char *interface, const char *member);
+Message *message_copy(const Message *m, const char *path);
 int message_append(Message *m, const char *types, ...);
 int message_appendv(Message *m, const char *types, va_list ap);
 int message_append_strv(Message *m, char *const *v);

@@ -30,6 +30,17 @@ def children(pid):
     return found
 
 
+def sleeps(pid):
+    """Whether a process waits, and has not done anything for a moment."""
+    seen = set()
+    for _ in range(3):
+        with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+            status = f.read()
+        seen.add((status.split("State:")[1].split()[0], status.split("voluntary_ctxt_switches:")[1].split()[0]))
+        time.sleep(0.02)
+    return len(seen) == 1 and seen.pop()[0] == "S"
+
+
 class CtlCase(davit.TestCase):
     def setUp(self):
         davit.rootfs()
@@ -602,6 +613,22 @@ class Verbs(CtlCase):
         self.refused("--no-such-option", "ps", contains="--no-such-option")
         self.refused("ps", "argument", contains="too many")
         self.refused("rm", contains="too few")
+
+    def test_manager_dies_before_it_answers(self):
+        """Who only asks asks the next one."""
+        id = self.sleeper()
+        pid, owner = davit.main_pid(), davit.name_owner()
+        os.kill(pid, signal.SIGSTOP)
+        asking = [spawn(*argv) for argv in (("ps", "-q"), ("inspect", id), ("top", id), ("image", "ls"),
+                                            ("namespace", "ls"), ("stats", "--no-stream", id), ("version",))]
+        davit.wait_until(lambda: all(sleeps(child.pid) for child in asking), what="calls to wait for their answers")
+        os.kill(pid, signal.SIGKILL)
+        for child in asking:
+            out, err = child.communicate(timeout=davit.TIMEOUT)
+            self.assertEqual((child.returncode, err), (0, ""), child.args)
+            if child.args[1] in ("ps", "inspect", "stats"):
+                self.assertIn(id, out)
+        self.assertNotEqual(davit.name_owner(), owner)
 
     def test_manager_cannot_be_reached(self):
         done = davit.ctl("ps", env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/does/not/exist"})
