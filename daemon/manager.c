@@ -115,7 +115,7 @@ Manager *manager_free(Manager *m) {
         dig(m);
         freeze_stop(m);
         (void)recovery_free(m->recovery);
-        (void)pool_free(m->pool);
+        m->pool = pool_free(m->pool);
         m->collector = collector_free(m->collector);
         snapshot_mounts_free(m);
         (void)store_jobs_free(m->store_jobs);

@@ -302,7 +302,7 @@ Parked *pool_take(Pool *p, const char *ns, const char *id) {
 
 /** pool_discard() - lets a parked shim go whose id is spent: its start has failed before it was taken */
 void pool_discard(Pool *p, const char *ns, const char *id) {
-        Entry *e = streq(ns, DAVIT_DEFAULT_NAMESPACE) ? find(p, id) : NULL;
+        Entry *e = p && streq(ns, DAVIT_DEFAULT_NAMESPACE) ? find(p, id) : NULL;
 
         if (!e)
                 return;
@@ -325,7 +325,9 @@ void pool_refill_later(Pool *p) {
         schedule(p, RETRY_PAUSE_USEC);
 }
 
-/** pool_refill() - after a short pause; warm shims that were used are asked for then, too */
+/** pool_refill() - after a short pause; warm shims that were used are asked for then, too. p is NULL once the manager
+ * goes */
 void pool_refill(Pool *p) {
-        schedule(p, REFILL_PAUSE_USEC);
+        if (p)
+                schedule(p, REFILL_PAUSE_USEC);
 }

@@ -21,6 +21,7 @@
 #include "daemon/rootfs.h"
 #include "daemon/scope-watch.h"
 #include "daemon/stdio.h"
+#include "daemon/sync.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
@@ -82,18 +83,38 @@ static void after_undo(void *userdata) {
         (void)launch_free(l);
 }
 
-/* Everything of ours is quiet: the task leaves, its shim (if any) is told to go, and whoever asked hears when it has
- * gone. */
-static void undo(Launch *l) {
+/* The task leaves, its shim (if any) is told to go, and whoever asked hears when it has gone. */
+static void leave(Launch *l) {
         Task *t = l->task;
 
-        l->timer = sd_event_source_disable_unref(l->timer);
         t->launch = NULL;
         l->task = NULL;
         pool_discard(l->manager->pool, t->ns->name, t->id);
         if (!t->link && l->asked)
                 units_stop(l->manager->units, t->scope);
         (void)task_leave(t, true, after_undo, l);
+}
+
+static void on_record_gone(int r _unused_, void *userdata) {
+        leave(userdata);
+}
+
+/* Everything of ours is quiet. A container that the same call has defined loses its record first: the task's directory
+ * is what says that it was never started whole. */
+static void undo(Launch *l) {
+        Container *c = l->task->container;
+        Sync *sync = l->manager->sync;
+        uint64_t mark = sync_mark(sync);
+
+        l->timer = sd_event_source_disable_unref(l->timer);
+        if (l->task->whole && container_recorded(c)) {
+                c->deleting = true; /* nobody writes it anew */
+                (void)container_remove_record(c);
+        }
+        if (sync_mark(sync) == mark)
+                leave(l);
+        else
+                sync_wait(sync, mark, on_record_gone, l);
 }
 
 static void launch_fail(Launch *l, int r, const sd_bus_error *error) {

@@ -144,6 +144,30 @@ class Removal(davit.TestCase):
         davit.start_davitd()
         self.assertError("NotFound", self.container)
 
+    def test_killed_while_a_start_is_undone(self):
+        """A container that a Run has defined, and whose program cannot be started, does not stay defined."""
+        name = davit.unique("undone")
+        record = f"{davit.STATE}/namespaces/default/containers/{name}.json"
+        self.addCleanup(davit.remove_container, name)
+        fd, owner = os.pidfd_open(davit.main_pid()), davit.name_owner()
+        with self.held():
+            caller = subprocess.Popen(["davitctl", "run", "--name", name, self.image, "/no/such/program"], stderr=subprocess.DEVNULL)
+            davit.wait_until(lambda: os.path.exists(record), what="the record")
+            davit.wait_until(lambda: self.is_no_more(name), what="the removal")
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        davit.wait_pidfd(fd)
+        self.assertNotEqual(caller.wait(30), 0)
+        davit.wait_until(lambda: davit.name_owner() not in (None, owner), what="the next davitd")
+        self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", name)
+        self.assertFalse(os.path.exists(record))
+
+    def is_no_more(self, name):
+        """Whether nobody can change it any more, though its record may be there."""
+        try:
+            return self.is_being_deleted(davit.manager("GetContainer", "(ss)", "", name))
+        except davit.DavitError:
+            return True
+
     def is_being_deleted(self, container):
         try:
             davit.call(container, "Container.SetLabels", "(a{ss})", {})
