@@ -212,27 +212,44 @@ GPtrArray *prune_plan(Manager *m, Namespace *ns, const PruneOptions *options) {
         return p.items;
 }
 
-/** prune_find() - the object of an item, when it still may go; NULL otherwise */
-void *prune_find(Manager *m, const PruneItem *item) {
+static void *find(Manager *m, const PruneItem *item) {
         Namespace *ns = g_hash_table_lookup(m->namespaces, item->ns);
-        void *object;
 
         if (!ns)
                 return NULL;
         switch (item->kind) {
         case PRUNE_CONTAINERS:
-                object = g_hash_table_lookup(ns->containers, item->id);
-                return object && container_idle(object) ? object : NULL;
+                return g_hash_table_lookup(ns->containers, item->id);
         case PRUNE_IMAGES:
-                object = g_hash_table_lookup(ns->images, item->id);
-                return object && image_free_to_go(object, NULL) ? object : NULL;
+                return g_hash_table_lookup(ns->images, item->id);
         case PRUNE_SNAPSHOTS:
-                object = snapshot_find(ns, item->id);
-                return object && snapshot_free_to_go(object, NULL) ? object : NULL;
+                return snapshot_find(ns, item->id);
         case PRUNE_CONTENT:
-                object = g_hash_table_lookup(ns->contents, item->id);
-                return object && content_free_to_go(object, NULL) ? object : NULL;
+                return g_hash_table_lookup(ns->contents, item->id);
         default:
                 return NULL;
         }
+}
+
+/** prune_exists() - whether there is something of an item's name */
+bool prune_exists(Manager *m, const PruneItem *item) {
+        return find(m, item) != NULL;
+}
+
+/** prune_find() - the object of an item, when it still may go; NULL otherwise */
+void *prune_find(Manager *m, const PruneItem *item) {
+        void *object = find(m, item);
+        bool may_go = false;
+
+        if (!object)
+                return NULL;
+        if (item->kind == PRUNE_CONTAINERS)
+                may_go = container_idle(object);
+        else if (item->kind == PRUNE_IMAGES)
+                may_go = image_free_to_go(object, NULL);
+        else if (item->kind == PRUNE_SNAPSHOTS)
+                may_go = snapshot_free_to_go(object, NULL);
+        else
+                may_go = content_free_to_go(object, NULL);
+        return may_go ? object : NULL;
 }

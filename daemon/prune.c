@@ -3,10 +3,10 @@
 /*
  * The prune job: carries a plan out, item by item, and then has the space freed.
  *
- * Each item is looked at again when its turn comes; what is used by then is left out of the result. A container's
- * deletion may take time, everything else is done at once. A dry run does nothing of it and asks the store what a
- * collection would free as things are. A job that is cancelled ends with the item that is under way; what has gone is
- * gone.
+ * Each item is looked at again when its turn comes; what is used by then is left out of the result, and what is still
+ * there, or there again, when its removal has ended. That of a container or a snapshot may take time, everything else
+ * is done at once. A dry run does nothing of it and asks the store what a collection would free as things are. A job
+ * that is cancelled ends with the item that is under way; what has gone is gone.
  */
 
 #include <errno.h>
@@ -18,6 +18,7 @@
 #include "daemon/image.h"
 #include "daemon/prune.h"
 #include "daemon/snapshot.h"
+#include "daemon/sync.h"
 #include "shared/log.h"
 
 typedef struct Prune {
@@ -29,7 +30,7 @@ typedef struct Prune {
         guint next;
         bool dry_run, space;
         uint64_t freed_before; /* bytes */
-        bool deleting;         /* a container's deletion is under way */
+        bool removing;         /* a container's or snapshot's removal is under way */
         bool synchronous;      /* and was begun further up the stack */
         bool collecting;
         bool cancelled;
@@ -92,7 +93,7 @@ static void on_cancel(Job *job, void *userdata) {
         Prune *p = userdata;
 
         p->cancelled = true;
-        if (p->deleting)
+        if (p->removing)
                 return; /* the end of that ends the job */
         if (p->collecting)
                 collect_forget(p->m, p);
@@ -100,32 +101,48 @@ static void on_cancel(Job *job, void *userdata) {
         prune_free(p);
 }
 
-static void on_deleted(int r, const sd_bus_error *error _unused_, void *userdata) {
+/* An error may be about what a loss of power brings back: the item has gone all the same. */
+static void on_removed(int r, void *userdata) {
         Prune *p = userdata;
+        PruneItem *item = g_ptr_array_index(p->plan, p->next - 1);
 
-        p->deleting = false;
-        if (r >= 0)
-                g_ptr_array_add(p->gone, g_ptr_array_index(p->plan, p->next - 1));
-        if (!p->synchronous)
+        p->removing = false;
+        if (r >= 0 || !prune_exists(p->m, item))
+                g_ptr_array_add(p->gone, item);
+        if (!p->synchronous && p->m->collector) /* NULL once the manager goes, which cancels the job */
                 step(p);
 }
 
-static bool delete_container(Prune *p, Container *c) {
-        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+static void on_deleted(int r, const sd_bus_error *error _unused_, void *userdata) {
+        on_removed(r, userdata);
+}
 
-        p->deleting = p->synchronous = true;
-        if (container_delete(c, false, false, on_deleted, p, &error) < 0)
-                p->deleting = false;
+static int begin_removal(Prune *p, const PruneItem *item, void *object) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        uint64_t mark = sync_mark(p->m->sync);
+        int r;
+
+        if (item->kind == PRUNE_CONTAINERS)
+                return container_delete(object, false, false, on_deleted, p, &error);
+        r = snapshot_remove(object);
+        if (r >= 0)
+                sync_wait(p->m->sync, mark, on_removed, p);
+        return r;
+}
+
+/* False: it goes on when that has ended. */
+static bool remove_later(Prune *p, const PruneItem *item, void *object) {
+        p->removing = p->synchronous = true;
+        if (begin_removal(p, item, object) < 0)
+                p->removing = false;
         p->synchronous = false;
-        return !p->deleting;
+        return !p->removing;
 }
 
 static int remove_item(const PruneItem *item, void *object) {
         switch (item->kind) {
         case PRUNE_IMAGES:
                 return image_remove(object, NULL);
-        case PRUNE_SNAPSHOTS:
-                return snapshot_remove_now(object);
         case PRUNE_CONTENT:
                 return content_delete(object, NULL);
         default:
@@ -133,7 +150,7 @@ static int remove_item(const PruneItem *item, void *object) {
         }
 }
 
-/* False: it goes on when a container has been deleted. */
+/* False: it goes on later. */
 static bool take(Prune *p, PruneItem *item) {
         void *object;
 
@@ -144,8 +161,8 @@ static bool take(Prune *p, PruneItem *item) {
         object = prune_find(p->m, item);
         if (!object)
                 return true;
-        if (item->kind == PRUNE_CONTAINERS)
-                return delete_container(p, object);
+        if (item->kind == PRUNE_CONTAINERS || item->kind == PRUNE_SNAPSHOTS)
+                return remove_later(p, item, object);
         if (remove_item(item, object) >= 0)
                 g_ptr_array_add(p->gone, item);
         return true;

@@ -40,6 +40,7 @@ PruneKind prune_kind_from_name(const char *name);
 /* prune-plan.c; ns NULL: all namespaces. Items are the caller's, in the order in which they go. */
 GPtrArray *prune_plan(Manager *m, Namespace *ns, const PruneOptions *options);
 PruneItem *prune_item_new(PruneKind kind, const char *ns, const char *id, uint64_t bytes);
+bool prune_exists(Manager *m, const PruneItem *item);
 void *prune_find(Manager *m, const PruneItem *item); /* the object; NULL when it has gone or is used meanwhile */
 
 /* jobs; options are copied */

@@ -192,6 +192,23 @@ class Removal(davit.TestCase):
         self.refused("fsync", davit.call, made, "Snapshot.Delete", contains=POWER)
         self.assertError("NotFound", self.snapshot)
 
+    def prune(self):
+        kinds, label = davit.GLib.Variant("as", ["snapshots"]), davit.GLib.Variant("as", ["of=" + self.name])
+        job = davit.manager("Prune", "(sa{sv})", "", {"Kinds": kinds, "Label": label})
+        return [row[2] for row in davit.call(job, "Job.Wait", timeout=60)["Plan"]]
+
+    def test_prune(self):
+        """What is reported is what has gone."""
+        davit.manager("PrepareSnapshot", "(sssa{sv})", "", self.name, "", davit.options(Labels={"of": self.name}))
+        unlink = str(faults.call_numbers()["unlinkat"])
+        with faults.Attached(sync_thread(), "--call", unlink, "--nth", "1", "--error", str(errno.EIO)) as attached:
+            self.assertEqual(self.prune(), [])
+            self.assertTrue(attached.ended(5) and attached.hit())
+        attached.remove()
+        self.snapshot()
+        self.assertEqual(self.prune(), [self.name])
+        self.assertError("NotFound", self.snapshot)
+
     def test_committed_snapshot(self):
         """It has no directory, and a chain that the store would collect."""
         key = davit.unique("committed")
