@@ -14,6 +14,7 @@ struct Events {
         EventLog log;
         EventJournal *journal;
         GHashTable *memory; /* what an event is about -> its type: the last of each that the last manager told */
+        GHashTable *numbers; /* of which kill and which refused call of a task it has told last, while recovering */
         bool recovering;
         sd_bus_track *listeners; /* those who have called OpenEvents */
 };

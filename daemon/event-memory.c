@@ -56,6 +56,30 @@ static void remember(Events *e, EventType type, char *key) {
                 g_free(key);
 }
 
+static char *number_key(EventType type, const char *ns, const char *id) {
+        return g_strdup_printf("%s\n%s\n%s", event_info(type)->name, ns, id);
+}
+
+/* Of a task: the next one of its name begins anew. */
+static void remember_number(Events *e, EventType type, const char *ns, const char *id, uint64_t number) {
+        static const EventType numbered[] = { EVENT_TASK_OOM, EVENT_TASK_SECCOMP };
+
+        if (number > 0)
+                g_hash_table_insert(e->numbers, number_key(type, ns, id), GSIZE_TO_POINTER((gsize)number));
+        for (size_t i = 0; i < G_N_ELEMENTS(numbered) && (type == EVENT_TASK_CREATE || type == EVENT_TASK_DELETE);
+             i++) {
+                g_autofree char *key = number_key(numbered[i], ns, id);
+                (void)g_hash_table_remove(e->numbers, key);
+        }
+}
+
+/** events_number() - which of a kind of event of a task was told last; the shim's number, 0 where none was */
+uint64_t events_number(Manager *m, EventType type, const char *ns, const char *id) {
+        g_autofree char *key = number_key(type, ns, id);
+
+        return m->events ? (uint64_t)GPOINTER_TO_SIZE(g_hash_table_lookup(m->events->numbers, key)) : 0;
+}
+
 /** event_memory_load() - an event of the record; a handler of event_log_open() */
 void event_memory_load(const char *text, size_t size, void *userdata) {
         static const char *const names[] = { "DAVIT_EVENT", "CONTAINER_NAMESPACE", "DAVIT_ID", "EXEC_ID" };
@@ -70,8 +94,10 @@ void event_memory_load(const char *text, size_t size, void *userdata) {
                 values[i] = g_strndup(value, n);
         }
         type = event_type_from_name(values[0]);
-        if (type < _EVENT_TYPE_MAX)
-                remember(userdata, type, key_of(type, values[1], values[2], values[3]));
+        if (type >= _EVENT_TYPE_MAX)
+                return;
+        remember(userdata, type, key_of(type, values[1], values[2], values[3]));
+        remember_number(userdata, type, values[1], values[2], event_number(text, size, EVENT_NUMBER));
 }
 
 static bool is_beginning(EventType type) {
@@ -339,5 +365,6 @@ void events_recovered(Manager *m) {
                 tell_all_gone(e, kinds[i].kind, kinds[i].end);
         tell_there(e);
         e->recovering = false;
+        g_hash_table_remove_all(e->numbers);
         (void)g_hash_table_foreach_remove(e->memory, is_done_with, e);
 }

@@ -32,6 +32,7 @@ int events_new(Manager *m, Events **ret) {
         e->log = (EventLog)EVENT_LOG_NULL;
         e->recovering = true;
         e->memory = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        e->numbers = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         r = event_log_open(&e->log, m->runtime_fd, m->state_fd, event_memory_load, e);
         if (r >= 0)
                 r = event_journal_new(e, &e->journal);
@@ -51,6 +52,7 @@ Events *events_free(Events *e) {
         e->listeners = sd_bus_track_unref(e->listeners);
         event_log_close(&e->log);
         g_hash_table_unref(e->memory);
+        g_hash_table_unref(e->numbers);
         g_free(e);
         return NULL;
 }

@@ -75,8 +75,12 @@ void event_task(const Task *t, EventType type);
 void event_exec(const Exec *e, EventType type);
 void event_failed(const Process *p, int r, const sd_bus_error *error); /* it was not started, and why */
 
+/* a kill or a refused call, as the shim numbers them */
+#define EVENT_NUMBER "TASK_EVENT_NUMBER"
+
 /* what the last manager has told, event-memory.c; until events_recovered() a second telling of the same is dropped */
 void events_known(Manager *m, EventType type, const char *ns, const char *id, const char *exec_id);
+uint64_t events_number(Manager *m, EventType type, const char *ns, const char *id); /* EVENT_NUMBER of the last told */
 void events_recovered(Manager *m);
 
 /* bus face, event-bus.c */

@@ -150,8 +150,11 @@ static void apply_json(Task *t, JsonObject *o) {
         (void)record_get_u64(o, "dropped_bytes", &t->process.dropped_bytes);
         (void)record_get_u64(o, "oom_kills", &t->oom_kills);
         (void)record_get_u64(o, "oom_number", &t->oom_number);
+        t->oom_number = MAX(t->oom_number, events_number(t->ns->manager, EVENT_TASK_OOM, t->ns->name, t->id));
         (void)record_get_u64(o, "violations", &t->violations);
         (void)record_get_u64(o, "violation_number", &t->violation_number);
+        t->violation_number =
+                MAX(t->violation_number, events_number(t->ns->manager, EVENT_TASK_SECCOMP, t->ns->name, t->id));
         t->process.terminal = get_bool(o, "terminal");
         t->journal = get_bool(o, "journal");
         t->at_once = get_bool(o, "at_once");

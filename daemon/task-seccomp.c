@@ -4,7 +4,8 @@
  *
  * The shim has answered them long before, chosen which are told and numbered those; it repeats them to every manager
  * that comes, and leaves them in the task's directory for one that comes too late. Here the number decides what is new,
- * and calls get their names: it is written down, then told as a signal, a changed property and a journal entry.
+ * and calls get their names: that is kept as an event, with its number, by which a manager that comes next knows it,
+ * and only then told and written down with the task.
  */
 
 #include <errno.h>
@@ -26,9 +27,9 @@ static const char *action_word(uint32_t action) {
 
 static void tell(Task *t, const TaskViolation *v) {
         const struct shim_violation *e = v->shim;
-        char number[16], pid[16], dropped[24];
+        char number[16], pid[16], dropped[24], which[24];
 
-        task_bus_violation(t, v);
+        (void)snprintf(which, sizeof(which), "%" PRIu64, e->number);
         (void)snprintf(number, sizeof(number), "%" PRId32, e->call);
         (void)snprintf(pid, sizeof(pid), "%" PRId32, e->pid);
         (void)snprintf(dropped, sizeof(dropped), "%" PRIu64, e->dropped);
@@ -36,7 +37,8 @@ static void tell(Task *t, const TaskViolation *v) {
                    t->scope, "SECCOMP_SYSCALL", v->name, "SECCOMP_NUMBER", e->arch ? number : NULL, "SECCOMP_ARCH",
                    e->arch ? v->arch : NULL, "SECCOMP_ACTION", v->action, "SECCOMP_PID", pid, "SECCOMP_COMMAND",
                    *e->command ? e->command : NULL, "SECCOMP_DROPPED", e->dropped > 0 ? dropped : NULL, "EXEC_ID",
-                   *e->exec_id ? e->exec_id : NULL, NULL);
+                   *e->exec_id ? e->exec_id : NULL, EVENT_NUMBER, which, NULL);
+        task_bus_violation(t, v);
 }
 
 /** task_violation() - the shim has told of a refused call, perhaps not for the first time */
@@ -45,18 +47,18 @@ void task_violation(Task *t, const struct shim_violation *e) {
         g_autofree char *name = NULL;
         TaskViolation v = { .shim = &copy };
 
+        t->violations = MAX(t->violations, e->calls);
         if (e->number <= t->violation_number)
                 return;
         copy.exec_id[sizeof(copy.exec_id) - 1] = copy.command[sizeof(copy.command) - 1] = '\0';
         t->violation_number = e->number;
-        t->violations = e->calls;
-        if (!t->launch)
-                (void)task_files_write_state(t);
         name = e->arch ? seccomp_call_name(e->arch, e->call) : NULL;
         v.name = name ?: "unknown";
         v.arch = seccomp_arch_name(e->arch, e->call);
         v.action = action_word(e->action);
         tell(t, &v);
+        if (!t->launch)
+                (void)task_files_write_state(t);
 }
 
 /** task_violation_recover() - what the shim has written down and nobody has heard */

@@ -12,6 +12,7 @@ import time
 from gi.repository import GLib
 
 import davit
+import faults
 
 UNIFIED = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 NO_LIMIT = 2 ** 64 - 1
@@ -543,6 +544,25 @@ class Oom(Base):
             self.assertEqual(davit.call(task, "Process.Wait", timeout=self.time_limit)[:2], (137, "oom"))
             self.assertEqual(davit.read_exit(end).status, 137)
             self.told(task, signals, ("init", ""))
+
+    def test_manager_is_killed_while_it_tells(self):
+        """E14: whichever of its writes it is killed at, the event is told once, and counted."""
+        events = f"{davit.RUNTIME}/events/log"
+        for nth in (1, 2, 3):
+            with self.subTest(nth=nth):
+                task = self.hungry(HOG + "; sleep 1000")
+                id, pid = davit.get(task, "Task.Id"), davit.main_pid()
+                options = ["--call", str(faults.call_numbers()["write"]), "--nth", str(nth), "--kill"]
+                with faults.Attached(pid, *options) as attached:
+                    self.go()
+                    attached.ended(2 if nth > 1 else self.time_limit)
+                attached.remove()
+                davit.start_davitd()
+                davit.wait_until(lambda: davit.get(task, "Task.OomKills") == 1, self.time_limit, "the count")
+                with open(events, encoding="utf-8") as f:
+                    told = [e for e in f.read().split("\n\n") if f"DAVIT_ID={id}\n" in e and "DAVIT_EVENT=task.oom" in e]
+                self.assertEqual(len(told), 1)
+                self.assertIn("TASK_EVENT_NUMBER=1\n", told[0] + "\n")
 
     def test_without_a_manager(self):
         """E14, S-W07: what happens while there is no manager is told by the next one, once."""
