@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Copies a GVariant into an sd-bus message.
+ * Copies a GVariant into an sd-bus message, and systemd's values out of one.
  *
- * Objects keep data that only passes through (results of jobs) as GVariant, so that they need not know of
- * messages; here it is encoded. Only values of our own making come this way, never a caller's. Descriptors are refused:
- * a GVariant handle is an index, not a descriptor.
+ * Objects keep data that only passes through (results of jobs, unit properties) as GVariant, so that they need not know
+ * of messages; here it is encoded. Only values of our own making or systemd's come this way, never a caller's.
+ * Descriptors are refused: a GVariant handle is an index, not a descriptor.
  */
 
 #include <errno.h>
+#include <stdbool.h>
+#include <string.h>
 
 #include "daemon/bus-variant.h"
 
@@ -109,4 +111,64 @@ int bus_append_variant(sd_bus_message *m, GVariant *value) {
                         return r;
         }
         return sd_bus_message_close_container(m);
+}
+
+static int read_basic(sd_bus_message *m, char type, GVariant **ret) {
+        union {
+                uint8_t y;
+                int b;
+                uint64_t t;
+                const char *s;
+        } u;
+        int r;
+
+        if (!strchr("ybts", type))
+                return -EOPNOTSUPP;
+        r = sd_bus_message_read_basic(m, type, &u);
+        if (r <= 0)
+                return r < 0 ? r : -ENXIO;
+        *ret = type == 'y'   ? g_variant_new_byte(u.y)
+               : type == 'b' ? g_variant_new_boolean(u.b)
+               : type == 't' ? g_variant_new_uint64(u.t)
+                             : g_variant_new_string(u.s);
+        return 0;
+}
+
+/**
+ * bus_read_variant() - takes the next value out of a message; @ret is floating
+ *
+ * Return: -EOPNOTSUPP for a type that no unit property we set has: there are numbers, texts, arrays and structures.
+ */
+int bus_read_variant(sd_bus_message *m, GVariant **ret) {
+        g_autofree char *type = NULL;
+        const char *contents;
+        GVariantBuilder b;
+        char class;
+        int r;
+
+        r = sd_bus_message_peek_type(m, &class, &contents);
+        if (r <= 0)
+                return r < 0 ? r : -ENXIO;
+        if (class != 'a' && class != 'r')
+                return read_basic(m, class, ret);
+        type = class == 'a' ? g_strconcat("a", contents, NULL) : g_strconcat("(", contents, ")", NULL);
+        r = sd_bus_message_enter_container(m, class, contents);
+        if (r < 0)
+                return r;
+        g_variant_builder_init(&b, (const GVariantType *)type);
+        while (r >= 0 && (r = sd_bus_message_at_end(m, false)) == 0) {
+                GVariant *child;
+
+                r = bus_read_variant(m, &child);
+                if (r >= 0)
+                        g_variant_builder_add_value(&b, child);
+        }
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
+        if (r < 0) {
+                g_variant_builder_clear(&b);
+                return r;
+        }
+        *ret = g_variant_builder_end(&b);
+        return 0;
 }

@@ -7,3 +7,4 @@
 #include <systemd/sd-bus.h>
 
 int bus_append_variant(sd_bus_message *m, GVariant *value);
+int bus_read_variant(sd_bus_message *m, GVariant **ret); /* the next value */

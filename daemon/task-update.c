@@ -26,6 +26,7 @@
 typedef struct Update {
         Task *task;
         PlanUpdate plan;
+        PlanUpdate emptied, back; /* what undoes it, one after the other */
         ScopeLimits before;
         bool written; /* by the shim */
         UnitCall *unit;
@@ -41,10 +42,14 @@ static const struct {
         uint64_t min, max; /* beside UINT64_MAX, which is no limit; max 0: any */
         bool unlimited;
 } limits[] = {
-        { "MemoryMax", "memory", PLAN_MEMORY_MIN, 0, true }, { "MemoryHigh", "memory", 0, 0, true },
-        { "MemoryLow", "memory", 0, 0, true },          { "MemorySwapMax", "memory", 0, 0, true },
-        { "CPUQuotaPerSecUSec", "cpu", 1000, 0, true }, { "CPUWeight", "cpu", 1, 10000, false },
-        { "IOWeight", "io", 1, 10000, false },          { "TasksMax", "pids", 1, 0, true },
+        { "MemoryMax", "memory", PLAN_MEMORY_MIN, 0, true },
+        { "MemoryHigh", "memory", 0, 0, true },
+        { "MemoryLow", "memory", 0, 0, true },
+        { "MemorySwapMax", "memory", 0, 0, true },
+        { "CPUQuotaPerSecUSec", "cpu", 1000, 0, true },
+        { "CPUWeight", "cpu", 1, 10000, false },
+        { "IOWeight", "io", 1, 10000, false },
+        { "TasksMax", "pids", 1, 0, true },
 };
 
 static void update_free(Update *u) {
@@ -52,6 +57,8 @@ static void update_free(Update *u) {
         if (u->task->link)
                 link_forget(u->task->link, u);
         plan_update_clear(&u->plan);
+        plan_update_clear(&u->emptied);
+        plan_update_clear(&u->back);
         sd_bus_error_free(&u->error);
         g_free(u);
 }
@@ -96,8 +103,8 @@ static void on_reverted(int r, const sd_bus_error *error _unused_, void *userdat
                 finish(u);
 }
 
-/* The values of before for the properties that were to change; of some only systemd knows them, those stay. */
-static GPtrArray *earlier(const Update *u, PlanUpdate *store) {
+/* The value of before where it is among the limits we know. */
+static bool known_before(const Update *u, const char *name, uint64_t *ret) {
         const struct {
                 const char *name;
                 uint64_t value;
@@ -113,20 +120,36 @@ static GPtrArray *earlier(const Update *u, PlanUpdate *store) {
                 { "TasksMax", u->before.tasks_max },
         };
 
-        (void)plan_build_update(NULL, NULL, store, NULL);
-        for (guint i = 0; i < u->plan.unit_properties->len; i++) {
-                const PlanUnitProperty *p = g_ptr_array_index(u->plan.unit_properties, i);
+        for (size_t i = 0; i < ELEMENTSOF(all); i++)
+                if (streq(all[i].name, name)) {
+                        *ret = all[i].value;
+                        return true;
+                }
+        return false;
+}
 
-                for (size_t k = 0; k < ELEMENTSOF(all); k++)
-                        if (streq(all[k].name, p->name))
-                                plan_update_set(store, p->name, g_variant_new_uint64(all[k].value), "", "");
-        }
-        return store->unit_properties;
+/* Lists of devices are only added to: they are emptied first. */
+static void set_emptied(Update *u, const PlanUnitProperty *p) {
+        const GVariantType *type = g_variant_get_type(p->value);
+
+        if (g_variant_type_is_array(type))
+                plan_update_set(&u->emptied, p->name, g_variant_new_array(g_variant_type_element(type), NULL, 0), "",
+                                "");
+}
+
+static GPtrArray *way_back(const Update *u) {
+        GPtrArray *all = g_ptr_array_new();
+
+        for (guint i = 0; i < u->emptied.unit_properties->len; i++)
+                g_ptr_array_add(all, g_ptr_array_index(u->emptied.unit_properties, i));
+        for (guint i = 0; i < u->back.unit_properties->len; i++)
+                g_ptr_array_add(all, g_ptr_array_index(u->back.unit_properties, i));
+        return all;
 }
 
 /* systemd: it has changed something that has to be changed back. */
 static void fail(Update *u, int r, const sd_bus_error *error, bool systemd) {
-        g_auto(PlanUpdate) back = {};
+        g_autoptr(GPtrArray) back = NULL;
         Task *t = u->task;
 
         u->failure = r;
@@ -134,8 +157,8 @@ static void fail(Update *u, int r, const sd_bus_error *error, bool systemd) {
                 (void)sd_bus_error_copy(&u->error, error);
         else
                 error_set_errno(&u->error, r, "The limits of task \"%s\" cannot be changed", t->id);
-        if (systemd &&
-            units_change_properties(t->ns->manager->units, t->scope, earlier(u, &back), on_reverted, u, &u->unit) >= 0)
+        back = systemd ? way_back(u) : NULL;
+        if (back && units_change_properties(t->ns->manager->units, t->scope, back, on_reverted, u, &u->unit) >= 0)
                 return;
         on_reverted(0, NULL, u);
 }
@@ -209,16 +232,50 @@ static void on_properties(int r, const sd_bus_error *error, void *userdata) {
                 finish(u);
 }
 
+static void on_before(int r, const sd_bus_error *error, void *userdata) {
+        Update *u = userdata;
+        Task *t = u->task;
+
+        u->unit = NULL;
+        for (guint i = 0; r >= 0 && i < u->back.unit_properties->len; i++) {
+                const PlanUnitProperty *p = g_ptr_array_index(u->back.unit_properties, i);
+                set_emptied(u, p);
+        }
+        if (r >= 0)
+                r = units_change_properties(t->ns->manager->units, t->scope, u->plan.unit_properties, on_properties, u,
+                                            &u->unit);
+        if (r < 0)
+                fail(u, r, error, false);
+}
+
+/* What we do not know of a scope is asked for before it changes. */
 static void ask_systemd(Update *u) {
         Task *t = u->task;
+        bool known = true;
         int r;
 
         if (u->plan.unit_properties->len == 0) {
                 finish(u);
                 return;
         }
-        r = units_change_properties(t->ns->manager->units, t->scope, u->plan.unit_properties, on_properties, u,
-                                    &u->unit);
+        (void)plan_build_update(NULL, NULL, &u->emptied, NULL);
+        (void)plan_build_update(NULL, NULL, &u->back, NULL);
+        for (guint i = 0; i < u->plan.unit_properties->len; i++) {
+                const PlanUnitProperty *p = g_ptr_array_index(u->plan.unit_properties, i);
+                uint64_t value;
+
+                if (known_before(u, p->name, &value))
+                        plan_update_set(&u->back, p->name, g_variant_new_uint64(value), "", "");
+                else {
+                        known = false;
+                        plan_update_set(&u->back, p->name, p->value, "", "");
+                }
+        }
+        if (known) {
+                on_before(0, NULL, u);
+                return;
+        }
+        r = units_read_properties(t->ns->manager->units, t->scope, u->back.unit_properties, on_before, u, &u->unit);
         if (r < 0)
                 fail(u, r, NULL, false);
 }
@@ -260,6 +317,8 @@ static int ask_shim(Update *u) {
 
 static void begin(Update *u) {
         int r;
+
+        u->before = u->task->limits; /* with what the updates before this one have done */
 
         if (u->plan.unified->len == 0) {
                 ask_systemd(u);
@@ -382,7 +441,6 @@ int task_update(Task *t, const Options *o, task_done_t done, void *userdata, sd_
         u->task = t;
         u->plan = plan;
         plan = (PlanUpdate){};
-        u->before = t->limits;
         u->done = done;
         u->userdata = userdata;
         g_queue_push_tail(&t->updates, u);

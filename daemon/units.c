@@ -38,7 +38,7 @@ struct Units {
         GHashTable *jobs;    /* job path -> UnitCall */
         GHashTable *removal; /* unit name -> UnitCall that waits for it to go */
         sd_bus_slot *slot_owner, *slot_job, *slot_removed;
-        bool subscribed; /* to the first systemd that was there */
+        bool subscribed;  /* to the first systemd that was there */
         unsigned version; /* systemd's; 0: not known */
         uint64_t default_tasks_max;
 };
@@ -50,6 +50,7 @@ struct UnitCall {
         sd_bus_message *request; /* kept for a retry */
         sd_bus_slot *slot;
         sd_event_source *timer;
+        GPtrArray *values; /* PlanUnitProperty, that is read */
         unit_handler_t handler;
         void *userdata;
         bool retried;
@@ -64,6 +65,7 @@ static void call_free(UnitCall *c) {
         sd_bus_slot_unref(c->slot);
         sd_bus_message_unref(c->request);
         sd_event_source_disable_unref(c->timer);
+        g_clear_pointer(&c->values, g_ptr_array_unref);
         g_free(c->job);
         g_free(c->unit);
         g_free(c);
@@ -370,6 +372,80 @@ int units_set_properties(Units *u, const char *unit, GPtrArray *properties, unit
 int units_change_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
                             UnitCall **ret) {
         return set_properties(u, unit, properties, true, handler, userdata, ret);
+}
+
+static PlanUnitProperty *find_property(GPtrArray *properties, const char *name) {
+        for (guint i = 0; i < properties->len; i++) {
+                PlanUnitProperty *p = g_ptr_array_index(properties, i);
+
+                if (streq(p->name, name))
+                        return p;
+        }
+        return NULL;
+}
+
+static int read_property(sd_bus_message *m, GPtrArray *values, GHashTable *known) {
+        PlanUnitProperty *p;
+        const char *name;
+        GVariant *value;
+        int r;
+
+        r = sd_bus_message_read(m, "s", &name);
+        p = r < 0 ? NULL : find_property(values, name);
+        if (r < 0 || !p)
+                return r < 0 ? r : sd_bus_message_skip(m, "v");
+        r = sd_bus_message_enter_container(m, 'v', g_variant_get_type_string(p->value));
+        if (r >= 0)
+                r = bus_read_variant(m, &value);
+        if (r < 0)
+                return r;
+        g_variant_unref(p->value);
+        p->value = g_variant_ref_sink(value);
+        (void)g_hash_table_add(known, p);
+        return sd_bus_message_exit_container(m);
+}
+
+static int on_values(sd_bus_message *m, void *userdata, sd_bus_error *reterr _unused_) {
+        g_autoptr(GHashTable) known = g_hash_table_new(NULL, NULL);
+        UnitCall *c = userdata;
+        int r;
+
+        c->slot = sd_bus_slot_unref(c->slot);
+        c->retried = true;
+        if (sd_bus_message_is_method_error(m, NULL))
+                return fail_from_reply(c, m);
+        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = read_property(m, c->values, known);
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        for (guint i = c->values->len; i-- > 0;)
+                if (!g_hash_table_contains(known, g_ptr_array_index(c->values, i)))
+                        g_ptr_array_remove_index(c->values, i);
+        finish(c, MIN(r, 0), NULL);
+        return 0;
+}
+
+/** units_read_properties() - see units.h; for scopes */
+int units_read_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
+                          UnitCall **ret) {
+        UnitCall *c = call_new(u, unit, handler, userdata);
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        c->values = g_ptr_array_ref(properties);
+        r = sd_bus_path_encode(SYSTEMD_PATH "/unit", unit, &path);
+        if (r >= 0)
+                r = sd_bus_call_method_async(u->manager->bus, &c->slot, SYSTEMD_NAME, path,
+                                             "org.freedesktop.DBus.Properties", "GetAll", on_values, c, "s",
+                                             "org.freedesktop.systemd1.Scope");
+        if (r < 0) {
+                call_free(c);
+                return r;
+        }
+        *ret = c;
+        return 0;
 }
 
 /** units_default_tasks_max() - what a scope gets that nobody says it of */

@@ -27,6 +27,9 @@ int units_start_scope(Units *u, const ScopeRequest *request, unit_handler_t hand
 /* units_set_properties(), told when the kernel has them */
 int units_change_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
                             UnitCall **ret);
+/* what a unit has now, into properties, whose values are replaced; what it does not have goes */
+int units_read_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
+                          UnitCall **ret);
 uint64_t units_default_tasks_max(const Units *u);
 int units_set_properties(Units *u, const char *unit, GPtrArray *properties, unit_handler_t handler, void *userdata,
                          UnitCall **ret);

@@ -2,6 +2,7 @@
 """Limits of running tasks, what tasks use, and who is killed when memory is short. Runs on cgroup version 2 and on a hybrid
 host, where each test expects what systemd does there."""
 
+import contextlib
 import glob
 import json
 import os
@@ -126,6 +127,24 @@ class Update(Base):
                     self.assertLess(time.monotonic() - begun, 2)
                 self.assertEqual((memory_limit(task), tasks_limit(task)), (64 * MIB, 50))
                 self.assertEqual(davit.get(task, "Task.TasksMax"), 50)
+
+    def test_a_refused_limit_leaves_devices_alone(self):
+        """E06: limits that the kernel refuses when systemd has set others, which only systemd knows."""
+        task = self.task(MemoryMax=64 * MIB)
+        scope = davit.get(task, "Task.Scope")
+        davit.systemctl("set-property", "--runtime", scope, "IOWriteBandwidthMax=/dev/null 1M")
+        before = davit.unit_show(scope, "IOReadBandwidthMax", "IOWriteBandwidthMax")
+        self.assertIn("1000000", before["IOWriteBandwidthMax"])
+        davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sh", "-c", "head -c 9000000 /dev/zero >/dev/shm/a"], {})
+        davit.wait_until(lambda: self.stats(task, "memory")["MemoryCurrent"] > 9000000, what="the file")
+        device = os.stat("/dev/null").st_rdev
+        limit = [{"major": os.major(device), "minor": os.minor(device), "rate": 2000000}]
+        resources = {"memory": {"limit": 5 * MIB}, "blockIO": {"throttleReadBpsDevice": limit, "throttleWriteBpsDevice": limit}}
+        with contextlib.suppress(davit.DavitError):
+            update(task, resources)
+            self.skipTest("this kernel takes a memory limit below what is in use")
+        self.assertEqual(davit.unit_show(scope, *before), before)
+        self.assertEqual(memory_limit(task), 64 * MIB)
 
     def test_states(self):
         """E06: a created and a paused task can be changed, one that has ended cannot."""
