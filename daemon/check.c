@@ -106,7 +106,6 @@ static GVariant *check_records(Manager *m) {
         GHashTableIter iter;
         void *ns;
 
-        sync_settle(m->sync, NULL); /* what is just going is not broken */
         g_variant_builder_init(&b, G_VARIANT_TYPE(RECORDS_TYPE));
         g_hash_table_iter_init(&iter, m->namespaces);
         while (g_hash_table_iter_next(&iter, NULL, &ns)) {
@@ -175,6 +174,8 @@ static int accept_check(JsonObject *o, void *userdata, GVariant **ret, sd_bus_er
         if (!node || !JSON_NODE_HOLDS_ARRAY(node) || record_get_u64(o, "objects", &objects) < 0 ||
             record_get_u64(o, "bytes", &bytes) < 0)
                 return error_internal(error, "The store worker's account of the check cannot be used.");
+        if (sync_settle(m->sync, NULL) < 0) /* what is just going is not broken */
+                return error_unavailable(error, "What is being removed does not go: the disk does not answer.");
         array = json_node_get_array(node);
         g_variant_builder_init(&b, G_VARIANT_TYPE(DAMAGED_TYPE));
         for (guint i = 0; i < json_array_get_length(array); i++) {

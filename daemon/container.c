@@ -259,9 +259,10 @@ int container_save(Container *c) {
         if (!c->spec)
                 c->spec = json_node_ref(spec);
         o = to_json(c);
-        record_settle(c->ns->manager->sync, c->id);
-        r = record_write(container_root_fd(c), c->ns->name, "containers", c->id, o,
-                         c->auto_remove != AUTO_REMOVE_CONTAINER);
+        r = record_settle(c->ns->manager->sync, c->id);
+        if (r >= 0)
+                r = record_write(container_root_fd(c), c->ns->name, "containers", c->id, o,
+                                 c->auto_remove != AUTO_REMOVE_CONTAINER);
         if (r < 0)
                 return log_error_errno(r, "Cannot write the record of container %s/%s", c->ns->name, c->id);
         keep_text(c, c->spec);

@@ -234,11 +234,16 @@ void link_set_handlers(Link *l, const LinkHandlers *handlers, void *userdata) {
         l->userdata = userdata;
 }
 
-/** link_alive() - whether the shim's process exists */
-bool link_alive(const Link *l) {
+/** link_ended() - whether the shim's process is known to have ended; one that hangs up may still be about to */
+bool link_ended(const Link *l) {
         struct pollfd p = { .fd = l->pidfd, .events = POLLIN };
 
-        return !l->gone && (l->pidfd < 0 || poll(&p, 1, 0) == 0);
+        return l->pidfd >= 0 && poll(&p, 1, 0) > 0;
+}
+
+/** link_alive() - whether the shim's process exists */
+bool link_alive(const Link *l) {
+        return !l->gone && !link_ended(l);
 }
 
 /** link_pidfd() - the shim's pidfd, borrowed; -1 where there is none */

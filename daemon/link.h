@@ -35,4 +35,5 @@ void link_forget(Link *l, void *userdata); /* answers for this userdata are drop
 void link_abandon(Link *l);                /* answers that wait are given as -ECONNRESET now */
 void link_set_handlers(Link *l, const LinkHandlers *handlers, void *userdata);
 bool link_alive(const Link *l); /* the shim's process exists; true where there is no pidfd */
+bool link_ended(const Link *l); /* the shim's process has, for sure */
 int link_pidfd(const Link *l);

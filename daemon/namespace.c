@@ -154,9 +154,8 @@ static void remove_task_dir(Namespace *ns) {
 /** namespace_delete() - removes an empty namespace's directories and frees it */
 int namespace_delete(Namespace *ns) {
         Manager *m = ns->manager;
-        int fds[] = { m->state_fd, m->runtime_fd }, r = 0;
+        int fds[] = { m->state_fd, m->runtime_fd }, r = sync_settle(m->sync, NULL);
 
-        sync_settle(m->sync, NULL);
         for (size_t i = 0; i < ELEMENTSOF(fds) && r >= 0; i++) {
                 _cleanup_close_ int fd = openat(fds[i], "namespaces", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
                 r = fd < 0 ? -errno : tree_remove_at(fd, ns->name);

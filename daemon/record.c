@@ -172,11 +172,12 @@ int record_open_dir(int root_fd, const char *ns, const char *kind) {
         return open_kind(root_fd, ns, kind, false);
 }
 
-/** record_settle() - to be called before a record is written whose name may be that of one being removed */
-void record_settle(Sync *s, const char *name) {
+/** record_settle() - to be called before a record is written whose name may be that of one being removed; -EAGAIN where
+ * that takes too long: it cannot be written then */
+int record_settle(Sync *s, const char *name) {
         g_autofree char *file = record_file(name);
 
-        sync_settle(s, file);
+        return sync_settle(s, file);
 }
 
 static int visit(int fd, const char *ns, const char *kind, const char *file, record_handler_t handler, void *userdata) {

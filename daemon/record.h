@@ -27,7 +27,7 @@ int record_remove_later(Sync *s, int root_fd, const char *ns, const char *kind, 
 bool record_exists(int root_fd, const char *ns, const char *kind, const char *name);
 int record_open_dir(int root_fd, const char *ns, const char *kind);
 char *record_file(const char *name);
-void record_settle(Sync *s, const char *name);
+int record_settle(Sync *s, const char *name);
 int record_foreach(int root_fd, const char *ns, const char *kind, record_handler_t handler, void *userdata);
 int record_list_namespaces(int root_fd, char ***ret);
 char *

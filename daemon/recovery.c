@@ -330,7 +330,7 @@ static void undo(Task *t) {
         log_info("The start of task %s/%s was cut off; it is undone", t->ns->name, t->id);
         if (whole && c) { /* first: the directory is what says that it was never started whole */
                 (void)container_remove_record(c);
-                sync_settle(t->ns->manager->sync, NULL);
+                (void)sync_settle(t->ns->manager->sync, NULL);
         }
         (void)task_leave(t, true, NULL, NULL);
         if (whole && c)

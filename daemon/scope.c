@@ -105,10 +105,11 @@ bool scope_find_number(const char *text, const char *key, uint64_t *ret) {
         return false;
 }
 
-/** scope_populated() - whether something of the container runs, its shim aside; true also where nobody can tell */
-bool scope_populated(const Task *t) {
+/** scope_populated() - whether something runs there, the shim aside; true also where nobody can tell. shim: that may
+ * still run, so only what is the container's is looked at; what a dead one has left may be beside that. */
+bool scope_populated(const Task *t, bool shim) {
         _cleanup_close_ int dir = scope_open(t, SCOPE_UNIFIED);
-        _cleanup_free_ char *text = scope_read(dir, "payload/cgroup.events");
+        _cleanup_free_ char *text = scope_read(dir, shim ? "payload/cgroup.events" : "cgroup.events");
         uint64_t populated;
 
         if (dir == -ENOENT)

@@ -101,6 +101,7 @@ static int root_fd_of(const Snapshot *s) {
 
 static int write_record(const Snapshot *s) {
         g_autoptr(JsonObject) o = json_object_new();
+        int r;
 
         json_object_set_string_member(o, "kind", snapshot_kind_name(s->kind));
         json_object_set_string_member(o, "parent", s->parent);
@@ -117,8 +118,8 @@ static int write_record(const Snapshot *s) {
         json_object_set_int_member(o, "gid", s->root.gid);
         json_object_set_int_member(o, "mode", s->root.mode);
         json_object_set_int_member(o, "owned", s->owned);
-        record_settle(s->ns->manager->sync, s->key); /* also of one that was kept: the two would be one too many */
-        return record_write(root_fd_of(s), s->ns->name, KIND, s->key, o, !s->ephemeral);
+        r = record_settle(s->ns->manager->sync, s->key); /* also of one that was kept: the two would be one too many */
+        return r < 0 ? r : record_write(root_fd_of(s), s->ns->name, KIND, s->key, o, !s->ephemeral);
 }
 
 /* A member that older records do not have; NULL where it is of a wrong type. */
@@ -492,12 +493,13 @@ int snapshot_remove(Snapshot *s) {
         return 0;
 }
 
-/** snapshot_remove_now() - the same for who has no time to be told: nothing of it is on disk when this returns */
+/** snapshot_remove_now() - the same for who has no time to be told: nothing of it is on disk when this returns, unless
+ * the disk hangs */
 int snapshot_remove_now(Snapshot *s) {
         Sync *sync = s->ns->manager->sync;
         int r = snapshot_remove(s);
 
-        sync_settle(sync, NULL);
+        (void)sync_settle(sync, NULL);
         return r;
 }
 

@@ -6,7 +6,8 @@
  * each, in which a loop would answer nobody. So one thread does both, in the order in which they were asked for; what
  * has come together meanwhile is synced together. Whoever has promised that something is durably gone answers when
  * sync_wait() says so, and says what it says: it tells the first error of what its caller has asked for, and nobody
- * else's. Whoever makes something of a name that may still be going calls sync_settle() before.
+ * else's. Whoever makes something of a name that may still be going calls sync_settle() before, the one call that waits
+ * in the loop: for milliseconds, and where the disk hangs not for ever.
  * The thread comes with the first removal. It sees nothing of davitd's: no bus, no table, no log. Owned by the manager.
  */
 
@@ -23,6 +24,8 @@
 #include "shared/fd.h"
 #include "shared/log.h"
 #include "shared/macros.h"
+
+#define SETTLE_MAX_USEC (2 * G_USEC_PER_SEC)
 
 typedef struct Job {
         uint64_t number;
@@ -302,12 +305,17 @@ static bool goes(GQueue *jobs, const char *name) {
         return false;
 }
 
-/** sync_settle() - waits, for once, until no file of this name is being taken away; NULL: until nothing is */
-void sync_settle(Sync *s, const char *name) {
+/** sync_settle() - waits, for once, until no file of this name is being taken away; NULL: until nothing is. -EAGAIN
+ * where the disk does not answer: what goes is still going. */
+int sync_settle(Sync *s, const char *name) {
+        gint64 deadline = g_get_monotonic_time() + SETTLE_MAX_USEC;
+        bool goes_on = true;
+
         if (!s || !s->thread)
-                return;
+                return 0;
         g_mutex_lock(&s->lock);
-        while (goes(&s->queue, name) || goes(&s->batch, name))
-                g_cond_wait(&s->changed, &s->lock);
+        while (goes_on && (goes(&s->queue, name) || goes(&s->batch, name)))
+                goes_on = g_cond_wait_until(&s->changed, &s->lock, deadline);
         g_mutex_unlock(&s->lock);
+        return goes_on ? 0 : -EAGAIN;
 }

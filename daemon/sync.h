@@ -21,4 +21,4 @@ void sync_unlink(Sync *s, int dir_fd, const char *name); /* takes dir_fd */
 void sync_run(Sync *s, int dir_fd, const char *name, sync_work_t work, sync_done_t done, void *userdata);
 uint64_t sync_mark(const Sync *s);
 void sync_wait(Sync *s, uint64_t from, sync_done_t done, void *userdata);
-void sync_settle(Sync *s, const char *name);
+int sync_settle(Sync *s, const char *name); /* -EAGAIN: the disk does not get on with it */

@@ -301,8 +301,9 @@ int task_record_save(Task *t) {
                 json_object_set_string_member(o, "exit_kind", exit_kind_name(p->exit_kind));
                 json_object_set_int_member(o, "exited_at", (int64_t)p->exited_at);
         }
-        record_settle(t->ns->manager->sync, t->id);
-        r = record_write(t->ns->manager->state_fd, t->ns->name, "tasks", t->id, o, true);
+        r = record_settle(t->ns->manager->sync, t->id);
+        if (r >= 0)
+                r = record_write(t->ns->manager->state_fd, t->ns->name, "tasks", t->id, o, true);
         if (r < 0)
                 (void)log_error_errno(r, "Cannot write the record of task %s/%s", t->ns->name, t->id);
         return r;

@@ -117,7 +117,8 @@ void teardown_start(Task *t, bool discard, teardown_done_t done, void *userdata)
         }
         link_abandon(d->link);
         link_set_handlers(d->link, &handlers, d);
-        if (discard && link_request(d->link, SHIM_DISCARD, NULL, NULL, NULL, 0, NULL, NULL) < 0 && scope_populated(t))
+        if (discard && link_request(d->link, SHIM_DISCARD, NULL, NULL, NULL, 0, NULL, NULL) < 0 &&
+            scope_populated(t, !link_ended(d->link)))
                 units_stop(d->manager->units, d->scope);
         (void)sd_event_add_time_relative(d->manager->event, &d->timer, CLOCK_MONOTONIC, GONE_TIMEOUT_USEC, 0,
                                          on_timeout, d);

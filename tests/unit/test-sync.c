@@ -117,10 +117,35 @@ static void test_fsync(Fixture *f, const void *data _unused_) {
         g_assert_cmpint(result, ==, -EBADF);
 }
 
+static int read_byte(void *userdata) {
+        char c;
+
+        return read(*(int *)userdata, &c, 1) == 1 ? 0 : -EIO;
+}
+
+/* A disk that hangs holds up whoever needs the name, and not for ever; nobody else. */
+static void test_settle(Fixture *f, const void *data _unused_) {
+        int pipes[2], result = 1;
+
+        g_assert_cmpint(pipe2(pipes, O_CLOEXEC), ==, 0);
+        sync_run(f->sync, -1, "hangs", read_byte, NULL, &pipes[0]);
+        g_assert_cmpint(sync_settle(f->sync, "other"), ==, 0);
+        g_assert_cmpint(sync_settle(f->sync, "hangs"), ==, -EAGAIN);
+        g_assert_cmpint(sync_settle(f->sync, NULL), ==, -EAGAIN);
+        g_assert_cmpint(write(pipes[1], "x", 1), ==, 1);
+        g_assert_cmpint(sync_settle(f->sync, "hangs"), ==, 0);
+        sync_wait(f->sync, 0, on_done, &result);
+        run_until(f, &result);
+        g_assert_cmpint(result, ==, 0);
+        (void)close(pipes[0]);
+        (void)close(pipes[1]);
+}
+
 int main(int argc, char *argv[]) {
         g_test_init(&argc, &argv, NULL);
         g_test_add("/sync/own-error", Fixture, NULL, fixture_setup, test_own_error, fixture_teardown);
         g_test_add("/sync/work", Fixture, NULL, fixture_setup, test_work, fixture_teardown);
         g_test_add("/sync/fsync", Fixture, NULL, fixture_setup, test_fsync, fixture_teardown);
+        g_test_add("/sync/settle", Fixture, NULL, fixture_setup, test_settle, fixture_teardown);
         return g_test_run();
 }
