@@ -167,14 +167,6 @@ void exec_started(Exec *e, const struct shim_started *s, int terminal) {
         event_exec(e, EVENT_EXEC_STARTED);
 }
 
-/* A shim that was there before this manager may be of an earlier version. */
-static bool drop_unknown(const Exec *e, const LinkAnswer *a) {
-        const struct shim_failed *f = a->head && a->head->type == SHIM_FAILED ? a->body : NULL;
-        bool drops = e->stdio.modes.out == SHIM_STDIO_DROP || e->stdio.modes.err == SHIM_STDIO_DROP;
-
-        return drops && f && f->step == SHIM_STEP_STDIO && f->error == -EBADMSG;
-}
-
 static void on_started(const LinkAnswer *a, void *userdata) {
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         g_autofree Start *s = userdata;
@@ -188,7 +180,7 @@ static void on_started(const LinkAnswer *a, void *userdata) {
                 return;
         }
         what = g_strdup_printf("Exec \"%s\" cannot be started", e->process.exec_id);
-        if (drop_unknown(e, a))
+        if (stdio_drop_unknown(&e->stdio, a->head && a->head->type == SHIM_FAILED ? a->body : NULL))
                 r = error_precondition(&error, "The supervisor of task \"%s\" is of a version without DropAfterUSec.",
                                        e->process.task->id);
         else

@@ -155,3 +155,11 @@ int stdio_kept(const Stdio *s, unsigned stream) {
         }
         return -1;
 }
+
+/** stdio_drop_unknown() - whether a shim has failed because it does not know SHIM_STDIO_DROP: one that was there before
+ * this manager, or whose launcher was, may be of an earlier version. f may be NULL. */
+bool stdio_drop_unknown(const Stdio *s, const struct shim_failed *f) {
+        bool drops = s->modes.out == SHIM_STDIO_DROP || s->modes.err == SHIM_STDIO_DROP;
+
+        return drops && f && f->step == SHIM_STEP_STDIO && f->error == -EBADMSG;
+}

@@ -17,3 +17,4 @@ void stdio_drop(Stdio *s);
 void stdio_done(Stdio *s);
 int stdio_prepare(Options *o, bool terminal, Stdio *s, sd_bus_error *error);
 int stdio_kept(const Stdio *s, unsigned stream);
+bool stdio_drop_unknown(const Stdio *s, const struct shim_failed *f);

@@ -222,7 +222,11 @@ static void on_launched(const LinkAnswer *a, void *userdata) {
                 return;
         }
         what = g_strdup_printf("Container \"%s\" cannot be started", t->id);
-        r = task_failure_of(t, "", what, a, &error);
+        if (stdio_drop_unknown(&l->stdio, a->head && a->head->type == SHIM_FAILED ? a->body : NULL))
+                r = error_precondition(
+                        &error, "%s: davit-launcher.service is of a version without DropAfterUSec; restart it.", what);
+        else
+                r = task_failure_of(t, "", what, a, &error);
         launch_fail(l, r, &error);
 }
 

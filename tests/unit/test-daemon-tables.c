@@ -15,6 +15,7 @@
 #include "daemon/limits.h"
 #include "daemon/options.h"
 #include "daemon/process.h"
+#include "daemon/stdio.h"
 #include "daemon/task.h"
 #include "shared/fd.h"
 #include "shared/macros.h"
@@ -192,6 +193,22 @@ static void make_controller(const char *root, const char *name) {
         tasks = write_file(dir, "tasks", "");
 }
 
+/* The answer of a shim that takes SHIM_STDIO_DROP for a mistake, and others that look alike. */
+static void test_drop_unknown(void) {
+        struct shim_failed f = { .error = -EBADMSG, .step = SHIM_STEP_STDIO };
+        Stdio io = { .modes = { .out = SHIM_STDIO_PIPE, .err = SHIM_STDIO_DROP } };
+
+        g_assert_true(stdio_drop_unknown(&io, &f));
+        g_assert_false(stdio_drop_unknown(&io, NULL));
+        f.error = -EMFILE;
+        g_assert_false(stdio_drop_unknown(&io, &f));
+        f = (struct shim_failed){ .error = -EBADMSG, .step = SHIM_STEP_PLAN };
+        g_assert_false(stdio_drop_unknown(&io, &f));
+        f.step = SHIM_STEP_STDIO;
+        io.modes.err = SHIM_STDIO_PIPE;
+        g_assert_false(stdio_drop_unknown(&io, &f));
+}
+
 static void test_limits(void) {
         g_autofree char *dir = g_dir_make_tmp("davit-limits-XXXXXX", NULL);
         g_autofree char *proc = write_file(dir, "cgroups",
@@ -230,5 +247,6 @@ int main(int argc, char *argv[]) {
         g_test_add_func("/config/files", test_config);
         g_test_add_func("/config/sections", test_config_sections);
         g_test_add_func("/limits/hybrid", test_limits);
+        g_test_add_func("/stdio/drop-unknown", test_drop_unknown);
         return g_test_run();
 }
