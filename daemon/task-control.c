@@ -81,10 +81,30 @@ static bool runtime_failed(const LinkAnswer *a) {
         return a->head->type == SHIM_FAILED ? f->step == SHIM_STEP_RUNTIME : a->error == -EBUSY;
 }
 
-/** task_failure_of() - the same, with what another runtime says of its failure; exec_id "": of the first process */
+/* A process more than the scope may hold cannot be made. */
+static bool tasks_full(const Task *t, const LinkAnswer *a, uint64_t *ret_max) {
+        _cleanup_close_ int dir = -1;
+        uint64_t current;
+
+        if (!a->head || a->head->type != SHIM_FAILED || a->error != -EAGAIN)
+                return false;
+        dir = scope_open(t, SCOPE_PIDS);
+        return scope_read_number(dir, "pids.max", ret_max) && *ret_max != SCOPE_NO_LIMIT &&
+               scope_read_number(dir, "pids.current", &current) && current >= *ret_max;
+}
+
+/** task_failure_of() - the same, with what another runtime says of its failure, and the limit that it is due to;
+ * exec_id
+ * "": of the first process */
 int task_failure_of(Task *t, const char *exec_id, const char *what, const LinkAnswer *a, sd_bus_error *error) {
         g_autofree char *words = a->head ? runtime_failure(t, exec_id) : NULL;
+        uint64_t max;
         ErrorKind kind;
+
+        if (tasks_full(t, a, &max))
+                return error_set(error, ERROR_RESOURCE_EXHAUSTED,
+                                 "%s: the container has as many processes as its limit TasksMax=%" PRIu64 " allows.",
+                                 what, max);
 
         if (!runtime_failed(a) || runtime_is_own(t->runtime))
                 return task_failure(what, a, error);

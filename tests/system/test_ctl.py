@@ -396,6 +396,11 @@ class Exec(CtlCase):
         self.ctl("wait", id)
         self.ctl("exec", id, "true", status=125)
 
+    def test_limit_of_processes(self):
+        """The limit that a further process would exceed is named."""
+        id = self.sleeper("--pids-limit", "2")
+        self.refused("exec", id, "true", status=125, contains="TasksMax=2")
+
     def test_beginning_of_an_id(self):
         """Of one that was made up; a name that was chosen is given whole, or another container would be meant."""
         id, other = "5ca1ab1e0001", "5ca1ab1e0002"
