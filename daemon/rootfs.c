@@ -175,15 +175,24 @@ int rootfs_plan(Container *c, RootfsPlan *ret, sd_bus_error *error) {
         return 0;
 }
 
+static int refuse_limit(const Limits *l, const PlanUnitProperty *p, sd_bus_error *error) {
+        if (!limits_enforced(l, p->controller))
+                return error_not_supported(
+                        error, "%s asks for a limit, but this host has no \"%s\" cgroup controller to enforce %s.",
+                        p->field, p->controller, p->name);
+        return error_not_supported(error,
+                                   "%s asks for a limit, but this host has no %s to enforce %s: its \"%s\" cgroup "
+                                   "controller is of version 1.",
+                                   p->field, streq(p->name, "MemorySwapMax") ? "swap accounting" : "means", p->name,
+                                   p->controller);
+}
+
 /** rootfs_check_limits() - refuses, by name, a limit that nothing on this host would enforce */
 int rootfs_check_limits(Manager *m, GPtrArray *properties, GPtrArray *unified, sd_bus_error *error) {
         for (guint i = 0; properties && i < properties->len; i++) {
                 PlanUnitProperty *p = g_ptr_array_index(properties, i);
                 if (!limits_property_enforced(m->limits, p->name, p->controller))
-                        return error_not_supported(
-                                error,
-                                "%s asks for a limit, but this host has no \"%s\" cgroup controller to enforce %s.",
-                                p->field, p->controller, p->name);
+                        return refuse_limit(m->limits, p, error);
         }
         for (guint i = 0; unified && i < unified->len; i++) {
                 PlanUnified *u = g_ptr_array_index(unified, i);

@@ -115,6 +115,7 @@ class Update(Base):
         else:
             cases += [("NotSupported", {"TasksMax": 60, "AllowedCPUs": "0"}, "AllowedCPUs"),
                       ("NotSupported", {"TasksMax": 60, "MemoryHigh": MIB * 50}, "MemoryHigh"),
+                      ("NotSupported", {"TasksMax": 60, "MemorySwapMax": MIB * 50}, "no swap accounting"),
                       ("NotSupported", {"TasksMax": 60, "unified": {"memory.oom.group": "1"}}, "memory.oom.group")]
         # More than the smallest limit, so that it can be seen to be in use.
         davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sh", "-c", "head -c 9000000 /dev/zero >/dev/shm/a"], {})
