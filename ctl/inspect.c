@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl inspect and image inspect: all properties of containers, with those of their tasks under "Task", of images
- * and, where that is asked for, of snapshots, content and leases, as a JSON array. The properties are the interface's
- * own, so davitctl needs to know none of them.
+ * davitctl inspect and image inspect: all properties of containers, with those of their tasks under "Task" (there
+ * without the configuration where that is the container's own), of images and, where that is asked for, of snapshots,
+ * content and leases, as a JSON array. The properties are the interface's own, so davitctl needs to know none of them.
  * The array is complete JSON also where one of the names does not exist; where none does, nothing is printed.
  */
 
@@ -66,7 +66,22 @@ static int print_spec(Ctl *ctl, Json *j, Call *call) {
         return r < 0 ? bus_protocol_error(ctl, r) : 0;
 }
 
+/* The configuration of a task that is its container's is shown there alone. */
+static bool same_spec(Call *calls) {
+        const char *container, *task;
+        bool same;
+
+        if (call_error(calls + CONTAINER_SPEC) || call_error(calls + TASK_SPEC))
+                return false;
+        same = message_read(calls[CONTAINER_SPEC].reply, "v", "s", &container) >= 0 &&
+               message_read(calls[TASK_SPEC].reply, "v", "s", &task) >= 0 && streq(container, task);
+        message_rewind(calls[CONTAINER_SPEC].reply);
+        message_rewind(calls[TASK_SPEC].reply);
+        return same;
+}
+
 static int print_container(Ctl *ctl, Json *j, Call *calls) {
+        bool same = same_spec(calls);
         int r;
 
         open_object(j);
@@ -79,7 +94,7 @@ static int print_container(Ctl *ctl, Json *j, Call *calls) {
                 r = print_properties(ctl, j, calls + PROCESS);
                 if (r == 0)
                         r = print_properties(ctl, j, calls + TASK);
-                if (r == 0 && !call_error(calls + TASK_SPEC))
+                if (r == 0 && !call_error(calls + TASK_SPEC) && !same)
                         r = print_spec(ctl, j, calls + TASK_SPEC);
                 json_close(j, '}');
         }

@@ -565,6 +565,13 @@ class Verbs(CtlCase):
         self.assertEqual(len(shown), 1)
         self.assertEqual(shown[0]["Id"], id)
         self.assertEqual(shown[0]["Labels"], {"a": "b"})
+        self.assertIn("process", shown[0]["Spec"])
+        self.assertIn("Scope", shown[0]["Task"])
+        self.assertNotIn("Spec", shown[0]["Task"], "it is the container's")
+        davit.call(davit.manager("GetContainer", "(ss)", "", id), "Container.Update", "(a{sv})", davit.options(Env=["A=later"]))
+        later = json.loads(self.ctl("inspect", id))[0]
+        self.assertIn("A=later", later["Spec"]["process"]["env"])
+        self.assertNotIn("A=later", later["Task"]["Spec"]["process"]["env"])
         self.assertEqual(shown[0]["Spec"]["process"]["args"], ["sleep", "1000"])
         self.assertEqual(davit.unit_show(shown[0]["Task"]["Scope"], "ActiveState")["ActiveState"], "active")
         self.assertEqual(shown[0]["Task"]["Status"], "running")
