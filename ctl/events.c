@@ -218,6 +218,8 @@ int verb_events(Ctl *ctl, int argc, char **argv) {
         if (r == 0)
                 r = listen_to(&e);
         if (r == 0)
+                namespace_note(ctl, e.everywhere);
+        if (r == 0)
                 r = ask(&e);
         if (r == 0)
                 r = follow(&e);

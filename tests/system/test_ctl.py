@@ -457,7 +457,7 @@ class Verbs(CtlCase):
             self.assertNotIn(id, self.ctl("ps", "-aq", "-f", missed).split())
         self.refused("ps", "-f", "status=up", contains="paused, stopped")
         self.refused("ps", "-f", "colour=red", contains="label=, image=")
-        for verb in (("ps",), ("images",), ("snapshot", "ls")):
+        for verb in (("ps",), ("images",), ("snapshot", "ls"), ("events", "--until=0s")):
             self.ctl("-n", ns, *verb)
             self.assertIn(f"no namespace '{ns}'", self.stderr)
             self.ctl(*verb)
