@@ -272,6 +272,10 @@ GETTER(get_spec) {
         return sd_bus_message_append(reply, "s", ((Task *)userdata)->spec_text ?: "");
 }
 
+GETTER(get_journal) {
+        return sd_bus_message_append(reply, "b", ((Task *)userdata)->journal);
+}
+
 /* One for all limits: the property's name tells which. */
 static int get_limit(sd_bus *bus _unused_, const char *path _unused_, const char *interface _unused_,
                      const char *property, sd_bus_message *reply, void *userdata, sd_bus_error *error _unused_) {
@@ -332,6 +336,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Spec", "s", get_spec, 0, CONST | SD_BUS_VTABLE_PROPERTY_EXPLICIT),
         SD_BUS_PROPERTY("BootId", "s", get_boot_id, 0, CONST),
         SD_BUS_PROPERTY("CreatedAt", "t", NULL, AT(process.created_at), CONST),
+        SD_BUS_PROPERTY("Journal", "b", get_journal, 0, CONST),
         LIMIT("MemoryMax"),
         LIMIT("MemoryHigh"),
         LIMIT("MemoryLow"),

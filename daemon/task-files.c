@@ -260,6 +260,7 @@ int task_log_fields_write(Task *t) {
         _cleanup_close_ int fd = -1;
         int r;
 
+        t->journal = true;
         add_field(a, "CONTAINER_ID", t->id);
         add_field(a, "CONTAINER_NAME", t->id);
         add_field(a, "CONTAINER_NAMESPACE", t->ns->name);
@@ -272,7 +273,6 @@ int task_log_fields_write(Task *t) {
         if (r < 0)
                 return log_warning_errno(r, "Lines of %s will carry no container fields", t->scope);
         write_rates(t, fd);
-        t->journal = true;
         return 0;
 }
 
