@@ -75,6 +75,15 @@ boot_is_up() {
         [ "$(process_start_time "$(cat "$state/pid")")" = "$(cat "$state/start-time")" ]
 }
 
+# What there is to do with a private systemd that is up.
+boot_hint() {
+    say "The private systemd is up, with Davit in it"
+    echo "    ./quickstart exec -- bash          look around, for instance: davitctl ps -a"
+    echo "    ./quickstart exec -- davitctl help what there is to do"
+    echo "    ./quickstart install               replace Davit by what is in this checkout now"
+    echo "    ./quickstart down                  end it"
+}
+
 boot_up() {
     # shellcheck disable=SC2086
     packages_need $packages_boot
