@@ -60,6 +60,24 @@ static int on_option(int key, const char *arg, void *userdata) {
         }
 }
 
+/* Why there is nothing to be seen, where that is so. */
+static int note_elsewhere(Logs *logs, const char *id) {
+        _cleanup_free_ char *path = path_of(logs->ctl->ns, "task", id);
+        _cleanup_call_ Call call = {};
+        int journal, r;
+
+        if (!path)
+                return ctl_oom(logs->ctl);
+        r = call_simple(logs->ctl, &call, path, DBUS_PROPERTIES, "Get", "ss", BUS_TASK, "Journal");
+        if (r == 0)
+                r = call_wait(logs->ctl, &call);
+        if (r != 0 || call_error(&call))
+                return r;
+        if (message_read(call.reply, "v", "b", &journal) >= 0 && !journal)
+                ctl_note(_("the output of container '%s' does not go to the journal; see --log of 'davitctl run'"), id);
+        return 0;
+}
+
 /* Since when the container exists, in microseconds, and whether it had another name; 0 or an exit status. */
 static int ask(Logs *logs, const char *id) {
         _cleanup_free_ char *path = path_of(logs->ctl->ns, "container", id);
@@ -89,8 +107,8 @@ static int ask(Logs *logs, const char *id) {
 }
 
 static bool add_time(Strv *argv, const char *option, uint64_t usec) {
-        return strv_take(argv, text_printf("%s=@%" PRIu64 ".%06" PRIu64, option, usec / USEC_PER_SEC,
-                                           usec % USEC_PER_SEC));
+        return strv_take(argv,
+                         text_printf("%s=@%" PRIu64 ".%06" PRIu64, option, usec / USEC_PER_SEC, usec % USEC_PER_SEC));
 }
 
 /* The lines of the container itself, by when it was made, which stays when it gets another name; those of the unit
@@ -139,6 +157,8 @@ int verb_logs(Ctl *ctl, int argc, char **argv) {
         if (!id)
                 return ctl->failure;
         r = ask(&logs, id);
+        if (r == 0)
+                r = note_elsewhere(&logs, id);
         if (r != 0)
                 return r;
         if (logs.since < logs.created)

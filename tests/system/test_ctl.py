@@ -276,6 +276,15 @@ class Run(CtlCase):
         self.assertEqual(child.communicate(timeout=davit.TIMEOUT), ("", ""))
         self.assertEqual(child.returncode, 128 + signal.SIGINT)
 
+    def test_logs_of_what_goes_elsewhere(self):
+        """Nothing is shown, and said why."""
+        for log in ("pipe", "null"):
+            id = self.sleeper("--log", log)
+            self.assertEqual(self.ctl("logs", id), "")
+            self.assertIn("does not go to the journal", self.stderr)
+        self.assertEqual(self.ctl("logs", self.sleeper()), "")
+        self.assertEqual(self.stderr, "")
+
     def test_log_to_a_file(self):
         id = davit.unique("ctl")
         path = f"{davit.FIXTURES}/{id}.log"
