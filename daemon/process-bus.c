@@ -35,7 +35,7 @@ static void on_exec_done(Exec *e _unused_, int r, const sd_bus_error *error, voi
         bus_reply_done(userdata, r, error);
 }
 
-static int has_ended(const Process *p, sd_bus_error *error) {
+static int refuse_ended(const Process *p, sd_bus_error *error) {
         if (is_task(p))
                 return error_precondition(error, "Task \"%s\" has ended.", p->task->id);
         return error_precondition(error, "Exec \"%s\" has ended.", p->exec_id);
@@ -58,7 +58,7 @@ static int method_kill(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         if (r < 0)
                 return r;
         if (process_ended(p))
-                return has_ended(p, error);
+                return refuse_ended(p, error);
         if (!is_task(p) && p->status == TASK_CREATED)
                 return error_precondition(error, "Exec \"%s\" has not been started; start it first.", p->exec_id);
         sd_bus_message_ref(m);
@@ -95,7 +95,7 @@ static int check_terminal(const Process *p, sd_bus_error *error) {
         if (!p->terminal)
                 return error_precondition(error, "The process has no terminal; see OpenStreams for its pipes.");
         if (process_ended(p))
-                return has_ended(p, error);
+                return refuse_ended(p, error);
         return 0;
 }
 
@@ -191,7 +191,7 @@ static int check_streams(const Process *p, sd_bus_error *error) {
         if (p->terminal)
                 return error_precondition(error, "The process has a terminal and no pipes; see OpenTerminal.");
         if (process_ended(p))
-                return has_ended(p, error);
+                return refuse_ended(p, error);
         return 0;
 }
 
