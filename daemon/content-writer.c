@@ -136,15 +136,11 @@ static int open_directory(Manager *m) {
 }
 
 static void add_files(Manager *m, GHashTable *named) {
-        GHashTableIter spaces, ingests;
-        void *ns, *i;
+        Ingest *i;
+        ObjectWalk w;
 
-        g_hash_table_iter_init(&spaces, m->namespaces);
-        while (g_hash_table_iter_next(&spaces, NULL, &ns)) {
-                g_hash_table_iter_init(&ingests, ((Namespace *)ns)->ingests);
-                while (g_hash_table_iter_next(&ingests, NULL, &i))
-                        g_hash_table_add(named, ((Ingest *)i)->file);
-        }
+        for (object_walk_init(&w, m, offsetof(Namespace, ingests)); (i = object_walk_next(&w));)
+                g_hash_table_add(named, i->file);
 }
 
 /**

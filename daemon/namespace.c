@@ -33,6 +33,26 @@ static void container_free_value(void *p) {
         (void)container_free(p);
 }
 
+/** object_walk_init() - begins a walk; see namespace.h */
+void object_walk_init(ObjectWalk *w, Manager *m, size_t table) {
+        *w = (ObjectWalk){ .table = table };
+        g_hash_table_iter_init(&w->spaces, m->namespaces);
+}
+
+/** object_walk_next() - the next object */
+void *object_walk_next(ObjectWalk *w) {
+        void *value;
+
+        for (;;) {
+                if (w->inside && g_hash_table_iter_next(&w->objects, NULL, &value))
+                        return value;
+                w->inside = g_hash_table_iter_next(&w->spaces, NULL, &value);
+                if (!w->inside)
+                        return NULL;
+                g_hash_table_iter_init(&w->objects, *(GHashTable **)((char *)value + w->table));
+        }
+}
+
 /** namespace_new() - an empty namespace that nobody owns yet */
 int namespace_new(Manager *m, const char *name, Namespace **ret) {
         Namespace *ns = g_new0(Namespace, 1);

@@ -24,6 +24,16 @@ struct Namespace {
         bool containers_broken;   /* there are records of containers that cannot be read */
 };
 
+/* A walk over one table of every namespace, in no order; nothing may be added to it or taken from it meanwhile. */
+typedef struct ObjectWalk {
+        GHashTableIter spaces, objects;
+        size_t table;
+        bool inside;
+} ObjectWalk;
+
+void object_walk_init(ObjectWalk *w, Manager *m, size_t table); /* offsetof(Namespace, tasks), ... */
+void *object_walk_next(ObjectWalk *w);                          /* NULL: that was all */
+
 int namespace_new(Manager *m, const char *name, Namespace **ret);
 Namespace *namespace_free(Namespace *ns);
 bool namespace_is_empty(const Namespace *ns);

@@ -405,27 +405,18 @@ static size_t add_task(Task *t, char **nodes, size_t n) {
 static int enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata, char ***ret,
                      sd_bus_error *error _unused_) {
         Manager *m = userdata;
-        GHashTableIter iter, inner;
         size_t n = 0, max = 0;
-        Namespace *ns;
         char **nodes;
         Task *t;
+        ObjectWalk w;
 
-        g_hash_table_iter_init(&iter, m->namespaces);
-        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
-                g_hash_table_iter_init(&inner, ns->tasks);
-                while (g_hash_table_iter_next(&inner, NULL, (void **)&t))
-                        max += 1 + g_hash_table_size(t->execs);
-        }
+        for (object_walk_init(&w, m, offsetof(Namespace, tasks)); (t = object_walk_next(&w));)
+                max += 1 + g_hash_table_size(t->execs);
         nodes = calloc(max + 1, sizeof(char *));
         if (!nodes)
                 return -ENOMEM;
-        g_hash_table_iter_init(&iter, m->namespaces);
-        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
-                g_hash_table_iter_init(&inner, ns->tasks);
-                while (g_hash_table_iter_next(&inner, NULL, (void **)&t))
-                        n = add_task(t, nodes, n);
-        }
+        for (object_walk_init(&w, m, offsetof(Namespace, tasks)); (t = object_walk_next(&w));)
+                n = add_task(t, nodes, n);
         *ret = nodes;
         return 1;
 }

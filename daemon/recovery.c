@@ -185,37 +185,27 @@ static int connect_shim(Manager *m, int dir_fd, const LinkHandlers *handlers, vo
 
 static void finish(Recovery *v) {
         Manager *m = v->manager;
-        GHashTableIter iter, inner;
-        Namespace *ns;
         Container *c;
+        ObjectWalk w;
 
         if (v->finished || v->pending > 0)
                 return;
         v->finished = true;
         v->timer = sd_event_source_disable_unref(v->timer);
         freeze_recover(m);
-        g_hash_table_iter_init(&iter, m->namespaces);
-        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
-                g_hash_table_iter_init(&inner, ns->containers);
-                while (g_hash_table_iter_next(&inner, NULL, (void **)&c))
-                        c->visible = true;
-        }
+        for (object_walk_init(&w, m, offsetof(Namespace, containers)); (c = object_walk_next(&w));)
+                c->visible = true;
         events_recovered(m);
         v->done(m);
 }
 
 /* A task whose shim has not said anything is of unknown state until it does. */
 static void show_silent(Manager *m) {
-        GHashTableIter iter, inner;
-        Namespace *ns;
         Task *t;
+        ObjectWalk w;
 
-        g_hash_table_iter_init(&iter, m->namespaces);
-        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
-                g_hash_table_iter_init(&inner, ns->tasks);
-                while (g_hash_table_iter_next(&inner, NULL, (void **)&t))
-                        process_bus_added(&t->process);
-        }
+        for (object_walk_init(&w, m, offsetof(Namespace, tasks)); (t = object_walk_next(&w));)
+                process_bus_added(&t->process);
 }
 
 static int on_timeout(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata) {
@@ -577,17 +567,12 @@ static void sweep_containers(Manager *m) {
 
 /* Whether a task of this scope exists; live: and its shim with it. */
 static bool scope_known(Manager *m, const char *scope, bool live) {
-        GHashTableIter iter, inner;
-        Namespace *ns;
         Task *t;
+        ObjectWalk w;
 
-        g_hash_table_iter_init(&iter, m->namespaces);
-        while (g_hash_table_iter_next(&iter, NULL, (void **)&ns)) {
-                g_hash_table_iter_init(&inner, ns->tasks);
-                while (g_hash_table_iter_next(&inner, NULL, (void **)&t))
-                        if ((t->link || !live) && streq(t->scope, scope))
-                                return true;
-        }
+        for (object_walk_init(&w, m, offsetof(Namespace, tasks)); (t = object_walk_next(&w));)
+                if ((t->link || !live) && streq(t->scope, scope))
+                        return true;
         return false;
 }
 

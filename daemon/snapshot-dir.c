@@ -341,15 +341,11 @@ char *snapshot_nothing(const Snapshot *s) {
 }
 
 static void add_named(Manager *m, GHashTable *named) {
-        GHashTableIter spaces, snapshots;
-        void *ns, *s;
+        Snapshot *s;
+        ObjectWalk w;
 
-        g_hash_table_iter_init(&spaces, m->namespaces);
-        while (g_hash_table_iter_next(&spaces, NULL, &ns)) {
-                g_hash_table_iter_init(&snapshots, ((Namespace *)ns)->snapshots);
-                while (g_hash_table_iter_next(&snapshots, NULL, &s))
-                        g_hash_table_add(named, ((Snapshot *)s)->dir);
-        }
+        for (object_walk_init(&w, m, offsetof(Namespace, snapshots)); (s = object_walk_next(&w));)
+                g_hash_table_add(named, s->dir);
 }
 
 static int sweep_directory(Manager *m, GHashTable *named) {

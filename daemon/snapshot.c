@@ -522,23 +522,18 @@ int snapshot_disown(Snapshot *s) {
  * that nobody has asked for.
  */
 void snapshots_remove_orphans(Manager *m) {
-        GHashTableIter spaces, snapshots;
-        void *ns, *s;
+        g_autoptr(GPtrArray) orphans = g_ptr_array_new();
+        Snapshot *s;
+        ObjectWalk w;
 
-        g_hash_table_iter_init(&spaces, m->namespaces);
-        while (g_hash_table_iter_next(&spaces, NULL, &ns)) {
-                g_autoptr(GPtrArray) orphans = g_ptr_array_new();
+        for (object_walk_init(&w, m, offsetof(Namespace, snapshots)); (s = object_walk_next(&w));)
+                if (s->owned && !snapshot_user(s))
+                        g_ptr_array_add(orphans, s);
+        for (guint i = 0; i < orphans->len; i++) {
+                Snapshot *orphan = g_ptr_array_index(orphans, i);
 
-                g_hash_table_iter_init(&snapshots, ((Namespace *)ns)->snapshots);
-                while (g_hash_table_iter_next(&snapshots, NULL, &s))
-                        if (((Snapshot *)s)->owned && !snapshot_user(s))
-                                g_ptr_array_add(orphans, s);
-                for (guint i = 0; i < orphans->len; i++) {
-                        Snapshot *orphan = g_ptr_array_index(orphans, i);
-
-                        log_info("Snapshot %s is of a container that does not exist: it goes", orphan->key);
-                        (void)snapshot_remove(orphan);
-                }
+                log_info("Snapshot %s is of a container that does not exist: it goes", orphan->key);
+                (void)snapshot_remove(orphan);
         }
 }
 

@@ -62,23 +62,16 @@ static bool has_layer(const ImageRecord *record, const char *id) {
 
 /* Whoever needs a chain that an image with this layer is, or a committed snapshot that added it. */
 static void add_layer(Manager *m, Reasons *r, const char *id) {
-        GHashTableIter spaces, iter;
-        void *ns, *value;
+        Snapshot *snapshot;
+        Image *image;
+        ObjectWalk w;
 
-        g_hash_table_iter_init(&spaces, m->namespaces);
-        while (g_hash_table_iter_next(&spaces, NULL, &ns)) {
-                g_hash_table_iter_init(&iter, ((Namespace *)ns)->images);
-                while (g_hash_table_iter_next(&iter, NULL, &value)) {
-                        const ImageRecord *record = ((Image *)value)->record;
-
-                        if (has_layer(record, id))
-                                add_roots(m, r, ROOT_CHAIN, record->chain_id);
-                }
-                g_hash_table_iter_init(&iter, ((Namespace *)ns)->snapshots);
-                while (g_hash_table_iter_next(&iter, NULL, &value))
-                        if (streq(((Snapshot *)value)->diff_id, id))
-                                add_roots(m, r, ROOT_CHAIN, ((Snapshot *)value)->chain_id);
-        }
+        for (object_walk_init(&w, m, offsetof(Namespace, images)); (image = object_walk_next(&w));)
+                if (has_layer(image->record, id))
+                        add_roots(m, r, ROOT_CHAIN, image->record->chain_id);
+        for (object_walk_init(&w, m, offsetof(Namespace, snapshots)); (snapshot = object_walk_next(&w));)
+                if (streq(snapshot->diff_id, id))
+                        add_roots(m, r, ROOT_CHAIN, snapshot->chain_id);
 }
 
 static int add_image(Namespace *ns, Reasons *r, const char *name, sd_bus_error *error) {
