@@ -11,8 +11,6 @@
 
 #include <stdarg.h>
 
-#define ASK_AGAIN_MAX 5
-
 /** bus_connect() - connects to the system bus where that has not been done; prints what is wrong. 0 or an exit status.
  */
 int bus_connect(Ctl *ctl) {
@@ -39,9 +37,9 @@ int call_new(Ctl *ctl, const char *path, const char *interface, const char *memb
         return 0;
 }
 
-/* By its name: nobody notices when one of these is asked twice. */
-static bool changes_nothing(const Message *m) {
-        static const char *const names[] = { "Mounts", "Read", "Stats", "WhyKept" };
+/** call_changes_nothing() - by its name: nobody notices when one of these is asked twice. */
+bool call_changes_nothing(const Message *m) {
+        static const char *const names[] = { "Diff", "DiskUsage", "Mounts", "OpenEvents", "Read", "Stats", "WhyKept" };
 
         for (size_t i = 0; i < ELEMENTSOF(names); i++)
                 if (streq(m->member, names[i]))
@@ -56,7 +54,7 @@ static int keep(Call *call, const Message *m) {
         _cleanup_message_ Message *copy = NULL;
         _cleanup_free_ char *path = NULL;
 
-        if (call->again || m->n_fds > 0 || !changes_nothing(m))
+        if (call->again || m->n_fds > 0 || !call_changes_nothing(m))
                 return 0;
         path = strdup(m->path);
         copy = path ? message_copy(m, path) : NULL;

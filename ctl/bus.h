@@ -21,6 +21,8 @@
 #define BUS_NAMESPACE "org.davit.Davit1.Namespace"
 #define BUS_ERROR "org.davit.Davit1.Error."
 
+#define ASK_AGAIN_MAX 5 /* where a call that changes nothing was cut off */
+
 /* A call on its way. reply is the answer, which may be an error, once done. */
 typedef struct Call {
         Message *reply;
@@ -40,6 +42,7 @@ int call_send(Ctl *ctl, Call *call, Message *message);
 int call_simple(Ctl *ctl, Call *call, const char *path, const char *interface, const char *member, const char *types,
                 ...);
 int call_wait(Ctl *ctl, Call *call);
+bool call_changes_nothing(const Message *m);
 int call_finish(Ctl *ctl, Call *call, const char *subject);
 const BusError *call_error(const Call *call);
 bool call_failed(const Call *call, const char *error);

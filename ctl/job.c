@@ -113,6 +113,29 @@ static int begin(Job *job, Message *m, const char **ret_path) {
         return r <= 0 ? bus_protocol_error(ctl, r < 0 ? r : -EBADMSG) : 0;
 }
 
+/* Until the job has ended, in whichever way; 0, or an exit status where the call itself has failed. */
+static int run_once(Job *job, Message *m) {
+        const char *path = NULL;
+        int r;
+
+        r = begin(job, m, &path);
+        if (r == 0) {
+                job->progress.job = path;
+                r = call_simple(job->ctl, &job->wait, path, BUS_JOB, "Wait", NULL);
+        }
+        if (r == 0)
+                r = wait_job(job, path);
+        job->ctl->on_signal = NULL;
+        return r;
+}
+
+/* A job ends with its manager, and the next one knows nothing of it. */
+static bool cut_off(const Job *job) {
+        const BusError *error = call_error(&job->wait);
+
+        return !job->asked && (error_is_bus(error, "NoReply") || error_no_object(error));
+}
+
 /**
  * job_run() - sends the call that begins the job and waits until it has ended.
  * @m: the call, whose answer begins with the object path of the job.
@@ -120,21 +143,15 @@ static int begin(Job *job, Message *m, const char **ret_path) {
  * Returns 0 where it is done, or an exit status after an error has been printed: 130 where it was cancelled.
  */
 int job_run(Job *job, Message *m) {
-        const char *path = NULL;
         int r;
 
         r = catch_signals(job);
         if (r == 0)
-                r = begin(job, m, &path);
-        if (r != 0) {
-                job->ctl->on_signal = NULL;
-                return r;
+                r = run_once(job, m);
+        for (int i = 0; i < ASK_AGAIN_MAX && r == 0 && call_changes_nothing(m) && cut_off(job); i++) {
+                progress_end(&job->progress, false);
+                r = run_once(job, m);
         }
-        job->progress.job = path;
-        r = call_simple(job->ctl, &job->wait, path, BUS_JOB, "Wait", NULL);
-        if (r == 0)
-                r = wait_job(job, path);
-        job->ctl->on_signal = NULL;
         progress_end(&job->progress, r == 0 && !call_error(&job->wait));
         if (r != 0)
                 return r;

@@ -641,7 +641,8 @@ class Verbs(CtlCase):
         pid, owner = davit.main_pid(), davit.name_owner()
         os.kill(pid, signal.SIGSTOP)
         asking = [spawn(*argv) for argv in (("ps", "-q"), ("inspect", id), ("top", id), ("image", "ls"),
-                                            ("namespace", "ls"), ("stats", "--no-stream", id), ("version",))]
+                                            ("namespace", "ls"), ("stats", "--no-stream", id), ("version",),
+                                            ("system", "df"), ("events", "--since=1h", "--until=0s"))]
         davit.wait_until(lambda: all(sleeps(child.pid) for child in asking), what="calls to wait for their answers")
         os.kill(pid, signal.SIGKILL)
         for child in asking:
