@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 
 import davit
 import faults
@@ -208,6 +209,32 @@ class Removal(davit.TestCase):
         self.snapshot()
         self.assertEqual(self.prune(), [self.name])
         self.assertError("NotFound", self.snapshot)
+
+    def prepare(self, key):
+        return davit.manager("PrepareSnapshot", "(sssa{sv})", "", key, "", {})
+
+    def test_disk_that_hangs(self):
+        """Who needs the name of what cannot go is refused in a while, and everybody else is answered again then."""
+        made, other = self.prepare(self.name), davit.unique("removal")
+        with self.held():
+            thread = threading.Thread(target=davit.call, args=(made, "Snapshot.Delete"))
+            thread.start()
+            davit.wait_until(self.no_snapshot, what="the deletion")
+            begun = time.monotonic()
+            self.assertError("Unavailable", self.prepare, self.name, contains=f'"{self.name}"')
+            self.assertLess(time.monotonic() - begun, 10)
+            kept = self.prepare(other)
+            self.assertTrue(thread.is_alive())
+        thread.join(30)
+        davit.call(self.prepare(self.name), "Snapshot.Delete")
+        davit.call(kept, "Snapshot.Delete")
+
+    def no_snapshot(self):
+        try:
+            self.snapshot()
+        except davit.DavitError as error:
+            return error.name == "NotFound"
+        return False
 
     def test_committed_snapshot(self):
         """It has no directory, and a chain that the store would collect."""
