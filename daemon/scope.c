@@ -105,15 +105,15 @@ bool scope_find_number(const char *text, const char *key, uint64_t *ret) {
         return false;
 }
 
-/** scope_populated() - whether something runs there, the shim aside; true also where nobody can tell. shim: that may
- * still run, so only what is the container's is looked at; what a dead one has left may be beside that. */
-bool scope_populated(const Task *t, bool shim) {
-        _cleanup_close_ int dir = scope_open(t, SCOPE_UNIFIED);
-        _cleanup_free_ char *text = scope_read(dir, shim ? "payload/cgroup.events" : "cgroup.events");
+/** scope_populated() - whether something runs in a scope, wherever below it; true also where nobody can tell */
+bool scope_populated(const char *path) {
+        _cleanup_close_ int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_free_ char *text = NULL;
         uint64_t populated;
 
-        if (dir == -ENOENT)
+        if (dir < 0 && errno == ENOENT)
                 return false;
+        text = scope_read(dir, "cgroup.events");
         return !text || !scope_find_number(text, "populated", &populated) || populated > 0;
 }
 

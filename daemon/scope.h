@@ -25,7 +25,7 @@ typedef enum ScopePlace {
 char *scope_path(const Task *t, ScopePlace place);
 int scope_open(const Task *t, ScopePlace place); /* a directory, or a negative errno */
 bool scope_version1(const Task *t, ScopePlace place);
-bool scope_populated(const Task *t, bool shim); /* whether something but the shim, which may run, may be in it */
+bool scope_populated(const char *path); /* scope_path(SCOPE_UNIFIED); whether something may be in it */
 
 /* files; dir may be negative: then nothing is there */
 char *scope_read(int dir, const char *name);                      /* NULL: not there; free() it */

@@ -4,7 +4,8 @@
  *
  * A caller hears of a payload's end at once; its shim still unmounts, removes what was ephemeral and exits. Until that
  * has happened the link, the scope's name and the task's directory belong here, and a new task of the same name waits.
- * A shim that does not go in time is stopped with its scope by systemd. Owned by the manager.
+ * A shim that does not go in time is stopped with its scope by systemd, and what is in the scope when it has gone, of a
+ * shim that was killed or of somebody who has put it there, is killed. Owned by the manager.
  */
 
 #include <errno.h>
@@ -28,16 +29,20 @@ typedef struct Waiter {
 struct Teardown {
         Manager *manager;
         char *ns, *id, *scope, *runtime;
+        char *group; /* the scope's directory */
         Link *link;
         sd_event_source *timer;
+        sd_event_source *exit; /* of the shim's process, once it has hung up */
         GArray *waiters;
 };
 
 static void teardown_free(void *p) {
         Teardown *d = p;
 
+        sd_event_source_disable_unref(d->exit);
         (void)link_free(d->link);
         sd_event_source_disable_unref(d->timer);
+        g_free(d->group);
         g_array_unref(d->waiters);
         g_free(d->ns);
         g_free(d->id);
@@ -57,6 +62,8 @@ static void remove_directory(Teardown *d) {
 static void finish(Teardown *d) {
         GArray *waiters = g_steal_pointer(&d->waiters);
 
+        if (d->group && scope_populated(d->group))
+                units_kill(d->manager->units, d->scope);
         remove_directory(d);
         if (!runtime_is_own(d->runtime))
                 runtime_records_remove(d->manager->runtime_fd, d->runtime, d->ns, d->id);
@@ -72,8 +79,18 @@ static void finish(Teardown *d) {
 static void on_event(const LinkAnswer *event _unused_, void *userdata _unused_) {
 }
 
-static void on_gone(void *userdata) {
+static int on_ended(sd_event_source *s _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
         finish(userdata);
+        return 0;
+}
+
+/* It hangs up a moment before it is out of its scope. */
+static void on_gone(void *userdata) {
+        Teardown *d = userdata;
+        int fd = link_pidfd(d->link);
+
+        if (fd < 0 || link_ended(d->link) || sd_event_add_io(d->manager->event, &d->exit, fd, EPOLLIN, on_ended, d) < 0)
+                finish(d);
 }
 
 static const LinkHandlers handlers = { on_event, on_gone };
@@ -96,8 +113,8 @@ static void add_waiter(Teardown *d, teardown_done_t done, void *userdata) {
 /**
  * teardown_start() - takes over what is left of a task
  *
- * discard: the shim is told to kill what is left; where it has gone before and nothing is left, systemd has nothing to
- * stop. done may be called before this returns, where there is no shim any more.
+ * discard: the shim is told to kill what is left. done may be called before this returns, where there is no shim any
+ * more.
  */
 void teardown_start(Task *t, bool discard, teardown_done_t done, void *userdata) {
         Teardown *d = g_new0(Teardown, 1);
@@ -107,6 +124,7 @@ void teardown_start(Task *t, bool discard, teardown_done_t done, void *userdata)
         d->id = g_strdup(t->id);
         d->scope = g_strdup(t->scope);
         d->runtime = g_strdup(t->runtime);
+        d->group = scope_path(t, SCOPE_UNIFIED);
         d->link = g_steal_pointer(&t->link);
         d->waiters = g_array_new(FALSE, FALSE, sizeof(Waiter));
         add_waiter(d, done, userdata);
@@ -117,9 +135,8 @@ void teardown_start(Task *t, bool discard, teardown_done_t done, void *userdata)
         }
         link_abandon(d->link);
         link_set_handlers(d->link, &handlers, d);
-        if (discard && link_request(d->link, SHIM_DISCARD, NULL, NULL, NULL, 0, NULL, NULL) < 0 &&
-            scope_populated(t, !link_ended(d->link)))
-                units_stop(d->manager->units, d->scope);
+        if (discard)
+                (void)link_request(d->link, SHIM_DISCARD, NULL, NULL, NULL, 0, NULL, NULL);
         (void)sd_event_add_time_relative(d->manager->event, &d->timer, CLOCK_MONOTONIC, GONE_TIMEOUT_USEC, 0,
                                          on_timeout, d);
 }

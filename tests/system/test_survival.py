@@ -165,6 +165,23 @@ class Scope(SurvivalTest):
             # SIGKILL spares nobody, so perhaps nobody is left to say what has ended how.
             self.assertIn(davit.call(task, "Process.Wait")[:2], (status, (255, "lost")) if number == "KILL" else (status,))
 
+    def test_what_is_not_the_containers_goes_with_the_task(self):
+        """Something beside payload/ would keep the scope, and its name, when the shim has gone."""
+        root = "/sys/fs/cgroup/unified" if os.path.exists("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
+        for ended in (False, True):
+            id, _, task = self.start(["sleep", "1000"])
+            scope = davit.get(task, "Task.Scope")
+            with subprocess.Popen(["sleep", "1000"]) as stray:
+                with open(f"{root}/davit.slice/davit-default.slice/{scope}/supervisor/cgroup.procs", "w", encoding="ascii") as f:
+                    f.write(str(stray.pid))
+                if ended:
+                    davit.call(task, "Process.Kill", "(s)", "KILL")
+                    davit.call(task, "Process.Wait")
+                davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=not ended))
+                self.assertEqual(stray.wait(10), -signal.SIGKILL)
+            davit.wait_until(lambda scope=scope: not davit.unit_exists(scope), what="the scope's end")
+            davit.remove_container(id)
+
     def test_kill_with_the_manager(self):
         _, _, task = self.start(["sleep", "1000"])
         scope, end = davit.get(task, "Task.Scope"), davit.call(task, "Process.WaitFD")
