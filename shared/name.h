@@ -11,6 +11,7 @@
 #define DAVIT_LAUNCHER_SOCKET "/run/davit/launcher"
 #define DAVIT_STORE_SOCKET "/run/davit/store"
 #define DAVIT_STORE_SNAPSHOT_SOCKET "/run/davit/store-snapshot"
+#define DAVIT_REGISTRY_SOCKET "/run/davit/registry"
 #define DAVIT_BUS_NAME "org.davit.Davit1"
 #define DAVIT_BUS_PATH "/org/davit/Davit1"
 #define DAVIT_BUS_ERROR "org.davit.Davit1.Error."
