@@ -45,20 +45,6 @@ static GPtrArray *sorted(Namespace *ns) {
         return all;
 }
 
-/* "example.org", "host:5000", "localhost", "HOST" before a slash: what docker's references take for a registry. */
-static bool has_registry(const char *name) {
-        const char *slash = strchr(name, '/');
-
-        if (!slash)
-                return false;
-        if (g_str_has_prefix(name, "localhost/"))
-                return true;
-        for (const char *p = name; p < slash; p++)
-                if (*p == '.' || *p == ':' || g_ascii_isupper(*p))
-                        return true;
-        return false;
-}
-
 static bool digest_begins(const char *digest, const char *hex) {
         return g_str_has_prefix(digest, DIGEST_PREFIX) && g_str_has_prefix(digest + strlen(DIGEST_PREFIX), hex);
 }
@@ -107,7 +93,7 @@ static void add_by_registries(Namespace *ns, const char *whole, GPtrArray *found
         for (char **p = prefixes; p && *p; p++) {
                 g_autofree char *prefix = g_strconcat(*p, "/", NULL), *longer = g_strconcat(prefix, whole, NULL);
 
-                if (!has_registry(whole))
+                if (image_name_host(whole) == 0)
                         add(found, g_hash_table_lookup(ns->images, longer));
                 if (g_str_has_prefix(whole, prefix))
                         add(found, g_hash_table_lookup(ns->images, whole + strlen(prefix)));
@@ -118,12 +104,12 @@ static void add_by_registries(Namespace *ns, const char *whole, GPtrArray *found
 static void add_by_end(GPtrArray *all, const char *whole, GPtrArray *found) {
         g_autofree char *end = g_strconcat("/", whole, NULL);
 
-        if (has_registry(whole))
+        if (image_name_host(whole) > 0)
                 return;
         for (guint i = 0; i < all->len; i++) {
                 Image *image = g_ptr_array_index(all, i);
 
-                if (g_str_has_suffix(image->record->name, end) && !has_registry(image->record->name))
+                if (g_str_has_suffix(image->record->name, end) && image_name_host(image->record->name) == 0)
                         add(found, image);
         }
 }

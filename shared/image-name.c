@@ -174,6 +174,18 @@ size_t image_name_repository(const char *name) {
         return colon ? (size_t)(colon - name) : size;
 }
 
+/** image_name_host() - the size of the registry a name begins with, 0 where it names none: "localhost", or a first part
+ * with a dot, a colon or a capital in it, as docker's references have it */
+size_t image_name_host(const char *name) {
+        const char *slash = strchr(name, '/');
+        size_t n = slash ? (size_t)(slash - name) : 0;
+
+        for (size_t i = 0; i < n; i++)
+                if (name[i] == '.' || name[i] == ':' || (name[i] >= 'A' && name[i] <= 'Z'))
+                        return n;
+        return n == strlen("localhost") && strncmp(name, "localhost", n) == 0 ? n : 0;
+}
+
 static bool ends_with(const char *name, size_t size, const char *wanted) {
         size_t n = strlen(wanted);
 

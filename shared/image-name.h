@@ -14,5 +14,6 @@
 bool digest_valid(const char *s);
 const char *image_name_why(const char *name);
 size_t image_name_repository(const char *name);
+size_t image_name_host(const char *name);
 bool image_name_matches(const char *name, const char *wanted);
 int image_name_normalise(const char *name, char **ret);

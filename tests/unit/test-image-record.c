@@ -348,6 +348,19 @@ static void test_matches(void) {
         g_assert_false(image_name_matches("", "app"));
 }
 
+static void test_host(void) {
+        static const char *const hosts[] = { "host:5000", "registry.example", "localhost", "HOST", "127.0.0.1:1" };
+        static const char *const none[] = { "app", "app:1", "team/app:1", "team/app.d", "localhosts/app", "team/localhost/app" };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(hosts); i++) {
+                g_autofree char *name = g_strconcat(hosts[i], "/team/app:1", NULL);
+
+                g_assert_cmpuint(image_name_host(name), ==, strlen(hosts[i]));
+        }
+        for (size_t i = 0; i < G_N_ELEMENTS(none); i++)
+                g_assert_cmpuint(image_name_host(none[i]), ==, 0);
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/image-record/good", test_good);
@@ -357,5 +370,6 @@ int main(int argc, char **argv) {
         g_test_add_func("/image-record/result", test_result);
         g_test_add_func("/image-name/names", test_names);
         g_test_add_func("/image-name/matches", test_matches);
+        g_test_add_func("/image-name/host", test_host);
         return g_test_run();
 }
