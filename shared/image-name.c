@@ -6,19 +6,22 @@
  * The grammar is that of the OCI distribution specification and of docker's references, a little wider in what may
  * stand between letters and digits. A repository is in lower case; a host and a tag need not be. A name without tag and
  * digest means ":latest". Nothing else is added: no registry and no "library/", so what a user typed is what a list
- * shows. Names come from archives, that is from strangers; one that is valid here holds no control character, no space
+ * shows; only who asks a registry completes a name. Names come from archives, that is from strangers; one that is valid here holds no control character, no space
  * and no ".." component. This file never touches an image.
  */
 
 #include "shared/image-name.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "shared/macros.h"
 
 #define DIGEST_PREFIX "sha256:"
 #define DIGEST_HEX 64U
+#define DOCKER_HOST "docker.io"
 
 /* isalnum() of the C locale, whatever the locale is. */
 static bool is_alnum(char c) {
@@ -196,4 +199,33 @@ static bool ends_with(const char *name, size_t size, const char *wanted) {
  * or what else stands before a slash */
 bool image_name_matches(const char *name, const char *wanted) {
         return ends_with(name, strlen(name), wanted) || ends_with(name, image_name_repository(name), wanted);
+}
+
+/**
+ * image_name_qualify() - the name in full, as a registry is asked for it
+ * @registry: HOST[:PORT], put in front of a name without one
+ * @ret: in the form image_name_normalise() gives; to be freed
+ *
+ * What docker.io has without a slash in its path is below "library/". Return: 0, -EINVAL or -ENOMEM.
+ */
+int image_name_qualify(const char *name, const char *registry, char **ret) {
+        size_t own = image_name_host(name), host = own > 0 ? own : strlen(registry);
+        const char *path = own > 0 ? name + own + 1 : name, *library = "";
+        char *whole;
+        int r;
+
+        if (own > 0)
+                registry = name;
+        if (host == strlen(DOCKER_HOST) && strncmp(registry, DOCKER_HOST, host) == 0 && !strchr(path, '/'))
+                library = "library/";
+        if (asprintf(&whole, "%.*s/%s%s", (int)host, registry, library, path) < 0)
+                return -ENOMEM;
+        r = image_name_normalise(whole, ret);
+        free(whole);
+        return r;
+}
+
+/** image_registry_valid() - HOST or HOST:PORT, as it may stand before the first slash of a name */
+bool image_registry_valid(const char *s) {
+        return strlen(s) <= IMAGE_NAME_MAX && host_valid(s, strlen(s));
 }

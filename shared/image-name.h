@@ -17,3 +17,5 @@ size_t image_name_repository(const char *name);
 size_t image_name_host(const char *name);
 bool image_name_matches(const char *name, const char *wanted);
 int image_name_normalise(const char *name, char **ret);
+int image_name_qualify(const char *name, const char *registry, char **ret);
+bool image_registry_valid(const char *s);
