@@ -23,10 +23,12 @@
  * limits of each member (daemon/image-record.c).
  *
  * Operations ("operation" member of the request):
- *   import   {"name"?,"format":"auto|oci|docker|rootfs","size":N,"platform"?,"rootfs":"erofs|checkout","limits":{...}};
+ *   import   {"name"?,"format":"auto|oci|docker|rootfs","size":N,"platform"?,"rootfs":"erofs|checkout|none",
+ *            "have"?:[{"digest","diff_id","size"}],"limits":{...}};
  *            fds: archive (regular file, pipe, stream socket, or a directory that holds an OCI layout). "size" is there
  *            when it is known, "platform" is "os/arch[/variant]" or "all", "rootfs" the form the host
- *            mounts.
+ *            mounts, or "none" for one that is not made now. "have" are layers, by the digests of their blobs, that the
+ *            archive need not hold because they are in the store: FailedPrecondition where one is not.
  *            Result: {"images":[IMAGE...]}
  *   collect  {"dry_run"?}: frees what no root needs. STORE_ROOTS: {"chains":[chain id],"contents":[digest]}.
  *            Result: {"freed":BYTES,"objects":N,"chains":[dropped],"contents":[dropped]}
@@ -68,8 +70,9 @@
  *                   "Volumes"[],"ExposedPorts"[]},
  *         "history":[{"created","created_by"?,"author"?,"comment"?,"empty_layer"?}],
  *         "index"? (digest of the index it came from, when all that leads to is here),
- *         "platforms"?:[the same without "name", "index", "platforms" for each further platform]}
- * ROOTFS: {"form":"erofs|checkout","path","root"?:{"uid","gid","mode"}}; path is "/var/lib/davit/erofs/<chain id
+ *         "source"? (digest of the index or manifest that an OCI layout names for it),
+ *         "platforms"?:[the same without "name", "index", "source", "platforms" for each further platform]}
+ * ROOTFS: {"form":"erofs|checkout","path","root"?:{"uid","gid","mode"}}, without form and path where none is; path is "/var/lib/davit/erofs/<chain id
  * without sha256:>", an image, or ".../checkouts/<...>", a directory; root is the top directory's owner and permission
  * bits, which an overlay's upper has to repeat. Names of images are in the form image_name_normalise() gives
  * (shared/image-name.h), in requests and in results. "created" is in microseconds since the epoch, 0 when the image

@@ -16,6 +16,7 @@ static const char *const fail_words[_STORE_FAIL_MAX] = {
         [STORE_FAIL_INTERNAL] = "Internal",        [STORE_FAIL_NOT_FOUND] = "NotFound",
         [STORE_FAIL_INVALID] = "InvalidArgument",  [STORE_FAIL_EXHAUSTED] = "ResourceExhausted",
         [STORE_FAIL_UNSUPPORTED] = "NotSupported", [STORE_FAIL_CANCELLED] = "Unavailable",
+        [STORE_FAIL_PRECONDITION] = "FailedPrecondition",
 };
 
 /** store_fail_quark() - the error domain of StoreFail codes */

@@ -11,6 +11,7 @@ typedef enum {
         STORE_FAIL_INVALID,
         STORE_FAIL_EXHAUSTED,
         STORE_FAIL_UNSUPPORTED,
+        STORE_FAIL_PRECONDITION,
         STORE_FAIL_CANCELLED,
         _STORE_FAIL_MAX,
 } StoreFail;

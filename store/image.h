@@ -35,6 +35,8 @@ struct Image {
         GBytes *index;                    /* all of whose manifests are here, or NULL */
         guint8 index_digest[DIGEST_SIZE]; /* of the index it came from, zeros without one */
         gboolean chosen;                  /* for the platform that its descriptor names */
+        guint8 source[DIGEST_SIZE];       /* of the index or manifest that the layout names */
+        gboolean has_source;
 };
 
 #define MEDIA_OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"

@@ -315,6 +315,7 @@ static gboolean import_all(Import *m, JsonArray *ret, GError **error) {
                 count_layers(m, all);
         m->objects = objects_new(m->job, m->store->objects_fd, m->ingest->stage_fd);
         unpack = unpack_new(m->job, m->store, m->ingest, m->objects, m->archive, m->spool_fd < 0);
+        unpack_set_have(unpack, m->options->have);
         if (m->archive ? !unpack_images(unpack, all, error)
                        : !(import_rootfs(m, unpack, error) && choose_names(m, error))) {
                 (void)objects_settle(m->objects, NULL);

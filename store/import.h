@@ -16,6 +16,7 @@ struct ImportOptions {
         const char *format;   /* auto, oci, docker, rootfs */
         const char *platform; /* NULL: linux and this machine's */
         guint64 size;         /* of a pipe's data, 0: not known */
+        GHashTable *have;     /* blob's digest -> UnpackHave, which the archive may leave out; or NULL */
         RootfsForm rootfs;
         int fd;
 };

@@ -288,6 +288,8 @@ static gboolean read_group(OciReader *r, const Group *g, GError **error) {
                         return FALSE;
                 g_ptr_array_add(r->images, image);
                 image->chosen = c->has_platform;
+                image->has_source = TRUE;
+                memcpy(image->source, g->index ? g->index_digest : c->descriptor.digest, DIGEST_SIZE);
                 if (!read_platforms(r, g, c, image, error))
                         return FALSE;
         }

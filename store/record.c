@@ -235,10 +235,12 @@ char *record_text(JsonNode *n) {
         return json_to_string(n, FALSE);
 }
 
-/* The index this image came from, when it can be given out again, and what else it leads to. */
+/* The index this image came from, when it can be given out again, what it was called by, and what else it leads to. */
 static void add_index(JsonBuilder *b, const Image *i, JsonArray *platforms) {
         if (i->index)
                 add_digest(b, "index", i->index_digest);
+        if (i->has_source)
+                add_digest(b, "source", i->source);
         if (!platforms)
                 return;
         json_builder_set_member_name(b, "platforms");

@@ -23,7 +23,7 @@
 #include "store/error.h"
 #include "store/project.h"
 
-static const char *const forms[] = { [ROOTFS_EROFS] = "erofs", [ROOTFS_CHECKOUT] = "checkout" };
+static const char *const forms[] = { [ROOTFS_EROFS] = "erofs", [ROOTFS_CHECKOUT] = "checkout", [ROOTFS_NONE] = "none" };
 
 /** rootfs_form_parse() - the form of a request's member; NULL is EROFS */
 gboolean rootfs_form_parse(const char *name, RootfsForm *ret, GError **error) {
@@ -35,8 +35,8 @@ gboolean rootfs_form_parse(const char *name, RootfsForm *ret, GError **error) {
                         *ret = (RootfsForm)i;
                         return TRUE;
                 }
-        return store_fail(error, STORE_FAIL_INVALID, "There is no form of root file systems '%.40s': erofs or checkout",
-                          name);
+        return store_fail(error, STORE_FAIL_INVALID,
+                          "There is no form of root file systems '%.40s': erofs, checkout or none", name);
 }
 
 static int form_directory(const Store *s, RootfsForm form) {
@@ -101,6 +101,8 @@ gboolean rootfs_build(StoreJob *job, Ingest *ingest, Objects *objects, Tree *cha
         digest_hex(r->chain_id, hex);
         r->built = FALSE;
         r->commit[0] = '\0';
+        if (r->form == ROOTFS_NONE)
+                return TRUE;
         if (!is_present(ingest->store, r, hex, &present, error))
                 return FALSE;
         if (present)
@@ -152,10 +154,12 @@ JsonNode *rootfs_record(const char *directory, const Rootfs *r, Tree *chain) {
         digest_hex(r->chain_id, hex);
         path = g_strdup_printf("%s/%s/%s", directory, r->form == ROOTFS_EROFS ? "erofs" : "checkouts", hex);
         json_builder_begin_object(b);
-        json_builder_set_member_name(b, "form");
-        json_builder_add_string_value(b, forms[r->form]);
-        json_builder_set_member_name(b, "path");
-        json_builder_add_string_value(b, path);
+        if (r->form != ROOTFS_NONE) {
+                json_builder_set_member_name(b, "form");
+                json_builder_add_string_value(b, forms[r->form]);
+                json_builder_set_member_name(b, "path");
+                json_builder_add_string_value(b, path);
+        }
         json_builder_set_member_name(b, "root");
         json_builder_begin_object(b);
         json_builder_set_member_name(b, "uid");

@@ -12,6 +12,7 @@
 typedef enum {
         ROOTFS_EROFS,    /* erofs/CHAIN: an image of metadata, a link to the object of ref davit/erofs/CHAIN */
         ROOTFS_CHECKOUT, /* checkouts/CHAIN: a directory of links to objects */
+        ROOTFS_NONE,     /* nothing now: a start that needs one has it made */
 } RootfsForm;
 
 typedef struct {

@@ -6,7 +6,8 @@
  * Layers do not depend on each other, so two are read at a time, each by a thread that parses its tar and one before it
  * that inflates and hashes. A layer is in order only if its blob has the digest and size the manifest says and its
  * content the diff id the configuration says; both are compared here, before anything is promoted. A layer the store
- * has is pinned and not unpacked again: its tree comes from its record, and only its blob's digest is looked at.
+ * has is pinned and not unpacked again: its tree comes from its record, and only its blob's digest is looked at. Where
+ * the archive has left a blob out, what it holds has to be known beforehand, and to be what the configuration says.
  */
 
 #include "store/unpack.h"
@@ -25,6 +26,7 @@ struct Unpack {
         Objects *objects;
         Archive *archive;
         guint64 *counter;   /* NULL: reading layers is not counted */
+        GHashTable *have;   /* blob's digest -> UnpackHave, or NULL */
         GHashTable *layers; /* diff id -> Unpacked */
         GPtrArray *tasks;
         GMutex lock;
@@ -40,6 +42,7 @@ typedef struct {
         guint64 offset;
         Compression compression;
         guint number;
+        gboolean absent; /* from the archive: the layer is in the store */
 } Task;
 
 guint digest_hash_func(const void *d) {
@@ -80,6 +83,11 @@ void unpack_free(Unpack *u) {
         g_ptr_array_unref(u->read);
         g_mutex_clear(&u->lock);
         g_free(u);
+}
+
+/** unpack_set_have() - which layers the archive may leave out */
+void unpack_set_have(Unpack *u, GHashTable *have) {
+        u->have = have;
 }
 
 Unpacked *unpack_find(Unpack *u, const guint8 diff_id[DIGEST_SIZE]) {
@@ -202,7 +210,9 @@ static void task_run(gpointer data, gpointer userdata G_GNUC_UNUSED) {
 
         if (!store_job_check(u->job, NULL))
                 return;
-        if (!t->result)
+        if (t->absent)
+                ok = !t->result || replay(u, t->result, &failure);
+        else if (!t->result)
                 ok = task_verify(t, &failure);
         else if (t->result->existing)
                 ok = replay(u, t->result, &failure) && task_verify(t, &failure);
@@ -252,32 +262,71 @@ static gboolean pin_layers(Unpack *u, GError **error) {
         return ok;
 }
 
-static gboolean add_task(Unpack *u, ImageLayer *l, guint number, GError **error) {
-        Task *t = g_new0(Task, 1);
+/* A blob that the archive has left out, and what it is known to hold. */
+static gboolean task_absent(Task *t, const UnpackHave *have, GError **error) {
+        const ImageLayer *l = t->source;
+
+        t->absent = TRUE;
+        if (have->size != l->size)
+                return store_fail(error, STORE_FAIL_INVALID,
+                                  "Layer %u (%s) has %" G_GUINT64_FORMAT
+                                  " bytes, its descriptor says %" G_GUINT64_FORMAT,
+                                  t->number, l->member, have->size, l->size);
+        if (!verify(l->diff_id, have->diff_id, "layer's diff id", error)) {
+                g_prefix_error(error, "Layer %u (%s): ", t->number, l->member);
+                return FALSE;
+        }
+        return TRUE;
+}
+
+static gboolean task_present(Task *t, GError **error) {
+        ImageLayer *l = t->source;
         guint8 head[COMPRESSION_HEAD];
         guint64 size;
         gssize n;
 
-        g_ptr_array_add(u->tasks, t);
-        t->unpack = u;
-        t->source = l;
-        t->number = number;
-        if (!archive_find(u->archive, l->member, &t->fd, &t->offset, &size, error))
+        if (!archive_find(t->unpack->archive, l->member, &t->fd, &t->offset, &size, error))
                 return FALSE;
         if (l->has_digest && size != l->size)
                 return store_fail(error, STORE_FAIL_INVALID,
                                   "Layer %u (%s) has %" G_GUINT64_FORMAT
                                   " bytes, its descriptor says %" G_GUINT64_FORMAT,
-                                  number, l->member, size, l->size);
+                                  t->number, l->member, size, l->size);
         l->size = size;
         n = pread(t->fd, head, MIN(size, sizeof(head)), (off_t)t->offset);
         t->compression = stream_compression(head, (gsize)MAX(n, 0));
         if (!l->media_type)
                 l->media_type = g_strdup(layer_media_type(t->compression));
+        return TRUE;
+}
+
+static gboolean add_task(Unpack *u, ImageLayer *l, guint number, GError **error) {
+        const UnpackHave *have = u->have && l->has_digest ? g_hash_table_lookup(u->have, l->digest) : NULL;
+        Task *t = g_new0(Task, 1);
+
+        g_ptr_array_add(u->tasks, t);
+        t->unpack = u;
+        t->source = l;
+        t->number = number;
+        if (have && !archive_has(u->archive, l->member) ? !task_absent(t, have, error) : !task_present(t, error))
+                return FALSE;
         u->job->layers_total++;
         if (unpack_find(u, l->diff_id))
                 return TRUE;
         t->result = add_result(u, l->diff_id);
+        return TRUE;
+}
+
+/* Somebody else was sure of what we do not find: without it the archive is not whole. */
+static gboolean check_absent(Unpack *u, GError **error) {
+        for (guint i = 0; i < u->tasks->len; i++) {
+                const Task *t = u->tasks->pdata[i];
+
+                if (t->absent && t->result && !t->result->existing)
+                        return store_fail(error, STORE_FAIL_PRECONDITION,
+                                          "Layer %u (%s) is not in the archive, and not in the store either", t->number,
+                                          t->source->member);
+        }
         return TRUE;
 }
 
@@ -292,7 +341,7 @@ gboolean unpack_images(Unpack *u, GPtrArray *images, GError **error) {
                         if (!add_task(u, image->layers->pdata[l], l + 1, error))
                                 return FALSE;
         }
-        if (!pin_layers(u, error))
+        if (!pin_layers(u, error) || !check_absent(u, error))
                 return FALSE;
         pool = g_thread_pool_new(task_run, NULL, PARALLEL_MAX, FALSE, error);
         if (!pool)

@@ -20,10 +20,18 @@ struct Unpacked {
         gboolean existing; /* the store has it already */
 };
 
+/* A layer that is in the store, perhaps: what a blob is known to hold. */
+typedef struct {
+        guint8 digest[DIGEST_SIZE]; /* of the blob */
+        guint8 diff_id[DIGEST_SIZE];
+        guint64 size; /* of the blob */
+} UnpackHave;
+
 Unpack *unpack_new(StoreJob *job, Store *store, Ingest *ingest, Objects *objects, Archive *archive, gboolean count);
 void unpack_free(Unpack *u);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Unpack, unpack_free)
 
+void unpack_set_have(Unpack *u, GHashTable *have); /* blob's digest -> UnpackHave; borrowed, may be NULL */
 gboolean unpack_images(Unpack *u, GPtrArray *images, GError **error);
 gboolean unpack_layer(Unpack *u, Stream *raw, Compression compression, gboolean known, ImageLayer *ret, GError **error);
 gboolean unpack_replay(Unpack *u, const guint8 diff_id[DIGEST_SIZE], GError **error); /* a layer the store has */
