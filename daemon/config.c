@@ -16,6 +16,7 @@
 
 #include "daemon/config.h"
 #include "daemon/runtime.h"
+#include "shared/image-name.h"
 #include "shared/log.h"
 #include "shared/macros.h"
 
@@ -25,6 +26,7 @@ typedef enum KeyType {
         KEY_WORD,    /* const char *, one of Key.words */
         KEY_LIST,    /* char **, separated by spaces; an empty value empties it */
         KEY_RUNTIME, /* char *, a runtime's name or path */
+        KEY_HOST,    /* char *, HOST[:PORT] or nothing */
 } KeyType;
 
 typedef struct Key {
@@ -53,6 +55,12 @@ static const Key keys[] = {
         { "Container", "Runtime", KEY_RUNTIME, AT(runtime), 0, 0, NULL },
         { "Images", "ShortNameRegistries", KEY_LIST, AT(short_name_registries), 0, 64, NULL },
         { "Store", "RootFilesystem", KEY_WORD, AT(root_filesystem), 0, 0, rootfs_words },
+        { "Registry", "Default", KEY_HOST, AT(registry), 0, 0, NULL },
+        { "Registry", "Insecure", KEY_LIST, AT(insecure_registries), 0, 64, NULL },
+        { "Registry", "TokenHosts", KEY_LIST, AT(token_hosts), 0, 64, NULL },
+        { "Registry", "ConnectTimeoutUSec", KEY_U64, AT(connect_timeout_usec), 1000, 3600 * USEC_PER_SEC, NULL },
+        { "Registry", "StallTimeoutUSec", KEY_U64, AT(stall_timeout_usec), 1000, 3600 * USEC_PER_SEC, NULL },
+        { "Registry", "Retries", KEY_U32, AT(registry_retries), 0, 100, NULL },
         { "Limits", "Bytes", KEY_U64, AT(limits[LIMIT_BYTES]), 1, 1024 * TERA, NULL },
         { "Limits", "Ratio", KEY_U64, AT(limits[LIMIT_RATIO]), 1, UINT32_MAX, NULL },
         { "Limits", "RatioFloor", KEY_U64, AT(limits[LIMIT_RATIO_FLOOR]), 1, 1024 * TERA, NULL },
@@ -79,6 +87,12 @@ void config_set_defaults(Config *c) {
                 .seccomp_report = yes_no[0],
                 .root_filesystem = rootfs_words[0],
                 .runtime = g_strdup(RUNTIME_OWN),
+                .registry = g_strdup("docker.io"),
+                .insecure_registries = g_new0(char *, 1),
+                .token_hosts = g_new0(char *, 1),
+                .connect_timeout_usec = 15 * USEC_PER_SEC,
+                .stall_timeout_usec = 30 * USEC_PER_SEC,
+                .registry_retries = 4,
                 .limits = {
                         [LIMIT_BYTES] = UINT64_C(64) << 30,
                         [LIMIT_RATIO] = 250,
@@ -96,7 +110,10 @@ void config_set_defaults(Config *c) {
 /** config_done() - frees what a configuration owns */
 void config_done(Config *c) {
         g_strfreev(g_steal_pointer(&c->short_name_registries));
+        g_strfreev(g_steal_pointer(&c->insecure_registries));
+        g_strfreev(g_steal_pointer(&c->token_hosts));
         g_free(g_steal_pointer(&c->runtime));
+        g_free(g_steal_pointer(&c->registry));
 }
 
 /** config_limit_name() - the name of a limit in requests to the store and on the bus, such as "ratio_floor" */
@@ -147,12 +164,13 @@ static void set_word(Config *c, const Key *key, const char *value, const char *p
         log_warning("%s: %s= is one of %s, the default stays", path, key->name, all);
 }
 
-static void set_runtime(Config *c, const Key *key, const char *value, const char *path) {
+static void set_text(Config *c, const Key *key, const char *value, const char *path) {
+        bool runtime = key->type == KEY_RUNTIME;
         char **p = (char **)((char *)c + key->offset);
 
-        if (!runtime_name_valid(value)) {
-                log_warning("%s: %s= takes the name of a program or an absolute path, the default stays", path,
-                            key->name);
+        if (runtime ? !runtime_name_valid(value) : *value && !image_registry_valid(value)) {
+                log_warning("%s: %s= takes %s, the default stays", path, key->name,
+                            runtime ? "the name of a program or an absolute path" : "HOST or HOST:PORT");
                 return;
         }
         g_free(*p);
@@ -190,8 +208,8 @@ static void set_key(Config *c, GKeyFile *file, const char *path, const char *sec
                         log_warning("%s: %s= holds what is no text, the default stays", path, name);
                 else if (keys[i].type == KEY_WORD)
                         set_word(c, &keys[i], value, path);
-                else if (keys[i].type == KEY_RUNTIME)
-                        set_runtime(c, &keys[i], value, path);
+                else if (keys[i].type == KEY_RUNTIME || keys[i].type == KEY_HOST)
+                        set_text(c, &keys[i], value, path);
                 else
                         set_list(c, &keys[i], value, path);
                 return;

@@ -32,6 +32,12 @@ typedef struct Config {
         const char *seccomp_report;       /* [Manager] SeccompReport=, "yes" or "no" */
         char *runtime;                    /* [Container] Runtime= */
         const char *root_filesystem;      /* [Store] RootFilesystem=, one of its words */
+        char *registry;                   /* [Registry] Default=, "" for none */
+        char **insecure_registries;       /* [Registry] Insecure=, HOST[:PORT] */
+        char **token_hosts;               /* [Registry] TokenHosts= */
+        uint64_t connect_timeout_usec;    /* [Registry] ConnectTimeoutUSec= */
+        uint64_t stall_timeout_usec;      /* [Registry] StallTimeoutUSec= */
+        uint32_t registry_retries;        /* [Registry] Retries= */
         uint64_t limits[_LIMIT_MAX];      /* [Limits] */
 } Config;
 

@@ -12,6 +12,7 @@ int image_bus_register(Manager *m);
 int method_get_image(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int method_get_image_name(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int method_import_image(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int method_pull_image(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int method_save_images(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error);
 

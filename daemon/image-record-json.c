@@ -96,6 +96,8 @@ JsonObject *image_record_to_json(const ImageRecord *record) {
                 json_object_set_boolean_member(o, "pinned", true);
         if (*record->index)
                 json_object_set_string_member(o, "index", record->index);
+        if (*record->source)
+                json_object_set_string_member(o, "source", record->source);
         if (record->platforms->len > 0) {
                 JsonArray *array = json_array_new();
 
@@ -116,6 +118,11 @@ ImageRecord *image_record_copy(const ImageRecord *record, const char *name) {
         if (json_object_has_member(o, "pinned"))
                 json_object_remove_member(o, "pinned");
         return image_record_parse(o, &copy, NULL) >= 0 ? copy : NULL;
+}
+
+/** image_record_has_digest() - whether NAME@DIGEST may mean this image */
+bool image_record_has_digest(const ImageRecord *record, const char *digest) {
+        return streq(record->digest, digest) || streq(record->index, digest) || streq(record->source, digest);
 }
 
 /** image_record_foreach_platform() - the image itself, then each further platform of its index */

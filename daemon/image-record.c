@@ -62,6 +62,7 @@ ImageRecord *image_record_free(ImageRecord *record) {
         g_free(record->platform);
         g_free(record->chain_id);
         g_free(record->index);
+        g_free(record->source);
         g_clear_pointer(&record->layers, g_array_unref);
         g_clear_pointer(&record->history, g_array_unref);
         g_clear_pointer(&record->platforms, g_ptr_array_unref);
@@ -416,6 +417,10 @@ static int parse_index(JsonObject *o, ImageRecord *record, char **why) {
                 r = refuse(why, "index", "is not a digest");
         if (r >= 0)
                 r = get_array(o, "platforms", IMAGE_PLATFORMS_MAX, &array, why);
+        if (r >= 0)
+                r = get_string(o, "source", false, &record->source, why);
+        if (r >= 0 && *record->source && !digest_valid(record->source))
+                r = refuse(why, "source", "is not a digest");
         for (guint i = 0; r >= 0 && array && i < json_array_get_length(array); i++) {
                 ImageRecord *one = g_new0(ImageRecord, 1);
 

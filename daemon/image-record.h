@@ -51,6 +51,7 @@ typedef struct ImageRecord {
         JsonObject *config;   /* only members that are known, each checked */
         GArray *history;      /* ImageHistory */
         char *index;          /* digest of the index whose images are all here; "" when there is none */
+        char *source;         /* digest of what its name stood for where it came from: a manifest, or an index; or "" */
         GPtrArray *platforms; /* ImageRecord of each further platform of that index */
         bool pinned;          /* davitd's own */
 } ImageRecord;
@@ -59,6 +60,7 @@ int image_record_parse(JsonObject *o, ImageRecord **ret, char **ret_why);
 int image_records_parse(JsonObject *result, GPtrArray **ret, char **ret_why);
 JsonObject *image_record_to_json(const ImageRecord *record);
 ImageRecord *image_record_copy(const ImageRecord *record, const char *name);
+bool image_record_has_digest(const ImageRecord *record, const char *digest); /* its own, or what it was named by */
 void image_record_foreach_platform(const ImageRecord *record, void (*visit)(const ImageRecord *one, void *userdata),
                                    void *userdata);
 ImageRecord *image_record_free(ImageRecord *record);

@@ -4,8 +4,8 @@
  * Which image a user means: the one place where a reference becomes an image.
  *
  * The exact name always wins. Only where there is none, the fallbacks are tried, all of them together: a digest or the
- * beginning of one, NAME@DIGEST, the configured short name registries in front of the name or taken away from it, and a
- * name without a registry as the end of a stored name without a registry. One image found is the answer, more than one
+ * beginning of one, NAME@DIGEST, the configured short name registries in front of the name or taken away from it, the
+ * name in full as it would be pulled, and a name without a registry as the end of a stored name without a registry. One image found is the answer, more than one
  * is refused by name, so the order of a table or of imports decides nothing, and an image of one registry never stands
  * in for another registry's. Nothing outside of the namespace's table is looked at.
  */
@@ -81,14 +81,15 @@ static void add_by_name_and_digest(GPtrArray *all, const char *whole, bool each,
                 size_t size = tagged > repository ? strcspn(name, "@") : image_name_repository(name);
 
                 if (size == (tagged > repository ? tagged : repository) && strncmp(name, whole, size) == 0 &&
-                    (streq(image->record->digest, at + 1) || streq(image->record->index, at + 1)) &&
-                    (found->len == 0 || each))
+                    image_record_has_digest(image->record, at + 1) && (found->len == 0 || each))
                         add(found, image);
         }
 }
 
 static void add_by_registries(Namespace *ns, const char *whole, GPtrArray *found) {
         char **prefixes = ns->manager->config.short_name_registries;
+        const char *registry = ns->manager->config.registry; /* from where it would be pulled */
+        _cleanup_free_ char *pulled = NULL;
 
         for (char **p = prefixes; p && *p; p++) {
                 g_autofree char *prefix = g_strconcat(*p, "/", NULL), *longer = g_strconcat(prefix, whole, NULL);
@@ -98,6 +99,8 @@ static void add_by_registries(Namespace *ns, const char *whole, GPtrArray *found
                 if (g_str_has_prefix(whole, prefix))
                         add(found, g_hash_table_lookup(ns->images, whole + strlen(prefix)));
         }
+        if (prefixes && *prefixes && registry && *registry && image_name_qualify(whole, registry, &pulled) >= 0)
+                add(found, g_hash_table_lookup(ns->images, pulled));
 }
 
 /* "app" for "team/app": neither has a registry. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The Manager's methods that bring images in and out: ImportImage and SaveImages.
+ * The Manager's methods that bring images in and out: ImportImage, PullImage and SaveImages.
  *
  * Archives are descriptors, and only looked at from outside here: what kind of file it is, and whether it is open for
  * what is to be done. What is in them is for the store worker alone.
@@ -21,9 +21,11 @@
 #include "daemon/image-store.h"
 #include "daemon/job-bus.h"
 #include "daemon/lease.h"
+#include "daemon/pull.h"
 #include "shared/image-name.h"
 #include "shared/macros.h"
 #include "shared/name.h"
+#include "shared/registry-protocol.h"
 
 #define SAVE_NAMES_MAX 1024U
 
@@ -58,14 +60,22 @@ static int check_archive(int fd, bool output, uint64_t *ret_size, sd_bus_error *
 /* ---- ImportImage ---- */
 
 typedef struct ImportArgs {
-        char *format, *platform, *lease;
+        char *format, *platform, *lease, *rootfs, *policy;
+        int authorization;
         uint64_t limits[_LIMIT_MAX];
 } ImportArgs;
+#define IMPORT_ARGS_NULL                                                                                               \
+        { .authorization = -1 }
+
+enum { IMPORT = 1, PULL = 2 };
 
 static void import_args_done(ImportArgs *args) {
         g_free(args->format);
         g_free(args->platform);
         g_free(args->lease);
+        g_free(args->rootfs);
+        g_free(args->policy);
+        (void)safe_close(args->authorization);
 }
 
 static int set_limit(ImportArgs *args, const char *name, uint64_t value, sd_bus_error *error) {
@@ -112,13 +122,29 @@ static bool platform_valid(const char *s) {
         return true;
 }
 
+/* "auto" is what this host mounts, now and after a change of its kernel. */
+static int check_rootfs(const char *word, const char **ret, sd_bus_error *error) {
+        static const char *const words[] = { "auto", "erofs", "checkout", "none", NULL };
+
+        if (word && !g_strv_contains(words, word))
+                return error_invalid(error,
+                                     "RootFilesystem \"%s\" is not known; it is one of auto, erofs, checkout, none.",
+                                     word);
+        *ret = word && !streq(word, "auto") ? word : NULL;
+        return 0;
+}
+
 static int check_options(const ImportArgs *args, ImportOptions *options, sd_bus_error *error) {
         static const char *const formats[] = { "auto", "oci", "docker", "rootfs", NULL };
+        int r;
 
         options->format = args->format ?: "auto";
         options->platform = args->platform;
         options->lease = args->lease && *args->lease ? args->lease : NULL;
         memcpy(options->limits, args->limits, sizeof(options->limits));
+        r = check_rootfs(args->rootfs, &options->rootfs, error);
+        if (r < 0)
+                return r;
         if (!g_strv_contains(formats, options->format))
                 return error_invalid(error, "Format \"%s\" is not known; it is one of auto, oci, docker, rootfs.",
                                      options->format);
@@ -159,24 +185,108 @@ static int import_call(Manager *m, const char *ns, const char *name, int fd, con
         return r < 0 ? r : image_import_begin(m, ns, fd, &options, ret, error);
 }
 
+static int read_options(sd_bus_message *m, unsigned mask, ImportArgs *args, sd_bus_error *error) {
+        static const BusOption table[] = {
+                { "Format", "s", offsetof(ImportArgs, format), IMPORT, NULL },
+                { "Platform", "s", offsetof(ImportArgs, platform), IMPORT | PULL, NULL },
+                { "Limits", "a{st}", 0, IMPORT | PULL, read_limits },
+                { "Lease", "s", offsetof(ImportArgs, lease), IMPORT | PULL, NULL },
+                { "RootFilesystem", "s", offsetof(ImportArgs, rootfs), IMPORT | PULL, NULL },
+                { "Policy", "s", offsetof(ImportArgs, policy), PULL, NULL },
+                { "Authorization", "h", offsetof(ImportArgs, authorization), PULL, NULL },
+        };
+
+        return bus_options_read(m, table, ELEMENTSOF(table), mask, args, error);
+}
+
 /** method_import_image() - Manager.ImportImage */
 int method_import_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        static const BusOption table[] = {
-                { "Format", "s", offsetof(ImportArgs, format), 1, NULL },
-                { "Platform", "s", offsetof(ImportArgs, platform), 1, NULL },
-                { "Limits", "a{st}", 0, 1, read_limits },
-                { "Lease", "s", offsetof(ImportArgs, lease), 1, NULL },
-        };
-        _cleanup_(import_args_done) ImportArgs args = { 0 };
+        _cleanup_(import_args_done) ImportArgs args = IMPORT_ARGS_NULL;
         const char *ns, *name;
         Job *job = NULL;
         int fd, r;
 
         r = sd_bus_message_read(m, "ssh", &ns, &name, &fd);
         if (r >= 0)
-                r = bus_options_read(m, table, ELEMENTSOF(table), 1, &args, error);
+                r = read_options(m, IMPORT, &args, error);
         if (r >= 0)
                 r = import_call(userdata, ns, name, fd, &args, &job, error);
+        return r < 0 ? r : job_bus_reply_path(job, m);
+}
+
+/* ---- PullImage ---- */
+
+/* A registry worker reads it by offset, perhaps twice; nobody else looks at what is in it. */
+static int check_authorization(int fd, sd_bus_error *error) {
+        struct stat st;
+        int flags;
+
+        if (fd < 0)
+                return 0;
+        flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || fstat(fd, &st) < 0)
+                return error_set_errno(error, -errno, "The descriptor of Authorization cannot be used");
+        if (!S_ISREG(st.st_mode) || flags & O_PATH || (flags & O_ACCMODE) == O_WRONLY ||
+            st.st_size > (off_t)REGISTRY_CREDENTIALS_MAX)
+                return error_invalid(
+                        error, "Authorization has to be a file or memfd that is open for reading, of at most %u bytes.",
+                        REGISTRY_CREDENTIALS_MAX);
+        return 0;
+}
+
+static int check_name(const Manager *m, const char *name, char **ret, sd_bus_error *error) {
+        const char *registry = m->config.registry ?: "";
+        _cleanup_free_ char *whole = NULL;
+
+        if (image_name_normalise(name, &whole) < 0)
+                return error_invalid(error, "\"%s\" is not a valid image name: %s.", name, image_name_why(name));
+        if (!*registry && image_name_host(name) == 0)
+                return error_invalid(error,
+                                     "\"%s\" does not say which registry it is to come from: write HOST/%s, or set "
+                                     "[Registry] Default= (davit.conf(5)).",
+                                     name, name);
+        if (image_name_qualify(name, registry, ret) < 0)
+                return error_invalid(error, "\"%s\" is too long with its registry in front.", name);
+        return 0;
+}
+
+static int pull_call(Manager *m, const char *ns, const char *name, const ImportArgs *args, Job **ret,
+                     sd_bus_error *error) {
+        PullOptions options = { .typed = name, .authorization = args->authorization };
+        const char *policy = args->policy ?: "always";
+        _cleanup_free_ char *whole = NULL;
+        int r;
+
+        if (!*ns)
+                ns = DAVIT_DEFAULT_NAMESPACE;
+        if (!name_namespace_valid(ns))
+                return error_invalid(error, "\"%s\" is not a valid namespace name.", ns);
+        options.missing = streq(policy, "missing");
+        if (!options.missing && !streq(policy, "always"))
+                return error_invalid(error, "Policy \"%s\" is not known; it is missing or always.", policy);
+        r = check_name(m, name, &whole, error);
+        options.image.name = whole;
+        if (r >= 0)
+                r = check_options(args, &options.image, error);
+        if (r >= 0 && options.image.lease)
+                r = check_lease(m, ns, options.image.lease, error);
+        if (r >= 0)
+                r = check_authorization(args->authorization, error);
+        return r < 0 ? r : pull_begin(m, ns, &options, ret, error);
+}
+
+/** method_pull_image() - Manager.PullImage */
+int method_pull_image(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        _cleanup_(import_args_done) ImportArgs args = IMPORT_ARGS_NULL;
+        const char *ns, *name;
+        Job *job = NULL;
+        int r;
+
+        r = sd_bus_message_read(m, "ss", &ns, &name);
+        if (r >= 0)
+                r = read_options(m, PULL, &args, error);
+        if (r >= 0)
+                r = pull_call(userdata, ns, name, &args, &job, error);
         return r < 0 ? r : job_bus_reply_path(job, m);
 }
 

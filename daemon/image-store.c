@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What images ask of the store: imports and saves.
+ * What images ask of the store: imports, also those of a pull, and saves.
  *
- * Both run as jobs in workers of their own (store-job.c). The record of an image is written only after the worker has
+ * They run as jobs in workers of their own (store-job.c). The record of an image is written only after the worker has
  * committed what it names, and before its connection is closed: until then a collection leaves alone what it has
  * published. The limits of [Limits] go with every import. What is in an archive is for the worker alone.
  */
@@ -50,20 +50,25 @@ static GVariant *import_result(GPtrArray *records) {
         return g_variant_ref_sink(g_variant_dict_end(&dict));
 }
 
-static int import_parse(const Import *i, JsonObject *result, GPtrArray **ret, sd_bus_error *error) {
+/**
+ * image_import_parse() - checks the result of an import
+ * @name: the one name there is to be; NULL takes any
+ * @ret: ImageRecord, at least one
+ */
+int image_import_parse(Manager *m, const char *name, JsonObject *result, GPtrArray **ret, sd_bus_error *error) {
         g_autoptr(GPtrArray) records = NULL;
         g_autofree char *why = NULL;
         int r;
 
         r = image_records_parse(result, &records, &why);
-        if (r >= 0 && i->name &&
-            (records->len != 1 || !streq(((ImageRecord *)g_ptr_array_index(records, 0))->name, i->name))) {
+        if (r >= 0 && name &&
+            (records->len != 1 || !streq(((ImageRecord *)g_ptr_array_index(records, 0))->name, name))) {
                 why = g_strdup("images does not hold the name that was asked for");
                 r = -EBADMSG;
         }
         if (r < 0) {
                 log_warning("Store worker's result of an import is refused: %s", why);
-                collect_schedule(i->m); /* what the worker has published is garbage */
+                collect_schedule(m); /* what the worker has published is garbage */
                 return error_set(error, r == -EINVAL ? ERROR_INVALID_ARGUMENT : ERROR_INTERNAL,
                                  "The archive's image cannot be used: %s.", why);
         }
@@ -78,7 +83,7 @@ static int import_accept(JsonObject *result, void *userdata, GVariant **ret, sd_
         Namespace *ns;
         int r;
 
-        r = import_parse(i, result, &records, error);
+        r = image_import_parse(i->m, i->name, result, &records, error);
         if (r >= 0)
                 r = manager_namespace(i->m, i->ns, true, &ns, error);
         if (r < 0)
@@ -99,7 +104,8 @@ static int import_accept(JsonObject *result, void *userdata, GVariant **ret, sd_
         return r;
 }
 
-static JsonObject *import_limits(const Manager *m, const ImportOptions *options) {
+/** image_import_limits() - limits of the call go before those of the configuration; a new reference */
+JsonObject *image_import_limits(const Manager *m, const ImportOptions *options) {
         JsonObject *o = json_object_new();
 
         for (ConfigLimit l = 0; l < _LIMIT_MAX; l++) {
@@ -111,21 +117,22 @@ static JsonObject *import_limits(const Manager *m, const ImportOptions *options)
         return o;
 }
 
-static JsonObject *import_request(const Manager *m, const ImportOptions *options) {
+/** image_import_request() - the request of an import; a new reference */
+JsonObject *image_import_request(const Manager *m, const ImportOptions *options) {
         JsonObject *o = json_object_new();
         ChainForm form;
 
         json_object_set_string_member(o, "operation", "import");
         json_object_set_string_member(o, "format", options->format);
         chain_form(m, &form);
-        json_object_set_string_member(o, "rootfs", chain_form_word(&form));
+        json_object_set_string_member(o, "rootfs", options->rootfs ?: chain_form_word(&form));
         if (options->name)
                 json_object_set_string_member(o, "name", options->name);
         if (options->platform)
                 json_object_set_string_member(o, "platform", options->platform);
         if (options->size > 0)
                 json_object_set_int_member(o, "size", (gint64)options->size);
-        json_object_set_object_member(o, "limits", import_limits(m, options));
+        json_object_set_object_member(o, "limits", image_import_limits(m, options));
         return o;
 }
 
@@ -136,7 +143,7 @@ static JsonObject *import_request(const Manager *m, const ImportOptions *options
  */
 int image_import_begin(Manager *m, const char *ns, int archive, const ImportOptions *options, Job **ret,
                        sd_bus_error *error) {
-        g_autoptr(JsonObject) request = import_request(m, options);
+        g_autoptr(JsonObject) request = image_import_request(m, options);
         Import *i = g_new0(Import, 1);
         const StoreWork work = {
                 .type = "import",

@@ -12,6 +12,7 @@ typedef struct ImportOptions {
         const char *format;          /* "auto", "oci", "docker", "rootfs" */
         const char *platform;        /* "os/arch[/variant]", "all" or NULL */
         const char *lease;           /* gets the images; NULL: none */
+        const char *rootfs;          /* form of root file system to make: "erofs", "checkout", "none"; NULL: the host's */
         uint64_t size;               /* of the archive; 0: not known */
         uint64_t limits[_LIMIT_MAX]; /* 0: as configured */
 } ImportOptions;
@@ -23,5 +24,11 @@ typedef struct SaveOptions {
 
 int image_import_begin(Manager *m, const char *ns, int archive, const ImportOptions *options, Job **ret,
                        sd_bus_error *error);
+
+/* pieces of an import, for a pull */
+JsonObject *image_import_limits(const Manager *m, const ImportOptions *options);
+JsonObject *image_import_request(const Manager *m, const ImportOptions *options);
+int image_import_parse(Manager *m, const char *name, JsonObject *result, GPtrArray **ret, sd_bus_error *error);
+
 int image_save_begin(Namespace *ns, char **names, int output, const SaveOptions *options, Job **ret,
                      sd_bus_error *error);

@@ -156,7 +156,7 @@ int image_put(Namespace *ns, ImageRecord *record, Image **ret) {
 static int named_copy(Image *image, const char *name, ImageRecord **ret, sd_bus_error *error) {
         const char *at = strchr(name, '@');
 
-        if (at && !streq(at + 1, image->record->digest) && !streq(at + 1, image->record->index))
+        if (at && !image_record_has_digest(image->record, at + 1))
                 return error_invalid(error, "\"%s\" carries a digest that is not that of image \"%s\".", name,
                                      image->record->name);
         *ret = image_record_copy(image->record, name);

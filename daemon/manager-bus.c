@@ -262,6 +262,7 @@ static const sd_bus_vtable vtable[] = {
         ROW("ListSnapshots", ("s", namespace, "a{sv}", filters), ("a(ssssto)", snapshots), method_list_snapshots),
         ROW("ImportImage", ("s", namespace, "s", name, "h", archive, "a{sv}", options), ("o", job),
             method_import_image),
+        ROW("PullImage", ("s", namespace, "s", reference, "a{sv}", options), ("o", job), method_pull_image),
         ROW("SaveImages", ("s", namespace, "as", names, "h", output, "a{sv}", options), ("o", job), method_save_images),
         ROW("CreateLease", ("s", namespace, "s", id, "a{sv}", options), ("s", id, "o", lease), method_create_lease),
         ROW("GetLease", ("s", namespace, "s", id), ("o", lease), method_get_lease),

@@ -29,6 +29,7 @@
 #include "daemon/manager-bus.h"
 #include "daemon/namespace.h"
 #include "daemon/pool.h"
+#include "daemon/pull.h"
 #include "daemon/recovery.h"
 #include "daemon/scope-watch.h"
 #include "daemon/snapshot-bus.h"
@@ -81,6 +82,7 @@ int manager_new(Manager **ret) {
         (void)boot_id_read(m->boot_id);
         (void)store_jobs_new(m, STORE_JOBS_MAX, &m->store_jobs);
         (void)store_jobs_new(m, STORE_READS_MAX, &m->store_reads);
+        (void)pulls_new(m, &m->pulls);
         (void)collector_new(m, &m->collector);
         r = sd_event_default(&m->event);
         if (r >= 0)
@@ -116,6 +118,7 @@ Manager *manager_free(Manager *m) {
         freeze_stop(m);
         (void)recovery_free(m->recovery);
         m->pool = pool_free(m->pool);
+        m->pulls = pulls_free(m->pulls);
         m->collector = collector_free(m->collector);
         snapshot_mounts_free(m);
         (void)store_jobs_free(m->store_jobs);

@@ -20,6 +20,7 @@ typedef struct Limits Limits;
 typedef struct Manager Manager;
 typedef struct Namespace Namespace;
 typedef struct Pool Pool;
+typedef struct Pulls Pulls;
 typedef struct Recovery Recovery;
 typedef struct ScopeWatch ScopeWatch;
 typedef struct StoreJobs StoreJobs;
@@ -48,6 +49,7 @@ struct Manager {
         Launcher *launcher;
         Limits *limits;
         Pool *pool;
+        Pulls *pulls;
         Recovery *recovery;
         ScopeWatch *scope_watch;
         Sync *sync;

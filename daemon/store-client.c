@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Client of the store workers.
+ * Client of the workers: the store's, and the registry's, which differ in what they are asked and nothing else.
  *
  * systemd starts a worker for each connection, so an operation is a socket, a request and a handler that is called
  * exactly once: with the worker's result, with its error, or with an error that says that the worker died. The worker
@@ -14,6 +14,7 @@
  */
 
 #include <errno.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -34,6 +35,8 @@
 #define CANCEL_USEC (10 * USEC_PER_SEC)
 
 static const char *socket_path = DAVIT_STORE_SOCKET;
+
+static const StoreWorker store_worker = { "store worker", "davit-store.socket", "davit-store@*" };
 
 struct StoreOp {
         int sock;
@@ -128,30 +131,40 @@ static void op_end(StoreOp *op, JsonObject *result, const sd_bus_error *error) {
         (void)store_op_free(op);
 }
 
-static void op_fail(StoreOp *op, ErrorKind kind, const char *sentence) {
+static void _printf_(3, 4) op_fail(StoreOp *op, ErrorKind kind, const char *format, ...) {
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        g_autofree char *sentence = NULL;
+        va_list ap;
 
+        va_start(ap, format);
+        sentence = g_strdup_vprintf(format, ap);
+        va_end(ap);
         (void)error_set(&error, kind, "%s", sentence);
         op_end(op, NULL, &error);
 }
 
 static void op_fail_protocol(StoreOp *op, const char *what) {
-        log_warning("Store worker broke the protocol: %s; the operation is given up", what);
-        op_fail(op, ERROR_INTERNAL,
-                "The store worker gave an answer that cannot be used; the journal of davitd says more.");
+        const char *name = op->handlers.worker->name;
+
+        log_warning("A %s broke the protocol: %s; the operation is given up", name, what);
+        op_fail(op, ERROR_INTERNAL, "The %s gave an answer that cannot be used; the journal of davitd says more.",
+                name);
 }
 
 static void op_fail_gone(StoreOp *op) {
+        const StoreWorker *w = op->handlers.worker;
+
         if (op->cancel_asked)
                 op_fail(op, ERROR_FAILED_PRECONDITION, "The operation was cancelled.");
         else if (op->heard)
                 op_fail(op, ERROR_INTERNAL,
-                        "The store worker died before it was done, nothing was changed; see journalctl -u "
-                        "'davit-store@*'.");
+                        "The %s died before it was done, nothing was changed; see journalctl -u '%s'.", w->name,
+                        w->units);
         else
                 op_fail(op, ERROR_UNAVAILABLE,
-                        "The store worker ended before it answered; see systemctl status davit-store.socket and "
-                        "journalctl -u 'davit-store@*', then try again.");
+                        "The %s ended before it answered; see systemctl status %s and journalctl -u '%s', then try "
+                        "again.",
+                        w->name, w->socket, w->units);
 }
 
 static int send_packet(int sock, uint16_t type, const char *text, size_t text_size, const int *fds, size_t n_fds) {
@@ -398,6 +411,8 @@ int store_op_start_on(sd_event *event, int sock, JsonObject *request, const int 
 
         op->sock = sock;
         op->handlers = *handlers;
+        if (!op->handlers.worker)
+                op->handlers.worker = &store_worker;
         op->userdata = userdata;
         r = fd_set_nonblock(sock, true);
         if (r >= 0)
@@ -405,10 +420,12 @@ int store_op_start_on(sd_event *event, int sock, JsonObject *request, const int 
         if (r >= 0)
                 r = sd_event_add_io(event, &op->io, sock, EPOLLIN, on_io, op);
         if (r < 0) {
+                const char *name = op->handlers.worker->name;
+
                 (void)store_op_free(op);
                 if (r == -E2BIG)
-                        return error_set(error, ERROR_RESOURCE_EXHAUSTED, "The request to the store is too large.");
-                return error_unavailable(error, "Cannot send the request to a store worker: %s.", strerror(-r));
+                        return error_set(error, ERROR_RESOURCE_EXHAUSTED, "The request to the %s is too large.", name);
+                return error_unavailable(error, "Cannot send the request to a %s: %s.", name, strerror(-r));
         }
 
         *ret = op;
@@ -424,22 +441,22 @@ void store_set_socket(const char *path) {
 int store_op_start_at(sd_event *event, const char *path, JsonObject *request, const int *fds, size_t n_fds,
                       const StoreHandlers *handlers, void *userdata, StoreOp **ret, sd_bus_error *error) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
+        const StoreWorker *w = handlers->worker ?: &store_worker;
         int sock;
 
         if (!path)
                 path = socket_path;
         if (g_strlcpy(address.sun_path, path, sizeof(address.sun_path)) >= sizeof(address.sun_path))
-                return error_internal(error, "The path of the store's socket is too long.");
+                return error_internal(error, "The path of a %s's socket is too long.", w->name);
         sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (sock < 0)
-                return error_set_errno(error, -errno, "Cannot make a socket for the store");
+                return error_set_errno(error, -errno, "Cannot make a socket for a %s", w->name);
         if (connect(sock, (const struct sockaddr *)&address, sizeof(address)) < 0) {
                 int saved = errno;
 
                 (void)safe_close(sock);
-                return error_unavailable(
-                        error, "The store does not answer at %s (%s); see systemctl status davit-store.socket.",
-                        path, strerror(saved));
+                return error_unavailable(error, "No %s answers at %s (%s); see systemctl status %s.", w->name, path,
+                                         strerror(saved), w->socket);
         }
         return store_op_start_on(event, sock, request, fds, n_fds, handlers, userdata, ret, error);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* Client of the store workers: one connection, one worker, one operation (shared/store-protocol.h). Never blocks. */
+/* Client of the workers, the store's and the registry's: one connection, one worker, one operation
+ * (shared/store-protocol.h, shared/registry-protocol.h). Never blocks. */
 
 #include <json-glib/json-glib.h>
 #include <stdbool.h>
@@ -20,10 +21,18 @@ typedef JsonObject *(*store_ready_handler_t)(StoreOp *op, void *userdata);
  * returns, and only then the connection is closed: what the worker has published is safe from collection until then. */
 typedef void (*store_done_handler_t)(StoreOp *op, JsonObject *result, const sd_bus_error *error, void *userdata);
 
+/* Who is at the other end, for sentences. */
+typedef struct StoreWorker {
+        const char *name;   /* "store worker" */
+        const char *socket; /* unit */
+        const char *units;  /* pattern */
+} StoreWorker;
+
 typedef struct StoreHandlers {
         store_progress_handler_t progress; /* may be NULL */
         store_done_handler_t done;
         store_ready_handler_t ready; /* may be NULL: the operation asks for no roots */
+        const StoreWorker *worker;   /* NULL: the store's */
 } StoreHandlers;
 
 int store_op_start(sd_event *event, JsonObject *request, const int *fds, size_t n_fds, const StoreHandlers *handlers,
