@@ -334,10 +334,11 @@ static void test_names(void) {
 }
 
 static void test_matches(void) {
-        static const char *const yes[] = { "host:5000/team/app:1", "host:5000/team/app", "team/app:1", "team/app",
-                                           "app:1",                "app" };
-        static const char *const no[] = { "",      "host:5000/team", "pp",   "pp:1", "app:",
-                                          "app:2", "1",              "team", "host", "/app" };
+        static const char *const yes[] = {
+                "host:5000/team/app:1", "host:5000/team/app", "team/app:1", "team/app", "app:1", "app"
+        };
+        static const char *const no[] = { "",  "host:5000/team", "pp",   "pp:1", "app:", "app:2",
+                                          "1", "team",           "host", "/app" };
 
         for (size_t i = 0; i < ELEMENTSOF(yes); i++)
                 g_assert_true(image_name_matches("host:5000/team/app:1", yes[i]));
@@ -350,7 +351,8 @@ static void test_matches(void) {
 
 static void test_host(void) {
         static const char *const hosts[] = { "host:5000", "registry.example", "localhost", "HOST", "127.0.0.1:1" };
-        static const char *const none[] = { "app", "app:1", "team/app:1", "team/app.d", "localhosts/app", "team/localhost/app" };
+        static const char *const none[] = { "app",        "app:1",          "team/app:1",
+                                            "team/app.d", "localhosts/app", "team/localhost/app" };
 
         for (size_t i = 0; i < G_N_ELEMENTS(hosts); i++) {
                 g_autofree char *name = g_strconcat(hosts[i], "/team/app:1", NULL);
