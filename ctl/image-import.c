@@ -66,46 +66,6 @@ static int on_option(int key, const char *arg, void *userdata) {
         }
 }
 
-static int check_limits(const Import *import) {
-        for (size_t i = 0; i < import->limits.n; i++) {
-                const char *equals = strchr(import->limits.v[i], '=');
-                uint64_t value;
-
-                if (!equals || equals == import->limits.v[i] || !parse_size(equals + 1, &value))
-                        return ctl_error(import->job.ctl,
-                                         _("'%s' is no limit; give a name and a size, such as bytes=2g"),
-                                         import->limits.v[i]);
-        }
-        return 0;
-}
-
-static int append_limits(Message *m, const Strv *limits) {
-        int r;
-
-        if (limits->n == 0)
-                return 0;
-        r = message_open(m, 'e', "sv");
-        if (r >= 0)
-                r = message_append(m, "s", "Limits");
-        if (r >= 0)
-                r = message_open(m, 'v', "a{st}");
-        if (r >= 0)
-                r = message_open(m, 'a', "{st}");
-        for (size_t i = 0; i < limits->n && r >= 0; i++) {
-                char *equals = strchr(limits->v[i], '=');
-                uint64_t value = 0;
-
-                (void)parse_size(equals + 1, &value);
-                *equals = '\0';
-                r = message_append(m, "{st}", limits->v[i], value);
-        }
-        if (r >= 0)
-                r = message_close(m);
-        if (r >= 0)
-                r = message_close(m);
-        return r < 0 ? r : message_close(m);
-}
-
 static int append_options(const Import *import, Message *m) {
         int r;
 
@@ -117,7 +77,7 @@ static int append_options(const Import *import, Message *m) {
         if (r >= 0 && import->lease)
                 r = option_string(m, "Lease", import->lease);
         if (r >= 0)
-                r = append_limits(m, &import->limits);
+                r = limits_append(m, &import->limits);
         return r < 0 ? r : message_close(m);
 }
 
@@ -162,7 +122,7 @@ static int import_verb(Ctl *ctl, const char *verb, const char *platform, int arg
         if (r == 0 && argc > 0 && import.input)
                 r = ctl_error(ctl, _("name the archive once, as the argument or with -i"));
         if (r == 0)
-                r = check_limits(&import);
+                r = limits_check(ctl, &import.limits);
         if (argc > 0 && !import.input)
                 import.input = argv[0];
         if (r == 0)

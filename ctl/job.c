@@ -9,7 +9,6 @@
 #include "ctl/job.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/signalfd.h>
 
 #include "ctl/json.h"
@@ -33,7 +32,7 @@ static int catch_signals(Job *job) {
         if (job->signal_fd >= 0)
                 return 0;
         signals(&mask);
-        (void)sigprocmask(SIG_BLOCK, &mask, NULL);
+        (void)sigprocmask(SIG_BLOCK, &mask, &job->before);
         job->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
         return job->signal_fd < 0 ? ctl_error(job->ctl, _("cannot catch signals: %s"), strerror(errno)) : 0;
 }
@@ -210,16 +209,13 @@ int job_print(Job *job) {
 
 /** job_clear() - frees it; signals do again what they did before. */
 void job_clear(Job *job) {
-        sigset_t mask;
-
         call_clear(&job->start);
         call_clear(&job->wait);
         call_clear(&job->cancel);
         if (job->signal_fd < 0)
                 return;
         job->signal_fd = safe_close(job->signal_fd);
-        signals(&mask);
-        (void)sigprocmask(SIG_UNBLOCK, &mask, NULL);
+        (void)sigprocmask(SIG_SETMASK, &job->before, NULL);
 }
 
 static int read_member(Message *m, const Member *member, void *userdata) {

@@ -3,6 +3,8 @@
 
 /* A job of the manager from the call that begins it to its result. */
 
+#include <signal.h>
+
 #include "ctl/bus.h"
 #include "ctl/progress.h"
 
@@ -12,7 +14,8 @@ typedef struct Job {
         const char *cancelled; /* what to say when ctrl-c has ended it */
         bool quiet;            /* no progress */
         int signal_fd;
-        bool asked; /* to end */
+        sigset_t before; /* what was blocked before signal_fd was */
+        bool asked;      /* to end */
         Progress progress;
         Call start, wait, cancel;
 } Job;
@@ -43,3 +46,7 @@ typedef struct Member {
 } Member;
 
 int result_read(Ctl *ctl, Message *m, const Member *members, size_t n, void *userdata);
+
+/* limits.c */
+int limits_check(Ctl *ctl, const Strv *limits);
+int limits_append(Message *m, const Strv *limits);

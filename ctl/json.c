@@ -160,40 +160,6 @@ void json_end(Json *j) {
         putchar('\n');
 }
 
-/** json_find_true() - whether member of a top-level object of a JSON text is true. Strings are skipped, not searched.
- */
-int json_find_true(const char *text, const char *object, const char *member) {
-        const char *names[] = { object, member };
-        unsigned depth = 0, found = 0;
-
-        for (const char *s = text; *s; s++) {
-                if (*s == '{' || *s == '[')
-                        depth++;
-                else if (*s == '}' || *s == ']') {
-                        depth--;
-                        if (depth < found)
-                                return 0;
-                } else if (*s == '"') {
-                        const char *begin = ++s;
-                        size_t n;
-
-                        while (*s && *s != '"')
-                                s += *s == '\\' && s[1] ? 2 : 1;
-                        if (!*s)
-                                return 0;
-                        n = (size_t)(s - begin);
-                        if (depth != found + 1 || strlen(names[found]) != n || memcmp(begin, names[found], n) != 0)
-                                continue;
-                        if (s[1 + blanks(s + 1)] != ':')
-                                continue;
-                        s += 1 + blanks(s + 1);
-                        if (++found == ELEMENTSOF(names))
-                                return strncmp(s + 1 + blanks(s + 1), "true", 4) == 0;
-                }
-        }
-        return 0;
-}
-
 static int number(Json *j, Message *m, char type) {
         union {
                 uint8_t y;

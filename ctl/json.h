@@ -27,4 +27,9 @@ int json_rows(Json *j, Message *m, const char *const *names);
 int json_property(Json *j, const char *name, Message *m);
 int json_properties(Json *j, Message *reply);
 
-int json_find_true(const char *text, const char *object, const char *member);
+/* json-read.c */
+char *json_text(const char *value);
+bool json_next(const char **at, char **ret_name, const char **ret_value);
+const char *json_find(const char *object, const char *name);
+bool json_whole(const char *text);
+bool json_find_true(const char *text, const char *object, const char *member);
