@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <fcntl.h>
 
+#include "ctl/pull.h"
 #include "ctl/text.h"
 #include "shared/fd.h"
 
@@ -47,6 +48,10 @@ static const char **string_option(ContainerOptions *o, int key) {
                 return &o->log;
         case OPTION_RUNTIME:
                 return &o->runtime;
+        case OPTION_PULL:
+                return &o->pull;
+        case OPTION_AUTH_FILE:
+                return &o->auth_file;
         default:
                 return NULL;
         }
@@ -202,6 +207,8 @@ int container_options_check(ContainerOptions *o, int argc) {
         if (o->log && !streq(o->log, "journal") && !streq(o->log, "null") && !streq(o->log, "pipe") &&
             strncmp(o->log, "file:/", 6) != 0)
                 return ctl_error(o->ctl, _("--log takes journal, null, pipe or file:/PATH, not '%s'"), o->log);
+        if (pull_policy_check(o->ctl, o->pull) != 0)
+                return o->ctl->failure;
         if (o->drop_after > 0 && (!o->detach || o->terminal || !o->log || !streq(o->log, "pipe")))
                 return ctl_error(o->ctl, _("--drop-after is for -d with --log pipe"));
         return 0;
@@ -310,6 +317,11 @@ int container_options_append(ContainerOptions *o, Message *m) {
         return r;
 }
 
+/** container_image() - where the image is named, as container_call_new() takes it; NULL where none is. */
+char **container_image(const ContainerOptions *o, int argc, char **argv) {
+        return o->rootfs || argc < 1 ? NULL : argv;
+}
+
 /**
  * container_call_new() - CreateContainer or Run up to and with the container's options; the dictionary is left open.
  * @argc, @argv: image and command, or the command alone where a root directory or a whole configuration was given.
@@ -317,7 +329,7 @@ int container_options_append(ContainerOptions *o, Message *m) {
  * Returns 0 or an exit status.
  */
 int container_call_new(ContainerOptions *o, const char *member, int argc, char **argv, Message **ret) {
-        bool image = !o->rootfs && !(o->spec && argc < 1);
+        bool image = container_image(o, argc, argv);
         int r;
 
         r = call_new(o->ctl, BUS_PATH, BUS_MANAGER, member, ret);
@@ -341,5 +353,6 @@ void container_options_clear(ContainerOptions *o) {
         strv_clear(&o->labels);
         strv_clear(&o->runtime_options);
         strv_clear(&o->mounts);
+        free(TAKE_PTR(o->pulled));
         o->spec_fd = safe_close(o->spec_fd);
 }

@@ -8,12 +8,13 @@
 typedef struct ContainerOptions {
         Ctl *ctl;
         const char *name, *entrypoint, *working_dir, *user, *hostname, *network, *rootfs, *snapshot, *stop_signal,
-                *spec, *spec_patch, *log, *seccomp_report, *runtime;
+                *spec, *spec_patch, *log, *seccomp_report, *runtime, *pull, *auth_file;
         Strv env, cap_add, cap_drop, labels, runtime_options;
         Strv mounts; /* type, source, target, options; four strings each */
         uint64_t memory, cpu_usec, pids, stop_timeout, log_burst, log_interval, drop_after;
         bool has_stop_timeout, has_log_rate, terminal, read_only, interactive, detach, remove;
         int spec_fd;
+        char *pulled; /* the name of an image that had to be fetched */
 } ContainerOptions;
 
 #define CONTAINER_OPTIONS_INIT(c)                                                                                      \
@@ -50,6 +51,8 @@ typedef struct ContainerOptions {
         { OPTION_SPEC_PATCH, "spec-patch", N_("JSON"), N_("Merge patch applied to the configuration last") },   \
         { OPTION_RUNTIME, "runtime", N_("PROGRAM"), N_("OCI runtime: davit, runc, crun, a path") },               \
         { OPTION_RUNTIME_OPT, "runtime-opt", N_("KEY=VALUE"), N_("Option of the runtime, such as BinaryName=") }, \
+        { OPTION_PULL, "pull", N_("missing|always|never"), N_("When to fetch the image (default: missing)") },     \
+        { OPTION_AUTH_FILE, "authfile", N_("FILE"), N_("Credentials for the registry") },                       \
         { OPTION_NAME, "name", N_("ID"), N_("Id of the container (default: chosen by the manager)") },          \
         { OPTION_RM, "rm", NULL, N_("Remove the container when it ends") },                                     \
         { 't', "tty", NULL, N_("Give the program a terminal") }
@@ -81,11 +84,14 @@ enum {
         OPTION_DROP_AFTER,
         OPTION_RUNTIME,
         OPTION_RUNTIME_OPT,
+        OPTION_PULL,
+        OPTION_AUTH_FILE,
 };
 
 int container_option(int key, const char *arg, void *userdata);
 int container_options_check(ContainerOptions *o, int argc);
 int container_options_append(ContainerOptions *o, Message *m);
+char **container_image(const ContainerOptions *o, int argc, char **argv);
 int container_call_new(ContainerOptions *o, const char *member, int argc, char **argv, Message **ret);
 void container_options_clear(ContainerOptions *o);
 

@@ -28,6 +28,7 @@ static const Alias aliases[] = {
         { "tag", "image tag" },
         { "untag", "image untag" },
         { "image list", "image ls" },
+        { "image pull", "pull" },
         { "image remove", "image rm" },
         { "image delete", "image rm" },
         { "namespace", "namespace ls" },

@@ -73,7 +73,6 @@ static const struct {
         { "--ulimit", 0, N_("there is no --ulimit; set process.rlimits with --spec-patch") },
         { "--sysctl", 0, N_("there is no --sysctl; set linux.sysctl with --spec-patch") },
         { "--format", 0, N_("there is no --format; use --json, with jq where wanted") },
-        { "--pull", 0, N_("images are not pulled; import them with 'davitctl image import'") },
 };
 
 static const char *foreign_hint(const char *word, int letter) {

@@ -8,6 +8,7 @@
 
 #include "ctl/container-options.h"
 #include "ctl/launch.h"
+#include "ctl/pull.h"
 #include "ctl/terminal.h"
 #include "ctl/verbs.h"
 
@@ -53,15 +54,35 @@ static int send_run(ContainerOptions *o, Session *s, Call *call, int argc, char 
         return r == 0 ? session_call_wait(s, call) : r;
 }
 
+typedef int (*Sender)(ContainerOptions *o, Session *s, Call *call, int argc, char **argv);
+
+/* Sends a call that makes a container, and again where what stood in its way goes: an image that can be pulled, a
+ * container of that name that is being removed. */
+static int send_until_free(ContainerOptions *o, Session *s, Call *call, int argc, char **argv, Sender sender) {
+        char **image = container_image(o, argc, argv);
+        bool again = false;
+        int r = 0;
+
+        if (image)
+                r = pull_always(o, image);
+        if (r == 0)
+                r = sender(o, s, call, argc, argv);
+        if (r == 0 && image)
+                r = pull_missing(o, call, image, &again);
+        if (r == 0 && again)
+                r = sender(o, s, call, argc, argv);
+        if (r == 0 && o->name && call_failed(call, "AlreadyExists") && name_is_leaving(o->ctl, o->name)) {
+                call_clear(call);
+                r = sender(o, s, call, argc, argv);
+        }
+        return r;
+}
+
 /* One call of Run; @ret_id: borrowed from the call. */
 static int call_run(ContainerOptions *o, Session *s, Call *call, int argc, char **argv, const char **ret_id) {
         int fd, r;
 
-        r = send_run(o, s, call, argc, argv);
-        if (r == 0 && o->name && call_failed(call, "AlreadyExists") && name_is_leaving(o->ctl, o->name)) {
-                call_clear(call);
-                r = send_run(o, s, call, argc, argv);
-        }
+        r = send_until_free(o, s, call, argc, argv, send_run);
         stdio_sent(&s->stdio);
         if (r != 0)
                 return r;
@@ -109,11 +130,7 @@ static int send_create(ContainerOptions *o, Session *s, Call *call, int argc, ch
 static int create_container(ContainerOptions *o, Session *s, Call *call, int argc, char **argv, const char **ret_path) {
         int r;
 
-        r = send_create(o, s, call, argc, argv);
-        if (r == 0 && o->name && call_failed(call, "AlreadyExists") && name_is_leaving(o->ctl, o->name)) {
-                call_clear(call);
-                r = send_create(o, s, call, argc, argv);
-        }
+        r = send_until_free(o, s, call, argc, argv, send_create);
         if (r != 0)
                 return r;
         if (call_error(call))

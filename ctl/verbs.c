@@ -52,6 +52,8 @@ const Verb verbs[] = {
           commit_options, 2, 2, false, verb_commit, true },
         { "diff", N_("[OPTION...] CONTAINER"), N_("Show what a container has changed in its files"), diff_options, 1, 1,
           false, verb_diff, true },
+        { "pull", N_("[OPTION...] IMAGE..."), N_("Fetch images from their registries"), pull_options, 1, MANY, false,
+          verb_pull },
         { "image import", N_("[OPTION...] FILE|DIRECTORY|-"), N_("Import images from an archive"), image_import_options,
           0, 1, false, verb_image_import },
         { "image load", N_("[OPTION...] FILE|DIRECTORY|-"), N_("Load images that were saved, under their names"),
