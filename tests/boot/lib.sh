@@ -141,12 +141,12 @@ set -e
 systemctl daemon-reload
 journalctl --update-catalog
 busctl -q call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig
-for socket in davit-launcher.socket davit-store.socket davit-store-snapshot.socket; do
+for socket in davit-launcher.socket davit-store.socket davit-store-snapshot.socket davit-registry.socket; do
     [ ! -e /usr/lib/systemd/system/$socket ] || systemctl -q enable $socket
 done
 active=$(systemctl is-active davitd.service || true)
 systemctl stop davitd.service davit-launcher.service 2>/dev/null || true
-for socket in davit-launcher.socket davit-store.socket davit-store-snapshot.socket; do
+for socket in davit-launcher.socket davit-store.socket davit-store-snapshot.socket davit-registry.socket; do
     [ ! -e /usr/lib/systemd/system/$socket ] || systemctl start $socket
 done
 [ "$active" != active ] || systemctl start davitd.service
