@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Pulls: from a real registry, with credentials and certificates, and from one that does everything wrong."""
+
+import concurrent.futures
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import davit
+import images
+import registry
+import test_ctl
+import test_ctl_terminal
+
+#: Microseconds; what stalls is given up after that, so that all of it is seen to be.
+CONNECT, STALL, RETRIES = 2000000, 2000000, 1
+
+
+def settings(**kwargs):
+    return davit.configuration("Registry", **{"ConnectTimeoutUSec": CONNECT, "StallTimeoutUSec": STALL, "Retries": RETRIES,
+                                              **kwargs})
+
+
+class PullCase(test_ctl.CtlCase):
+    """One real registry, two hostile ones, and short deadlines, for a class."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if not shutil.which("docker-registry"):
+            raise unittest.SkipTest("no docker-registry")
+        cls.enterClassContext(settings())
+        cls.real = registry.Registry()
+        cls.addClassCleanup(cls.real.close)
+
+    def setUp(self):
+        super().setUp()
+        self.pulled = []
+        self.addCleanup(self.remove)
+
+    def remove(self):
+        for name in self.ctl("image", "ls", "-q").splitlines():
+            if name.startswith(("127.0.0.", "registry.test")):
+                self.ctl("image", "rm", "-f", "--sync", name, timeout=120)
+
+    def pull(self, *argv, **kwargs):
+        """What PullImage's job has told."""
+        kwargs.setdefault("timeout", 120)
+        return json.loads(self.ctl("pull", "--json", *argv, **kwargs))
+
+    def here(self):
+        return self.ctl("image", "ls", "-q").splitlines()
+
+    def busybox(self, *more):
+        return registry.Image([images.layer_of(davit.rootfs()), *more], {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]})
+
+    def file_with(self, text):
+        f = tempfile.NamedTemporaryFile("w", suffix=".json")  # pylint: disable=consider-using-with
+        self.addCleanup(f.close)
+        f.write(text)
+        f.flush()
+        return f.name
+
+
+class Real(PullCase):
+    def test_pull(self):
+        """S-G01, S-C04, S-E12: one call, one verb; unpacked, and being there already is fine."""
+        image = self.busybox()
+        name = self.real.push("team/app", "latest", image)
+        done = self.pull(name.removesuffix(":latest"))
+        self.assertEqual((done["Images"], done["Digest"]), ([name], image.digest))
+        self.assertGreaterEqual(done["Fetched"], sum(len(image.blobs[d]) for d in image.layers))
+        self.assertEqual(self.ctl("run", "--rm", "--pull=never", name, "echo", "from the image"), "from the image")
+        self.assertEqual(self.ctl("pull", name), name)
+        self.assertIn("up to date", self.stderr)
+        self.assertEqual(self.ctl("pull", "-q", name), name)
+        self.assertEqual(self.stderr, "")
+        self.assertEqual(self.pull(name, "--policy=missing")["Fetched"], 0)
+        shown = json.loads(self.ctl("image", "inspect", name))[0]
+        self.assertEqual(shown["Digest"], image.digest)
+
+    def test_run_pulls_what_is_missing(self):
+        """S-C03: by default; never and always do what they say."""
+        name = self.real.push("team/missing", "1", self.busybox())
+        for verb in ("run", "create"):
+            self.refused(verb, "--pull=never", name, status=125 if verb == "run" else 1, contains="There is no image")
+        self.assertEqual(self.ctl("run", "--rm", name, "echo", "here", timeout=120), "here")
+        self.ctl("image", "rm", "--sync", name, timeout=120)
+        id = self.ctl("create", name, timeout=120)
+        self.addCleanup(davit.remove_container, id)
+        new = self.busybox(images.layer([images.entry("new", b"new")]))
+        self.real.push("team/missing", "1", new)
+        self.assertEqual(self.ctl("run", "--rm", name, "ls", "/new", status=1, timeout=120), "")
+        self.assertEqual(self.ctl("run", "--rm", "--pull=always", name, "cat", "/new", timeout=120), "new")
+        davit.remove_container(id)
+
+    def test_run_on_a_terminal_and_detached(self):
+        name = self.real.push("team/terminal", "1", self.busybox())
+        t = test_ctl_terminal.Terminal("run", "--rm", "-t", name, "echo", "on a terminal")
+        t.expect("on a terminal")
+        self.assertEqual(t.end()[0], 0)
+        self.ctl("image", "rm", "-f", "--sync", name, timeout=120)
+        id = self.ctl("run", "-d", name, "sleep", "100", timeout=120)
+        davit.remove_container(id)
+
+    def test_what_is_not_there(self):
+        self.real.push("team/app", "1", registry.small_image("app"))
+        for verb in (["pull"], ["run", "--rm"], ["create"]):
+            with self.subTest(verb):
+                self.refused(*verb, f"{self.real.host}/team/app:2", status=125 if verb[0] == "run" else 1, contains=self.real.host)
+                self.assertIn("team/app:2", self.stderr)
+        self.refused("create", f"{self.real.host}/no/such:1", contains="there is no image")
+        self.assertIn("cannot be pulled", self.stderr)
+
+    def test_layers_that_are_here_are_not_fetched(self):
+        base = images.layer([images.entry("base", os.urandom(3000000))])
+        first = registry.Image([base, images.layer([images.entry("first", b"1")])])
+        second = registry.Image([base, images.layer([images.entry("second", b"2")])])
+        self.pull(self.real.push("team/first", "1", first))
+        done = self.pull(self.real.push("team/second", "1", second))
+        self.assertEqual(done["Digest"], second.digest)
+        self.assertLess(done["Fetched"], 100000)
+        self.ctl("image", "export", "-o", "/dev/null", done["Images"][0], timeout=120)
+
+    def test_by_digest(self):
+        image, other = registry.small_image("by-digest"), registry.small_image("other")
+        self.real.push("team/digest", "1", image)
+        name = f"{self.real.host}/team/digest@{image.digest}"
+        self.assertEqual(self.pull(name)["Digest"], image.digest)
+        self.ctl("create", "--pull=never", "--name", "by-digest", name)
+        davit.remove_container("by-digest")
+        self.refused("pull", f"{self.real.host}/team/digest@{other.digest}", contains=self.real.host)
+
+    def test_platforms(self):
+        mine, other = registry.small_image("mine"), registry.small_image("other")
+        digest = self.real.push_index("team/several", "1", {"linux/s390x": other, "linux/amd64": mine})
+        name = f"{self.real.host}/team/several:1"
+        done = self.pull(name)
+        self.assertEqual(done["Digest"], digest)
+        self.assertEqual(json.loads(self.ctl("image", "inspect", name))[0]["Digest"], mine.digest)
+        self.assertEqual(self.pull(name)["Fetched"], 0)
+        self.refused("pull", "--platform=linux/riscv64", name, contains="linux/riscv64")
+
+    def test_several_and_one_that_fails(self):
+        names = [self.real.push(f"team/several-{i}", "1", registry.small_image(f"s{i}")) for i in range(2)]
+        missing = f"{self.real.host}/team/no-such:1"
+        self.assertEqual(self.ctl("pull", names[0], missing, names[1], status=1).splitlines(), names)
+        self.assertIn("team/no-such", self.stderr)
+
+    def test_offline(self):
+        """Both facts in one line, at once."""
+        begun = time.monotonic()
+        self.refused("run", "--rm", "no-such-host.invalid/team/app:1", "true", status=125, contains="there is no image")
+        self.assertIn("no-such-host.invalid", self.stderr)
+        self.refused("run", "--rm", f"127.0.0.1:{registry.free_port()}/app", "true", status=125, contains="cannot be pulled")
+        self.assertLess(time.monotonic() - begun, 10 * davit.TIMEOUT / 30)
+
+    def test_bad_usage(self):
+        self.refused("pull", contains="too few arguments")
+        self.refused("pull", "Not A Name", contains="Not A Name")
+        self.refused("pull", "--policy=sometimes", f"{self.real.host}/a:1", contains="sometimes")
+        self.refused("pull", "--limit=bytes", "a:1", contains="bytes")
+        self.refused("run", "--pull=sometimes", "a:1", status=125, contains="sometimes")
+        self.refused("pull", "--creds-stdin", "a:1", "b:1", contains="one image")
+        self.refused("pull", "--authfile=/does/not/exist", "a:1", contains="/does/not/exist")
+        self.refused("pull", "--authfile", self.file_with("user:password"), "a:1", contains="not JSON")
+        self.refused("pull", "--creds-stdin", "a:1", input="no colon\n", contains="USER:PASSWORD")
+
+    def test_limits(self):
+        name = self.real.push("team/large", "1", registry.small_image("large", size=200000))
+        self.refused("pull", "--limit=bytes=100k", name, contains="102400")
+        self.assertNotIn(name, self.here())
+
+
+class Credentials(PullCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.closed = registry.Registry(auth=True)
+        cls.addClassCleanup(cls.closed.close)
+        cls.hostile, cls.other = registry.Hostile(), registry.Hostile("127.0.0.2")
+        cls.hostile.other = cls.other
+        cls.addClassCleanup(cls.other.close)
+        cls.addClassCleanup(cls.hostile.close)
+
+    def auth_file(self, host, auth=None, **more):
+        return self.file_with(json.dumps({"auths": {host: {"auth": auth or registry.basic()}}, **more}))
+
+    def test_basic(self):
+        image = registry.small_image("closed")
+        name = self.closed.push("team/closed", "1", image)
+        self.ctl("pull", name, status=1)
+        self.assertIn("no credentials for " + self.closed.host, self.stderr)
+        self.assertEqual(self.pull("--authfile", self.auth_file(self.closed.host), name)["Digest"], image.digest)
+        environment = {**os.environ, "REGISTRY_AUTH_FILE": self.auth_file(f"https://{self.closed.host}/v2/")}
+        self.assertEqual(self.pull(name, env=environment)["Fetched"], 0)
+        self.assertEqual(self.pull("--creds-stdin", name, input=f"{registry.USER}:{registry.PASSWORD}\n")["Fetched"], 0)
+        for wrong in (registry.basic(password="other"), registry.basic(user="nobody")):
+            self.refused("pull", "--authfile", self.auth_file(self.closed.host, wrong), name, contains=self.closed.host)
+        self.ctl("pull", "--authfile", self.file_with(json.dumps({"credsStore": "desktop"})), name, status=1)
+        self.assertIn("docker-credential-desktop", self.stderr)
+
+    def test_run_with_credentials(self):
+        name = self.closed.push("team/closed-run", "1", self.busybox())
+        file = self.auth_file(self.closed.host)
+        self.ctl("run", "--rm", name, "true", status=125)
+        self.assertIn("cannot be pulled", self.stderr)
+        self.ctl("run", "--rm", "--authfile", file, name, "true", timeout=120)
+
+    def test_nothing_is_told(self):
+        """Neither the journal nor the bus, nor the command line of anything, holds the password."""
+        name = self.closed.push("team/secret", "1", registry.small_image("secret"))
+        begun = time.time()
+        with davit.Signals() as signals:
+            self.ctl("pull", "--authfile", self.auth_file(self.closed.host), name, timeout=120)
+            self.assertNotIn(registry.PASSWORD, repr(signals.seen))
+        log = davit.journal(since=begun - 1)
+        for secret in (registry.PASSWORD, registry.basic()):
+            self.assertNotIn(secret, log)
+
+    def test_token(self):
+        name = self.hostile.name("bearer")
+        self.ctl("pull", name, status=1)
+        self.assertIn(self.hostile.host, self.stderr)
+        self.pull("--authfile", self.auth_file(self.hostile.host), name)
+        asked = self.hostile.seen("/token")
+        self.assertIn("service=test", asked[-1][1])
+        self.assertEqual([h.get("Authorization") for _, _, h in self.hostile.seen("/bearer/blobs")][0],
+                         "Bearer token-of-" + registry.USER)
+        self.pull("--authfile", self.auth_file(self.hostile.host), self.hostile.name("basic"))
+
+    def shown_to(self, host):
+        return [h for _, _, h in host.seen() if "Authorization" in h or registry.PASSWORD in repr(h)]
+
+    def test_only_to_their_host(self):
+        """A foreign token service, a redirect and another registry are shown nothing."""
+        file = self.auth_file(self.hostile.host)
+        self.refused("pull", "--authfile", file, self.hostile.name("foreign-realm"), contains=self.other.host)
+        self.assertEqual(self.shown_to(self.other), [])
+        # The layers of a repository that wants credentials lie elsewhere.
+        before = len(self.other.seen("/files/"))
+        self.pull("--authfile", file, self.hostile.name("redirect-other"))
+        self.assertGreater(len(self.other.seen("/files/")), before)
+        self.assertEqual(self.shown_to(self.other), [])
+        self.ctl("pull", "--authfile", file, self.other.name("basic"), status=1)
+        self.assertEqual(self.shown_to(self.other), [])
+
+
+class Tls(PullCase):
+    """A name that is no loopback address has to be asked by TLS."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.directory = f"{davit.FIXTURES}/{davit.unique('tls')}"
+        os.mkdir(cls.directory)
+        cls.addClassCleanup(shutil.rmtree, cls.directory)
+        cls.ca, *pair = registry.certificates(cls.directory, "registry.test", "127.0.0.1")
+        with open("/etc/hosts", encoding="utf-8") as f:
+            before = f.read()
+        cls.write("/etc/hosts", before + "127.0.0.1 registry.test\n")
+        cls.addClassCleanup(cls.write, "/etc/hosts", before)
+        cls.secure = registry.Registry("registry.test", tls=pair)
+        cls.addClassCleanup(cls.secure.close)
+        cls.hostile, cls.other = registry.Hostile(name="registry.test", tls=pair), registry.Hostile(name="registry.test")
+        cls.hostile.other = cls.other
+        cls.addClassCleanup(cls.other.close)
+        cls.addClassCleanup(cls.hostile.close)
+
+    @staticmethod
+    def write(path, text):
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def trust(self, host):
+        directory = f"/etc/davit/certs.d/{host}"
+        os.makedirs(directory)
+        self.addCleanup(shutil.rmtree, directory)
+        shutil.copy(self.ca, directory + "/ca.crt")
+
+    def test_certificate(self):
+        image = registry.small_image("secure")
+        name = self.secure.push("team/secure", "1", image)
+        self.refused("pull", name, contains=self.secure.host)
+        self.assertRegex(self.stderr, "certificate")
+        self.trust(self.secure.host)
+        self.assertEqual(self.pull(name)["Digest"], image.digest)
+
+    def test_plain(self):
+        """Plain HTTP only to loopback addresses and to whom the configuration names."""
+        name = self.other.name("team/plain")
+        self.refused("pull", name, contains="registry.test")
+        self.assertEqual(self.other.seen(), [])
+        with settings(Insecure=self.other.host):
+            self.pull(name)
+
+    def test_no_way_back_to_plain(self):
+        self.trust(self.hostile.host)
+        self.pull(self.hostile.name("team/good"))
+        begun = len(self.other.seen())
+        self.refused("pull", self.hostile.name("downgrade"), contains=self.hostile.host)
+        self.assertEqual(len(self.other.seen()), begun)
+
+
+class Hostile(PullCase):
+    """Each way to misbehave ends soon, with an error of its own, and nothing is left; the next pull works."""
+
+    #: Repository -> what the error says.
+    BAD = {
+        "silent": "", "slow-headers": "", "slow-body": "", "endless-manifest": "", "endless-layer": "", "huge-headers": "",
+        "redirect-loop": "redirect", "truncated": "", "short": "", "long-length": "", "other-bytes": "sha256:",
+        "garbage-after": "", "not-json": "", "missing": "", "forbidden": "", "busy": "", "down": "503",
+    }
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.hostile, cls.other = registry.Hostile(), registry.Hostile("127.0.0.2")
+        cls.hostile.other = cls.other
+        cls.addClassCleanup(cls.other.close)
+        cls.addClassCleanup(cls.hostile.close)
+
+    def attempt(self, way):
+        begun = time.monotonic()
+        done = davit.ctl("pull", "-q", self.hostile.name(way), timeout=60)
+        return way, done, time.monotonic() - begun
+
+    def test_each(self):
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(self.attempt, self.BAD))
+        said = {}
+        for way, done, took in results:
+            with self.subTest(way):
+                self.assertEqual(done.returncode, 1, done.stdout)
+                self.assertRegex(done.stderr, r"\Adavitctl: [^\n]+\n")
+                self.assertIn(self.BAD[way], done.stderr)
+                self.assertIn(self.hostile.host, done.stderr)
+                self.assertLess(took, 30)
+                said.setdefault(done.stderr.replace(way, "").split(":", 3)[-1], []).append(way)
+        self.assertLess(self.hostile.sent, 256 << 20)
+        self.assertEqual([n for n in self.here() if n.startswith(self.hostile.host)], [])
+        self.assertEqual(self.pull(self.hostile.name("good"))["Images"], [self.hostile.name("good")])
+
+    def test_other_manifest(self):
+        digest = self.hostile.image("other-manifest").digest
+        self.refused("pull", f"{self.hostile.host}/other-manifest@{digest}", contains=digest[:12])
+
+    def test_what_can_be_borne(self):
+        """A cut connection goes on where it was, a registry that was busy is asked again, layers may lie elsewhere."""
+        for way in ("cut-once", "busy-once", "redirect-other", "gzipped"):
+            with self.subTest(way):
+                done = self.pull(self.hostile.name(way))
+                self.assertEqual(done["Digest"], self.hostile.image(way).digest)
+        ranges = [h["Range"] for _, _, h in self.hostile.seen("/cut-once/blobs") if "Range" in h]
+        self.assertTrue(ranges)
+
+    def test_cancel(self):
+        """S-G01: ctrl-c ends it at once, and so do a signal, a caller that is gone, and the end of the manager."""
+        t = test_ctl_terminal.Terminal("pull", self.hostile.name("slow-body"))
+        davit.wait_until(lambda: self.hostile.seen("/slow-body/blobs"), what="the request")
+        t.type("\x03")
+        t.expect("the pull was cancelled, nothing of it is left")
+        self.assertEqual(t.end()[0], 130)
+        with settings(StallTimeoutUSec=60000000):
+            for name in ("slow-body", "silent"):
+                child = subprocess.Popen(["davitctl", "pull", self.hostile.name(name)], stdin=subprocess.DEVNULL,
+                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                count = len(self.hostile.seen(f"/{name}/"))
+                davit.wait_until(lambda n=name, c=count: len(self.hostile.seen(f"/{n}/")) > c, what="the request")
+                begun = time.monotonic()
+                child.send_signal(signal.SIGTERM)
+                _, errors = child.communicate(timeout=davit.TIMEOUT)
+                self.assertEqual((child.returncode, errors),
+                                 (130, "davitctl: the pull was cancelled, nothing of it is left\n"))
+                self.assertLess(time.monotonic() - begun, 5)
+
+    def test_killed_workers(self):
+        """The fetcher or the manager gone: an error, nothing left, the next pull works."""
+        with settings(StallTimeoutUSec=60000000):
+            for victim in ("davit-registry@*.service", "davitd.service"):
+                with self.subTest(victim):
+                    child = subprocess.Popen(["davitctl", "pull", self.hostile.name("slow-body")], stdin=subprocess.DEVNULL,
+                                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                    count = len(self.hostile.seen("/slow-body/blobs"))
+                    davit.wait_until(lambda c=count: len(self.hostile.seen("/slow-body/blobs")) > c, what="the request")
+                    davit.systemctl("kill", "-s", "KILL", victim)
+                    _, errors = child.communicate(timeout=davit.TIMEOUT)
+                    self.assertEqual(child.returncode, 1, errors)
+                    davit.start_davitd()
+        self.pull(self.hostile.name("after"))
+
+
+if __name__ == "__main__":
+    unittest.main()
