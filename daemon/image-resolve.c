@@ -5,9 +5,10 @@
  *
  * The exact name always wins. Only where there is none, the fallbacks are tried, all of them together: a digest or the
  * beginning of one, NAME@DIGEST, the configured short name registries in front of the name or taken away from it, the
- * name in full as it would be pulled, and a name without a registry as the end of a stored name without a registry. One image found is the answer, more than one
- * is refused by name, so the order of a table or of imports decides nothing, and an image of one registry never stands
- * in for another registry's. Nothing outside of the namespace's table is looked at.
+ * name in full as it would be pulled, and a name without a registry as the end of a stored name without a registry. One
+ * image found is the answer, more than one is refused by name, so the order of a table or of imports decides nothing,
+ * and an image of one registry never stands in for another registry's. Nothing outside of the namespace's table is
+ * looked at.
  */
 
 #include <errno.h>

@@ -127,9 +127,8 @@ static int check_rootfs(const char *word, const char **ret, sd_bus_error *error)
         static const char *const words[] = { "auto", "erofs", "checkout", "none", NULL };
 
         if (word && !g_strv_contains(words, word))
-                return error_invalid(error,
-                                     "RootFilesystem \"%s\" is not known; it is one of auto, erofs, checkout, none.",
-                                     word);
+                return error_invalid(
+                        error, "RootFilesystem \"%s\" is not known; it is one of auto, erofs, checkout, none.", word);
         *ret = word && !streq(word, "auto") ? word : NULL;
         return 0;
 }

@@ -5,8 +5,8 @@
  *
  * A registry knows layers by the digests of their blobs, which may be compressed; the store knows them by their diff
  * ids. The records of images say which is which, each pair having been verified when it came in. What is offered here
- * is held for as long as the pull lasts: an image may be deleted meanwhile, its chain stays, and is looked at again when
- * the pull lets it go. Which layers an image needs is not known here, so all of the host's are offered.
+ * is held for as long as the pull lasts: an image may be deleted meanwhile, its chain stays, and is looked at again
+ * when the pull lets it go. Which layers an image needs is not known here, so all of the host's are offered.
  */
 
 #include <string.h>
@@ -21,7 +21,7 @@
 
 struct PullHave {
         Manager *manager;
-        GPtrArray *layers;  /* ImageLayer, owned */
+        GPtrArray *layers;   /* ImageLayer, owned */
         GHashTable *digests; /* of layers, borrowed */
         GHashTable *chains;  /* chain id -> RootHold */
 };

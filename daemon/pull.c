@@ -125,7 +125,8 @@ static void finish_failed(Pull *p) {
         gone(p);
 }
 
-/* The first error is the job's. The store is waited for, so that what it has made meanwhile is gone when that is told. */
+/* The first error is the job's. The store is waited for, so that what it has made meanwhile is gone when that is told.
+ */
 static void fail(Pull *p, const sd_bus_error *error) {
         if (!sd_bus_error_is_set(&p->failure))
                 (void)sd_bus_error_copy(&p->failure, error);
@@ -268,9 +269,9 @@ static void on_fetched(StoreOp *op _unused_, JsonObject *result, const sd_bus_er
 }
 
 static int start_registry(Pull *p, bool all, store_done_handler_t done, sd_bus_error *error) {
-        const StoreHandlers handlers = {
-                .progress = all ? on_fetch_progress : NULL, .done = done, .worker = &registry_worker
-        };
+        const StoreHandlers handlers = { .progress = all ? on_fetch_progress : NULL,
+                                         .done = done,
+                                         .worker = &registry_worker };
         g_autoptr(JsonObject) request = pull_request(p->pulls->m, &p->options, all ? p->have : NULL);
         int fds[2];
         size_t n = 0;

@@ -72,11 +72,12 @@
  *         "index"? (digest of the index it came from, when all that leads to is here),
  *         "source"? (digest of the index or manifest that an OCI layout names for it),
  *         "platforms"?:[the same without "name", "index", "source", "platforms" for each further platform]}
- * ROOTFS: {"form":"erofs|checkout","path","root"?:{"uid","gid","mode"}}, without form and path where none is; path is "/var/lib/davit/erofs/<chain id
- * without sha256:>", an image, or ".../checkouts/<...>", a directory; root is the top directory's owner and permission
- * bits, which an overlay's upper has to repeat. Names of images are in the form image_name_normalise() gives
- * (shared/image-name.h), in requests and in results. "created" is in microseconds since the epoch, 0 when the image
- * does not say; sizes are bytes; digests, diff and chain ids are "sha256:" and 64 lower-case hexadecimal digits.
+ * ROOTFS: {"form":"erofs|checkout","path","root"?:{"uid","gid","mode"}}, without form and path where none was made;
+ * path is "/var/lib/davit/erofs/<chain id without sha256:>", an image, or ".../checkouts/<...>", a directory; root is
+ * the top directory's owner and permission bits, which an overlay's upper has to repeat. Names of images are in the
+ * form image_name_normalise() gives (shared/image-name.h), in requests and in results. "created" is in microseconds
+ * since the epoch, 0 when the image does not say; sizes are bytes; digests, diff and chain ids are "sha256:" and 64
+ * lower-case hexadecimal digits.
  */
 
 #include <stdint.h>

@@ -101,6 +101,7 @@ static Image *image_new(Namespace *ns, const char *name, const char *digest) {
         image->record->name = g_strdup(name);
         image->record->digest = g_strconcat("sha256:", digest, NULL);
         image->record->index = g_strdup("");
+        image->record->source = g_strdup("");
         g_hash_table_insert(ns->images, g_strdup(name), image);
         return image;
 }

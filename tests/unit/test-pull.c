@@ -66,9 +66,9 @@ static bool accept_worker(int listener, Worker *ret) {
         g_assert_cmpint(packet_recv(ret->sock, packet), ==, 1);
         memcpy(&head, packet->data, sizeof(head));
         g_assert_cmpint(head.type, ==, STORE_REQUEST);
-        g_assert_cmpint(store_text_parse((const char *)packet->data + sizeof(head), packet->size - sizeof(head),
-                                         &ret->request),
-                        ==, 0);
+        g_assert_cmpint(
+                store_text_parse((const char *)packet->data + sizeof(head), packet->size - sizeof(head), &ret->request),
+                ==, 0);
         if (packet->n_fds > 0) {
                 ret->fd = packet->fds[0];
                 packet->fds[0] = -1;
@@ -149,6 +149,7 @@ static void test_pull(Pulling *p, const void *data _unused_) {
         g_autofree char *result = image(NAME, HEX_A, HEX_A), *answer = fetched(HEX_A, 5);
         const char *digest = NULL;
         Worker registry, store;
+        JsonObject *limits;
         Job *job = begin(p, &plain);
 
         g_assert_cmpstr(job->type, ==, "pull");
@@ -159,8 +160,8 @@ static void test_pull(Pulling *p, const void *data _unused_) {
         g_assert_false(json_object_has_member(registry.request, "digest_only"));
         g_assert_false(json_object_has_member(registry.request, "insecure"));
         g_assert_false(json_object_has_member(registry.request, "credentials"));
-        g_assert_cmpint(json_object_get_int_member(json_object_get_object_member(registry.request, "limits"), "retries"),
-                        ==, 4);
+        limits = json_object_get_object_member(registry.request, "limits");
+        g_assert_cmpint(json_object_get_int_member(limits, "retries"), ==, 4);
         g_assert_cmpstr(json_object_get_string_member(store.request, "operation"), ==, "import");
         g_assert_cmpstr(json_object_get_string_member(store.request, "format"), ==, "oci");
         g_assert_cmpstr(json_object_get_string_member(store.request, "name"), ==, NAME);
@@ -291,9 +292,10 @@ static void test_by_digest(Pulling *p, const void *data _unused_) {
 
 /* What is here already: "missing" asks nobody, "always" asks what the name means now. */
 static void test_policy(Pulling *p, const void *data _unused_) {
-        const PullOptions arm = {
-                .typed = NAME, .image = { .name = NAME, .platform = "linux/arm64" }, .authorization = -1, .missing = true
-        };
+        const PullOptions arm = { .typed = NAME,
+                                  .image = { .name = NAME, .platform = "linux/arm64" },
+                                  .authorization = -1,
+                                  .missing = true };
         g_autofree char *same = fetched(HEX_A, 3), *changed = fetched(HEX_B, 3), *result = image(NAME, HEX_B, HEX_B);
         Worker registry, store;
         Image *i;
@@ -472,8 +474,9 @@ static void test_options(Pulling *p, const void *data _unused_) {
         const PullOptions options = { .typed = NAME,
                                       .image = { .name = NAME, .lease = "l", .rootfs = "none" },
                                       .authorization = secret };
-        const PullOptions again = { .typed = NAME, .image = { .name = NAME, .lease = "m" }, .authorization = -1,
-                                    .missing = true };
+        const PullOptions again = {
+                .typed = NAME, .image = { .name = NAME, .lease = "m" }, .authorization = -1, .missing = true
+        };
         g_autofree char *answer = fetched(HEX_A, 3), *result = image(NAME, HEX_A, HEX_A);
         char *insecure[] = { (char *)"registry.example", NULL };
         const LeaseOptions none = { 0 };
@@ -504,9 +507,9 @@ static void test_options(Pulling *p, const void *data _unused_) {
 static void test_insecure(void) {
         char *hosts[] = { (char *)"a.example:5000", (char *)"B.example", NULL };
         const Config config = { .insecure_registries = hosts };
-        static const char *const yes[] = { "a.example:5000/x:1", "b.example/x:1", "localhost/x:1", "localhost:5000/x:1",
-                                           "127.0.0.1:5000/x:1", "127.1.2.3/x:1" };
-        static const char *const no[] = { "a.example/x:1",        "a.example:5001/x:1", "b.example:80/x:1",
+        static const char *const yes[] = { "a.example:5000/x:1", "b.example/x:1",      "localhost/x:1",
+                                           "localhost:5000/x:1", "127.0.0.1:5000/x:1", "127.1.2.3/x:1" };
+        static const char *const no[] = { "a.example/x:1",         "a.example:5001/x:1",    "b.example:80/x:1",
                                           "127.0.0.1.example/x:1", "localhost.example/x:1", "128.0.0.1/x:1",
                                           "docker.io/library/x:1" };
 
