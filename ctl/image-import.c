@@ -11,7 +11,7 @@
 #include "ctl/text.h"
 #include "ctl/verbs.h"
 
-enum { OPTION_FORMAT = OPTION_FREE, OPTION_PLATFORM, OPTION_LIMIT, OPTION_LEASE };
+enum { OPTION_FORMAT = OPTION_FREE, OPTION_PLATFORM, OPTION_LIMIT, OPTION_LEASE, OPTION_ROOT_FS };
 
 const Option image_import_options[] = {
         { 't', "name", N_("NAME"), N_("Name of the image (default: those in the archive)") },
@@ -20,6 +20,7 @@ const Option image_import_options[] = {
         { OPTION_PLATFORM, "platform", N_("OS/ARCH[/VARIANT]"), N_("Which of several to take, or all") },
         { OPTION_LIMIT, "limit", N_("NAME=VALUE"), N_("Another limit than that of davit.conf(5), such as bytes=2g") },
         { OPTION_LEASE, "lease", N_("LEASE"), N_("A lease that keeps what is imported") },
+        { OPTION_ROOT_FS, "root-filesystem", N_("KIND"), N_("auto, erofs, checkout, or none until it is needed") },
         { 'q', "quiet", NULL, N_("Show no progress") },
         {},
 };
@@ -34,7 +35,7 @@ const Option image_load_options[] = {
 
 typedef struct Import {
         Job job;
-        const char *name, *input, *format, *platform, *lease;
+        const char *name, *input, *format, *platform, *lease, *root_fs;
         Strv limits;
         int fd;
 } Import;
@@ -58,6 +59,9 @@ static int on_option(int key, const char *arg, void *userdata) {
         case OPTION_LEASE:
                 import->lease = arg;
                 return 0;
+        case OPTION_ROOT_FS:
+                import->root_fs = arg;
+                return 0;
         case OPTION_LIMIT:
                 return strv_add(&import->limits, arg) ? 0 : ctl_oom(import->job.ctl);
         default:
@@ -76,6 +80,8 @@ static int append_options(const Import *import, Message *m) {
                 r = option_string(m, "Platform", import->platform);
         if (r >= 0 && import->lease)
                 r = option_string(m, "Lease", import->lease);
+        if (r >= 0 && import->root_fs)
+                r = option_string(m, "RootFilesystem", import->root_fs);
         if (r >= 0)
                 r = limits_append(m, &import->limits);
         return r < 0 ? r : message_close(m);

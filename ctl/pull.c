@@ -12,7 +12,15 @@
 #include "ctl/text.h"
 #include "ctl/verbs.h"
 
-enum { OPTION_PLATFORM = OPTION_FREE, OPTION_POLICY, OPTION_LIMIT, OPTION_LEASE, OPTION_AUTH_FILE, OPTION_CREDS_STDIN };
+enum {
+        OPTION_PLATFORM = OPTION_FREE,
+        OPTION_POLICY,
+        OPTION_LIMIT,
+        OPTION_LEASE,
+        OPTION_ROOT_FS,
+        OPTION_AUTH_FILE,
+        OPTION_CREDS_STDIN
+};
 
 const Option pull_options[] = {
         { OPTION_PLATFORM, "platform", N_("OS/ARCH[/VARIANT]"), N_("Which of several to take, or all") },
@@ -21,6 +29,7 @@ const Option pull_options[] = {
         { OPTION_CREDS_STDIN, "creds-stdin", NULL, N_("Read USER:PASSWORD from standard input") },
         { OPTION_LIMIT, "limit", N_("NAME=VALUE"), N_("Another limit than that of davit.conf(5), such as bytes=2g") },
         { OPTION_LEASE, "lease", N_("LEASE"), N_("A lease that keeps what is pulled") },
+        { OPTION_ROOT_FS, "root-filesystem", N_("KIND"), N_("auto, erofs, checkout, or none until it is needed") },
         { 'q', "quiet", NULL, N_("Show no progress") },
         {},
 };
@@ -44,6 +53,9 @@ static int on_option(int key, const char *arg, void *userdata) {
         case OPTION_LEASE:
                 pull->lease = arg;
                 return 0;
+        case OPTION_ROOT_FS:
+                pull->root_fs = arg;
+                return 0;
         case OPTION_LIMIT:
                 return strv_add(&pull->limits, arg) ? 0 : ctl_oom(pull->job.ctl);
         default:
@@ -62,6 +74,8 @@ static int append_options(const Pull *pull, Message *m, int auth_fd) {
                 r = option_string(m, "Platform", pull->platform);
         if (r >= 0 && pull->lease)
                 r = option_string(m, "Lease", pull->lease);
+        if (r >= 0 && pull->root_fs)
+                r = option_string(m, "RootFilesystem", pull->root_fs);
         if (r >= 0 && auth_fd >= 0)
                 r = option_fd(m, "Authorization", auth_fd);
         if (r >= 0)

@@ -9,7 +9,8 @@ struct ContainerOptions;
 
 typedef struct Pull {
         Job job;
-        const char *policy, *platform, *lease, *auth_file; /* NULL: the manager's default, or where files usually are */
+        const char *policy, *platform, *lease, *root_fs; /* NULL: the manager's default */
+        const char *auth_file;                           /* NULL: where such files usually are */
         bool creds_stdin;
         Strv limits;
         /* of the last one, borrowed from the job */

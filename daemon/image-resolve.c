@@ -165,7 +165,7 @@ int image_lookup(Namespace *ns, const char *name, Image **ret, sd_bus_error *err
 
 /** image_lookup_base() - the same for who makes something of the image, and could bring it in */
 int image_lookup_base(Namespace *ns, const char *name, Image **ret, sd_bus_error *error) {
-        return lookup(ns, name, false, "; import it first", ret, error);
+        return lookup(ns, name, false, "; pull or import it first", ret, error);
 }
 
 /** image_lookup_name() - the same for who changes or removes a name: -EINVAL, too, for a digest several names share */

@@ -188,7 +188,7 @@ static void test_sentences(void) {
         g_assert_null(strstr(none.message, "import"));
         g_assert_cmpint(image_lookup_base(&ns, "y", &image, &base), ==, -ENOENT);
         g_assert_nonnull(strstr(base.message, "\"y:latest\""));
-        g_assert_nonnull(strstr(base.message, "import it first"));
+        g_assert_nonnull(strstr(base.message, "pull or import it first"));
         images_done(&ns);
         config_done(&m.config);
 }
