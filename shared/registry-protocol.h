@@ -10,8 +10,8 @@
  * worker stops at once when it is cancelled or the connection ends, and ends itself after STORE_DONE or STORE_ERROR.
  *
  * The worker is the only program with a network. It knows nothing of the store: what it fetches it writes to a pipe, as
- * the tar of an OCI image layout. Whoever reads has to verify it again, and to take nothing for whole before STORE_DONE:
- * of an image that cannot be had the stream just stops, without the end mark of a tar.
+ * the tar of an OCI image layout. Whoever reads has to verify it again, and to take nothing for whole before
+ * STORE_DONE: of an image that cannot be had the stream just stops, without the end mark of a tar.
  *
  * Request:
  *   {"reference","platform"?,"digest_only"?,"have"?:[digest],"insecure"?,"credentials"?,"token_hosts"?:[host],

@@ -257,7 +257,7 @@ static gboolean make_documents(Compose *c, GError **error) {
         if (!set_settings(c, config, error) || !set_history(c, config, created, error))
                 return FALSE;
         set_rootfs(c, config);
-        text = record_text(root);
+        text = json_text(root);
         if (strlen(text) > STORE_DOCUMENT_MAX) {
                 g_free(text);
                 return store_fail(error, STORE_FAIL_EXHAUSTED, "The image configuration is too large");

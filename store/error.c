@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Errors of the store worker.
+ * Errors of the workers.
  *
- * Every function of store/ that can fail sets a GError of this domain, or passes on one of GLib or libostree.
- * Only here is an error translated into a word of the bus's error family; nothing here logs.
+ * Every function of store/ and registry/ that can fail sets a GError of this domain, or passes on one of GLib or
+ * libostree. Only here is an error translated into a word of the bus's error family; nothing here logs.
  */
 
 #include "store/error.h"
@@ -17,6 +17,7 @@ static const char *const fail_words[_STORE_FAIL_MAX] = {
         [STORE_FAIL_INVALID] = "InvalidArgument",  [STORE_FAIL_EXHAUSTED] = "ResourceExhausted",
         [STORE_FAIL_UNSUPPORTED] = "NotSupported", [STORE_FAIL_CANCELLED] = "Unavailable",
         [STORE_FAIL_PRECONDITION] = "FailedPrecondition",
+        [STORE_FAIL_DENIED] = "PermissionDenied",  [STORE_FAIL_UNAVAILABLE] = "Unavailable",
 };
 
 /** store_fail_quark() - the error domain of StoreFail codes */

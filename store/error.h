@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What can go wrong in the store: a GError domain whose codes are the words of the bus's error family. */
+/* What can go wrong in a worker: a GError domain whose codes are the words of the bus's error family. */
 
 #include <glib.h>
 
@@ -13,6 +13,8 @@ typedef enum {
         STORE_FAIL_UNSUPPORTED,
         STORE_FAIL_PRECONDITION,
         STORE_FAIL_CANCELLED,
+        STORE_FAIL_DENIED,
+        STORE_FAIL_UNAVAILABLE,
         _STORE_FAIL_MAX,
 } StoreFail;
 

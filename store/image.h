@@ -63,4 +63,3 @@ gboolean docker_finish(Image *i, GError **error); /* makes the manifest, once la
 
 /* record.c */
 JsonNode *image_record(const Image *i, const char *name, JsonNode *rootfs, JsonArray *platforms, GError **error);
-char *record_text(JsonNode *n);

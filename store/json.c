@@ -223,6 +223,11 @@ JsonObject *json_parse_object(GBytes *bytes, const char *what, JsonNode **ret_ow
         return json_node_get_object(*ret_owner);
 }
 
+/** json_text() - a node as compact JSON; free with g_free() */
+char *json_text(JsonNode *n) {
+        return json_to_string(n, FALSE);
+}
+
 static JsonNode *find(JsonObject *o, const char *member) {
         JsonNode *n = json_object_get_member(o, member);
 

@@ -7,6 +7,7 @@
 
 JsonNode *json_parse(const char *data, gsize size, const char *what, GError **error);
 JsonObject *json_parse_object(GBytes *bytes, const char *what, JsonNode **ret_owner, GError **error);
+char *json_text(JsonNode *n);
 
 /* Members; one that is missing or null gives TRUE and NULL or 0. @what names the document in messages. */
 gboolean json_string(JsonObject *o, const char *member, const char *what, const char **ret, GError **error);

@@ -198,6 +198,6 @@ GBytes *manifest_build(const Image *image, JsonObject *like) {
         json_object_set_array_member(o, "layers", layers);
         if (like)
                 keep_members(like, o);
-        text = record_text(root);
+        text = json_text(root);
         return g_bytes_new_take(text, strlen(text));
 }

@@ -230,11 +230,6 @@ static void add_layers(JsonBuilder *b, const Image *i, guint64 *total) {
         json_builder_end_array(b);
 }
 
-/** record_text() - a node as compact JSON; free with g_free() */
-char *record_text(JsonNode *n) {
-        return json_to_string(n, FALSE);
-}
-
 /* The index this image came from, when it can be given out again, what it was called by, and what else it leads to. */
 static void add_index(JsonBuilder *b, const Image *i, JsonArray *platforms) {
         if (i->index)
@@ -283,7 +278,7 @@ JsonNode *image_record(const Image *i, const char *name, JsonNode *rootfs, JsonA
         add_index(b, i, platforms);
         json_builder_end_object(b);
         root = json_builder_get_root(b);
-        text = record_text(root);
+        text = json_text(root);
         if (strlen(text) > STORE_RESULT_MAX / 2) {
                 store_fail(error, STORE_FAIL_EXHAUSTED, "The image's configuration is too large");
                 return NULL;

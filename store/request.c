@@ -127,7 +127,7 @@ char *request_run(Request *r, const char *text, gsize size, GError **error) {
                 if (operations[i].trusted)
                         store_limits_lift(&r->job->limits);
                 result = operations[i].run(r, error);
-                return result ? record_text(result) : NULL;
+                return result ? json_text(result) : NULL;
         }
         store_fail(error, STORE_FAIL_NOT_FOUND, "There is no operation '%.40s'", operation ? operation : "");
         return NULL;

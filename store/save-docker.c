@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "store/error.h"
+#include "store/json.h"
 #include "store/save.h"
 
 static const char *layer_suffix(const Save *s) {
@@ -90,6 +91,6 @@ gboolean save_docker(Save *s, GError **error) {
                         return FALSE;
                 json_array_add_object_element(all, image_entry(s, n));
         }
-        text = record_text(root);
+        text = json_text(root);
         return archive_writer_bytes(s->writer, "manifest.json", text, strlen(text), error);
 }

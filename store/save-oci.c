@@ -116,7 +116,7 @@ static void rebuild_index(SaveNode *n, JsonArray *manifests) {
 
         json_object_set_string_member(o, "mediaType", MEDIA_OCI_INDEX);
         json_object_set_array_member(o, "manifests", json_array_ref(manifests));
-        text = record_text(root);
+        text = json_text(root);
         g_bytes_unref(n->bytes);
         n->bytes = g_bytes_new_take(text, strlen(text));
         g_free(n->media_type);
@@ -189,7 +189,7 @@ static gboolean write_top(Save *s, GError **error) {
                 if (n->names->len == 0)
                         add_entry(manifests, n, NULL);
         }
-        text = record_text(root);
+        text = json_text(root);
         return archive_writer_bytes(s->writer, "index.json", text, strlen(text), error);
 }
 

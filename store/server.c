@@ -12,13 +12,11 @@
  */
 
 #include <errno.h>
-#include <json-glib/json-glib.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -30,10 +28,10 @@
 #include "shared/store-protocol.h"
 #include "store/error.h"
 #include "store/request.h"
+#include "store/wire.h"
 
 #define PROGRESS_MSEC 100
 #define CANCEL_SEC 30
-#define FDS_MAX 16
 
 typedef struct {
         int sock;
@@ -46,90 +44,6 @@ typedef struct {
         GCond changed;
         char *roots; /* under lock: what the manager answered to STORE_READY */
 } Server;
-
-/* What arrived: header, text (in memory of its own), descriptors. */
-typedef struct {
-        struct store_message head;
-        char *text;
-        gsize text_size;
-        int fds[FDS_MAX];
-        gsize n_fds;
-} Received;
-
-static void received_clear(Received *r) {
-        for (gsize i = 0; i < r->n_fds; i++)
-                r->fds[i] = safe_close(r->fds[i]);
-        r->n_fds = 0;
-        g_clear_pointer(&r->text, g_free);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Received, received_clear)
-
-static void take_fds(struct msghdr *message, Received *ret) {
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-                if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-                        continue;
-                for (gsize i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-                        int fd;
-
-                        memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-                        if (ret->n_fds < FDS_MAX)
-                                ret->fds[ret->n_fds++] = fd;
-                        else
-                                (void)close(fd);
-                }
-        }
-}
-
-/* 1: a message, 0: the manager is gone, negative errno */
-static int receive(int sock, Received *ret, int flags) {
-        g_autofree char *data = g_malloc(sizeof(struct store_message) + STORE_TEXT_MAX);
-        union {
-                struct cmsghdr header;
-                guint8 space[CMSG_SPACE(sizeof(int) * FDS_MAX)];
-        } control;
-        struct iovec iov = { data, sizeof(struct store_message) + STORE_TEXT_MAX };
-        struct msghdr message = {
-                .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-        };
-        gssize n;
-
-        do
-                n = recvmsg(sock, &message, MSG_CMSG_CLOEXEC | flags);
-        while (n < 0 && errno == EINTR);
-        if (n <= 0)
-                return n < 0 ? -errno : 0;
-        take_fds(&message, ret);
-        if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || (gsize)n < sizeof(ret->head))
-                return -EBADMSG;
-        memcpy(&ret->head, data, sizeof(ret->head));
-        ret->text_size = ret->head.text_size;
-        if (ret->head.version != STORE_PROTOCOL_VERSION || ret->text_size != (gsize)n - sizeof(ret->head) ||
-            ret->head.n_fds != ret->n_fds)
-                return -EBADMSG;
-        ret->text = g_strndup(data + sizeof(ret->head), ret->text_size);
-        return 1;
-}
-
-/* Sends one message, waiting until the manager takes it. */
-static int send_message(int sock, uint16_t type, const void *body, gsize body_size, const char *text, gsize text_size,
-                        int fd) {
-        struct store_message head = {
-                .version = STORE_PROTOCOL_VERSION,
-                .type = type,
-                .n_fds = fd >= 0,
-                .text_size = (uint32_t)text_size,
-        };
-        int r;
-
-        while ((r = packet_send(sock, &head, sizeof(head), body, body_size, text, text_size, &fd, fd >= 0)) ==
-               -EAGAIN) {
-                struct pollfd p = { .fd = sock, .events = POLLOUT };
-
-                if (poll(&p, 1, -1) < 0 && errno != EINTR)
-                        return -errno;
-        }
-        return r;
-}
 
 static void send_progress(Server *s) {
         struct store_message head = { .version = STORE_PROTOCOL_VERSION, .type = STORE_PROGRESS };
@@ -150,36 +64,14 @@ static void send_progress(Server *s) {
         (void)packet_send(s->sock, &head, sizeof(head), &now, sizeof(now), NULL, 0, NULL, 0);
 }
 
-/* A text too large for a packet comes as the last descriptor. */
-static gboolean received_text(Received *r, GError **error) {
-        const void *data;
-        gsize size;
-        int n;
-
-        if (r->text_size > 0)
-                return TRUE;
-        if (r->n_fds == 0)
-                return store_fail(error, STORE_FAIL_INVALID, "A message without a text");
-        n = memfd_map_sealed(r->fds[r->n_fds - 1], STORE_RESULT_MAX, &data, &size);
-        if (n < 0)
-                return store_fail_errno(error, -n, "Cannot read a message");
-        g_free(r->text);
-        r->text = g_strndup(data, size);
-        r->text_size = size;
-        (void)munmap((void *)data, size);
-        r->n_fds--;
-        r->fds[r->n_fds] = safe_close(r->fds[r->n_fds]);
-        return TRUE;
-}
-
 /* TRUE: the job is to be cancelled */
 static gboolean watch_socket(Server *s) {
-        g_auto(Received) r = { .n_fds = 0 };
-        int n = receive(s->sock, &r, MSG_DONTWAIT);
+        g_auto(WireMessage) r = { .n_fds = 0 };
+        int n = wire_receive(s->sock, &r, MSG_DONTWAIT);
 
         if (n == -EAGAIN)
                 return FALSE;
-        if (n <= 0 || r.head.type != STORE_ROOTS || !received_text(&r, NULL))
+        if (n <= 0 || r.head.type != STORE_ROOTS || !wire_text(&r, NULL))
                 return n <= 0 || r.head.type == STORE_CANCEL || r.head.type == STORE_ROOTS;
         g_mutex_lock(&s->lock);
         g_free(s->roots);
@@ -210,7 +102,7 @@ static void check_deadline(Server *s) {
 /* Asks the manager for its roots; the watcher brings the answer, or cancels when there will be none. */
 static char *ask_roots(void *userdata, GError **error) {
         Server *s = userdata;
-        int r = send_message(s->sock, STORE_READY, NULL, 0, NULL, 0, -1);
+        int r = wire_send(s->sock, STORE_READY, NULL, 0, NULL, 0, -1);
         char *roots;
 
         if (r < 0) {
@@ -253,37 +145,7 @@ static gpointer watcher(gpointer data) {
         }
 }
 
-static int send_error(Server *s, const GError *error) {
-        g_autoptr(JsonBuilder) b = json_builder_new();
-        g_autoptr(JsonNode) root = NULL;
-        g_autofree char *text = NULL, *valid = g_utf8_make_valid(error->message, -1), *message = g_strndup(valid, 4096);
-        g_autofree char *again = g_utf8_make_valid(message, -1);
-
-        json_builder_begin_object(b);
-        json_builder_set_member_name(b, "error");
-        json_builder_add_string_value(b, store_fail_word(error));
-        json_builder_set_member_name(b, "message");
-        json_builder_add_string_value(b, again);
-        json_builder_end_object(b);
-        root = json_builder_get_root(b);
-        text = json_to_string(root, FALSE);
-        log_error("%s", again);
-        return send_message(s->sock, STORE_ERROR, NULL, 0, text, strlen(text), -1);
-}
-
-static int send_result(Server *s, const char *text) {
-        _cleanup_close_ int fd = -1;
-        gsize size = strlen(text);
-
-        if (size <= STORE_TEXT_MAX)
-                return send_message(s->sock, STORE_DONE, NULL, 0, text, size, -1);
-        fd = memfd_sealed("davit-store-result", text, size);
-        if (fd < 0)
-                return fd;
-        return send_message(s->sock, STORE_DONE, NULL, 0, NULL, 0, fd);
-}
-
-static char *serve(Server *s, Request *request, Received *r, GError **error) {
+static char *serve(Server *s, Request *request, WireMessage *r, GError **error) {
         g_autoptr(GThread) thread = NULL;
         char *result;
 
@@ -291,7 +153,7 @@ static char *serve(Server *s, Request *request, Received *r, GError **error) {
                 store_fail(error, STORE_FAIL_INVALID, "The first message is not a request");
                 return NULL;
         }
-        if (!received_text(r, error))
+        if (!wire_text(r, error))
                 return NULL;
         request->job = &s->job;
         request->fds = r->fds;
@@ -300,7 +162,7 @@ static char *serve(Server *s, Request *request, Received *r, GError **error) {
         request->userdata = s;
         thread = g_thread_new("watcher", watcher, s);
         result = request_run(request, r->text, r->text_size, error);
-        received_clear(r); /* a pipe's writer sees that it was read; a close may block as well */
+        wire_message_clear(r); /* a pipe's writer sees that it was read; a close may block as well */
         (void)eventfd_write(s->done_fd, 1);
         (void)g_thread_join(g_steal_pointer(&thread));
         send_progress(s);
@@ -320,20 +182,20 @@ static void wait_closed(Server *s) {
         };
 
         for (;;) {
-                g_auto(Received) r = { .n_fds = 0 };
+                g_auto(WireMessage) r = { .n_fds = 0 };
                 int n;
 
                 if (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
                         return;
                 if (fds[0].revents)
                         return;
-                n = receive(s->sock, &r, MSG_DONTWAIT);
+                n = wire_receive(s->sock, &r, MSG_DONTWAIT);
                 if (n <= 0 && n != -EAGAIN)
                         return;
         }
 }
 
-static int answer(Server *s, const char *directory, RequestOrigin origin, Received *r) {
+static int answer(Server *s, const char *directory, RequestOrigin origin, WireMessage *r) {
         g_auto(Request) request = { .directory = directory, .origin = origin };
         g_autoptr(GError) error = NULL;
         g_autofree char *result = NULL;
@@ -341,7 +203,7 @@ static int answer(Server *s, const char *directory, RequestOrigin origin, Receiv
 
         if (store_job_init(&s->job, &error))
                 result = serve(s, &request, r, &error);
-        n = result ? send_result(s, result) : send_error(s, error);
+        n = result ? wire_send_result(s->sock, result) : wire_send_error(s->sock, error);
         if (n >= 0 && request.held)
                 wait_closed(s);
         return n;
@@ -350,14 +212,14 @@ static int answer(Server *s, const char *directory, RequestOrigin origin, Receiv
 /** server_run() - serve one connection; 0 when a result or an error has been delivered, else a negative errno */
 int server_run(int sock, const char *directory, RequestOrigin origin) {
         Server s = { .sock = sock, .signal_fd = -1, .done_fd = -1, .job.cancel_fd = -1 };
-        g_auto(Received) r = { .n_fds = 0 };
+        g_auto(WireMessage) r = { .n_fds = 0 };
         sigset_t signals;
         int n;
 
         /* Until there is something to do, SIGTERM may simply end us. */
         n = fd_set_nonblock(sock, false);
         if (n >= 0)
-                n = receive(sock, &r, 0);
+                n = wire_receive(sock, &r, 0);
         if (n <= 0)
                 return n;
         (void)sigemptyset(&signals);
