@@ -10,7 +10,7 @@ state=/var/lib/davit-quickstart/$instance
 boot_path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 packages_build="autoconf automake autopoint autoconf-archive gettext gcc libc6-dev make pkg-config xz-utils git
-    libglib2.0-dev libjson-glib-dev libsystemd-dev libseccomp-dev libostree-dev zlib1g-dev libzstd-dev libssl-dev libisal-dev"
+    libglib2.0-dev libjson-glib-dev libsystemd-dev libseccomp-dev libostree-dev zlib1g-dev libzstd-dev libssl-dev libisal-dev libcurl4-openssl-dev"
 packages_boot="systemd dbus polkitd python3 python3-gi gir1.2-glib-2.0 iproute2 util-linux"
 
 say() { printf '==> %s\n' "$*"; }

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * GET by libcurl, with the bounds that libcurl does not have.
+ *
+ * One exchange is one request and one answer: redirects, credentials and a second try are the caller's. What comes is
+ * counted, headers as well as bodies, and has to come at some speed, except while nobody reads the output. Connections
+ * are kept for the next exchange by the operation's multi handle. HTTP/1.1 alone is spoken: a paused transfer then
+ * holds back nothing but its own connection.
+ */
+
+#include "registry/http.h"
+
+#include <string.h>
+
+#include "shared/macros.h"
+#include "store/error.h"
+
+#define STALL_BYTES 4096U /* have to come in each "stall_usec" */
+#define WAIT_MSEC 1000
+#define BUFFER_SIZE (256L * 1024L)
+#define CA_SIZE_MAX ((gsize)1024 * 1024)
+#define CA_FILES_MAX 32U
+
+typedef struct {
+        Operation *operation;
+        const HttpRequest *request;
+        HttpAnswer *answer;
+        CURL *easy;
+        struct curl_slist *headers;
+        char text[CURL_ERROR_SIZE];
+        gsize header_size;   /* of all headers */
+        guint64 window_size; /* bytes since "window" */
+        gint64 window;       /* usec */
+        gint64 deadline;     /* usec, 0: none */
+        gboolean paused;
+        gboolean begun; /* the body */
+        GError *failure;
+} Exchange;
+
+void http_answer_clear(HttpAnswer *a) {
+        g_clear_pointer(&a->content_type, g_free);
+        g_clear_pointer(&a->content_range, g_free);
+        g_clear_pointer(&a->content_encoding, g_free);
+        g_clear_pointer(&a->digest, g_free);
+        g_clear_pointer(&a->location, g_free);
+        g_clear_pointer(&a->authenticate, g_free);
+        g_clear_pointer(&a->retry_after, g_free);
+        g_clear_pointer(&a->body, g_byte_array_unref);
+}
+
+static void came(Exchange *x, gsize size) {
+        x->window_size += size;
+        x->operation->fetched += size;
+}
+
+/* A new status line, of a redirect by a proxy for example, makes what was said before void. */
+static void begin_answer(HttpAnswer *a) {
+        GByteArray *body = g_steal_pointer(&a->body);
+
+        http_answer_clear(a);
+        a->body = body;
+}
+
+static void set_header(HttpAnswer *a, const char *name, const char *value) {
+        const struct {
+                const char *name;
+                char **to;
+        } wanted[] = {
+                { "Content-Type", &a->content_type },
+                { "Content-Range", &a->content_range },
+                { "Content-Encoding", &a->content_encoding },
+                { "Docker-Content-Digest", &a->digest },
+                { "Location", &a->location },
+                { "Retry-After", &a->retry_after },
+        };
+
+        if (g_ascii_strcasecmp(name, "WWW-Authenticate") == 0) {
+                char *all = a->authenticate ? g_strconcat(a->authenticate, ", ", value, NULL) : g_strdup(value);
+
+                g_free(a->authenticate);
+                a->authenticate = all;
+        }
+        for (gsize i = 0; i < G_N_ELEMENTS(wanted); i++)
+                if (g_ascii_strcasecmp(name, wanted[i].name) == 0) {
+                        g_free(*wanted[i].to);
+                        *wanted[i].to = g_strdup(value);
+                }
+}
+
+/* libcurl gives whole lines, one a call. */
+static size_t on_header(char *data, size_t one _unused_, size_t size, void *userdata) {
+        Exchange *x = userdata;
+        g_autofree char *line = g_strndup(data, size);
+        char *colon = strchr(line, ':');
+
+        came(x, size);
+        x->header_size += size;
+        if (x->header_size > HTTP_HEADERS_MAX) {
+                store_fail(&x->failure, STORE_FAIL_INVALID, "its headers are larger than %u bytes", HTTP_HEADERS_MAX);
+                return 0;
+        }
+        if (g_str_has_prefix(line, "HTTP/"))
+                begin_answer(x->answer);
+        else if (colon && line[0] != ' ' && line[0] != '\t') {
+                *colon = '\0';
+                set_header(x->answer, g_strchomp(line), g_strstrip(colon + 1));
+        }
+        return size;
+}
+
+static gboolean is_good(guint status) {
+        return status >= 200 && status < 300;
+}
+
+static void read_status(Exchange *x) {
+        curl_off_t length = -1;
+        long status = 0;
+
+        (void)curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
+        (void)curl_easy_getinfo(x->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+        x->answer->status = status >= 100 && status < 600 ? (guint)status : 0;
+        x->answer->length = length;
+}
+
+/* What an error says for people may be cut. */
+static size_t keep(Exchange *x, const void *data, gsize size) {
+        GByteArray *body = x->answer->body;
+        gsize max = is_good(x->answer->status) ? x->request->max : HTTP_ERROR_MAX, n = MIN(size, max - body->len);
+
+        g_byte_array_append(body, data, (guint)n);
+        if (n == size)
+                return size;
+        if (is_good(x->answer->status))
+                store_fail(&x->failure, STORE_FAIL_EXHAUSTED, "the answer is larger than %zu bytes", max);
+        return 0;
+}
+
+static size_t on_body(char *data, size_t one _unused_, size_t size, void *userdata) {
+        Exchange *x = userdata;
+        const HttpRequest *q = x->request;
+
+        if (operation_full(x->operation)) {
+                x->paused = TRUE;
+                return CURL_WRITEFUNC_PAUSE;
+        }
+        read_status(x);
+        came(x, size);
+        if (is_good(x->answer->status) && !x->begun && q->begin && !q->begin(q->userdata, x->answer, &x->failure))
+                return 0;
+        x->begun = TRUE;
+        if (!is_good(x->answer->status) || !q->take)
+                return keep(x, data, size);
+        return q->take(q->userdata, data, size, &x->failure) ? size : 0;
+}
+
+/* PEM files one behind the other; what cannot be read or is too large is passed over. */
+static char *read_certificates(const char *directory) {
+        g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
+        g_autoptr(GString) all = g_string_new(NULL);
+        const char *name;
+        guint n = 0;
+
+        while (dir && n < CA_FILES_MAX && (name = g_dir_read_name(dir))) {
+                g_autofree char *path = g_build_filename(directory, name, NULL), *text = NULL;
+                gsize size;
+
+                if (!g_str_has_suffix(name, ".crt") || !g_file_get_contents(path, &text, &size, NULL) ||
+                    size > CA_SIZE_MAX)
+                        continue;
+                g_string_append_len(all, text, (gssize)size);
+                g_string_append_c(all, '\n');
+                n++;
+        }
+        return n > 0 ? g_string_free(g_steal_pointer(&all), FALSE) : NULL;
+}
+
+static void set_certificates(Exchange *x) {
+        g_autofree char *text = x->request->ca_directory ? read_certificates(x->request->ca_directory) : NULL;
+        g_autofree char *system = NULL;
+        struct curl_blob blob = { .flags = CURL_BLOB_COPY };
+        const char *bundle = NULL;
+        char *all;
+
+        if (!text)
+                return;
+        /* These take the place of the system's bundle, which is therefore put in front of them. */
+        (void)curl_easy_getinfo(x->easy, CURLINFO_CAINFO, &bundle);
+        if (bundle)
+                (void)g_file_get_contents(bundle, &system, NULL, NULL);
+        all = g_strconcat(system ? system : "", "\n", text, NULL);
+        blob.data = all;
+        blob.len = strlen(all);
+        (void)curl_easy_setopt(x->easy, CURLOPT_CAINFO_BLOB, &blob);
+        g_free(all);
+}
+
+static void add_header(Exchange *x, const char *name, const char *value) {
+        g_autofree char *line = g_strconcat(name, ": ", value, NULL);
+
+        x->headers = curl_slist_append(x->headers, line);
+}
+
+static void set_options(Exchange *x, const HttpTimes *times) {
+        const HttpRequest *q = x->request;
+        CURL *e = x->easy;
+
+        (void)curl_easy_setopt(e, CURLOPT_URL, q->url);
+        (void)curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+        (void)curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+        (void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+        (void)curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+        (void)curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+        (void)curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+        (void)curl_easy_setopt(e, CURLOPT_USERAGENT, PACKAGE_NAME "/" PACKAGE_VERSION);
+        (void)curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(times->connect_usec / 1000));
+        (void)curl_easy_setopt(e, CURLOPT_BUFFERSIZE, BUFFER_SIZE);
+        (void)curl_easy_setopt(e, CURLOPT_ERRORBUFFER, x->text);
+        (void)curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+        (void)curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
+        (void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+        (void)curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
+        if (q->accept)
+                add_header(x, "Accept", q->accept);
+        if (q->authorization)
+                add_header(x, "Authorization", q->authorization);
+        if (q->from > 0) {
+                g_autofree char *range = g_strdup_printf("bytes=%" G_GUINT64_FORMAT "-", q->from);
+
+                add_header(x, "Range", range);
+        }
+        (void)curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->headers);
+        set_certificates(x);
+}
+
+/* Whether it goes on at some speed. Time in which nobody reads what we have is not the server's. */
+static gboolean is_stalled(Exchange *x, const HttpTimes *times) {
+        gint64 now = g_get_monotonic_time();
+        curl_off_t ready = 0;
+
+        (void)curl_easy_getinfo(x->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
+        if (x->paused || ready == 0 || x->window_size >= STALL_BYTES) {
+                x->window = now;
+                x->window_size = 0;
+        }
+        return now - x->window > times->stall_usec || (x->deadline > 0 && now > x->deadline);
+}
+
+static HttpEnd end_of(CURLcode code, Exchange *x) {
+        curl_off_t connected = 0;
+
+        switch (code) {
+        case CURLE_OK:
+                return HTTP_ANSWERED;
+        case CURLE_WRITE_ERROR:
+                /* The rest of what an error says is not needed. */
+                return x->failure ? HTTP_ENDED : HTTP_ANSWERED;
+        case CURLE_OPERATION_TIMEDOUT:
+                (void)curl_easy_getinfo(x->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
+                return connected > 0 ? HTTP_LOST : HTTP_UNREACHABLE;
+        case CURLE_COULDNT_RESOLVE_HOST:
+        case CURLE_COULDNT_RESOLVE_PROXY:
+        case CURLE_COULDNT_CONNECT:
+        case CURLE_SSL_CONNECT_ERROR:
+        case CURLE_PEER_FAILED_VERIFICATION:
+        case CURLE_SSL_CACERT_BADFILE:
+        case CURLE_SSL_ISSUER_ERROR:
+        case CURLE_SSL_INVALIDCERTSTATUS:
+                return HTTP_UNREACHABLE;
+        case CURLE_UNSUPPORTED_PROTOCOL:
+        case CURLE_WEIRD_SERVER_REPLY:
+                return HTTP_FOREIGN;
+        case CURLE_GOT_NOTHING:
+        case CURLE_PARTIAL_FILE:
+        case CURLE_RECV_ERROR:
+        case CURLE_SEND_ERROR:
+                return HTTP_LOST;
+        default:
+                return HTTP_ENDED;
+        }
+}
+
+static void describe(Exchange *x, CURLcode code, const HttpTimes *times, GError **error) {
+        const char *text = x->text[0] != '\0' ? x->text : curl_easy_strerror(code);
+
+        if (x->failure)
+                g_propagate_error(error, g_steal_pointer(&x->failure));
+        else if (code == CURLE_PEER_FAILED_VERIFICATION)
+                store_fail(error, STORE_FAIL_UNAVAILABLE, "its certificate is not to be trusted (%s)", text);
+        else if (code == CURLE_OPERATION_TIMEDOUT && x->answer->end == HTTP_UNREACHABLE)
+                store_fail(error, STORE_FAIL_UNAVAILABLE, "no connection within %.3g seconds",
+                           (double)times->connect_usec / G_USEC_PER_SEC);
+        else if (x->answer->end == HTTP_FOREIGN)
+                store_fail(error, STORE_FAIL_UNAVAILABLE, "what it answers is not HTTP");
+        else
+                store_fail(error, STORE_FAIL_UNAVAILABLE, "%s", text);
+}
+
+/* TRUE: the transfer is over, as *ret says */
+static gboolean is_over(Operation *o, CURLcode *ret) {
+        CURLMsg *message;
+        int left;
+
+        while ((message = curl_multi_info_read(o->multi, &left)))
+                if (message->msg == CURLMSG_DONE) {
+                        *ret = message->data.result;
+                        return TRUE;
+                }
+        return FALSE;
+}
+
+static gboolean run(Exchange *x, const HttpTimes *times, GError **error) {
+        Operation *o = x->operation;
+        CURLcode code = CURLE_OK;
+        int running;
+
+        for (;;) {
+                (void)curl_multi_perform(o->multi, &running);
+                if (is_over(o, &code))
+                        break;
+                if (is_stalled(x, times)) {
+                        x->answer->end = HTTP_LOST;
+                        x->answer->slow = TRUE;
+                        return store_fail(error, STORE_FAIL_UNAVAILABLE,
+                                          "nothing, or not enough, came within %.3g seconds",
+                                          (double)(g_get_monotonic_time() - x->window) / G_USEC_PER_SEC);
+                }
+                if (!operation_wait(o, (int)MIN(WAIT_MSEC, 1 + times->stall_usec / 4000), error)) {
+                        x->answer->end = HTTP_ENDED;
+                        return FALSE;
+                }
+                if (x->paused && !operation_full(o)) {
+                        x->paused = FALSE;
+                        (void)curl_easy_pause(x->easy, CURLPAUSE_CONT);
+                }
+        }
+        read_status(x);
+        x->answer->end = end_of(code, x);
+        if (x->answer->end == HTTP_ANSWERED)
+                return TRUE;
+        describe(x, code, times, error);
+        return FALSE;
+}
+
+/** http_get() - one request
+ *
+ * @ret: as far as there is an answer, also when this fails; "end" always tells how it ended
+ *
+ * Return: TRUE with an answer, whatever its status. Errors are the rest of a sentence that begins with a host's name
+ * and a colon.
+ */
+gboolean http_get(Operation *o, const HttpRequest *q, const HttpTimes *times, HttpAnswer *ret, GError **error) {
+        Exchange x = { .operation = o, .request = q, .answer = ret, .easy = curl_easy_init() };
+        gboolean ok;
+
+        *ret = (HttpAnswer){ .end = HTTP_ENDED, .length = -1, .body = g_byte_array_new() };
+        if (!x.easy)
+                return store_fail(error, STORE_FAIL_INTERNAL, "Cannot set up the network library");
+        x.window = g_get_monotonic_time();
+        x.deadline = q->deadline_usec > 0 ? x.window + q->deadline_usec : 0;
+        set_options(&x, times);
+        (void)curl_multi_add_handle(o->multi, x.easy);
+        ok = run(&x, times, error);
+        (void)curl_multi_remove_handle(o->multi, x.easy);
+        curl_easy_cleanup(x.easy);
+        curl_slist_free_all(x.headers);
+        g_clear_error(&x.failure);
+        return ok;
+}
