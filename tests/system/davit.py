@@ -533,7 +533,7 @@ def snapshot():
     parked = _parked(scopes)
     units = {line.split()[0] for line in
              systemctl("list-units", "--all", "--plain", "--no-legend", "davit-*").stdout.splitlines()}
-    units = {u for u in units if u.endswith((".scope", ".mount")) or u.startswith(("davit-store@", "davit-store-snapshot@"))} - parked
+    units = {u for u in units if u.endswith((".scope", ".mount")) or u.startswith(("davit-registry@", "davit-store@", "davit-store-snapshot@"))} - parked
     ids = tuple(f"/{p[:-len('.scope')].split('-', 2)[-1]}" for p in parked)
     shown = {f for f in _files() if not ids or not any(i in f + "/" for i in (i + "/" for i in ids))}
     shown = {f for f in shown if not any(p in f for p in parked)}

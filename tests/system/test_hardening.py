@@ -10,7 +10,7 @@ import unittest
 import davit
 
 BINARIES = ["/usr/bin/davitctl", "/usr/bin/davit-oci", *sorted(glob.glob("/usr/libexec/davit/*"))]
-PROGRAMS = {"davitd", "davit-shim", "davit-store"}
+PROGRAMS = {"davitd", "davit-registry", "davit-shim", "davit-store"}
 
 
 def readelf(*argv):
@@ -102,6 +102,11 @@ class Binaries(unittest.TestCase):
         if not path.endswith("/davit-store"):
             self.assertNotRegex(readelf("-d", path), r"NEEDED.*(ostree|archive)")
 
+    @for_each_binary
+    def test_only_the_registry_worker_links_a_network_library(self, path):
+        if not path.endswith("/davit-registry"):
+            self.assertNotRegex(readelf("-d", path), r"NEEDED.*(curl|libssl)")
+
 
 class Units(davit.TestCase):
     def exposure(self, unit):
@@ -111,9 +116,10 @@ class Units(davit.TestCase):
     def test_manager_is_confined(self):
         self.assertLessEqual(self.exposure("davitd.service"), 3.0)
 
-    def test_store_worker_is_confined(self):
+    def test_workers_are_confined(self):
         # systemd-analyze does not load instances of a template that do not run, so the file itself is asked about.
-        for unit, most in (("davit-store@1.service", 3.0), ("davit-store-snapshot@1.service", 3.0)):
+        for unit, most in (("davit-store@1.service", 3.0), ("davit-store-snapshot@1.service", 3.0),
+                           ("davit-registry@1.service", 2.0)):
             with self.subTest(unit):
                 out = davit.run("systemd-analyze", "security", "--no-pager", "--offline=yes", unit, check=False).stdout
                 self.assertLessEqual(float(re.search(r"exposure level for \S+: ([\d.]+)", out).group(1)), most)
@@ -136,7 +142,8 @@ class Units(davit.TestCase):
 
     def test_units_are_well_formed(self):
         for unit in ("davitd.service", "davit-launcher.service", "davit-launcher.socket", "davit-store.socket",
-                     "davit-store@1.service", "davit-store-snapshot.socket", "davit-store-snapshot@1.service"):
+                     "davit-store@1.service", "davit-store-snapshot.socket", "davit-store-snapshot@1.service",
+                     "davit-registry.socket", "davit-registry@1.service"):
             with self.subTest(unit):
                 done = davit.run("systemd-analyze", "verify", "--man=no", unit, check=False)
                 ours = [line for line in done.stderr.splitlines() if "davit" in line]
@@ -154,7 +161,7 @@ class Units(davit.TestCase):
         self.test_directories_are_closed()
 
     def test_sockets_are_closed(self):
-        for name in ("launcher", "store"):
+        for name in ("launcher", "registry", "store"):
             info = os.stat(f"{davit.RUNTIME}/{name}")
             self.assertTrue(stat.S_ISSOCK(info.st_mode))
             self.assertEqual((stat.S_IMODE(info.st_mode), info.st_uid), (0o600, 0))
