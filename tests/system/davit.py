@@ -42,7 +42,7 @@ OPTION_TYPES = {
     "Signal": "s", "TimeoutUSec": "t", "Force": "b", "KeepSnapshot": "b",
     # Lists, ImportImage
     "Id": "as", "Label": "as", "Image": "s", "Status": "as", "Name": "as", "Key": "as", "Kind": "s", "Format": "s",
-    "Platform": "s",
+    "Platform": "s", "Policy": "s", "RootFilesystem": "s",
     # Snapshots, leases, collection
     "View": "b", "Lease": "s", "Parent": "s", "ReadOnly": "b", "Continue": "b", "Compression": "s", "Digest": "s",
     "ExpireUSec": "t", "BusName": "b", "DryRun": "b", "Repair": "b", "Synchronous": "b", "Snapshot": "s",

@@ -755,6 +755,82 @@ class Protocol(StoreTest):
         c.sock.shutdown(socket.SHUT_WR)
         self.assertEqual(c.receive(), (None, None))
 
+    def leave_out(self, files, *blobs):
+        """An archive without these layers, and what may be said of them to who imports it."""
+        names = {"blobs/sha256/" + digest(gzip.compress(b, 1, mtime=0))[7:]: b for b in blobs}
+        path = self.path("part.tar")
+        images._write(path, [f for f in files if f[0] not in names])  # pylint: disable=protected-access
+        return path, [{"digest": "sha256:" + name[13:], "diff_id": digest(names[name]), "size": len(data)}
+                      for name, data in files if name in names]
+
+    def import_part(self, path, have, **more):
+        c = self.connect()
+        with open(path, "rb") as f:
+            c.request([f.fileno()], operation="import", name="part", format="oci", have=have, rootfs="checkout", **more)
+            kind, body, _ = c.result()
+        c.close()
+        return (kind, body["images"][0]) if kind == DONE else (kind, body["error"])
+
+    def test_left_out(self):
+        """A layer that is here need not be in the archive; what it is said to hold is compared with the configuration."""
+        base = layer([entry("etc", None), entry("etc/base", b"base\n"), entry("gone", b"")])
+        top = layer([entry("etc/top", b"top\n"), entry(".wh.gone", b"")])
+        files = images.oci_files([base, top])
+        path, have = self.leave_out(files, base)
+        self.assertEqual(self.import_part(path, have), (ERROR, "FailedPrecondition"))
+        self.assertEqual(self.import_part(path, []), (ERROR, "NotFound"))
+        self.assertNothingLeft()
+        self.layers(base)
+        kept = self.left()
+        for wrong in ({"diff_id": digest(top)}, {"size": 7}, {"digest": digest(b"")}, {"digest": "sha256:x"}, {"size": -1}):
+            kind, word = self.import_part(path, [{**have[0], **wrong}])
+            self.assertEqual((kind, word), (ERROR, "NotFound" if wrong == {"digest": digest(b"")} else "InvalidArgument"), wrong)
+            self.assertEqual(self.left(), kept)
+        kind, record = self.import_part(path, have)
+        self.assertEqual(kind, DONE, record)
+        tree = record["rootfs"]["path"]
+        self.assertEqual(sorted(os.listdir(tree + "/etc")), ["base", "top"])
+        self.assertFalse(os.path.exists(tree + "/gone"))
+        self.assertEqual([one["digest"] for one in record["layers"]],
+                         [one["digest"] for one in json.loads(self.manifest(files))["layers"]])
+        self.assertEqual(record["source"], digest(self.manifest(files)))
+        self.assertWhole()
+        # All of it is here: nothing but documents comes.
+        path, have = self.leave_out(files, base, top)
+        self.assertEqual(self.import_part(path, have)[1]["chain_id"], record["chain_id"])
+        # What is there all the same is read and verified.
+        path, _ = self.leave_out(files)
+        self.assertEqual(self.import_part(path, have)[0], DONE)
+
+    def manifest(self, files):
+        wanted = json.loads(dict(files)["index.json"])["manifests"][0]["digest"]
+        return dict(files)["blobs/sha256/" + wanted[7:]]
+
+    def test_left_out_broken(self):
+        """A left-out layer does not hide what is wrong with the others."""
+        base, top = layer([entry("a", b"a")]), layer([entry("b", b"b" * 100000)])
+        self.layers(base)
+        files = images.oci_files([base, top])
+        kept = self.left()
+        path, have = self.leave_out([(n, d[:-1] + b"x" if n.endswith(digest(gzip.compress(top, 1, mtime=0))[7:]) else d)
+                                     for n, d in files], base)
+        self.assertEqual(self.import_part(path, have), (ERROR, "InvalidArgument"))
+        path, have = self.leave_out(files, base)
+        os.truncate(path, os.path.getsize(path) // 2)
+        self.assertEqual(self.import_part(path, have)[0], ERROR)
+        self.assertEqual(self.left(), kept)
+
+    def test_no_rootfs(self):
+        """S-G02: an image whose root file system is not made yet; it is made later."""
+        path = images.oci_archive(self.path("a.tar"), [layer([entry("f", b"x")])])
+        record = self.bring(path, rootfs="none")[0]
+        self.assertNotIn("path", record["rootfs"])
+        self.assertEqual(record["rootfs"]["root"], {"uid": 0, "gid": 0, "mode": 0o755})
+        self.assertEqual([os.listdir(f"{self.dir}/{form}") for form in ("checkouts", "erofs")], [[], []])
+        self.assertWhole()
+        self.run_worker("rootfs", record["chain_id"])
+        self.assertEqual(os.listdir(f"{self.dir}/checkouts"), [record["chain_id"][7:]])
+
     def test_refusals(self):
         for members, word in (({}, "NotFound"), ({"operation": "import"}, "InvalidArgument"),
                               ({"operation": "import", "namespace": "x"}, "InvalidArgument"),
