@@ -12,7 +12,7 @@ typedef struct ImportOptions {
         const char *format;          /* "auto", "oci", "docker", "rootfs" */
         const char *platform;        /* "os/arch[/variant]", "all" or NULL */
         const char *lease;           /* gets the images; NULL: none */
-        const char *rootfs;          /* form of root file system to make: "erofs", "checkout", "none"; NULL: the host's */
+        const char *rootfs;          /* form to make: "erofs", "checkout", "none"; NULL: the host's */
         uint64_t size;               /* of the archive; 0: not known */
         uint64_t limits[_LIMIT_MAX]; /* 0: as configured */
 } ImportOptions;

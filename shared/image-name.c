@@ -6,8 +6,8 @@
  * The grammar is that of the OCI distribution specification and of docker's references, a little wider in what may
  * stand between letters and digits. A repository is in lower case; a host and a tag need not be. A name without tag and
  * digest means ":latest". Nothing else is added: no registry and no "library/", so what a user typed is what a list
- * shows; only who asks a registry completes a name. Names come from archives, that is from strangers; one that is valid here holds no control character, no space
- * and no ".." component. This file never touches an image.
+ * shows; only who asks a registry completes a name. Names come from archives, that is from strangers; one that is valid
+ * here holds no control character, no space and no ".." component. This file never touches an image.
  */
 
 #include "shared/image-name.h"
