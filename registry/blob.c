@@ -29,11 +29,12 @@ typedef struct {
         guint64 skip; /* what a registry sends again that knows no ranges */
 } Blob;
 
-static gboolean check_encoding(const Registry *r, const char *what, const HttpAnswer *a, GError **error) {
+/* The bytes of a layer are what its digest is of. */
+static gboolean check_encoding(const Blob *b, const HttpAnswer *a, GError **error) {
         if (!a->content_encoding || g_ascii_strcasecmp(a->content_encoding, "identity") == 0)
                 return TRUE;
         return store_fail(error, STORE_FAIL_INVALID, "%s sends %s in another encoding ('%.40s') than it was asked for",
-                          r->reference->host, what, a->content_encoding);
+                          b->registry->reference->host, b->what, a->content_encoding);
 }
 
 static gboolean is_document_type(const char *type) {
@@ -60,7 +61,7 @@ static GBytes *fetch(Registry *r, const char *kind, const char *version, const c
         };
         g_auto(HttpAnswer) a = { HTTP_ENDED };
 
-        if (!registry_fetch(r, &f, &a, error) || !check_encoding(r, what, &a, error))
+        if (!registry_fetch(r, &f, &a, error))
                 return NULL;
         *ret_type = is_manifest ? header_type(&a) : NULL;
         if (ret_digest)
@@ -163,7 +164,7 @@ static gboolean begin_layer(void *userdata, const HttpAnswer *a, GError **error)
         Blob *b = userdata;
         gboolean part = a->status == 206;
 
-        if (!check_encoding(b->registry, b->what, a, error))
+        if (!check_encoding(b, a, error))
                 return FALSE;
         if (part && !range_fits(b, a->content_range))
                 return store_fail(error, STORE_FAIL_INVALID, "%s sends another part of %s than it was asked for",

@@ -220,6 +220,9 @@ static void set_options(Exchange *x, const HttpTimes *times) {
         (void)curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
         (void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
         (void)curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
+        /* Documents alone may come smaller than they are: what is counted and kept is what comes out. */
+        if (!q->take)
+                (void)curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "gzip");
         if (q->accept)
                 add_header(x, "Accept", q->accept);
         if (q->authorization)
@@ -286,7 +289,12 @@ static void describe(Exchange *x, CURLcode code, const HttpTimes *times, GError 
         if (x->failure)
                 g_propagate_error(error, g_steal_pointer(&x->failure));
         else if (code == CURLE_PEER_FAILED_VERIFICATION)
-                store_fail(error, STORE_FAIL_UNAVAILABLE, "its certificate is not to be trusted (%s)", text);
+                store_fail(error, STORE_FAIL_UNAVAILABLE,
+                           "its certificate is not to be trusted (%s); that of an authority of your own belongs in %s/",
+                           text, x->request->ca_directory);
+        else if (code == CURLE_SSL_CONNECT_ERROR && strstr(text, "wrong version number"))
+                store_fail(error, STORE_FAIL_UNAVAILABLE,
+                           "it does not talk TLS, and only Insecure= of [Registry] in davit.conf allows plain HTTP");
         else if (code == CURLE_OPERATION_TIMEDOUT && x->answer->end == HTTP_UNREACHABLE)
                 store_fail(error, STORE_FAIL_UNAVAILABLE, "no connection within %.3g seconds",
                            (double)times->connect_usec / G_USEC_PER_SEC);

@@ -9,6 +9,7 @@
  */
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -49,6 +50,8 @@ static int serve(void) {
         if (!is_socket(sock))
                 return usage(stderr);
         r = server_run(sock);
+        if (r == -EPIPE || r == -ECONNRESET) /* a manager that has gone wants no answer */
+                return EXIT_SUCCESS;
         if (r < 0)
                 log_error_errno(r, "Connection ended without a result");
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
