@@ -27,6 +27,7 @@ from loopfs import DavitRoot, LoopFs
 from measure import Timer, Unable, call
 from oci_rows import oci_rows
 from peers import IMAGE, PEERS
+from pulling import pull_rows
 from rows import density_rows, exec_rows, memory_rows, run_rows
 from store_rows import commit_rows, ready_rows
 
@@ -40,7 +41,7 @@ def load(name, path):
 family, reference = load("family", "images/make"), load("reference", "system/reference.py")
 family.images = load("system_images", "system/images.py")  # not the module of the same name here
 
-PARTS = ("run", "exec", "oci", "memory", "density", "list", "log", "import", "store")
+PARTS = ("run", "exec", "oci", "memory", "density", "list", "log", "import", "pull", "store")
 
 
 def arguments():
@@ -129,6 +130,9 @@ def measure_all(options, timer, tools):
         result["pair"] = import_rows(davit, ctr, archives(options, "python", "squash"), options.loop, 1, 3 << 30, note, False)
         if davit:
             result["import_rss"] = import_memory(davit, three_layers(options), options.loop, 2 << 30)
+    if "pull" in options.parts:
+        result["pull"] = pull_rows(davit, ctr, three_layers(options), options.work, options.loop, 1 if options.quick else 5,
+                                   2 << 30, note)
     if "store" in options.parts and davit:
         images_of = dict(zip(("app", "files"), archives(options, "app", "files")))
         result["ready"] = ready_rows(davit, images_of, 10 if options.quick else 50, note)

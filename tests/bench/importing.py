@@ -57,7 +57,8 @@ class _Watch:
         self.thread.join()
 
 
-def _measure(commands, directory, watched=None):
+def measured(commands, directory, watched=None):
+    """What it costs to run these commands, one after another, and to have all of it on disk."""
     before, cpu, start = used(directory), boot_cpu(), time.monotonic_ns()
     for command in commands:
         call(command, timeout=600)
@@ -68,20 +69,25 @@ def _measure(commands, directory, watched=None):
             "disk": used(directory) - before, "rss": watched.peak if watched else 0}
 
 
-def _import_davit(davit, archives, image, size):
+def on_davit(davit, commands, image, size):
+    """The same with Davit on a fresh file system."""
     stop_davit()
     try:
         with LoopFs(image, DAVIT_ROOT, size):
             start_davit()
             try:
-                commands = [davit.import_command(archive, f"davit-bench/import-{i}") for i, archive in enumerate(archives)]
-                sample = _measure(commands, DAVIT_ROOT)
+                sample = measured(commands, DAVIT_ROOT)
             finally:
                 stop_davit()
     finally:
         davit.mode = None
         start_davit()
     return sample
+
+
+def _import_davit(davit, archives, image, size):
+    return on_davit(davit, [davit.import_command(archive, f"davit-bench/import-{i}") for i, archive in enumerate(archives)],
+                    image, size)
 
 
 def import_memory(davit, archive, loop_directory, size):
@@ -92,7 +98,7 @@ def import_memory(davit, archive, loop_directory, size):
             start_davit()
             try:
                 with _Watch("davit-store") as watched:
-                    _measure([davit.import_command(archive, "davit-bench/import-0")], DAVIT_ROOT)
+                    measured([davit.import_command(archive, "davit-bench/import-0")], DAVIT_ROOT)
             finally:
                 stop_davit()
     finally:
@@ -101,18 +107,23 @@ def import_memory(davit, archive, loop_directory, size):
     return watched.peak
 
 
-def _import_ctr(ctr, archives, image, size):
+def on_ctr(ctr, commands, image, size):
+    """The same with containerd."""
     mount_point = os.path.join(ctr.work, "import")
     ctr.stop_daemon()
     try:
         with LoopFs(image, mount_point, size):
             ctr.start_daemon(os.path.join(mount_point, "root"))
             try:
-                return _measure([ctr.import_command(archive) for archive in archives], mount_point)
+                return measured(commands, mount_point)
             finally:
                 ctr.stop_daemon()
     finally:
         ctr.start_daemon(os.path.join(ctr.work, "root"))
+
+
+def _import_ctr(ctr, archives, image, size):
+    return on_ctr(ctr, [ctr.import_command(archive) for archive in archives], image, size)
 
 
 def _import_umoci(_program, archives, image, size):
@@ -126,4 +137,4 @@ def _import_umoci(_program, archives, image, size):
             tag = call(["umoci", "ls", "--layout", layout]).split()[0]
             commands.append(["umoci", "unpack", "--image", f"{layout}:{tag}", os.path.join(mount_point, f"bundle{i}")])
         sync(mount_point)
-        return _measure(commands, mount_point)
+        return measured(commands, mount_point)

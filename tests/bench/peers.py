@@ -219,6 +219,9 @@ class Ctr(Tool):
     def import_command(self, archive):
         return self.ctr("images", "import", "--snapshotter", "overlayfs", archive)
 
+    def pull_command(self, name):
+        return self.ctr("images", "pull", "--plain-http", "--snapshotter", "overlayfs", name)
+
 
 class Podman(Tool):
     name = program = "podman"

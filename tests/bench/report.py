@@ -202,6 +202,7 @@ def _print_load(result, out):
 
 def _print_import(result, out):
     for key, title in (("import", "import of three layers with root file system, fresh ext4 each time"),
+                       ("pull", "pull of the same from a registry on loopback, fresh ext4 each time"),
                        ("pair", "import of two images that share most files, one after the other")):
         rows = result.get(key)
         if not rows:
