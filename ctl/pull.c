@@ -164,7 +164,6 @@ static int pull_and_print(Pull *pull, const char *image) {
         char size[TEXT_SIZE_MAX];
         int r;
 
-        pull->job.file = image;
         r = pull_image(pull, image);
         if (r != 0)
                 return r;
@@ -184,6 +183,7 @@ static int pull_each(Pull *pull, int argc, char **argv) {
         int r, status = 0;
 
         for (int i = 0; i < argc && !pull->job.asked; i++) {
+                pull->job.file = argc > 1 ? argv[i] : NULL; /* the manager's sentence names it mostly */
                 r = pull_and_print(pull, argv[i]);
                 if (r != 0)
                         status = r;

@@ -2,6 +2,7 @@
 """Pulls: from a real registry, with credentials and certificates, and from one that does everything wrong."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import shutil
@@ -21,9 +22,32 @@ import test_ctl_terminal
 CONNECT, STALL, RETRIES = 2000000, 2000000, 1
 
 
-def settings(**kwargs):
-    return davit.configuration("Registry", **{"ConnectTimeoutUSec": CONNECT, "StallTimeoutUSec": STALL, "Retries": RETRIES,
-                                              **kwargs})
+CONFIGURATION = "/etc/davit/davit.conf.d/60-test-pull.conf"
+
+
+@contextlib.contextmanager
+def settings(**keys):
+    """davitd restarted with short deadlines and these keys of [Registry]; inside of another one, back to that."""
+    keys = {"ConnectTimeoutUSec": CONNECT, "StallTimeoutUSec": STALL, "Retries": RETRIES, **keys}
+    before = None
+    with contextlib.suppress(FileNotFoundError), open(CONFIGURATION, encoding="utf-8") as f:
+        before = f.read()
+    os.makedirs(os.path.dirname(CONFIGURATION), exist_ok=True)
+    write(CONFIGURATION, "[Registry]\n" + "".join(f"{key}={value}\n" for key, value in keys.items()))
+    try:
+        davit.restart_davitd()
+        yield
+    finally:
+        if before is None:
+            os.unlink(CONFIGURATION)
+        else:
+            write(CONFIGURATION, before)
+        davit.restart_davitd()
+
+
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
 
 
 class PullCase(test_ctl.CtlCase):
@@ -34,6 +58,7 @@ class PullCase(test_ctl.CtlCase):
         super().setUpClass()
         if not shutil.which("docker-registry"):
             raise unittest.SkipTest("no docker-registry")
+        davit.busybox_image()  # the store is there
         cls.enterClassContext(settings())
         cls.real = registry.Registry()
         cls.addClassCleanup(cls.real.close)
@@ -263,19 +288,14 @@ class Tls(PullCase):
         cls.ca, *pair = registry.certificates(cls.directory, "registry.test", "127.0.0.1")
         with open("/etc/hosts", encoding="utf-8") as f:
             before = f.read()
-        cls.write("/etc/hosts", before + "127.0.0.1 registry.test\n")
-        cls.addClassCleanup(cls.write, "/etc/hosts", before)
+        write("/etc/hosts", before + "127.0.0.1 registry.test\n")
+        cls.addClassCleanup(write, "/etc/hosts", before)
         cls.secure = registry.Registry("registry.test", tls=pair)
         cls.addClassCleanup(cls.secure.close)
         cls.hostile, cls.other = registry.Hostile(name="registry.test", tls=pair), registry.Hostile(name="registry.test")
         cls.hostile.other = cls.other
         cls.addClassCleanup(cls.other.close)
         cls.addClassCleanup(cls.hostile.close)
-
-    @staticmethod
-    def write(path, text):
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(text)
 
     def trust(self, host):
         directory = f"/etc/davit/certs.d/{host}"
@@ -312,9 +332,12 @@ class Hostile(PullCase):
 
     #: Repository -> what the error says.
     BAD = {
-        "silent": "", "slow-headers": "", "slow-body": "", "endless-manifest": "", "endless-layer": "", "huge-headers": "",
-        "redirect-loop": "redirect", "truncated": "", "short": "", "long-length": "", "other-bytes": "sha256:",
-        "garbage-after": "", "not-json": "", "missing": "", "forbidden": "", "busy": "", "down": "503",
+        "silent": "within", "slow-headers": "within", "slow-body": "within", "endless-manifest": "larger than 4194304 bytes",
+        "endless-layer": "of which there are", "huge-headers": "headers are larger", "redirect-loop": "redirects more than",
+        "truncated": "closed", "short": "of which there are", "long-length": "of which there are",
+        "other-bytes": "with another digest", "garbage-after": "of which there are", "gzipped": "'gzip'",
+        "not-json": "not valid JSON", "missing": "has no 'missing:1'", "forbidden": "credentials",
+        "busy": "try again in 3600 seconds", "down": "503",
     }
 
     @classmethod
@@ -333,7 +356,6 @@ class Hostile(PullCase):
     def test_each(self):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             results = list(pool.map(self.attempt, self.BAD))
-        said = {}
         for way, done, took in results:
             with self.subTest(way):
                 self.assertEqual(done.returncode, 1, done.stdout)
@@ -341,7 +363,6 @@ class Hostile(PullCase):
                 self.assertIn(self.BAD[way], done.stderr)
                 self.assertIn(self.hostile.host, done.stderr)
                 self.assertLess(took, 30)
-                said.setdefault(done.stderr.replace(way, "").split(":", 3)[-1], []).append(way)
         self.assertLess(self.hostile.sent, 256 << 20)
         self.assertEqual([n for n in self.here() if n.startswith(self.hostile.host)], [])
         self.assertEqual(self.pull(self.hostile.name("good"))["Images"], [self.hostile.name("good")])
@@ -352,7 +373,7 @@ class Hostile(PullCase):
 
     def test_what_can_be_borne(self):
         """A cut connection goes on where it was, a registry that was busy is asked again, layers may lie elsewhere."""
-        for way in ("cut-once", "busy-once", "redirect-other", "gzipped"):
+        for way in ("cut-once", "busy-once", "redirect-other"):
             with self.subTest(way):
                 done = self.pull(self.hostile.name(way))
                 self.assertEqual(done["Digest"], self.hostile.image(way).digest)
