@@ -30,6 +30,21 @@ def introspect(path):
     return interfaces(ElementTree.fromstring(xml))
 
 
+#: What containerd's users call -> the method that does it here, and the verb of davitctl.
+CALLS = {
+    "PullImage": ("Manager.PullImage", "pull"), "GetImage": ("Manager.GetImage", "image inspect"),
+    "ListImages": ("Manager.ListImages", "image ls"), "DeleteImage": ("Image.Delete", "image rm"),
+    "CreateContainer": ("Manager.CreateContainer", "create"), "GetContainer": ("Manager.GetContainer", "inspect"),
+    "ListContainers": ("Manager.ListContainers", "ps"), "DeleteContainer": ("Container.Delete", "rm"),
+    "StartTask": ("Process.Start", "start"), "GetTask": ("Manager.GetTask", "inspect"), "ListTasks": ("Manager.ListTasks", "ps"),
+    "StopTask": ("Task.Stop", "stop"), "DeleteTask": ("Process.Delete", "rm"), "ExecTask": ("Task.Exec", "exec"),
+    "ListContainersByLabel": ("Manager.ListContainers", "ps"), "CommitSnapshot": ("Snapshot.Commit", "snapshot commit"),
+    "PrepareSnapshot": ("Manager.PrepareSnapshot", "snapshot prepare"),
+    "CreateContainerFromSnapshot": ("Manager.CreateContainer", "create"),
+    "SnapshotMounts": ("Snapshot.Mounts", "snapshot mounts"),
+}
+
+
 class Contract(davit.TestCase):
     """S-O17: for every kind of object."""
 
@@ -51,6 +66,14 @@ class Contract(davit.TestCase):
 
     def test_manager(self):
         self.compare(davit.ROOT, "Manager")
+
+    def test_everything_has_a_verb(self):
+        """S-E12: each call has its method, and its verb of the command line."""
+        for call, (method, verb) in CALLS.items():
+            with self.subTest(call):
+                interface, _, member = method.partition(".")
+                self.assertEqual(self.contract[f"{davit.NAME}.{interface}"][member][0], "method")
+                self.assertTrue(davit.ctl("help", *verb.split(), check=True).stdout.startswith(f"Usage: davitctl {verb} "))
 
     def test_namespace(self):
         davit.manager("CreateNamespace", "(sa{ss})", "contract", {}) if not self.has_namespace("contract") else None
