@@ -38,7 +38,8 @@ static char *take_token(const char **at) {
         return *at > from ? g_strndup(from, (gsize)(*at - from)) : NULL;
 }
 
-/* A token, or a string in quotes; NULL where neither is there, or not to its end. */
+/* A token, or a string in quotes; NULL where neither is there, or not to its end. What a scheme of another kind has in
+ * place of parameters may end in "=", so nothing is a token, too. */
 static char *take_value(const char **at) {
         g_autoptr(GString) value = g_string_new(NULL);
         const char *s = *at;
@@ -48,7 +49,7 @@ static char *take_value(const char **at) {
                 while (*s > ' ' && *s < 0x7f && *s != ',' && *s != '"')
                         g_string_append_c(value, *s++);
                 *at = s;
-                return value->len > 0 && value->len <= VALUE_MAX ? g_strdup(value->str) : NULL;
+                return value->len <= VALUE_MAX ? g_strdup(value->str) : NULL;
         }
         for (s++; *s != '"'; s++) {
                 if (*s == '\\')

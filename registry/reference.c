@@ -27,35 +27,25 @@ void reference_clear(Reference *r) {
         g_clear_pointer(&r->digest, g_free);
 }
 
-/* What docker's references take for a host: a dot, a port, an upper case letter, or "localhost". */
-static gboolean is_host(const char *s, gsize size) {
-        if (size == strlen("localhost") && memcmp(s, "localhost", size) == 0)
-                return TRUE;
-        for (gsize i = 0; i < size; i++)
-                if (s[i] == '.' || s[i] == ':' || g_ascii_isupper(s[i]))
-                        return TRUE;
-        return FALSE;
-}
-
 /** reference_parse() - take @text apart; the strings of @ret are its own */
 gboolean reference_parse(const char *text, Reference *ret, GError **error) {
         _cleanup_free_ char *whole = NULL;
-        const char *slash, *at;
-        gsize repository, version;
+        gsize host, repository, version;
+        const char *at;
 
         if (image_name_normalise(text, &whole) < 0)
                 return store_fail(error, STORE_FAIL_INVALID, "'%.255s' is not a reference to an image: %s", text,
                                   image_name_why(text));
-        slash = strchr(whole, '/');
-        if (!slash || !is_host(whole, (gsize)(slash - whole)))
+        host = image_name_host(whole);
+        if (host == 0)
                 return store_fail(error, STORE_FAIL_INVALID, "'%s' does not say which registry it is in", text);
 
         repository = image_name_repository(whole);
         version = strcspn(whole, "@");
         at = whole[version] == '@' ? whole + version + 1 : NULL;
         ret->text = g_strdup(text);
-        ret->host = g_strndup(whole, (gsize)(slash - whole));
-        ret->path = g_strndup(slash + 1, repository - (gsize)(slash + 1 - whole));
+        ret->host = g_strndup(whole, host);
+        ret->path = g_strndup(whole + host + 1, repository - host - 1);
         ret->tag = version > repository ? g_strndup(whole + repository + 1, version - repository - 1) : NULL;
         ret->digest = g_strdup(at);
         return TRUE;
