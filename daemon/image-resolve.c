@@ -87,10 +87,23 @@ static void add_by_name_and_digest(GPtrArray *all, const char *whole, bool each,
         }
 }
 
+/* The name in full as it would be pulled, where short names may stand for something of that registry. */
+static void add_by_pull(Namespace *ns, const char *whole, GPtrArray *found) {
+        const char *registry = ns->manager->config.registry;
+        size_t n = registry ? strlen(registry) : 0;
+        _cleanup_free_ char *pulled = NULL;
+
+        for (char **p = ns->manager->config.short_name_registries; n > 0 && p && *p; p++) {
+                if (strncmp(*p, registry, n) != 0 || ((*p)[n] && (*p)[n] != '/'))
+                        continue;
+                if (image_name_qualify(whole, registry, &pulled) >= 0)
+                        add(found, g_hash_table_lookup(ns->images, pulled));
+                return;
+        }
+}
+
 static void add_by_registries(Namespace *ns, const char *whole, GPtrArray *found) {
         char **prefixes = ns->manager->config.short_name_registries;
-        const char *registry = ns->manager->config.registry; /* from where it would be pulled */
-        _cleanup_free_ char *pulled = NULL;
 
         for (char **p = prefixes; p && *p; p++) {
                 g_autofree char *prefix = g_strconcat(*p, "/", NULL), *longer = g_strconcat(prefix, whole, NULL);
@@ -100,8 +113,7 @@ static void add_by_registries(Namespace *ns, const char *whole, GPtrArray *found
                 if (g_str_has_prefix(whole, prefix))
                         add(found, g_hash_table_lookup(ns->images, whole + strlen(prefix)));
         }
-        if (prefixes && *prefixes && registry && *registry && image_name_qualify(whole, registry, &pulled) >= 0)
-                add(found, g_hash_table_lookup(ns->images, pulled));
+        add_by_pull(ns, whole, found);
 }
 
 /* "app" for "team/app": neither has a registry. */

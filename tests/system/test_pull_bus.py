@@ -17,8 +17,8 @@ import images
 SOCKET = "/run/davit/registry"
 REQUEST, CANCEL, PROGRESS, DONE, ERROR = range(1, 6)
 HEAD = struct.Struct("=IHHII")
-BASE = images.layer([images.entry("etc"), images.entry("etc/base", b"base\n"), images.entry("gone", b"gone\n")])
-TOP = images.layer([images.entry("etc/top", b"top\n"), images.entry(".wh.gone", b"")])
+BASE = images.layer([images.entry("etc"), images.entry("etc/base", b"pulled\n"), images.entry("gone", b"gone\n")])
+TOP = images.layer([images.entry("etc/top", b"pulled\n"), images.entry(".wh.gone", b"")])
 HOST = "registry.example:5000"
 
 
