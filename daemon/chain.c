@@ -22,7 +22,7 @@
 
 struct ChainRequest {
         Manager *manager;
-        char *chain_id, *source;
+        char *chain_id, *name, *source; /* name: of the mount */
         ChainForm form;
         chain_handler_t handler;
         void *userdata;
@@ -33,13 +33,30 @@ struct ChainRequest {
         bool again; /* a launcher went while it was asked, another one is */
 };
 
+/** chain_kind() - see chain.h */
+const char *chain_kind(const char *name) {
+        static const char *const kinds[] = { "erofs", "checkout" };
+
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
+                if (streq(kinds[i], name))
+                        return kinds[i];
+        return NULL;
+}
+
 /** chain_form() - the form in which chains are mounted from now on
  *
  * Until the launcher has told what there is the kernel is taken to mount EROFS.
  */
 void chain_form(const Manager *m, ChainForm *ret) {
+        chain_form_of(m, NULL, ret);
+}
+
+/** chain_form_of() - the form of a kind that was asked for by name */
+void chain_form_of(const Manager *m, const char *kind, ChainForm *ret) {
         uint32_t features = m->launcher ? launcher_features(m->launcher) : 0;
-        const char *word = m->config.root_filesystem ?: "auto";
+        const char *own = m->config.root_filesystem ?: "auto";
+        /* How an EROFS image is mounted stays the host's matter. */
+        const char *word = !kind || g_str_has_prefix(own, kind) ? own : kind;
         bool file = features == 0 || features & 1U << LAUNCHER_CHAIN_EROFS_FILE;
         bool loop = features & 1U << LAUNCHER_CHAIN_EROFS_LOOP;
 
@@ -55,6 +72,18 @@ void chain_form(const Manager *m, ChainForm *ret) {
 
 const char *chain_form_word(const ChainForm *form) {
         return form->form == LAUNCHER_CHAIN_CHECKOUT ? "checkout" : "erofs";
+}
+
+/* The name of a chain's mount. A kind that was asked for has one of its own: what this host takes may change. */
+static char *mount_name(const char *kind, const char *chain_id) {
+        return g_strconcat(chain_id, kind ? "." : NULL, kind, NULL);
+}
+
+/** chain_place() - see chain.h */
+char *chain_place(const char *kind, const char *chain_id) {
+        g_autofree char *name = mount_name(kind, chain_id);
+
+        return g_strconcat(CHAIN_MOUNTS, name, NULL);
 }
 
 /** chain_source() - what the launcher mounts, absolute; to be freed */
@@ -78,6 +107,7 @@ void chain_request_cancel(ChainRequest *q) {
         (void)store_op_free(q->op);
         (void)sd_event_source_disable_unref(q->retry);
         g_free(q->chain_id);
+        g_free(q->name);
         g_free(q->source);
         g_free(q);
 }
@@ -142,21 +172,22 @@ static void on_mounted(int error, const char *message, void *userdata) {
 }
 
 static int ask_launcher(ChainRequest *q) {
-        return launcher_chain(q->manager->launcher, q->chain_id, q->source, &q->form, on_mounted, q, &q->request);
+        return launcher_chain(q->manager->launcher, q->name, q->source, &q->form, on_mounted, q, &q->request);
 }
 
 /** chain_mount() - see chain.h; error and message of the handler are the launcher's or the store's */
-int chain_mount(Manager *m, const char *chain_id, const ChainForm *form, chain_handler_t handler, void *userdata,
-                ChainRequest **ret) {
-        g_autofree char *source = chain_source(form, chain_id);
+int chain_mount(Manager *m, const char *chain_id, const char *kind, const ChainForm *form, chain_handler_t handler,
+                void *userdata, ChainRequest **ret) {
+        g_autofree char *source = chain_source(form, chain_id), *name = mount_name(kind, chain_id);
         ChainRequest *q;
         int r;
 
-        if (launcher_has_chain(m->launcher, chain_id, source))
+        if (launcher_has_chain(m->launcher, name, source))
                 return 1;
         q = g_new0(ChainRequest, 1);
         q->manager = m;
         q->chain_id = g_strdup(chain_id);
+        q->name = g_steal_pointer(&name);
         q->source = g_steal_pointer(&source);
         q->form = *form;
         q->handler = handler;

@@ -219,9 +219,12 @@ static void drop_dead_mounts(Collector *c) {
 
         if (dir_stream_at(c->m->runtime_fd, CHAINS, &dir) < 0)
                 return;
-        while ((de = readdir(dir)))
-                if (digest_valid(de->d_name) && !g_hash_table_contains(live, de->d_name))
+        while ((de = readdir(dir))) {
+                g_autofree char *id = g_strndup(de->d_name, strcspn(de->d_name, ".")); /* without a kind's name */
+
+                if (digest_valid(id) && !g_hash_table_contains(live, id))
                         (void)launcher_drop_chain(c->m->launcher, de->d_name); /* one that has gone has no mounts */
+        }
         (void)closedir(dir);
 }
 

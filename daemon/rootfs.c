@@ -162,9 +162,10 @@ int rootfs_plan(Container *c, RootfsPlan *ret, sd_bus_error *error) {
         ret->upper = snapshot_upper(s);
         ret->work = snapshot_work(s);
         if (*s->parent) {
-                chain_form(c->ns->manager, &ret->form);
+                chain_form_of(c->ns->manager, s->rootfs, &ret->form);
                 ret->chain_id = g_strdup(s->parent);
-                ret->lower = g_strconcat(CHAIN_MOUNTS, s->parent, NULL);
+                ret->kind = s->rootfs;
+                ret->lower = chain_place(s->rootfs, s->parent);
                 ret->rootfs.data = chain_data(&ret->form);
         } else
                 ret->lower = snapshot_nothing(s);

@@ -20,6 +20,7 @@ typedef struct RootfsPlan {
         const char *lowers[2];
         char *upper, *work, *lower;
         char *chain_id; /* what the launcher must have mounted; NULL: nothing */
+        const char *kind; /* of the chain, see chain_kind(); NULL: the host's own */
         ChainForm form;
 } RootfsPlan;
 int rootfs_plan(Container *c, RootfsPlan *ret, sd_bus_error *error);

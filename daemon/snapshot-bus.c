@@ -182,6 +182,10 @@ GETTER(get_kind) {
         return sd_bus_message_append(reply, "s", snapshot_kind_name(((const Snapshot *)userdata)->kind));
 }
 
+GETTER(get_rootfs) {
+        return sd_bus_message_append(reply, "s", ((const Snapshot *)userdata)->rootfs ?: "auto");
+}
+
 GETTER(get_labels) {
         return bus_append_labels(reply, ((const Snapshot *)userdata)->labels);
 }
@@ -211,6 +215,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_PROPERTY("Parent", "s", NULL, AT(parent), CONST),
         SD_BUS_PROPERTY("ParentKey", "s", NULL, AT(parent_key), CONST),
         SD_BUS_PROPERTY("ChainId", "s", NULL, AT(chain_id), CONST),
+        SD_BUS_PROPERTY("RootFilesystem", "s", get_rootfs, 0, CONST),
         SD_BUS_PROPERTY("Labels", "a{ss}", get_labels, 0, CHANGES),
         SD_BUS_PROPERTY("CreatedAt", "t", NULL, AT(created), CONST),
         SD_BUS_PROPERTY("UpdatedAt", "t", NULL, AT(updated), CHANGES),

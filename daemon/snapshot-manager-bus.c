@@ -25,7 +25,7 @@
 typedef struct Prepare {
         Manager *manager;
         sd_bus_message *call;
-        char *ns, *key, *lease;
+        char *ns, *key, *lease, *rootfs;
         SnapshotBase base;
         int view;
         GHashTable *labels;
@@ -42,6 +42,7 @@ static void prepare_free(Prepare *p) {
         g_free(p->ns);
         g_free(p->key);
         g_free(p->lease);
+        g_free(p->rootfs);
         g_free(p);
 }
 
@@ -51,7 +52,11 @@ static void prepare_freep(Prepare **p) {
 }
 
 static int finish_prepare(Prepare *p, sd_bus_error *error) {
-        const SnapshotOptions options = { .kind = p->view ? SNAPSHOT_VIEW : SNAPSHOT_ACTIVE, .labels = p->labels };
+        const SnapshotOptions options = {
+                .kind = p->view ? SNAPSHOT_VIEW : SNAPSHOT_ACTIVE,
+                .labels = p->labels,
+                .rootfs = p->rootfs ? chain_kind(p->rootfs) : NULL,
+        };
         Namespace *ns;
         Snapshot *s;
         int r;
@@ -101,6 +106,9 @@ static int check_prepare(Prepare *p, const char *parent, sd_bus_error *error) {
         Lease *lease;
         int r;
 
+        if (p->rootfs && !streq(p->rootfs, "auto") && !chain_kind(p->rootfs))
+                return error_invalid(error, "RootFilesystem \"%s\" is not known; it is one of auto, erofs, checkout.",
+                                     p->rootfs);
         r = manager_namespace(p->manager, p->ns, true, &ns, error);
         if (r >= 0)
                 r = snapshot_check_new(ns, p->key, error);
@@ -117,6 +125,7 @@ int method_prepare_snapshot(sd_bus_message *m, void *userdata, sd_bus_error *err
                 { "View", "b", offsetof(Prepare, view), 1, NULL },
                 { "Labels", "a{ss}", offsetof(Prepare, labels), 1, NULL },
                 { "Lease", "s", offsetof(Prepare, lease), 1, NULL },
+                { "RootFilesystem", "s", offsetof(Prepare, rootfs), 1, NULL },
         };
         _cleanup_(prepare_freep) Prepare *p = g_new0(Prepare, 1);
         const char *ns, *key, *parent;

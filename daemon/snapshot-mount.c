@@ -70,7 +70,7 @@ static void on_mount(int mount, int r, const char *message, void *userdata) {
 static int ask_mount(SnapshotMount *w) {
         const Snapshot *s = w->snapshot;
         g_autofree char *upper = snapshot_upper(s), *work = snapshot_work(s),
-                        *base = *s->parent ? g_strconcat(CHAIN_MOUNTS, s->parent, NULL) : snapshot_nothing(s);
+                        *base = *s->parent ? chain_place(s->rootfs, s->parent) : snapshot_nothing(s);
         const char *lowers[3] = { 0 };
         size_t n = 0;
 
@@ -124,10 +124,10 @@ int snapshot_mount(Snapshot *s, bool read_only, snapshot_mount_done_t done, void
         w->read_only = read_only || s->kind == SNAPSHOT_VIEW;
         w->done = done;
         w->userdata = userdata;
-        chain_form(m, &w->form);
+        chain_form_of(m, s->rootfs, &w->form);
         m->snapshot_mounts = g_slist_prepend(m->snapshot_mounts, w);
         snapshot_job_begin(s);
-        r = *s->parent ? chain_mount(m, s->parent, &w->form, on_chain, w, &w->chain) : 1;
+        r = *s->parent ? chain_mount(m, s->parent, s->rootfs, &w->form, on_chain, w, &w->chain) : 1;
         if (r > 0)
                 r = ask_mount(w);
         if (r < 0) {
@@ -163,21 +163,21 @@ static int append_chain(const Snapshot *s, const ChainForm *form, const char *ta
 
 /* The chain where the launcher has it too, then what is above it. */
 static int append_overlay(const Snapshot *s, sd_bus_message *reply) {
-        g_autofree char *chain = g_strconcat(CHAIN_MOUNTS, s->parent, NULL), *lower = NULL, *upper = NULL, *work = NULL,
+        g_autofree char *chain = chain_place(s->rootfs, s->parent), *lower = NULL, *upper = NULL, *work = NULL,
                         *path = snapshot_upper(s), *work_path = snapshot_work(s);
         bool view = s->kind == SNAPSHOT_VIEW;
         const char *const *data;
         ChainForm form;
         int r;
 
-        chain_form(s->ns->manager, &form);
+        chain_form_of(s->ns->manager, s->rootfs, &form);
         data = chain_data(&form);
         r = append_chain(s, &form, view && !data ? "" : chain, reply);
         if (r < 0 || (view && !data))
                 return r;
         /* The colon of a digest is no separator. */
-        lower = g_strconcat("lowerdir=" CHAIN_MOUNTS "sha256\\:", s->parent + strlen("sha256:"), data ? "::" : NULL,
-                            data ? *data : NULL, NULL);
+        lower = g_strconcat("lowerdir=" CHAIN_MOUNTS "sha256\\:", chain + strlen(CHAIN_MOUNTS "sha256:"),
+                            data ? "::" : NULL, data ? *data : NULL, NULL);
         upper = g_strconcat("upperdir=", path, NULL);
         work = g_strconcat("workdir=", work_path, NULL);
         if (view)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "daemon/bus.h"
+#include "daemon/chain.h"
 #include "daemon/collect.h"
 #include "daemon/error.h"
 #include "daemon/launcher.h"
@@ -118,6 +119,8 @@ static int write_record(const Snapshot *s) {
         json_object_set_int_member(o, "gid", s->root.gid);
         json_object_set_int_member(o, "mode", s->root.mode);
         json_object_set_int_member(o, "owned", s->owned);
+        if (s->rootfs)
+                json_object_set_string_member(o, "rootfs", s->rootfs);
         r = record_settle(s->ns->manager->sync, s->key); /* also of one that was kept: the two would be one too many */
         return r < 0 ? r : record_write(root_fd_of(s), s->ns->name, KIND, s->key, o, !s->ephemeral);
 }
@@ -148,7 +151,7 @@ static bool record_sound(const Snapshot *s) {
 
 /* Managers before this one wrote parent, dir and created alone. */
 static int load_one(Namespace *ns, const char *key, JsonObject *o, bool ephemeral) {
-        g_autofree char *kind = optional_string(o, "kind");
+        g_autofree char *kind = optional_string(o, "kind"), *rootfs = optional_string(o, "rootfs");
         GHashTable *labels = NULL;
         Snapshot *s;
         int r;
@@ -169,6 +172,7 @@ static int load_one(Namespace *ns, const char *key, JsonObject *o, bool ephemera
         s->size = optional_number(o, "size", 0);
         s->inodes = optional_number(o, "inodes", 0);
         s->owned = optional_number(o, "owned", 0) > 0;
+        s->rootfs = rootfs ? chain_kind(rootfs) : NULL;
         s->root = (SnapshotRoot){ (uid_t)optional_number(o, "uid", 0), (gid_t)optional_number(o, "gid", 0),
                                   (mode_t)optional_number(o, "mode", 0755) };
         r = record_get_u64(o, "created", &s->created);
@@ -237,6 +241,7 @@ int snapshot_make(Namespace *ns, const char *key, const SnapshotBase *base, cons
         s = snapshot_new(ns, key, options->kind, options->labels);
         s->ephemeral = options->ephemeral;
         s->owned = options->owned;
+        s->rootfs = options->rootfs;
         s->parent = g_strdup(base->chain_id ?: "");
         s->parent_key = g_strdup(base->key ?: "");
         s->chain_id = g_strdup("");

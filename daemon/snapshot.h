@@ -44,6 +44,7 @@ typedef struct Snapshot {
         uint64_t created, updated; /* CLOCK_REALTIME, microseconds */
         uint64_t size, inodes;     /* committed: of the layer */
         SnapshotRoot root;         /* of the chain: of the one it is, or of what it stands on */
+        const char *rootfs;        /* kind of what it stands on, see chain_kind(); NULL: the host's own */
         bool ephemeral;            /* recorded in /run/davit only: goes with its task, or with the boot */
         bool owned;                /* made for a container, with which it goes */
         unsigned n_jobs;           /* operations that read or write it */
@@ -65,9 +66,7 @@ typedef struct SnapshotBase {
         SnapshotRoot root;
 } SnapshotBase;
 #define SNAPSHOT_BASE_NULL                                                                                             \
-        {                                                                                                              \
-                .root = {.mode = 0755 }                                                                                \
-        }
+        { .root = { .mode = 0755 } }
 void snapshot_base_done(SnapshotBase *base);
 /* parent: "", the key of a committed snapshot, a chain id, "image:NAME". 1: a chain of which nothing is known here. */
 int snapshot_base_resolve(Namespace *ns, const char *parent, SnapshotBase *ret, sd_bus_error *error);
@@ -77,6 +76,7 @@ typedef struct SnapshotOptions {
         bool ephemeral;     /* otherwise durable when the call returns */
         bool owned;         /* goes at the next start if no container uses it then */
         GHashTable *labels; /* a reference is taken; may be NULL */
+        const char *rootfs; /* see chain_kind() */
 } SnapshotOptions;
 int snapshot_make(Namespace *ns, const char *key, const SnapshotBase *base, const SnapshotOptions *options,
                   Snapshot **ret, sd_bus_error *error);

@@ -42,6 +42,7 @@ struct Launch {
         JsonNode *spec; /* where it is not the container's own */
         Stdio stdio;
         char *chain_id;
+        const char *kind; /* of the chain */
         ChainForm form;
         ChainRequest *chain;
         LauncherRequest *request;
@@ -417,7 +418,7 @@ static int plan_again(Launch *l) {
         ChainForm form;
         int r;
 
-        chain_form(l->manager, &form);
+        chain_form_of(l->manager, l->kind, &form);
         if (form.form == l->form.form)
                 return 0;
         if (l->spec)
@@ -456,7 +457,7 @@ static void launch_next(Launch *l) {
         if (teardown_wait(l->manager, t->ns->name, t->id, on_earlier_gone, l))
                 return;
         if (l->chain_id)
-                r = chain_mount(l->manager, l->chain_id, &l->form, on_chain, l, &l->chain);
+                r = chain_mount(l->manager, l->chain_id, l->kind, &l->form, on_chain, l, &l->chain);
         if (r > 0)
                 r = take_shim(l);
         if (r < 0)
@@ -480,6 +481,7 @@ static int prepare(Launch *l, Container *c, JsonNode *spec, Options *o, sd_bus_e
         if (r < 0)
                 return r;
         l->chain_id = g_steal_pointer(&rootfs.chain_id);
+        l->kind = rootfs.kind;
         l->form = rootfs.form;
         rootfs_plan_done(&rootfs);
         return 0;

@@ -554,3 +554,68 @@ class DiffAndApply(StoreTest):
         self.assertError("InvalidArgument", self.apply, a, self.path, contains="abc", Digest="abc")
         self.write("a", "still", b"usable")
         self.assertGreater(self.commit(a, "c")["Size"], 0)
+
+
+class Kind(SnapshotTest):
+    """S-N04: what a snapshot stands on is chosen by name, whatever this host would take."""
+
+    def setUp(self):
+        super().setUp()
+        self.name = davit.unique("kind") + ":1"
+        path = f"/tmp/{self.name}.tar"
+        layers = [images.layer_of(davit.rootfs()), images.layer([images.entry("unique", os.urandom(20))])]
+        self.addCleanup(os.unlink, images.oci_archive(path, layers, self.name))
+        davit.import_image(path, RootFilesystem="none")
+        image = davit.manager("GetImage", "(ss)", "", self.name)
+        self.chain = davit.get(image, "Image.ChainId")
+        self.addCleanup(self.mounts_go)
+        self.addCleanup(davit.call, image, "Image.Delete", "(a{sv})", davit.options(Synchronous=True))
+
+    def mounts_go(self):
+        davit.wait_until(lambda: not [n for n in os.listdir(f"{davit.RUNTIME}/chains") if n.startswith(self.chain)],
+                         what="the mounts to go")
+
+    def prepare(self, kind, **opts):
+        key = davit.unique(kind)
+        path = davit.manager("PrepareSnapshot", "(sssa{sv})", "", key, "image:" + self.name,
+                             davit.options(RootFilesystem=kind, **opts))
+        self.addCleanup(davit.call, path, "Snapshot.Delete")
+        return key, path
+
+    def run_on(self, key):
+        """Runs on a snapshot; gives the container's root mount and its files."""
+        text, end = davit.output_of(["sh", "-c", "grep ' / / ' /proc/self/mountinfo; ls /; echo x >/written"], image=self.name,
+                                    Snapshot=key)
+        self.assertEqual(end, (0, "exited"))
+        return text
+
+    def test_kinds(self):
+        there = {"erofs": "erofs", "checkout": "checkouts"}
+        prepared = [(kind, *self.prepare(kind)) for kind in there for _ in range(2)]
+        self.assertFalse(davit.chain_exists(self.chain))
+        for turn in range(2):
+            for kind, key, path in prepared:
+                text = self.run_on(key)
+                self.assertIn(f"/run/davit/chains/{self.chain}.{kind}", text)
+                self.assertIn("unique\n", text)
+                self.assertEqual("written\n" in text, turn > 0)
+                self.assertEqual(davit.get(path, "Snapshot.RootFilesystem"), kind)
+                self.assertIn(f"{davit.STATE}/{there[kind]}/{self.chain[7:]}", str(davit.call(path, "Snapshot.Mounts")))
+                self.assertTrue(os.path.lexists(f"{davit.STATE}/{there[kind]}/{self.chain[7:]}"))
+            davit.restart_davitd()
+
+    def test_open_mount(self):
+        for kind in ("erofs", "checkout"):
+            _, path = self.prepare(kind, View=True)
+            fd = davit.call(path, "Snapshot.OpenMount", "(a{sv})", {})
+            try:
+                self.assertIn("unique", os.listdir(f"/proc/self/fd/{fd}"))
+            finally:
+                os.close(fd)
+
+    def test_names(self):
+        _, path = self.prepare("auto")
+        self.assertEqual(davit.get(path, "Snapshot.RootFilesystem"), "auto")
+        for kind in ("", "none", "btrfs", "erofs-loop"):
+            self.assertError("InvalidArgument", davit.manager, "PrepareSnapshot", "(sssa{sv})", "", davit.unique("bad"), "",
+                             davit.options(RootFilesystem=kind), contains="RootFilesystem")
