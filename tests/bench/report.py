@@ -88,6 +88,12 @@ def _import_criteria(result):
             measured = _median(other, key) / _median(own, key) if own and other else None
             found.append(_criterion(f"import, 3 layers, {label}: {tool} / davit", f">= {IMPORT_LIMIT:g}x", measured, "x",
                                     measured is not None and measured >= IMPORT_LIMIT))
+    pulls = result.get("pull", {})
+    for tool in ("ctr", "podman"):
+        both = pulls.get("davit") and pulls.get(tool)
+        ratio = _median(pulls[tool], "wall_synced") / _median(pulls["davit"], "wall_synced") if both else None
+        found.append(_criterion(f"pull, 3 layers, wall: {tool} / davit", f">= {IMPORT_LIMIT:g}x", ratio, "x",
+                                ratio is not None and ratio >= IMPORT_LIMIT))
     found.append(_limit("import, peak RSS of the worker", result.get("import_rss"), IMPORT_RSS_KB, "KB"))
     pair = result.get("pair", {})
     disk = _median(pair["davit"], "disk") / _median(pair["ctr"], "disk") if pair.get("davit") and pair.get("ctr") else None
