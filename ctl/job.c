@@ -151,7 +151,7 @@ int job_run(Job *job, Message *m) {
                 progress_end(&job->progress, false);
                 r = run_once(job, m);
         }
-        progress_end(&job->progress, r == 0 && !call_error(&job->wait));
+        progress_end(&job->progress, r == 0 && !call_error(&job->wait) && !job->own_summary);
         if (r != 0)
                 return r;
         if (call_error(&job->wait) && job->asked)

@@ -13,6 +13,7 @@ typedef struct Job {
         const char *file;      /* stands before an error, for there may be many; NULL: none */
         const char *cancelled; /* what to say when ctrl-c has ended it */
         bool quiet;            /* no progress */
+        bool own_summary;      /* the verb says what was done */
         int signal_fd;
         sigset_t before; /* what was blocked before signal_fd was */
         bool asked;      /* to end */

@@ -142,6 +142,7 @@ int pull_image(Pull *pull, const char *image) {
                 r = job_new(job, BUS_PATH, BUS_MANAGER, "PullImage", &m);
         if (r != 0)
                 return r;
+        job->own_summary = true;
         r = message_append(m, "ss", job->ctl->ns, image);
         if (r >= 0)
                 r = append_options(pull, m, auth.fd);
