@@ -2,6 +2,8 @@
 """Registries for tests of pulls, on loopback: a real docker-registry, and one of our own that misbehaves, one way a
 repository. Both are ended and removed with the test class that started them."""
 
+import base64
+import gzip
 import http.client
 import http.server
 import json
@@ -155,7 +157,6 @@ class Registry:
 
 def basic(user=USER, password=PASSWORD):
     """What follows "Basic " and what the files of docker and podman have as "auth"."""
-    import base64
     return base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
@@ -322,9 +323,7 @@ def garbage_after(h, data):
     h.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(more) + more + b"\r\n0\r\n\r\n")
 
 
-@_at("manifest")
-def gzipped(h, data):
-    import gzip
+def _gzipped(h, data):
     h.answer(200, gzip.compress(data), Content_Type=MANIFEST, Content_Encoding="gzip")
 
 
@@ -365,7 +364,8 @@ WAYS = {
     "other-bytes": _at("layer")(lambda h, data: h.answer(200, data[:-1] + bytes([data[-1] ^ 1]))),
     "other-manifest": _at("manifest")(lambda h, data: h.answer(200, data + b" ", Content_Type=MANIFEST)),
     "garbage-after": garbage_after,
-    "gzipped": gzipped,
+    "gzipped": _at("manifest")(_gzipped),
+    "gzip-bomb": _at("manifest")(lambda h, data: _gzipped(h, data + b" " * (64 << 20))),
     "not-json": _at("manifest")(lambda h, data: h.answer(200, b"<html>", Content_Type=MANIFEST)),
     "missing": _status(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}'),
     "forbidden": _status(403, b'{"errors":[{"code":"DENIED"}]}'),
