@@ -16,7 +16,7 @@
 #include "shared/utf8.h"
 
 #define AUTH_FILE_MAX ((size_t)1 << 20)
-#define AUTH_LINE_MAX ((size_t)64 << 10)
+#define AUTH_LINE_MAX 8192U
 #define DOCKER_HUB "docker.io"
 
 /** auth_host() - the registry of an image's name, to free; that of docker's where it names none. */
@@ -274,18 +274,39 @@ int auth_find(Ctl *ctl, Auth *auth, const char *file, const char *image) {
         return r;
 }
 
+/* The first line of standard input, without waiting for what comes after it. Negative errno. */
+static int read_line(char *line, size_t size) {
+        size_t n = 0;
+
+        for (;;) {
+                ssize_t got = read(STDIN_FILENO, line + n, 1);
+
+                if (got < 0 && errno == EINTR)
+                        continue;
+                if (got < 0)
+                        return -errno;
+                if (got == 0 || line[n] == '\n')
+                        break;
+                if (++n == size)
+                        return -EFBIG;
+        }
+        while (n > 0 && line[n - 1] == '\r')
+                n--;
+        line[n] = '\0';
+        return 0;
+}
+
 /** auth_from_stdin() - USER:PASSWORD, one line. 0 or an exit status. */
 int auth_from_stdin(Ctl *ctl, Auth *auth, const char *image) {
-        _cleanup_free_ char *text = NULL;
-        size_t size;
+        char line[AUTH_LINE_MAX] = "";
         int r;
 
-        r = fd_read_bounded(STDIN_FILENO, AUTH_LINE_MAX, &text, &size);
+        r = read_line(line, sizeof(line));
         if (r < 0)
-                return ctl_error(ctl, _("cannot read standard input: %s"), strerror(-r));
-        text[strcspn(text, "\r\n")] = '\0';
-        r = auth_take(ctl, auth, _("standard input"), image, text);
-        explicit_bzero(text, size);
+                r = ctl_error(ctl, _("cannot read standard input: %s"), strerror(-r));
+        else
+                r = auth_take(ctl, auth, _("standard input"), image, line);
+        explicit_bzero(line, sizeof(line));
         return r;
 }
 

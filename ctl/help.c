@@ -67,6 +67,22 @@ bool verb_is_group(const char *word) {
         return false;
 }
 
+/** verb_hint() - what to do in place of a command of other container tools that has no like here; NULL: nothing known.
+ */
+const char *verb_hint(const char *word) {
+        static const Alias hints[] = {
+                { "build", N_("images are not built from files here; see 'davitctl commit' and 'davitctl snapshot'") },
+                { "login", N_("davitctl reads what 'podman login', 'skopeo login' or 'docker login' have written") },
+                { "logout", N_("davitctl reads what 'podman login', 'skopeo login' or 'docker login' have written") },
+                { "push", N_("images are not pushed; 'davitctl image save' writes what 'skopeo copy' takes") },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(hints); i++)
+                if (streq(hints[i].name, word))
+                        return hints[i].verb;
+        return NULL;
+}
+
 /** verb_take() - finds the verb at argv[0], which may be two words, and moves argv to its last word; NULL: there is
  * none. */
 const Verb *verb_take(int *argc, char ***argv) {

@@ -51,6 +51,8 @@ static int run_verb(Ctl *ctl, int argc, char **argv) {
         if (!verb) {
                 const char *second = argc > 1 && verb_is_group(argv[0]) ? argv[1] : "";
 
+                if (!*second && verb_hint(argv[0]))
+                        return ctl_error(ctl, "%s", _(verb_hint(argv[0])));
                 return ctl_error(ctl, _("there is no command '%s%s%s'; see 'davitctl help'"), argv[0],
                                  *second ? " " : "", second);
         }

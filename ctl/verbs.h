@@ -10,6 +10,7 @@ extern const size_t n_verbs;
 
 const Verb *verb_take(int *argc, char ***argv);
 bool verb_is_group(const char *word);
+const char *verb_hint(const char *word);
 
 extern const Option attach_options[], commit_options[], content_get_options[], content_ls_options[],
         content_put_options[], content_writers_options[], create_options[], diff_options[], events_options[],

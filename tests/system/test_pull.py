@@ -202,6 +202,8 @@ class Real(PullCase):
         self.refused("pull", "Not A Name", contains="Not A Name")
         self.refused("pull", "--policy=sometimes", f"{self.real.host}/a:1", contains="sometimes")
         self.refused("pull", "--limit=bytes", "a:1", contains="bytes")
+        self.refused("login", contains="podman login")
+        self.refused("push", "a:1", contains="skopeo copy")
         self.refused("run", "--pull=sometimes", "a:1", status=125, contains="sometimes")
         self.refused("pull", "--creds-stdin", "a:1", "b:1", contains="one image")
         self.refused("pull", "--authfile=/does/not/exist", "a:1", contains="/does/not/exist")
@@ -237,6 +239,12 @@ class Credentials(PullCase):
         environment = {**os.environ, "REGISTRY_AUTH_FILE": self.auth_file(f"https://{self.closed.host}/v2/")}
         self.assertEqual(self.pull(name, env=environment)["Fetched"], 0)
         self.assertEqual(self.pull("--creds-stdin", name, input=f"{registry.USER}:{registry.PASSWORD}\n")["Fetched"], 0)
+        child = subprocess.Popen(["davitctl", "pull", "-q", "--creds-stdin", name], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, text=True)
+        child.stdin.write(f"{registry.USER}:{registry.PASSWORD}\n")
+        child.stdin.flush()
+        self.assertEqual(child.stdout.readline(), name + "\n")  # a line is enough
+        child.communicate(timeout=davit.TIMEOUT)
         for wrong in (registry.basic(password="other"), registry.basic(user="nobody")):
             self.refused("pull", "--authfile", self.auth_file(self.closed.host, wrong), name, contains=self.closed.host)
         self.ctl("pull", "--authfile", self.file_with(json.dumps({"credsStore": "desktop"})), name, status=1)
@@ -411,6 +419,17 @@ class Hostile(PullCase):
                 self.assertEqual((child.returncode, errors),
                                  (130, "davitctl: the pull was cancelled, nothing of it is left\n"))
                 self.assertLess(time.monotonic() - begun, 5)
+
+    def test_cancel_of_a_run(self):
+        """A signal while run waits for the image ends run, and there is no container."""
+        id = davit.unique("pull")
+        child = subprocess.Popen(["davitctl", "run", "--rm", "--name", id, self.hostile.name("run/silent"), "true"],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        davit.wait_until(lambda: self.hostile.seen("/run/silent/"), what="the request")
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=davit.TIMEOUT)
+        self.assertEqual((child.returncode, errors), (130, "davitctl: the pull was cancelled, nothing of it is left\n"))
+        self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", id)
 
     def test_killed_workers(self):
         """The fetcher or the manager gone: an error, nothing left, the next pull works."""
