@@ -8,6 +8,7 @@
 
 #include "ctl/container-options.h"
 #include "ctl/pull.h"
+#include "shared/image-name.h"
 
 /** pull_policy_check() - whether it is one of those that --pull takes. 0 or an exit status. */
 int pull_policy_check(Ctl *ctl, const char *policy) {
@@ -70,7 +71,7 @@ int pull_missing(ContainerOptions *o, Call *call, char **image, bool *ret_again)
         int r;
 
         *ret_again = false;
-        if (!call_failed(call, "NotFound") || o->pulled || (o->pull && streq(o->pull, "never")))
+        if (!call_failed(call, "NotFound") || o->pulled || digest_valid(*image) || (o->pull && streq(o->pull, "never")))
                 return 0;
         r = is_missing(o->ctl, *image, &missing);
         if (r != 0 || !missing)

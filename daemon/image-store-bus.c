@@ -239,6 +239,11 @@ static int check_name(const Manager *m, const char *name, char **ret, sd_bus_err
 
         if (image_name_normalise(name, &whole) < 0)
                 return error_invalid(error, "\"%s\" is not a valid image name: %s.", name, image_name_why(name));
+        if (digest_valid(name))
+                return error_invalid(error,
+                                     "\"%s\" is a digest alone; say of which repository, as in "
+                                     "registry.example/team/app@%s.",
+                                     name, name);
         if (!*registry && image_name_host(name) == 0)
                 return error_invalid(error,
                                      "\"%s\" does not say which registry it is to come from: write HOST/%s, or set "

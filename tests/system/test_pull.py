@@ -202,6 +202,9 @@ class Real(PullCase):
         self.refused("pull", "Not A Name", contains="Not A Name")
         self.refused("pull", "--policy=sometimes", f"{self.real.host}/a:1", contains="sometimes")
         self.refused("pull", "--limit=bytes", "a:1", contains="bytes")
+        nowhere = "sha256:" + "0" * 64
+        self.refused("pull", nowhere, contains="say of which repository")
+        self.refused("run", nowhere, status=125, contains=f'There is no image "{nowhere}"')
         self.refused("login", contains="podman login")
         self.refused("push", "a:1", contains="skopeo copy")
         self.refused("run", "--pull=sometimes", "a:1", status=125, contains="sometimes")
