@@ -109,7 +109,8 @@ static gboolean fetch_token(Registry *r, const Challenge *c, GError **error) {
                                   "%s wants the credentials sent to %s, which is not known to belong to it; "
                                   "name that host in TokenHosts= of [Registry] in davit.conf if it does",
                                   r->reference->host, server);
-        q.ca_directory = certificates = registry_certificates(server);
+        certificates = registry_certificates(server);
+        q.ca_directory = certificates;
         if (!ask(r, &q, &a, error)) {
                 g_prefix_error(error, "Cannot get a token from %s: ", server);
                 return FALSE;
