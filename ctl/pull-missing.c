@@ -76,6 +76,8 @@ int pull_missing(ContainerOptions *o, Call *call, char **image, bool *ret_again)
         r = is_missing(o->ctl, *image, &missing);
         if (r != 0 || !missing)
                 return r;
+        if (isatty(STDERR_FILENO))
+                ctl_note(_("there is no image '%s' here; pulling it"), *image);
         why = text_printf(_("there is no image '%s' here, and it cannot be pulled"), *image);
         r = fetch(o, why, image);
         if (r != 0)

@@ -127,6 +127,7 @@ class Real(PullCase):
     def test_run_on_a_terminal_and_detached(self):
         name = self.real.push("team/terminal", "1", self.busybox())
         t = test_ctl_terminal.Terminal("run", "--rm", "-t", name, "echo", "on a terminal")
+        t.expect(f"there is no image '{name}' here; pulling it")
         t.expect("on a terminal")
         self.assertEqual(t.end()[0], 0)
         self.ctl("image", "rm", "-f", "--sync", name, timeout=120)
