@@ -29,10 +29,10 @@ typedef struct {
         CURL *easy;
         struct curl_slist *headers;
         char text[CURL_ERROR_SIZE];
-        gsize header_size;   /* of all headers */
-        guint64 window_size; /* bytes since "window" */
-        gint64 window;       /* usec */
-        gint64 deadline;     /* usec, 0: none */
+        gsize header_size; /* of all headers */
+        guint64 came;      /* bytes since "waited" began anew */
+        gint64 waited;     /* usec */
+        gint64 all_waited; /* usec */
         gboolean paused;
         gboolean begun; /* the body */
         GError *failure;
@@ -50,7 +50,7 @@ void http_answer_clear(HttpAnswer *a) {
 }
 
 static void came(Exchange *x, gsize size) {
-        x->window_size += size;
+        x->came += size;
         x->operation->fetched += size;
 }
 
@@ -236,17 +236,32 @@ static void set_options(Exchange *x, const HttpTimes *times) {
         set_certificates(x);
 }
 
-/* Whether it goes on at some speed. Time in which nobody reads what we have is not the server's. */
-static gboolean is_stalled(Exchange *x, const HttpTimes *times) {
-        gint64 now = g_get_monotonic_time();
+/*
+ * Waits, and tells whether it goes on at some speed. What counts is time spent waiting for the server alone: not what
+ * we take ourselves, on a busy machine or asleep, and not while nobody reads what we have.
+ */
+static gboolean wait_some(Exchange *x, const HttpTimes *times, GError **error) {
+        int msec = (int)MIN(WAIT_MSEC, 1 + times->stall_usec / 4000);
+        gint64 begun = g_get_monotonic_time(), spent;
         curl_off_t ready = 0;
 
+        if (!operation_wait(x->operation, msec, error))
+                return FALSE;
+        spent = MIN(g_get_monotonic_time() - begun, (gint64)msec * 1000);
         (void)curl_easy_getinfo(x->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
-        if (x->paused || ready == 0 || x->window_size >= STALL_BYTES) {
-                x->window = now;
-                x->window_size = 0;
+        if (x->paused || ready == 0 || x->came >= STALL_BYTES) {
+                x->waited = 0;
+                x->came = 0;
         }
-        return now - x->window > times->stall_usec || (x->deadline > 0 && now > x->deadline);
+        x->waited += spent;
+        x->all_waited += spent;
+        return TRUE;
+}
+
+static gboolean is_stalled(const Exchange *x, const HttpTimes *times) {
+        gint64 deadline = x->request->deadline_usec;
+
+        return x->waited > times->stall_usec || (deadline > 0 && x->all_waited > deadline);
 }
 
 static HttpEnd end_of(CURLcode code, Exchange *x) {
@@ -331,9 +346,11 @@ static gboolean run(Exchange *x, const HttpTimes *times, GError **error) {
                         x->answer->slow = TRUE;
                         return store_fail(error, STORE_FAIL_UNAVAILABLE,
                                           "nothing, or not enough, came within %.3g seconds",
-                                          (double)(g_get_monotonic_time() - x->window) / G_USEC_PER_SEC);
+                                          (double)(x->waited > times->stall_usec ? times->stall_usec
+                                                                                 : x->request->deadline_usec) /
+                                                  G_USEC_PER_SEC);
                 }
-                if (!operation_wait(o, (int)MIN(WAIT_MSEC, 1 + times->stall_usec / 4000), error)) {
+                if (!wait_some(x, times, error)) {
                         x->answer->end = HTTP_ENDED;
                         return FALSE;
                 }
@@ -364,8 +381,6 @@ gboolean http_get(Operation *o, const HttpRequest *q, const HttpTimes *times, Ht
         *ret = (HttpAnswer){ .end = HTTP_ENDED, .length = -1, .body = g_byte_array_new() };
         if (!x.easy)
                 return store_fail(error, STORE_FAIL_INTERNAL, "Cannot set up the network library");
-        x.window = g_get_monotonic_time();
-        x.deadline = q->deadline_usec > 0 ? x.window + q->deadline_usec : 0;
         set_options(&x, times);
         (void)curl_multi_add_handle(o->multi, x.easy);
         ok = run(&x, times, error);

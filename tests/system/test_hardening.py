@@ -4,6 +4,7 @@
 import glob
 import os
 import re
+import socket
 import stat
 import unittest
 
@@ -123,6 +124,33 @@ class Units(davit.TestCase):
             with self.subTest(unit):
                 out = davit.run("systemd-analyze", "security", "--no-pager", "--offline=yes", unit, check=False).stdout
                 self.assertLessEqual(float(re.search(r"exposure level for \S+: ([\d.]+)", out).group(1)), most)
+
+    @staticmethod
+    def registry_worker():
+        """The process of the only worker, once it is what it is to be."""
+        units = [line.split()[0] for line in
+                 davit.systemctl("list-units", "--plain", "--no-legend", "davit-registry@*.service").stdout.splitlines()]
+        pid = davit.main_pid(units[0]) if len(units) == 1 else 0
+        try:
+            return pid if os.readlink(f"/proc/{pid}/exe").endswith("/davit-registry") else 0
+        except OSError:
+            return 0
+
+    def test_registry_worker_has_nothing(self):
+        """While it waits for a request: no user of ours, no right, and not even sight of what the others keep."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(f"{davit.RUNTIME}/registry")
+            pid = davit.wait_until(self.registry_worker, what="the worker")
+            with open(f"/proc/{pid}/status", encoding="ascii") as f:
+                status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+            self.assertNotIn("0", status["Uid"].split() + status["Gid"].split())
+            for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+                self.assertEqual(int(status[name], 16), 0, name)
+            self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
+            self.assertEqual(os.listdir(f"/proc/{pid}/root{davit.STATE}"), [])
+            with open(f"/proc/{pid}/limits", encoding="ascii") as f:
+                self.assertRegex(f.read(), r"Max core file size +0 +0")
+        davit.wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="its end")
 
     def test_launcher_restricts_nothing(self):
         """What the launcher lacks, every container would lack."""
