@@ -146,12 +146,15 @@ static size_t on_body(char *data, size_t one _unused_, size_t size, void *userda
         }
         read_status(x);
         came(x, size);
-        if (is_good(x->answer->status) && !x->begun && q->begin && !q->begin(q->userdata, x->answer, &x->failure))
-                return 0;
-        x->begun = TRUE;
         if (!is_good(x->answer->status) || !q->take)
                 return keep(x, data, size);
-        return q->take(q->userdata, data, size, &x->failure) ? size : 0;
+        if ((x->begun || q->begin(q->userdata, x->answer, &x->failure)) &&
+            q->take(q->userdata, data, size, &x->failure)) {
+                x->begun = TRUE;
+                return size;
+        }
+        x->answer->taken = TRUE;
+        return 0;
 }
 
 /* PEM files one behind the other; what cannot be read or is too large is passed over. */
@@ -372,7 +375,7 @@ static gboolean run(Exchange *x, const HttpTimes *times, GError **error) {
  * @ret: as far as there is an answer, also when this fails; "end" always tells how it ended
  *
  * Return: TRUE with an answer, whatever its status. Errors are the rest of a sentence that begins with a host's name
- * and a colon.
+ * and a colon, except those of who takes the body.
  */
 gboolean http_get(Operation *o, const HttpRequest *q, const HttpTimes *times, HttpAnswer *ret, GError **error) {
         Exchange x = { .operation = o, .request = q, .answer = ret, .easy = curl_easy_init() };

@@ -38,7 +38,7 @@ struct HttpRequest {
         const char *ca_directory;  /* certificates in addition to the system's, or NULL */
         guint64 from;              /* first byte that is wanted */
         gint64 deadline_usec;      /* for all of it; 0: none */
-        HttpBegin begin;           /* may be NULL */
+        HttpBegin begin;           /* where there is the next one */
         HttpTake take;             /* NULL: kept in the answer, "max" bytes at most */
         void *userdata;
         gsize max;
@@ -46,7 +46,8 @@ struct HttpRequest {
 
 struct HttpAnswer {
         HttpEnd end;
-        gboolean slow; /* HTTP_LOST: nothing, or not enough, came for too long */
+        gboolean slow;  /* HTTP_LOST: nothing, or not enough, came for too long */
+        gboolean taken; /* the error is from who takes the body, and a whole sentence */
         guint status;
         gint64 length; /* of the body, as the headers say; -1: they do not */
         char *content_type;

@@ -103,9 +103,7 @@ static gboolean ask(Registry *r, const Fetch *f, const char *url, gboolean home,
         http_answer_clear(ret);
         if (http_get(r->operation, &q, &r->times, ret, &failure))
                 return TRUE;
-        /* What was found wrong with a body is a sentence already. */
-        if (!strstr(failure->message, r->reference->host) &&
-            !g_error_matches(failure, STORE_FAIL, STORE_FAIL_CANCELLED))
+        if (!ret->taken && !g_error_matches(failure, STORE_FAIL, STORE_FAIL_CANCELLED))
                 g_prefix_error(&failure, "Cannot get %s from %s: ", f->what, server ? server : url);
         g_propagate_error(error, failure);
         return FALSE;

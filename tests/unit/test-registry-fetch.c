@@ -404,13 +404,17 @@ static void test_tries(void) {
         pull_fails(&s, "", NULL, STORE_FAIL_NOT_FOUND, "has no 'team/app:1'");
 }
 
-/* A challenge that sends to the other port for a token, with or without somebody's name and password. */
-static void step_challenge(Server *s) {
+/* A challenge that sends to the other port for a token. */
+static GBytes *challenge(const Server *s) {
         g_autofree char *header = g_strdup_printf("WWW-Authenticate: Bearer realm=\"http://127.0.0.1:%u/token\","
                                                   "service=\"s\"\r\n",
                                                   s->port[1]);
 
-        step(s, 0, REPOSITORY "manifests/1", NULL, "Authorization:", answer("401 Who", header, "", 0, 0));
+        return answer("401 Who", header, "", 0, 0);
+}
+
+static void step_challenge(Server *s) {
+        step(s, 0, REPOSITORY "manifests/1", NULL, "Authorization:", challenge(s));
 }
 
 #define TOKEN_PATH "/token?service=s&scope=repository%3ateam%2fapp%3apull"
@@ -426,6 +430,17 @@ static void test_token(void) {
         step_manifest(&s, "Authorization: Bearer T\r\n");
         step_config(&s);
         step_layer(&s, "Authorization: Bearer T\r\n", whole_layer());
+        pull_works(&s, "", NULL, TRUE);
+
+        /* One that is too old in the middle. */
+        server_start(&s);
+        step_challenge(&s);
+        step(&s, 1, TOKEN_PATH, NULL, "Authorization:", document("{\"token\":\"T\"}", "application/json"));
+        step_manifest(&s, "Authorization: Bearer T\r\n");
+        step_config(&s);
+        step_layer(&s, "Authorization: Bearer T\r\n", challenge(&s));
+        step(&s, 1, TOKEN_PATH, NULL, "Authorization:", document("{\"access_token\":\"U\"}", "application/json"));
+        step_layer(&s, "Authorization: Bearer U\r\n", whole_layer());
         pull_works(&s, "", NULL, TRUE);
 
         server_start(&s);
