@@ -347,6 +347,11 @@ def _wants(h, challenge, good):
     return True
 
 
+def closed_redirect(h, what, data):
+    """Wants credentials, and has its layers at the other host."""
+    return _wants(h, 'Basic realm="test"', "Basic " + basic()) or _at("layer")(_redirect_layer)(h, what, data)
+
+
 def _bearer(h, realm):
     return _wants(h, f'Bearer realm="{realm}",service="test",scope="repository:x:pull"', "Bearer token-of-" + USER)
 
@@ -376,6 +381,7 @@ WAYS = {
     "busy": _status(429, Retry_After="3600"),
     "down": _status(503),
     "busy-once": busy_once,
+    "closed-redirect": closed_redirect,
     "basic": lambda h, what, data: _wants(h, 'Basic realm="test"', "Basic " + basic()),
     "bearer": lambda h, what, data: _bearer(h, f"http://{h.server.hostile.host}/token"),
     "foreign-realm": lambda h, what, data: _bearer(h, f"http://{h.server.hostile.other.host}/token"),

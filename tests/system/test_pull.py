@@ -293,7 +293,8 @@ class Credentials(PullCase):
         self.assertEqual(self.shown_to(self.other), [])
         # The layers of a repository that wants credentials lie elsewhere.
         before = len(self.other.seen("/files/"))
-        self.pull("--authfile", file, self.hostile.name("redirect-other"))
+        self.pull("--authfile", file, self.hostile.name("closed-redirect"))
+        self.assertIn("Authorization", self.hostile.seen("/closed-redirect/blobs/")[-1][2])
         self.assertGreater(len(self.other.seen("/files/")), before)
         self.assertEqual(self.shown_to(self.other), [])
         self.ctl("pull", "--authfile", file, self.other.name("basic"), status=1)
