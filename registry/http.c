@@ -239,25 +239,45 @@ static void set_options(Exchange *x, const HttpTimes *times) {
         set_certificates(x);
 }
 
+static int wait_msec(const HttpTimes *times) {
+        return (int)MIN(WAIT_MSEC, 1 + times->stall_usec / 4000);
+}
+
+/* Time that counts as the server's, at most as much as one wait takes: we may have been stopped meanwhile. */
+static void spend(Exchange *x, const HttpTimes *times, gint64 begun) {
+        gint64 spent = MIN(g_get_monotonic_time() - begun, (gint64)wait_msec(times) * 1000);
+
+        x->waited += spent;
+        x->all_waited += spent;
+}
+
+/* Bytes that lead to little (extensions of chunks, packed emptiness) are waited for, however fast they come. */
+static void perform(Exchange *x, const HttpTimes *times) {
+        guint64 before = x->operation->fetched;
+        gint64 begun = g_get_monotonic_time();
+        int running;
+
+        (void)curl_multi_perform(x->operation->multi, &running);
+        if (x->operation->fetched < before + STALL_BYTES)
+                spend(x, times, begun);
+}
+
 /*
  * Waits, and tells whether it goes on at some speed. What counts is time spent waiting for the server alone: not what
  * we take ourselves, on a busy machine or asleep, and not while nobody reads what we have.
  */
 static gboolean wait_some(Exchange *x, const HttpTimes *times, GError **error) {
-        int msec = (int)MIN(WAIT_MSEC, 1 + times->stall_usec / 4000);
-        gint64 begun = g_get_monotonic_time(), spent;
+        gint64 begun = g_get_monotonic_time();
         curl_off_t ready = 0;
 
-        if (!operation_wait(x->operation, msec, error))
+        if (!operation_wait(x->operation, wait_msec(times), error))
                 return FALSE;
-        spent = MIN(g_get_monotonic_time() - begun, (gint64)msec * 1000);
         (void)curl_easy_getinfo(x->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
         if (x->paused || ready == 0 || x->came >= STALL_BYTES) {
                 x->waited = 0;
                 x->came = 0;
         }
-        x->waited += spent;
-        x->all_waited += spent;
+        spend(x, times, begun);
         return TRUE;
 }
 
@@ -338,10 +358,9 @@ static gboolean is_over(Operation *o, CURLcode *ret) {
 static gboolean run(Exchange *x, const HttpTimes *times, GError **error) {
         Operation *o = x->operation;
         CURLcode code = CURLE_OK;
-        int running;
 
         for (;;) {
-                (void)curl_multi_perform(o->multi, &running);
+                perform(x, times);
                 if (is_over(o, &code))
                         break;
                 if (is_stalled(x, times)) {

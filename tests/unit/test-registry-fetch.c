@@ -28,6 +28,7 @@ typedef struct {
         const char *has;     /* a header, or NULL */
         const char *has_not; /* a header, or NULL */
         GBytes *answer;
+        gboolean endless; /* the answer's last byte comes again and again, as fast as it is taken */
 } Step;
 
 typedef struct {
@@ -77,6 +78,16 @@ static void make_sample(void) {
 
 /* --- the registry --- */
 
+/* For longer than any deadline here is. */
+static void send_on(int sock, char byte) {
+        gint64 until = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+        g_autofree char *bytes = g_malloc(LAYER_SIZE);
+
+        memset(bytes, byte, LAYER_SIZE);
+        while (g_get_monotonic_time() < until && send(sock, bytes, LAYER_SIZE, MSG_NOSIGNAL) > 0)
+                ;
+}
+
 static void serve_one(Server *s, guint port) {
         _cleanup_close_ int sock = accept4(s->listen[port], NULL, NULL, SOCK_CLOEXEC);
         g_autofree char *wanted = NULL;
@@ -103,6 +114,8 @@ static void serve_one(Server *s, guint port) {
         data = g_bytes_get_data(step->answer, &total);
         while (sent < total && (n = send(sock, data + sent, total - sent, MSG_NOSIGNAL)) > 0)
                 sent += (gsize)n;
+        if (step->endless)
+                send_on(sock, data[total - 1]);
         (void)shutdown(sock, SHUT_WR);
         while (read(sock, head, sizeof(head)) > 0)
                 ;
@@ -138,7 +151,7 @@ static void server_start(Server *s) {
 static void step(Server *s, guint port, const char *path, const char *has, const char *has_not, GBytes *answer) {
         Step *t = g_new0(Step, 1);
 
-        *t = (Step){ port, g_intern_string(path), has ? g_intern_string(has) : NULL, has_not, answer };
+        *t = (Step){ port, g_intern_string(path), has ? g_intern_string(has) : NULL, has_not, answer, FALSE };
         g_ptr_array_add(s->steps, t);
 }
 
@@ -404,6 +417,26 @@ static void test_tries(void) {
         pull_fails(&s, "", NULL, STORE_FAIL_NOT_FOUND, "has no 'team/app:1'");
 }
 
+/* Bytes without end of which nothing is left, as fast as they are taken: no better than silence. */
+static void test_emptiness(void) {
+        static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: " MEDIA_OCI_MANIFEST "\r\n";
+        static const char *const ways[] = {
+                "Transfer-Encoding: chunked\r\n\r\n1;extension=x",
+                "Content-Encoding: gzip\r\n\r\n\x1f\x8b\x08\x08name", /* a packed file's name */
+        };
+
+        for (gsize i = 0; i < G_N_ELEMENTS(ways); i++) {
+                g_autofree char *text = g_strconcat(head, ways[i], NULL);
+                Server s;
+
+                server_start(&s);
+                step(&s, 0, REPOSITORY "manifests/1", NULL, NULL, g_bytes_new(text, strlen(text)));
+                ((Step *)s.steps->pdata[0])->endless = TRUE;
+                pull_fails(&s, ",\"limits\":{\"retries\":0,\"stall_usec\":100000}", NULL, STORE_FAIL_UNAVAILABLE,
+                           "not enough");
+        }
+}
+
 /* A challenge that sends to the other port for a token. */
 static GBytes *challenge(const Server *s) {
         g_autofree char *header = g_strdup_printf("WWW-Authenticate: Bearer realm=\"http://127.0.0.1:%u/token\","
@@ -526,6 +559,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/registry/wrong-bytes", test_wrong_bytes);
         g_test_add_func("/registry/ambiguous", test_ambiguous);
         g_test_add_func("/registry/tries", test_tries);
+        g_test_add_func("/registry/emptiness", test_emptiness);
         g_test_add_func("/registry/token", test_token);
         g_test_add_func("/registry/redirect", test_redirect);
         g_test_add_func("/registry/digest-only", test_digest_only);
