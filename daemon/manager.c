@@ -43,7 +43,8 @@
 #include "shared/log.h"
 #include "shared/name.h"
 
-/* Workers at a time; the socket of the store takes 16 connections, one of them a collection's. */
+/* Workers at a time. The socket of the store takes 32 connections: these, those of four pulls, a collection's, what is
+ * not counted since it is short (a chain to make, usage, reasons), and workers that are just ending. */
 #define STORE_JOBS_MAX 8U
 #define STORE_READS_MAX 4U
 
