@@ -177,7 +177,6 @@ static int put(Pull *p, JsonObject *result, sd_bus_error *error) {
         if (!streq(record->source, p->answer.digest)) {
                 log_warning("Pull of %s: the registry worker says %s and has sent %s", p->name, p->answer.digest,
                             record->source);
-                collect_schedule(m); /* what the store has published is garbage */
                 return error_internal(error, "What was fetched for \"%s\" is not what the registry worker says.",
                                       p->name);
         }
@@ -187,6 +186,22 @@ static int put(Pull *p, JsonObject *result, sd_bus_error *error) {
         g_ptr_array_set_free_func(records, NULL);
         r = image_put(ns, record, NULL);
         return r < 0 ? error_set_errno(error, r, "The image was fetched, but its record cannot be written") : 0;
+}
+
+/* What the store has published becomes an image, or is garbage. */
+static int keep(Pull *p, JsonObject *result, sd_bus_error *error) {
+        int r;
+
+        if (sd_bus_error_is_set(&p->failure))
+                r = -ECANCELED; /* the job's error is there already */
+        else if (!p->answer.digest)
+                r = error_internal(error, "The store worker was done before there was anything to import.");
+        else
+                r = put(p, result, error);
+        if (r >= 0)
+                return 0;
+        collect_schedule(p->pulls->m);
+        return sd_bus_error_is_set(error) ? r : error_set_errno(error, r, "The image cannot be kept");
 }
 
 /* Whether the records promise layers that the store has lost; everything is fetched then. */
@@ -206,19 +221,15 @@ static void on_imported(StoreOp *op _unused_, JsonObject *result, const sd_bus_e
         int r = 0;
 
         p->import = NULL; /* frees itself */
+        if (!error)
+                r = keep(p, result, &failure);
         if (error && !sd_bus_error_is_set(&p->failure) && try_whole(p, error))
                 return;
-        if (sd_bus_error_is_set(&p->failure) || (error && p->cancelled)) {
+        if (sd_bus_error_is_set(&p->failure) || (p->cancelled && (error || r < 0))) {
                 finish_failed(p);
                 return;
         }
-        if (!error && !p->answer.digest)
-                r = error_internal(&failure, "The store worker was done before there was anything to import.");
-        else if (!error)
-                r = put(p, result, &failure);
         if (error || r < 0) {
-                if (r < 0 && !sd_bus_error_is_set(&failure))
-                        (void)error_set_errno(&failure, r, "The image cannot be kept");
                 fail(p, error ? error : &failure);
                 return;
         }

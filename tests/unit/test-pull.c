@@ -6,6 +6,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -259,6 +260,22 @@ static void test_lies(Pulling *p, const void *data _unused_) {
                 g_assert_cmpstr(job->error, ==, DAVIT_BUS_ERROR "Internal");
                 g_assert_cmpuint(n_images(p), ==, 0);
         }
+}
+
+/* What a store has published for a pull that has failed already is collected, before a restart or after it. */
+static void test_garbage(Pulling *p, const void *data _unused_) {
+        g_autofree char *good = image(NAME, HEX_A, HEX_A);
+        Job *job = begin(p, &plain);
+        Worker registry, store;
+
+        g_assert_true(accept_worker(p->registry, &registry));
+        g_assert_true(accept_worker(p->f.listener, &store));
+        worker_ends(p, &registry, STORE_ERROR, "{\"error\":\"NotFound\",\"message\":\"no\"}");
+        g_assert_cmpint(faccessat(p->f.m.state_fd, "collection-due", F_OK, 0), <, 0);
+        worker_ends(p, &store, STORE_DONE, good);
+        g_assert_cmpint(job->state, ==, JOB_FAILED);
+        g_assert_cmpstr(job->error, ==, DAVIT_BUS_ERROR "NotFound");
+        g_assert_cmpint(faccessat(p->f.m.state_fd, "collection-due", F_OK, 0), ==, 0);
 }
 
 /* A digest in the name is the only one that is taken. */
@@ -557,6 +574,7 @@ int main(int argc, char **argv) {
         ADD("/pull/pull", test_pull);
         ADD("/pull/errors", test_errors);
         ADD("/pull/lies", test_lies);
+        ADD("/pull/garbage", test_garbage);
         ADD("/pull/by-digest", test_by_digest);
         ADD("/pull/policy", test_policy);
         ADD("/pull/have", test_have);
