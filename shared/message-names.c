@@ -32,6 +32,7 @@ static const char *const step_names[_SHIM_STEP_MAX] = {
         [SHIM_STEP_CWD] = "working directory",
         [SHIM_STEP_COMMAND] = "command",
         [SHIM_STEP_RUNTIME] = "runtime",
+        [SHIM_STEP_RESTORE] = "restore",
 };
 
 static const char *const culprit_names[_OOM_CULPRIT_MAX] = {

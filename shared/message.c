@@ -163,7 +163,14 @@ size_t shim_body_size(uint16_t type) {
                 return sizeof(struct launcher_shim);
         case LAUNCHER_FEATURES:
                 return sizeof(struct launcher_features);
+        case LAUNCHER_DUMP:
+                return sizeof(struct launcher_dump);
+        case LAUNCHER_DUMP_END:
+                return sizeof(struct launcher_dump_end);
+        case LAUNCHER_DUMP_DONE:
+                return sizeof(struct launcher_dumped);
         case LAUNCHER_CHAIN_DONE:
+        case LAUNCHER_DUMP_ENDED:
         case LAUNCHER_MOUNT_DONE:
         case LAUNCHER_REMOVE_DONE:
         case SHIM_REPLY:

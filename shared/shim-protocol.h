@@ -16,7 +16,9 @@
 
 #include <stdint.h>
 
+#include "shared/checkpoint-protocol.h"
 #include "shared/launcher-protocol.h"
+#include "shared/shim-step.h"
 
 #define SHIM_PROTOCOL_VERSION 1U
 #define SHIM_TEXT_MAX 4096U
@@ -44,13 +46,18 @@ enum shim_message_type {
         /* struct launcher_mount; text: paths, a NUL after each: lowers, topmost first, data-only layers, then, where it
          * can be written, upper and work. Answered by LAUNCHER_MOUNT_DONE. */
         LAUNCHER_MOUNT,
+        /* of checkpoint-protocol.h */
+        LAUNCHER_DUMP,       /* struct launcher_dump; fd: where the images go. Answered by LAUNCHER_DUMP_DONE. */
+        LAUNCHER_DUMP_END,   /* struct launcher_dump_end */
+        LAUNCHER_DUMP_DONE,  /* launcher -> manager: struct launcher_dumped; text: error */
+        LAUNCHER_DUMP_ENDED, /* launcher -> manager: struct shim_result; text: error */
 
         /* manager -> shim */
         /* no body. fds: task directory. Waits for SHIM_LAUNCH inside its scope (pool): on SHIM_SCOPE it moves to
          * supervisor/ and answers that with SHIM_REPLY. */
         SHIM_PARK = 32,
         /* struct shim_launch; fds: plan, task directory, then the stdio and LISTEN_FDS that "stdio" names; text: its
-         * paths. Answered by SHIM_CREATED (start = 0), SHIM_STARTED (start = 1) or SHIM_FAILED with its serial. */
+         * paths. Answered by SHIM_CREATED, SHIM_STARTED (as "start" says) or SHIM_FAILED with its serial. */
         SHIM_LAUNCH,
         /* no body; text: unit name. systemd has finished the scope's job: the shim finds its cgroups and verifies it */
         SHIM_SCOPE,
@@ -125,9 +132,15 @@ struct shim_stdio {
         uint8_t n_listen_fds; /* descriptors after stdio, passed on from fd 3 with LISTEN_FDS, LISTEN_PID set */
 };
 
+enum shim_launch_start {
+        SHIM_LAUNCH_CREATE = 0,  /* answered by SHIM_CREATED; waits for SHIM_START */
+        SHIM_LAUNCH_START = 1,   /* executes at once when created: SHIM_STARTED */
+        SHIM_LAUNCH_RESTORE = 2, /* the processes come from a checkpoint, see checkpoint-protocol.h: SHIM_STARTED */
+};
+
 struct shim_launch {
         struct shim_stdio stdio;
-        uint32_t start; /* 1: execute at once when created, no SHIM_START */
+        uint32_t start; /* enum shim_launch_start */
 };
 
 struct shim_exec {
@@ -190,33 +203,9 @@ struct shim_started {
         char exec_id[SHIM_EXEC_ID_MAX];
 };
 
-/* Where a create, start or exec failed; shim_step_name() gives the word used in messages. */
-enum shim_step {
-        SHIM_STEP_PLAN = 1,
-        SHIM_STEP_NAMESPACE,
-        SHIM_STEP_ID_MAP,
-        SHIM_STEP_CGROUP,
-        SHIM_STEP_ROOTFS,
-        SHIM_STEP_MOUNT,
-        SHIM_STEP_DEVICE,
-        SHIM_STEP_MASK,
-        SHIM_STEP_SYSCTL,
-        SHIM_STEP_PIVOT,
-        SHIM_STEP_STDIO,
-        SHIM_STEP_USER,
-        SHIM_STEP_RLIMIT,
-        SHIM_STEP_CAPABILITY,
-        SHIM_STEP_LABEL,
-        SHIM_STEP_SECCOMP,
-        SHIM_STEP_CWD,
-        SHIM_STEP_COMMAND, /* the executable: ENOENT is 127, EACCES and the rest 126 to a caller */
-        SHIM_STEP_RUNTIME, /* another runtime, see runtime-protocol.h */
-        _SHIM_STEP_MAX,
-};
-
 struct shim_failed {
         int32_t error; /* negative errno */
-        uint32_t step;
+        uint32_t step; /* enum shim_step */
         char exec_id[SHIM_EXEC_ID_MAX];
 };
 
