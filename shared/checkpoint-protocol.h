@@ -8,8 +8,10 @@
  * manager pauses the task before (SHIM_PAUSE) and resumes it after (SHIM_RESUME): whatever comes of the dump, the task
  * is held still when its end is told, as the shim has left it. Meanwhile criu holds its processes one by one.
  *
- * LAUNCHER_DUMP_DONE, launcher to manager; text: why not. Answers LAUNCHER_DUMP. On success the images are whole and
- * synced, with the directory; nothing was written outside of it. With LAUNCHER_DUMP_EXIT criu then waits:
+ * With LAUNCHER_DUMP_CHECK and no fd it only finds out whether this host can.
+ *
+ * LAUNCHER_DUMP_DONE, launcher to manager; text: why not, or criu's version. Answers LAUNCHER_DUMP. On success the images
+ * are whole and synced, with the directory; nothing was written outside of it. With LAUNCHER_DUMP_EXIT criu then waits:
  *
  * LAUNCHER_DUMP_END, manager to launcher, with the serial of the dump. Before LAUNCHER_DUMP_DONE it gives the dump up,
  * which is then told by that, as -ECANCELED. After it, with LAUNCHER_DUMP_EXIT, the processes are killed (end = 1),
@@ -31,6 +33,7 @@ enum launcher_dump_flag {
         LAUNCHER_DUMP_UNIX = 1U << 2,     /* connected sockets whose other end is outside */
         LAUNCHER_DUMP_TERMINAL = 1U << 3, /* a terminal whose master is the shim's */
         LAUNCHER_DUMP_LOCKS = 1U << 4,    /* file locks */
+        LAUNCHER_DUMP_CHECK = 1U << 5,    /* nothing is dumped, pid is 0 */
 };
 
 struct launcher_dump {
@@ -51,9 +54,7 @@ enum launcher_dump_cause {
 struct launcher_dumped {
         int32_t error; /* 0 or a negative errno */
         uint32_t cause;
-        uint64_t bytes;         /* of the images */
-        uint32_t criu_version;  /* as criu counts: 31701 is 3.17.1 */
-        uint32_t pad;
+        uint64_t bytes; /* of the images */
 };
 
 struct launcher_dump_end {
