@@ -10,8 +10,9 @@
  *
  * With LAUNCHER_DUMP_CHECK and no fd it only finds out whether this host can.
  *
- * LAUNCHER_DUMP_DONE, launcher to manager; text: why not, or criu's version. Answers LAUNCHER_DUMP. On success the images
- * are whole and synced, with the directory; nothing was written outside of it. With LAUNCHER_DUMP_EXIT criu then waits:
+ * LAUNCHER_DUMP_DONE, launcher to manager; text: why not, or criu's version. Answers LAUNCHER_DUMP. On success the
+ * images are whole and synced, with the directory; nothing was written outside of it. With LAUNCHER_DUMP_EXIT criu then
+ * waits:
  *
  * LAUNCHER_DUMP_END, manager to launcher, with the serial of the dump. Before LAUNCHER_DUMP_DONE it gives the dump up,
  * which is then told by that, as -ECANCELED. After it, with LAUNCHER_DUMP_EXIT, the processes are killed (end = 1),

@@ -18,7 +18,7 @@ packages_vm="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio xz-utils zstd 
 # What Davit is linked with, what its tests call, and what a booted system cannot be without.
 vm_packages_guest="systemd,systemd-sysv,dbus,polkitd,kmod,mount,procps,iproute2,util-linux,libcap2-bin,attr,
 python3,python3-gi,gir1.2-glib-2.0,busybox-static,apparmor,libostree-1-1,ostree,libjson-glib-1.0-0,libseccomp2,zlib1g,libzstd1,libisal2"
-vm_packages_12="libssl3,libcurl4"
+vm_packages_12="libssl3,libcurl4,criu,iptables"
 vm_packages_13="libssl3t64,libcurl4t64"
 vm_packages_build="gcc,libc6-dev,make,pkg-config,gettext,libglib2.0-dev,libjson-glib-dev,libsystemd-dev,libseccomp-dev,
 libostree-dev,zlib1g-dev,libzstd-dev,libssl-dev,libisal-dev,libcurl4-openssl-dev"
