@@ -15,17 +15,23 @@
 #include "ctl/text.h"
 
 static const char *const types[] = {
-        "container.create",  "container.update",  "container.delete",
-        "task.create",       "task.start",        "task.failed",
-        "task.paused",       "task.resumed",      "task.oom",
-        "task.seccomp",      "task.exit",         "task.delete",
-        "task.exec-added",   "task.exec-started", "task.exec-exited",
-        "task.exec-deleted", "image.create",      "image.update",
-        "image.delete",      "snapshot.prepare",  "snapshot.commit",
-        "snapshot.update",   "snapshot.remove",   "content.create",
-        "content.update",    "content.delete",    "lease.create",
-        "lease.update",      "lease.delete",      "namespace.create",
-        "namespace.update",  "namespace.delete",  NULL,
+        "container.create",  "container.update",
+        "container.delete",  "task.create",
+        "task.start",        "task.failed",
+        "task.paused",       "task.resumed",
+        "task.checkpointed", "task.oom",
+        "task.seccomp",      "task.exit",
+        "task.delete",       "task.exec-added",
+        "task.exec-started", "task.exec-exited",
+        "task.exec-deleted", "image.create",
+        "image.update",      "image.delete",
+        "snapshot.prepare",  "snapshot.commit",
+        "snapshot.update",   "snapshot.remove",
+        "content.create",    "content.update",
+        "content.delete",    "lease.create",
+        "lease.update",      "lease.delete",
+        "namespace.create",  "namespace.update",
+        "namespace.delete",  NULL,
 };
 
 /* Fields of an entry that tell nothing more; journald's own begin with an underscore. */

@@ -58,8 +58,8 @@ static const char *alias_resolve(const char *name) {
 
 /** verb_is_group() - whether a word is the first of verbs that have two. */
 bool verb_is_group(const char *word) {
-        static const char *const groups[] = { "container", "content",  "image", "lease",
-                                              "namespace", "snapshot", "system" };
+        static const char *const groups[] = { "checkpoint", "container", "content",  "image",
+                                              "lease",      "namespace", "snapshot", "system" };
 
         for (size_t i = 0; i < ELEMENTSOF(groups); i++)
                 if (streq(groups[i], word))

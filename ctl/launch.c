@@ -55,9 +55,9 @@ int append_console_size(Message *m) {
         return terminal_size(&columns, &rows) ? option_size(m, "ConsoleSize", columns, rows) : 0;
 }
 
-/** task_create() - asks for the task of a container with a terminal. 0, also where the answer is an error, or an exit
- * status. */
-int task_create(Session *s, Call *call, const char *container) {
+/** task_create() - asks for the task of a container with a terminal, from a checkpoint unless that is NULL. 0, also
+ * where the answer is an error, or an exit status. */
+int task_create(Session *s, Call *call, const char *container, const char *checkpoint) {
         _cleanup_message_ Message *m = NULL;
         int r;
 
@@ -67,6 +67,8 @@ int task_create(Session *s, Call *call, const char *container) {
         r = message_open(m, 'a', "{sv}");
         if (r >= 0)
                 r = append_console_size(m);
+        if (r >= 0 && checkpoint)
+                r = option_string(m, "Checkpoint", checkpoint);
         if (r >= 0)
                 r = message_close(m);
         if (r < 0)

@@ -156,7 +156,7 @@ static int run_terminal(ContainerOptions *o, Session *s, int argc, char **argv) 
         r = create_container(o, s, &create, argc, argv, &container);
         if (r != 0)
                 return r;
-        r = task_create(s, &task, container);
+        r = task_create(s, &task, container, NULL);
         if (r == 0)
                 r = task_created(s, &task, &path);
         if (r == 0)

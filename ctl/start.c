@@ -12,27 +12,33 @@
 #include "ctl/launch.h"
 #include "ctl/verbs.h"
 
+enum { OPTION_CHECKPOINT = OPTION_FREE };
+
 const Option start_options[] = {
         { 'a', "attach", NULL, N_("Stay until it ends, with its output here") },
+        { OPTION_CHECKPOINT, "checkpoint", N_("NAME"), N_("Go on from a checkpoint") },
         { 'i', "interactive", NULL, N_("Connect stdin") },
         {},
 };
 
 typedef struct Start {
         bool attach, interactive;
+        const char *checkpoint; /* NULL: from the beginning */
 } Start;
 
-static int on_option(int key, _unused_ const char *arg, void *userdata) {
+static int on_option(int key, const char *arg, void *userdata) {
         Start *s = userdata;
 
-        if (key == 'a')
+        if (key == OPTION_CHECKPOINT)
+                s->checkpoint = arg;
+        else if (key == 'a')
                 s->attach = true;
         else
                 s->interactive = s->attach = true;
         return 0;
 }
 
-static int send_start(Ctl *ctl, Session *s, Call *call, const char *id) {
+static int send_start(Ctl *ctl, Session *s, Call *call, const char *id, const char *checkpoint) {
         _cleanup_free_ char *path = path_of(ctl->ns, "container", id);
         _cleanup_message_ Message *m = NULL;
         int r;
@@ -45,6 +51,8 @@ static int send_start(Ctl *ctl, Session *s, Call *call, const char *id) {
         r = message_open(m, 'a', "{sv}");
         if (r >= 0 && s)
                 r = stdio_append(&s->stdio, m);
+        if (r >= 0 && checkpoint)
+                r = option_string(m, "Checkpoint", checkpoint);
         if (r >= 0)
                 r = message_close(m);
         if (r < 0)
@@ -69,37 +77,41 @@ static bool old_task_deleted(Ctl *ctl, Call *call, const char *id) {
 }
 
 /* Calls Container.Start; s: the session it is for, or NULL. */
-static int call_start(Ctl *ctl, Session *s, Call *call, const char *id) {
+static int call_start(Ctl *ctl, Session *s, Call *call, const char *id, const char *checkpoint) {
         int r;
 
-        r = send_start(ctl, s, call, id);
+        r = send_start(ctl, s, call, id, checkpoint);
         if (r == 0 && old_task_deleted(ctl, call, id))
-                r = send_start(ctl, s, call, id);
+                r = send_start(ctl, s, call, id, checkpoint);
         if (s)
                 stdio_sent(&s->stdio);
         return r;
 }
 
-/** start_container() - starts a container by its whole id. 0 or an exit status. */
-int start_container(Ctl *ctl, const char *id) {
+static int start_whole(Ctl *ctl, const char *id, const char *checkpoint) {
         _cleanup_call_ Call call = {};
         int r;
 
-        r = call_start(ctl, NULL, &call, id);
+        r = call_start(ctl, NULL, &call, id, checkpoint);
         if (r != 0)
                 return r;
         return call_error(&call) ? launch_report(ctl, &call, id) : 0;
 }
 
-static int start_one(Ctl *ctl, const char *given) {
+/** start_container() - starts a container by its whole id. 0 or an exit status. */
+int start_container(Ctl *ctl, const char *id) {
+        return start_whole(ctl, id, NULL);
+}
+
+static int start_one(Ctl *ctl, const char *given, const char *checkpoint) {
         _cleanup_free_ char *id = NULL;
         _cleanup_call_ Call call = {};
         int r;
 
-        r = call_start(ctl, NULL, &call, given);
+        r = call_start(ctl, NULL, &call, given, checkpoint);
         if (r == 0 && error_no_object(call_error(&call))) {
                 id = container_resolve(ctl, given);
-                r = id ? start_container(ctl, id) : ctl->failure;
+                r = id ? start_whole(ctl, id, checkpoint) : ctl->failure;
         } else if (r == 0 && call_error(&call))
                 r = launch_report(ctl, &call, given);
         if (r == 0)
@@ -124,23 +136,34 @@ static int wants_terminal(Ctl *ctl, const char *path, const char *id) {
         return json_find_true(spec, "process", "terminal");
 }
 
-static int attach_terminal(Session *s, const char *path, const char *id) {
+/* A task from a checkpoint outlives a start that fails, for those who want to try again. */
+static void drop_task(Ctl *ctl, const char *task) {
+        _cleanup_call_ Call call = {};
+
+        if (call_simple(ctl, &call, task, BUS_PROCESS, "Delete", "a{sv}", 0) == 0)
+                (void)call_wait(ctl, &call);
+}
+
+static int attach_terminal(Session *s, const char *path, const char *id, const char *checkpoint) {
         _cleanup_call_ Call call = {};
         const char *task;
         int r;
 
         s->terminal = true;
-        r = task_create(s, &call, path);
+        r = task_create(s, &call, path, checkpoint);
         if (r == 0 && old_task_deleted(s->ctl, &call, id))
-                r = task_create(s, &call, path);
+                r = task_create(s, &call, path, checkpoint);
         if (r == 0)
                 r = task_created(s, &call, &task);
-        if (r == 0)
-                r = session_terminal(s, task);
+        if (r != 0)
+                return r;
+        r = session_terminal(s, task);
+        if (r != 0 && checkpoint)
+                drop_task(s->ctl, task);
         return r == 0 ? session_run(s) : r;
 }
 
-static int attach_plain(Ctl *ctl, Session *s, const char *id) {
+static int attach_plain(Ctl *ctl, Session *s, const char *id, const char *checkpoint) {
         _cleanup_call_ Call call = {};
         int fd, r;
 
@@ -148,7 +171,7 @@ static int attach_plain(Ctl *ctl, Session *s, const char *id) {
         if (r < 0)
                 return ctl_error(ctl, _("cannot make a pipe: %s"), strerror(-r));
         ctl->stderr_given = s->stdio.given[STDERR_FILENO] == STDERR_FILENO;
-        r = call_start(ctl, s, &call, id);
+        r = call_start(ctl, s, &call, id, checkpoint);
         if (r != 0)
                 return r;
         if (call_error(&call))
@@ -160,7 +183,7 @@ static int attach_plain(Ctl *ctl, Session *s, const char *id) {
         return s->exit_fd < 0 ? bus_protocol_error(ctl, -errno) : session_run(s);
 }
 
-static int start_attached(Ctl *ctl, const char *given, bool interactive) {
+static int start_attached(Ctl *ctl, const char *given, const Start *start) {
         _cleanup_session_ Session s = SESSION_INIT(ctl);
         _cleanup_free_ char *id = NULL, *path = NULL;
         int terminal, r;
@@ -175,8 +198,9 @@ static int start_attached(Ctl *ctl, const char *given, bool interactive) {
         r = session_open(&s);
         if (r != 0)
                 return r;
-        s.interactive = interactive;
-        return terminal ? attach_terminal(&s, path, id) : attach_plain(ctl, &s, id);
+        s.interactive = start->interactive;
+        return terminal ? attach_terminal(&s, path, id, start->checkpoint)
+                        : attach_plain(ctl, &s, id, start->checkpoint);
 }
 
 /** verb_start() - see above. */
@@ -191,9 +215,9 @@ int verb_start(Ctl *ctl, int argc, char **argv) {
         if (s.attach && argc > 1)
                 return ctl_error(ctl, _("only one container at a time can be attached to"));
         if (s.attach)
-                return start_attached(ctl, argv[0], s.interactive);
+                return start_attached(ctl, argv[0], &s);
         for (int i = 0; i < argc; i++) {
-                r = start_one(ctl, argv[i]);
+                r = start_one(ctl, argv[i], s.checkpoint);
                 if (r != 0)
                         status = r;
         }
