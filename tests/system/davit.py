@@ -47,6 +47,8 @@ OPTION_TYPES = {
     "View": "b", "Lease": "s", "Parent": "s", "ReadOnly": "b", "Continue": "b", "Compression": "s", "Digest": "s",
     "ExpireUSec": "t", "BusName": "b", "DryRun": "b", "Repair": "b", "Synchronous": "b", "Snapshot": "s",
     "Author": "s", "Message": "s", "Changes": "as", "Pause": "b",
+    # Checkpoints
+    "Checkpoint": "s", "Exit": "b", "AllowTcp": "b", "AllowUnixSockets": "b", "AllowTerminal": "b", "FileLocks": "b",
 }
 
 
@@ -448,7 +450,7 @@ GROWS = ("/var/lib/davit/repo/objects", "/var/lib/davit/repo/tmp", "/var/lib/dav
 
 
 #: Directories that come with the first object of a namespace and stay for the next.
-FRAME = re.compile(r"/(run|var/lib)/davit/(namespaces(/[^/]+(/[a-z]+)?)?|task(/[^/]+)?|runtime(/[^/]+){0,2}|empty|erofs|ingest-content|trash)")
+FRAME = re.compile(r"/(run|var/lib)/davit/(namespaces(/[^/]+(/[a-z]+)?)?|task(/[^/]+)?|runtime(/[^/]+){0,2}|checkpoints(/[^/]+)?|empty|erofs|ingest-content|trash)")
 
 
 def _files():
