@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "daemon/bus.h"
+#include "daemon/checkpoint.h"
 #include "daemon/container.h"
 #include "daemon/error.h"
 #include "daemon/job-bus.h"
@@ -101,6 +102,27 @@ static void check_snapshots(Namespace *ns, GVariantBuilder *b) {
         }
 }
 
+static void check_checkpoints(Namespace *ns, GVariantBuilder *b) {
+        GHashTableIter iter;
+        void *value;
+
+        g_hash_table_iter_init(&iter, ns->containers);
+        while (g_hash_table_iter_next(&iter, NULL, &value)) {
+                const Container *c = value;
+
+                for (guint i = 0; c->checkpoints && i < c->checkpoints->len; i++) {
+                        const Checkpoint *k = g_ptr_array_index(c->checkpoints, i);
+                        g_autofree char *record = g_strdup_printf("checkpoints/%s/%s/%s", ns->name, c->id, k->name);
+                        _cleanup_close_ int images = checkpoint_dir_open_images(c, k->name);
+
+                        if (!k->usable || images < 0)
+                                g_variant_builder_add(b, "(ss)", record,
+                                                      k->usable ? "its images are missing; delete it"
+                                                                : "its record cannot be read; delete it");
+                }
+        }
+}
+
 static GVariant *check_records(Manager *m) {
         GVariantBuilder b;
         GHashTableIter iter;
@@ -114,6 +136,7 @@ static GVariant *check_records(Manager *m) {
                         check_kind(ns, m->runtime_fd, k, &b);
                 }
                 check_snapshots(ns, &b);
+                check_checkpoints(ns, &b);
         }
         return g_variant_builder_end(&b);
 }

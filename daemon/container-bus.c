@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "daemon/bus.h"
+#include "daemon/checkpoint.h"
 #include "daemon/commit.h"
 #include "daemon/container.h"
 #include "daemon/error.h"
@@ -18,6 +19,7 @@
 #include "daemon/job-bus.h"
 #include "daemon/objects.h"
 #include "daemon/process.h"
+#include "daemon/task-deferred.h"
 #include "daemon/task.h"
 #include "shared/image-name.h"
 
@@ -59,13 +61,35 @@ static void on_started(Task *t, int r, const sd_bus_error *error, void *userdata
                 sd_bus_message_unref(call);
 }
 
+/* From a checkpoint: there is a task at once, and nothing of it yet. */
+static int restore(sd_bus_message *m, Container *c, Options *o, bool start, task_done_t done, sd_bus_error *error) {
+        Task *t;
+        int r;
+
+        r = task_defer(c, o, start, &t, error);
+        if (r >= 0 && !start)
+                done(t, 0, NULL, sd_bus_message_ref(m));
+        if (r < 0 || !start)
+                return r;
+        r = task_deferred_start(t, done, sd_bus_message_ref(m), error);
+        if (r < 0) {
+                task_forget(t);
+                sd_bus_message_unref(m);
+        }
+        return r;
+}
+
 static int launch(sd_bus_message *m, Container *c, bool start, task_done_t done, sd_bus_error *error) {
         _cleanup_(options_done) Options o = OPTIONS_NULL;
         int r;
 
-        r = options_read(m, OPTION_TASK, &o, error);
+        r = options_read(m, OPTION_TASK | OPTION_RESTORE, &o, error);
         if (r < 0)
                 return r;
+        if (o.checkpoint) {
+                r = restore(m, c, &o, start, done, error);
+                return r < 0 ? error_set_errno(error, r, "Container \"%s\" cannot be started", c->id) : 1;
+        }
         r = task_launch(c, &o, start, done, sd_bus_message_ref(m), error);
         if (r < 0) {
                 sd_bus_message_unref(m);
@@ -248,6 +272,10 @@ static const sd_bus_vtable vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Commit", SD_BUS_ARGS("s", image, "a{sv}", options), SD_BUS_RESULT("o", job),
                                 method_commit, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("ListCheckpoints", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(stt)", checkpoints),
+                                method_list_checkpoints, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("DeleteCheckpoint", SD_BUS_ARGS("s", name), SD_BUS_NO_RESULT, method_delete_checkpoint,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_PROPERTY("Namespace", "s", get_namespace, 0, CONST),
         SD_BUS_PROPERTY("Id", "s", NULL, AT(id), CONST),
         SD_BUS_PROPERTY("RenamedFrom", "s", NULL, AT(renamed_from), CONST),

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "daemon/bus.h"
+#include "daemon/checkpoint.h"
 #include "daemon/container.h"
 #include "daemon/error.h"
 #include "daemon/event.h"
@@ -69,6 +70,7 @@ static int rename_now(Container *c, const char *to, sd_bus_error *error) {
                           c->auto_remove != AUTO_REMOVE_CONTAINER);
         if (r < 0)
                 (void)log_error_errno(r, "Cannot remove the record of container %s/%s", ns->name, before);
+        checkpoints_renamed(c, before);
         container_bus_removed(c);
         event_emit(ns->manager, EVENT_CONTAINER_DELETE, ns->name, before, c->path, "IMAGE_NAME", c->image,
                    "CONTAINER_NEW_ID", c->id, NULL);
@@ -148,6 +150,9 @@ int container_rename(Container *c, const char *to, container_renamed_t done, voi
                         done(0, c, NULL, userdata);
                 return r;
         }
+        if (c->task->deferred)
+                return error_precondition(
+                        error, "Container \"%s\" has a task that waits to be started; delete it first.", c->id);
         if (c->task->launch || !process_ended(&c->task->process))
                 return error_precondition(error, "Container \"%s\" runs; stop it first.", c->id);
         q = g_new0(Rename, 1);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "daemon/bus.h"
+#include "daemon/checkpoint.h"
 #include "daemon/collect.h"
 #include "daemon/container.h"
 #include "daemon/error.h"
@@ -44,6 +45,8 @@ Container *container_free(Container *c) {
                 json_node_unref(c->spec);
         if (c->spec_text)
                 g_ref_string_release(c->spec_text);
+        if (c->checkpoints)
+                g_ptr_array_unref(c->checkpoints);
         g_free(c);
         return NULL;
 }
@@ -495,6 +498,7 @@ void container_drop(Container *c) {
         if (told)
                 event_container(c, EVENT_CONTAINER_DELETE);
         rootfs_unpin(c);
+        checkpoints_drop(c);
         if (g_hash_table_remove(ns->containers, c->id))
                 ns->manager->n_containers--;
         collect_orphan(ns->manager, ROOT_CONTENT, c->image_digest);

@@ -31,7 +31,9 @@ struct Container {
         char *spec_text; /* GRefString, shared with the task */
         Task *task;      /* NULL: none */
         bool visible;
-        bool deleting; /* its record is just being removed */
+        bool deleting;          /* its record is just being removed */
+        GPtrArray *checkpoints; /* Checkpoint, owned; NULL: none */
+        uint64_t starts;        /* since it has had checkpoints */
 };
 
 /* life */

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/checkpoint.h"
 #include "daemon/collect.h"
 #include "daemon/container.h"
 #include "daemon/content.h"
@@ -157,6 +158,21 @@ static void count_snapshots(DiskUsage *d, Namespace *ns) {
         }
 }
 
+/* Checkpoints are their containers'. */
+static void count_checkpoints(DiskUsage *d, Namespace *ns) {
+        GHashTableIter iter;
+        void *value;
+
+        g_hash_table_iter_init(&iter, ns->containers);
+        while (g_hash_table_iter_next(&iter, NULL, &value)) {
+                const Container *c = value;
+
+                if (c->checkpoints)
+                        add(&d->rows[PRUNE_CONTAINERS], checkpoints_bytes(c),
+                            prunable(d, PRUNE_CONTAINERS, ns->name, c->id));
+        }
+}
+
 static void count_contents(DiskUsage *d, Namespace *ns) {
         Row *row = &d->rows[PRUNE_CONTENT];
         GHashTableIter iter;
@@ -186,6 +202,7 @@ static void count(DiskUsage *d) {
                 count_images(d, value, &a, &k);
                 count_snapshots(d, value);
                 count_contents(d, value);
+                count_checkpoints(d, value);
                 d->rows[PRUNE_CONTAINERS].number += g_hash_table_size(((Namespace *)value)->containers);
         }
         d->rows[PRUNE_IMAGES].bytes = a.bytes;

@@ -28,6 +28,9 @@ static const EventInfo infos[_EVENT_TYPE_MAX] = {
                                 "Container @CONTAINER_NAMESPACE@/@DAVIT_ID@ has been paused." },
         [EVENT_TASK_RESUMED] = { "task.resumed", "17e3e1cce6b6430c829f179e3993b31a", 6,
                                  "Container @CONTAINER_NAMESPACE@/@DAVIT_ID@ goes on." },
+        [EVENT_TASK_CHECKPOINTED] = { "task.checkpointed", "ef92cc617fb945709c9b3fbedcd58d08", 6,
+                                      "Container @CONTAINER_NAMESPACE@/@DAVIT_ID@ has a checkpoint "
+                                      "@CHECKPOINT_NAME@." },
         [EVENT_TASK_OOM] = { "task.oom", "c8e363c713c0475fac23dfc4d3434ecb", 4,
                              "Container @CONTAINER_NAMESPACE@/@DAVIT_ID@ has run out of memory." },
         [EVENT_TASK_SECCOMP] = { "task.seccomp", "477dab42e19f45ba9c81d95ee61665fd", 5,

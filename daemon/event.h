@@ -17,6 +17,7 @@ typedef enum EventType {
         EVENT_TASK_FAILED,
         EVENT_TASK_PAUSED,
         EVENT_TASK_RESUMED,
+        EVENT_TASK_CHECKPOINTED,
         EVENT_TASK_OOM,
         EVENT_TASK_SECCOMP,
         EVENT_TASK_EXIT,

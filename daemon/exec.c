@@ -13,6 +13,7 @@
 #include "daemon/error.h"
 #include "daemon/event.h"
 #include "daemon/exec.h"
+#include "daemon/task-deferred.h"
 #include "shared/macros.h"
 #include "shared/plan.h"
 
@@ -91,6 +92,10 @@ static int check_new(Task *t, const char *exec_id, char **command, sd_bus_error 
         if (t->launch)
                 return error_precondition(error, "Task \"%s\" is still being created; try again when that is done.",
                                           t->id);
+        if (t->deferred)
+                return task_deferred_check(t, error);
+        if (t->held)
+                return error_precondition(error, "A checkpoint of task \"%s\" is being made; try again.", t->id);
         if (process_ended(&t->process) || !t->link)
                 return error_precondition(error, "Task \"%s\" is not running; start its container again.", t->id);
         if (!name_id_valid(exec_id) || strlen(exec_id) >= SHIM_EXEC_ID_MAX || streq(exec_id, "init"))

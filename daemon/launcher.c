@@ -37,6 +37,7 @@ struct LauncherRequest {
         launcher_shim_handler_t shim_handler;
         launcher_done_handler_t done_handler;
         launcher_mount_handler_t mount_handler;
+        launcher_dump_handler_t dump_handler;
         void *userdata;
         uint32_t serial;
         char *chain_id;
@@ -91,7 +92,18 @@ static void complete_shim(LauncherRequest *q, WarmShim *s, int error) {
         request_free(q);
 }
 
+static void complete_dump(LauncherRequest *q, const struct launcher_dumped *d, const char *text) {
+        q->dump_handler(d, text, q->userdata);
+        request_free(q);
+}
+
 static void complete_done(LauncherRequest *q, int error, const char *message, int fd) {
+        const struct launcher_dumped failed = { .error = error, .cause = LAUNCHER_DUMP_FAILED };
+
+        if (q->dump_handler) { /* no answer came */
+                complete_dump(q, &failed, message);
+                return;
+        }
         if (q->chain_id && error == 0)
                 g_hash_table_replace(q->launcher->chains, g_strdup(q->chain_id),
                                      g_memdup2(&q->source, sizeof(q->source)));
@@ -174,9 +186,29 @@ static void miss_shim(Launcher *l, int error) {
         pool_refill_later(l->manager->pool);
 }
 
+/* What has been asked for under this serial; NULL: nobody waits. */
+static LauncherRequest *take_pending(Launcher *l, uint32_t serial) {
+        LauncherRequest *q = g_hash_table_lookup(l->pending, GUINT_TO_POINTER(serial));
+
+        if (q)
+                g_hash_table_remove(l->pending, GUINT_TO_POINTER(serial));
+        return q;
+}
+
+static void handle_answer(Launcher *l, struct packet *p, const struct shim_message *h, const void *body,
+                          const char *text) {
+        LauncherRequest *q = take_pending(l, h->serial);
+
+        if (q && q->dump_handler && h->type == LAUNCHER_DUMP_DONE)
+                complete_dump(q, body, text);
+        else if (q)
+                complete_done(q, h->type == LAUNCHER_DUMP_DONE ? -EBADMSG : ((const struct shim_result *)body)->error,
+                              text, packet_take_fd(p, 0));
+}
+
 static int handle_packet(Launcher *l, struct packet *p) {
+        g_autofree char *message = NULL;
         const struct shim_message *h;
-        LauncherRequest *q;
         const void *body;
         const char *text;
         size_t size;
@@ -200,12 +232,10 @@ static int handle_packet(Launcher *l, struct packet *p) {
         case LAUNCHER_CHAIN_DONE:
         case LAUNCHER_MOUNT_DONE:
         case LAUNCHER_REMOVE_DONE:
-                q = g_hash_table_lookup(l->pending, GUINT_TO_POINTER(h->serial));
-                if (q) {
-                        g_autofree char *message = g_strndup(text, size);
-                        g_hash_table_remove(l->pending, GUINT_TO_POINTER(h->serial));
-                        complete_done(q, ((const struct shim_result *)body)->error, message, packet_take_fd(p, 0));
-                }
+        case LAUNCHER_DUMP_DONE:
+        case LAUNCHER_DUMP_ENDED:
+                message = g_strndup(text, size);
+                handle_answer(l, p, h, body, message);
                 return 0;
         default:
                 return -EBADMSG;
@@ -362,21 +392,21 @@ void launcher_refill(Launcher *l) {
                 (void)log_warning_errno(r, "Cannot ask the launcher for shims");
 }
 
-static int send_request(Launcher *l, uint16_t type, const void *body, const char *text, size_t size,
-                        LauncherRequest *q) {
+static int send_request_fds(Launcher *l, uint16_t type, const void *body, const char *text, size_t size, const int *fds,
+                            size_t n_fds, LauncherRequest *q) {
         int r;
 
         q->launcher = l;
         q->serial = ++l->serial ?: ++l->serial;
         r = connect_now(l);
         if (r >= 0)
-                r = shim_send_text(l->fd, type, q->serial, body, text, size, NULL, 0);
+                r = shim_send_text(l->fd, type, q->serial, body, text, size, fds, n_fds);
         if (r == -EPIPE || r == -ECONNRESET) {
                 /* It has gone, and we have not been told yet. */
                 disconnect(l);
                 r = connect_now(l);
                 if (r >= 0)
-                        r = shim_send_text(l->fd, type, q->serial, body, text, size, NULL, 0);
+                        r = shim_send_text(l->fd, type, q->serial, body, text, size, fds, n_fds);
         }
         if (r < 0) {
                 request_free(q);
@@ -384,6 +414,11 @@ static int send_request(Launcher *l, uint16_t type, const void *body, const char
         }
         g_hash_table_insert(l->pending, GUINT_TO_POINTER(q->serial), q);
         return 0;
+}
+
+static int send_request(Launcher *l, uint16_t type, const void *body, const char *text, size_t size,
+                        LauncherRequest *q) {
+        return send_request_fds(l, type, body, text, size, NULL, 0, q);
 }
 
 static bool read_source(const char *path, ChainSource *ret) {
@@ -477,4 +512,39 @@ int launcher_remove(Launcher *l, const char *name, launcher_done_handler_t handl
         q->done_handler = handler;
         q->userdata = userdata;
         return send_request(l, LAUNCHER_REMOVE, NULL, name, strlen(name), q);
+}
+
+/** launcher_dump() - see launcher.h; the handler is called once unless an error is returned */
+int launcher_dump(Launcher *l, const struct launcher_dump *what, int directory, launcher_dump_handler_t handler,
+                  void *userdata, uint32_t *ret_serial) {
+        LauncherRequest *q = g_new0(LauncherRequest, 1);
+        int r;
+
+        q->dump_handler = handler;
+        q->userdata = userdata;
+        r = send_request_fds(l, LAUNCHER_DUMP, what, NULL, 0, &directory, directory >= 0 ? 1 : 0, q);
+        if (r >= 0)
+                *ret_serial = q->serial;
+        return r;
+}
+
+/** launcher_dump_end() - has the processes killed or let go of (end false) when all is written; before, gives it up,
+ * for which there is no answer but that of the dump: then handler is NULL */
+int launcher_dump_end(Launcher *l, uint32_t serial, bool end, launcher_done_handler_t handler, void *userdata) {
+        struct launcher_dump_end body = { .end = end };
+        LauncherRequest *q;
+        int r;
+
+        if (l->fd < 0)
+                return -ENOTCONN; /* whose end was that of the dump too */
+        r = shim_send_text(l->fd, LAUNCHER_DUMP_END, serial, &body, NULL, 0, NULL, 0);
+        if (r < 0 || !handler)
+                return r;
+        q = g_new0(LauncherRequest, 1);
+        q->launcher = l;
+        q->serial = serial;
+        q->done_handler = handler;
+        q->userdata = userdata;
+        g_hash_table_insert(l->pending, GUINT_TO_POINTER(serial), q);
+        return 0;
 }

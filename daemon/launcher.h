@@ -18,6 +18,7 @@ typedef struct WarmShim {
 typedef struct LauncherRequest LauncherRequest;
 typedef void (*launcher_shim_handler_t)(WarmShim *shim, int error, void *userdata); /* takes the shim's descriptors */
 typedef void (*launcher_done_handler_t)(int error, const char *message, void *userdata);
+typedef void (*launcher_dump_handler_t)(const struct launcher_dumped *d, const char *text, void *userdata);
 typedef void (*launcher_mount_handler_t)(int mount, int error, const char *message, void *userdata); /* takes mount */
 
 int launcher_new(Manager *m, Launcher **ret);
@@ -38,6 +39,12 @@ int launcher_mount(Launcher *l, const char *const *lowers, const char *const *da
 int launcher_drop_chain(Launcher *l, const char *chain_id);
 bool launcher_has_chain(Launcher *l, const char *chain_id,
                         const char *source); /* mounted in this launcher's life: no need to wait */
+/* Dumps the processes of a task into a directory, or without one finds out whether that is possible here. text: what
+ * criu says, or its version; without an answer error is -ECONNRESET. A dump with LAUNCHER_DUMP_EXIT that has succeeded
+ * is not over before launcher_dump_end(). */
+int launcher_dump(Launcher *l, const struct launcher_dump *what, int directory, launcher_dump_handler_t handler,
+                  void *userdata, uint32_t *ret_serial);
+int launcher_dump_end(Launcher *l, uint32_t serial, bool end, launcher_done_handler_t handler, void *userdata);
 /* Removes an entry of /var/lib/davit/trash ("": all of it) in the background. */
 int launcher_remove(Launcher *l, const char *name, launcher_done_handler_t handler, void *userdata);
 void launcher_request_cancel(LauncherRequest *r);

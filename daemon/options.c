@@ -294,6 +294,7 @@ static const BusOption table[] = {
         { "LogPath", "s", AT(log_path), OPTION_TASK, NULL },
         { "ListenFDs", "ah", 0, START, read_listen_fds },
         { "ConsoleSize", "(uu)", 0, START, read_console },
+        { "Checkpoint", "s", AT(checkpoint), OPTION_RESTORE, NULL },
         { "Signal", "s", AT(signal), OPTION_STOP, read_signal },
         { "TimeoutUSec", "t", AT(timeout_usec), OPTION_STOP, NULL },
         { "Force", "b", AT(force), OPTION_STOP | OPTION_DELETE_CONTAINER | OPTION_DELETE_PROCESS, NULL },
@@ -338,11 +339,11 @@ static void free_mounts(GArray *mounts) {
 /** options_done() - frees and closes what is left */
 void options_done(Options *o) {
         char **strings[] = { o->command, o->entrypoint, o->env, o->cap_add, o->cap_drop };
-        char *texts[] = { o->spec,      o->spec_patch,   o->rootfs,        o->working_dir,   o->user,
-                          o->hostname,  o->network,      o->stop_signal,   o->output,        o->log_path,
-                          o->signal,    o->snapshot,     o->paths[0],      o->paths[1],      o->paths[2],
-                          o->resources, o->allowed_cpus, o->allowed_nodes, o->seccomp_report,
-                          o->runtime,   o->runtime_config };
+        char *texts[] = { o->spec,           o->spec_patch,   o->rootfs,        o->working_dir,    o->user,
+                          o->hostname,       o->network,      o->stop_signal,   o->output,         o->log_path,
+                          o->signal,         o->snapshot,     o->paths[0],      o->paths[1],       o->paths[2],
+                          o->resources,      o->allowed_cpus, o->allowed_nodes, o->seccomp_report, o->runtime,
+                          o->runtime_config, o->checkpoint };
 
         for (size_t i = 0; i < ELEMENTSOF(strings); i++)
                 g_strfreev(strings[i]);

@@ -20,6 +20,7 @@ typedef enum OptionMask {
         OPTION_DELETE_PROCESS = 1 << 6,
         OPTION_DEFAULTS = 1 << 16,
         OPTION_UPDATE_TASK = 1 << 7,
+        OPTION_RESTORE = 1 << 8, /* of a container that is there already */
 } OptionMask;
 
 typedef enum AutoRemove {
@@ -60,9 +61,10 @@ struct Options {
         char *paths[3]; /* of stdin, stdout, stderr */
         int pipes;
         uint64_t drop_after_usec; /* 0: never */
-        GArray *listen_fds; /* int, owned */
+        GArray *listen_fds;       /* int, owned */
         uint32_t console_width, console_height;
         int exec_auto_remove;
+        char *checkpoint;
         /* end */
         char *signal;
         uint64_t timeout_usec; /* UINT64_MAX: not given */

@@ -15,6 +15,7 @@
 #include "daemon/exec.h"
 #include "daemon/objects.h"
 #include "daemon/process.h"
+#include "daemon/task-deferred.h"
 #include "daemon/task.h"
 #include "shared/fd.h"
 #include "shared/macros.h"
@@ -50,6 +51,19 @@ static int method_start(sd_bus_message *m, void *userdata, sd_bus_error *error) 
         return bus_reply_later(m, exec_start(exec_of(p), on_exec_done, m, error), error);
 }
 
+/* An exec, or a task from a checkpoint: no shim knows of it. */
+static bool is_waiting(const Process *p) {
+        return p->status == TASK_CREATED && (!is_task(p) || p->task->deferred);
+}
+
+static int check_started(const Process *p, sd_bus_error *error) {
+        if (!is_waiting(p))
+                return 0;
+        if (is_task(p))
+                return task_deferred_check(p->task, error);
+        return error_precondition(error, "Exec \"%s\" has not been started; start it first.", p->exec_id);
+}
+
 static int method_kill(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         Process *p = userdata;
         int r, sig;
@@ -59,8 +73,9 @@ static int method_kill(sd_bus_message *m, void *userdata, sd_bus_error *error) {
                 return r;
         if (process_ended(p))
                 return refuse_ended(p, error);
-        if (!is_task(p) && p->status == TASK_CREATED)
-                return error_precondition(error, "Exec \"%s\" has not been started; start it first.", p->exec_id);
+        r = check_started(p, error);
+        if (r < 0)
+                return r;
         sd_bus_message_ref(m);
         return bus_reply_later(m, task_kill(p->task, p->exec_id, sig, false, on_task_done, m, error), error);
 }
@@ -99,10 +114,6 @@ static int check_terminal(const Process *p, sd_bus_error *error) {
         return 0;
 }
 
-static bool is_unstarted_exec(const Process *p) {
-        return !is_task(p) && p->status == TASK_CREATED;
-}
-
 static int method_resize(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         uint32_t columns, rows;
         Process *p = userdata;
@@ -111,10 +122,10 @@ static int method_resize(sd_bus_message *m, void *userdata, sd_bus_error *error)
         r = sd_bus_message_read(m, "uu", &columns, &rows);
         if (r >= 0)
                 r = check_terminal(p, error);
+        if (r >= 0)
+                r = check_started(p, error);
         if (r < 0)
                 return r;
-        if (is_unstarted_exec(p))
-                return error_precondition(error, "Exec \"%s\" has not been started; start it first.", p->exec_id);
         if (columns > UINT16_MAX || rows > UINT16_MAX)
                 return error_invalid(error, "A terminal has at most %u columns and rows.", UINT16_MAX);
         sd_bus_message_ref(m);
@@ -134,7 +145,7 @@ static void on_terminal(Task *t _unused_, int r, int fd_in, const sd_bus_error *
         }
 }
 
-static void on_exec_terminal(int fd, void *userdata) {
+static void on_late_terminal(int fd, void *userdata) {
         _cleanup_bus_message_ sd_bus_message *call = userdata;
 
         if (fd >= 0)
@@ -151,8 +162,8 @@ static int method_open_terminal(sd_bus_message *m, void *userdata, sd_bus_error 
         r = check_terminal(p, error);
         if (r < 0)
                 return r;
-        if (is_unstarted_exec(p)) {
-                process_wait_terminal(p, on_exec_terminal, sd_bus_message_ref(m));
+        if (is_waiting(p)) {
+                process_wait_terminal(p, on_late_terminal, sd_bus_message_ref(m));
                 return 1;
         }
         sd_bus_message_ref(m);
@@ -195,28 +206,37 @@ static int check_streams(const Process *p, sd_bus_error *error) {
         return 0;
 }
 
-/* The pipes of an exec that has not been started are still here. */
-static int open_waiting(sd_bus_message *m, Process *p, sd_bus_error *error) {
+/* Streams that no shim has got yet; NULL: it has. */
+static const Stdio *waiting_streams(Process *p) {
+        if (is_task(p))
+                return task_deferred_stdio(p->task);
+        return is_waiting(p) && !exec_is_starting(exec_of(p)) ? &exec_of(p)->stdio : NULL;
+}
+
+static int open_waiting(sd_bus_message *m, const Process *p, const Stdio *streams, sd_bus_error *error) {
         int fds[3], n = 0;
 
         for (unsigned i = 0; i < ELEMENTSOF(fds); i++) {
-                fds[i] = stdio_kept(&exec_of(p)->stdio, i);
+                fds[i] = stdio_kept(streams, i);
                 n += fds[i] >= 0;
         }
         if (n == 0)
-                return error_precondition(error, "Exec \"%s\" has no pipes, and has not been started.", p->exec_id);
+                return error_precondition(error, "%s \"%s\" has no pipes, and has not been started.",
+                                          is_task(p) ? "Task" : "Exec", is_task(p) ? p->task->id : p->exec_id);
         return reply_streams(m, fds);
 }
 
 static int method_open_streams(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        const Stdio *waiting;
         Process *p = userdata;
         int r;
 
         r = check_streams(p, error);
         if (r < 0)
                 return r;
-        if (is_unstarted_exec(p) && !exec_is_starting(exec_of(p)))
-                return open_waiting(m, p, error);
+        waiting = waiting_streams(p);
+        if (waiting)
+                return open_waiting(m, p, waiting, error);
         sd_bus_message_ref(m);
         return bus_reply_later(m, task_open_streams(p->task, p->exec_id, on_streams, m, error), error);
 }
@@ -250,10 +270,10 @@ static int method_close_streams(sd_bus_message *m, void *userdata, sd_bus_error 
         r = read_streams(m, &mask, error);
         if (r >= 0)
                 r = check_streams(p, error);
+        if (r >= 0)
+                r = check_started(p, error);
         if (r < 0)
                 return r;
-        if (is_unstarted_exec(p))
-                return error_precondition(error, "Exec \"%s\" has not been started; start it first.", p->exec_id);
         sd_bus_message_ref(m);
         return bus_reply_later(m, task_close_streams(p->task, p->exec_id, mask, on_task_done, m, error), error);
 }
@@ -264,7 +284,8 @@ static void on_deleted(int r, const struct shim_exited *e, const sd_bus_error *e
         if (r < 0)
                 bus_reply_error(&call, r, error);
         else {
-                (void)sd_bus_reply_method_return(call, "ust", e->status, exit_kind_name(e->kind), e->exited_at);
+                (void)sd_bus_reply_method_return(call, "ust", e->status, e->kind ? exit_kind_name(e->kind) : "",
+                                                 e->exited_at);
                 sd_bus_message_unref(call);
         }
 }

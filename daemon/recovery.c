@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "daemon/checkpoint.h"
 #include "daemon/collect.h"
 #include "daemon/container.h"
 #include "daemon/content-writer.h"
@@ -24,12 +25,14 @@
 #include "daemon/freeze.h"
 #include "daemon/image.h"
 #include "daemon/lease.h"
+#include "daemon/log-fields.h"
 #include "daemon/pool.h"
 #include "daemon/record.h"
 #include "daemon/recovery.h"
 #include "daemon/scope-watch.h"
 #include "daemon/snapshot-dir.h"
 #include "daemon/sync.h"
+#include "daemon/task-deferred.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
@@ -112,6 +115,7 @@ int recovery_load(Manager *m) {
         g_hash_table_iter_init(&iter, m->namespaces);
         while (g_hash_table_iter_next(&iter, NULL, (void **)&ns))
                 containers_finish_renames(ns);
+        checkpoints_load(m, containers_broken);
         if (n_broken == 0 && !containers_broken)
                 snapshots_remove_orphans(m);
         (void)snapshots_sweep(m, n_broken);
@@ -155,6 +159,7 @@ static void apply_json(Task *t, JsonObject *o) {
         (void)record_get_u64(o, "violation_number", &t->violation_number);
         t->violation_number =
                 MAX(t->violation_number, events_number(t->ns->manager, EVENT_TASK_SECCOMP, t->ns->name, t->id));
+        (void)record_get_u64(o, "noted_start", &t->noted);
         t->process.terminal = get_bool(o, "terminal");
         t->journal = get_bool(o, "journal");
         t->at_once = get_bool(o, "at_once");
@@ -193,6 +198,7 @@ static void finish(Recovery *v) {
         v->finished = true;
         v->timer = sd_event_source_disable_unref(v->timer);
         freeze_recover(m);
+        tasks_deferred_recover(m);
         for (object_walk_init(&w, m, offsetof(Namespace, containers)); (c = object_walk_next(&w));)
                 c->visible = true;
         events_recovered(m);
@@ -322,9 +328,13 @@ static void undo(Task *t) {
                 (void)container_remove_record(c);
                 (void)sync_settle(t->ns->manager->sync, NULL);
         }
+        if (c)
+                checkpoints_forget_start(c, t->noted);
         (void)task_leave(t, true, NULL, NULL);
         if (whole && c)
                 container_forget(c);
+        else if (c)
+                task_deferred_recover(c);
 }
 
 /* answered: the shim has said what it knows */

@@ -124,7 +124,7 @@ void scope_watch_refresh(Task *t) {
 
 /** scope_watch_ensure() - for a task that was there before this manager: its limits, when somebody asks */
 void scope_watch_ensure(Task *t) {
-        if (t->watched.known || process_ended(&t->process))
+        if (t->watched.known || t->deferred || process_ended(&t->process))
                 return;
         scope_limits_read(t, &t->limits);
         t->watched.known = true;

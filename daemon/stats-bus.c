@@ -52,7 +52,7 @@ static int read_parts(char **names, unsigned *ret, sd_bus_error *error) {
 }
 
 static bool has_stats(const Task *t) {
-        return !t->launch && !process_ended(&t->process);
+        return !t->launch && !t->deferred && !process_ended(&t->process);
 }
 
 /** method_task_stats() - Task.Stats */

@@ -141,6 +141,42 @@ int stdio_prepare(Options *o, bool terminal, Stdio *s, sd_bus_error *error) {
         return 0;
 }
 
+/** stdio_copy() - the same once more, with descriptors of its own; @to has been initialised */
+int stdio_copy(const Stdio *from, Stdio *to) {
+        to->modes = from->modes;
+        g_byte_array_append(to->paths, from->paths->data, from->paths->len);
+        for (guint i = 0; i < from->fds->len; i++) {
+                int fd = fcntl(g_array_index(from->fds, int, i), F_DUPFD_CLOEXEC, 3);
+
+                if (fd < 0)
+                        return -errno;
+                give(to, &fd);
+        }
+        return 0;
+}
+
+/** stdio_renew() - of one that was read from a record: new pipes in place of those that have gone. -ESTALE where
+ * descriptors were a caller's, which nobody can make again. */
+int stdio_renew(Stdio *s) {
+        int fds[2];
+
+        if (s->modes.n_listen_fds > 0)
+                return -ESTALE;
+        for (unsigned i = 0; i < 3; i++) {
+                uint8_t mode = *mode_of(&s->modes, i);
+
+                if (mode == SHIM_STDIO_FD)
+                        return -ESTALE;
+                if (mode != SHIM_STDIO_PIPE && mode != SHIM_STDIO_DROP)
+                        continue;
+                if (pipe2(fds, O_CLOEXEC) < 0)
+                        return -errno;
+                give(s, &fds[i == 0 ? 0 : 1]);
+                give(s, &fds[i == 0 ? 1 : 0]);
+        }
+        return 0;
+}
+
 /** stdio_kept() - our end of a stream's pipe before the shim has got it, borrowed; -1 where there is none */
 int stdio_kept(const Stdio *s, unsigned stream) {
         const uint8_t modes[3] = { s->modes.in, s->modes.out, s->modes.err };

@@ -16,5 +16,7 @@ void stdio_init(Stdio *s);
 void stdio_drop(Stdio *s);
 void stdio_done(Stdio *s);
 int stdio_prepare(Options *o, bool terminal, Stdio *s, sd_bus_error *error);
+int stdio_copy(const Stdio *from, Stdio *to);
+int stdio_renew(Stdio *s);
 int stdio_kept(const Stdio *s, unsigned stream);
 bool stdio_drop_unknown(const Stdio *s, const struct shim_failed *f);

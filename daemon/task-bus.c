@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "daemon/bus.h"
+#include "daemon/checkpoint.h"
 #include "daemon/error.h"
 #include "daemon/event.h"
 #include "daemon/exec.h"
@@ -317,6 +318,8 @@ static const sd_bus_vtable vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Pause", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_pause, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_resume, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Checkpoint", SD_BUS_ARGS("s", name, "a{sv}", options), SD_BUS_RESULT("o", job),
+                                method_checkpoint, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Exec", SD_BUS_ARGS("s", exec_id, "as", command, "a{sv}", options),
                                 SD_BUS_RESULT("s", exec_id, "o", process), method_exec, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("ExecStart", SD_BUS_ARGS("s", exec_id, "as", command, "a{sv}", options),

@@ -14,6 +14,7 @@
 #include "daemon/event.h"
 #include "daemon/exec.h"
 #include "daemon/rootfs.h"
+#include "daemon/task-deferred.h"
 #include "daemon/task.h"
 #include "daemon/units.h"
 #include "shared/fd.h"
@@ -119,6 +120,8 @@ static int check_live(const Task *t, sd_bus_error *error) {
                                           t->id);
         if (process_ended(&t->process))
                 return error_precondition(error, "Task \"%s\" has ended; start its container again.", t->id);
+        if (t->deferred)
+                return task_deferred_check(t, error);
         if (!t->link)
                 return error_unavailable(error, "The supervisor of task \"%s\" cannot be reached.", t->id);
         return 0;
@@ -169,8 +172,11 @@ static void on_started(const LinkAnswer *a, void *userdata) {
 
 /** task_start() - executes the program of a created task; not while something reads what it would write to */
 int task_start(Task *t, task_done_t done, void *userdata, sd_bus_error *error) {
-        int r = check_live(t, error);
+        int r;
 
+        if (t->deferred && !t->launch)
+                return task_deferred_start(t, done, userdata, error);
+        r = check_live(t, error);
         if (r < 0)
                 return r;
         if (t->process.status != TASK_CREATED)
@@ -286,6 +292,8 @@ static int refuse_pause(const Task *t, bool pause, sd_bus_error *error) {
 
         if (t->process.status == TASK_CREATED)
                 return error_precondition(error, "Task \"%s\" has not been started; start it first.", t->id);
+        if (t->held && !pause)
+                return error_precondition(error, "A checkpoint of task \"%s\" is being made; try again.", t->id);
         if (pause)
                 return error_precondition(error, "Task \"%s\" is %s already.", t->id, status);
         return error_precondition(error, "Task \"%s\" is %s, not paused; there is nothing to resume.", t->id, status);
@@ -298,7 +306,7 @@ int task_pause(Task *t, bool pause, task_done_t done, void *userdata, sd_bus_err
 
         if (r < 0)
                 return r;
-        if (t->process.status != wanted)
+        if (t->process.status != wanted || (t->held && !pause))
                 return refuse_pause(t, pause, error);
         r = send(request_new(t, pause ? "The task cannot be paused" : "The task cannot be resumed", done, userdata),
                  pause ? SHIM_PAUSE : SHIM_RESUME, NULL, pause ? on_paused : on_resumed, error);

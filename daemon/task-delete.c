@@ -160,6 +160,16 @@ static void on_end(Process *p, void *userdata) {
         sync_wait(sync, mark, on_durable, d);
 }
 
+/* One that waits to be started from a checkpoint has nothing that could end. */
+static int delete_deferred(Task *t, task_deleted_t done, void *userdata) {
+        Delete *d = g_new0(Delete, 1);
+
+        *d = (Delete){ .manager = t->ns->manager, .pending = 2, .done = done, .userdata = userdata };
+        d->r = task_leave(t, true, on_gone, d);
+        finish(d);
+        return 0;
+}
+
 /** task_delete() - the end of a task's object; with force also of what still runs. done when shim and files have gone.
  */
 int task_delete(Task *t, bool force, task_deleted_t done, void *userdata, sd_bus_error *error) {
@@ -171,6 +181,8 @@ int task_delete(Task *t, bool force, task_deleted_t done, void *userdata, sd_bus
                                           t->id);
         if (t->deleting)
                 return error_precondition(error, "Task \"%s\" is being deleted already.", t->id);
+        if (t->deferred)
+                return delete_deferred(t, done, userdata);
         if (!process_ended(&t->process) && !force)
                 return error_precondition(error, "Task \"%s\" is %s; stop it first, or force it.", t->id,
                                           task_status_name(t->process.status));

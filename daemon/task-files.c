@@ -17,6 +17,7 @@
 
 #include "daemon/error.h"
 #include "daemon/exec.h"
+#include "daemon/log-fields.h"
 #include "daemon/record.h"
 #include "daemon/task.h"
 #include "shared/fd.h"
@@ -104,6 +105,7 @@ static JsonObject *task_json(const Task *t) {
         json_object_set_int_member(o, "oom_number", (int64_t)t->oom_number);
         json_object_set_int_member(o, "violations", (int64_t)t->violations);
         json_object_set_int_member(o, "violation_number", (int64_t)t->violation_number);
+        json_object_set_int_member(o, "noted_start", (int64_t)t->noted);
         record_set_strv(o, "command", (const char *const *)t->process.command);
         return o;
 }

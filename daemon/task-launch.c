@@ -12,19 +12,23 @@
 #include <string.h>
 
 #include "daemon/chain.h"
+#include "daemon/checkpoint.h"
 #include "daemon/error.h"
 #include "daemon/event.h"
 #include "daemon/exec.h"
 #include "daemon/keep-warm.h"
 #include "daemon/launcher.h"
+#include "daemon/log-fields.h"
 #include "daemon/pool.h"
 #include "daemon/rootfs.h"
 #include "daemon/scope-watch.h"
 #include "daemon/stdio.h"
 #include "daemon/sync.h"
+#include "daemon/task-deferred.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
+#include "shared/fd.h"
 #include "shared/log.h"
 
 #define UNDO_TIMEOUT_USEC (5 * USEC_PER_SEC)
@@ -38,6 +42,9 @@ struct Launch {
         bool devices; /* and so does SHIM_LAUNCH: version 1 denies all for a moment while it takes new ones */
         bool created; /* SHIM_CREATED has come, SHIM_START is due */
         bool failed;
+        bool restore; /* of a checkpoint, see task-deferred.h */
+        bool writes;  /* to its root file system */
+        int images;   /* of the checkpoint; -1 */
         PlanResult plan;
         JsonNode *spec; /* where it is not the container's own */
         Stdio stdio;
@@ -70,6 +77,7 @@ Launch *launch_free(Launch *l) {
         if (l->spec)
                 json_node_unref(l->spec);
         stdio_done(&l->stdio);
+        (void)safe_close(l->images);
         sd_bus_error_free(&l->error);
         g_free(l->chain_id);
         g_free(l);
@@ -82,6 +90,26 @@ static void after_undo(void *userdata) {
         l->done(NULL, l->failure, &l->error, l->userdata);
         pool_refill(l->manager->pool); /* a shim was used up all the same */
         (void)launch_free(l);
+}
+
+static void after_fall_back(void *userdata) {
+        Launch *l = userdata;
+
+        l->task->launch = NULL;
+        process_tell_terminal(&l->task->process, -1);
+        after_undo(l);
+}
+
+/* A task that there was before stays, and is as it was; until its shim has gone it is still being started. */
+static void fall_back(Launch *l) {
+        Task *t = l->task;
+
+        pool_discard(l->manager->pool, t->ns->name, t->id);
+        if (!t->link && l->asked)
+                units_stop(l->manager->units, t->scope);
+        if (t->auto_remove == AUTO_REMOVE_NO)
+                (void)task_record_remove(t);
+        teardown_start(t, true, after_fall_back, l);
 }
 
 /* The task leaves, its shim (if any) is told to go, and whoever asked hears when it has gone. */
@@ -106,9 +134,16 @@ static void undo(Launch *l) {
         Container *c = l->task->container;
         Sync *sync = l->manager->sync;
         uint64_t mark = sync_mark(sync);
+        Task *t = l->task;
 
         l->timer = sd_event_source_disable_unref(l->timer);
-        if (l->task->whole && container_recorded(c)) {
+        checkpoints_forget_start(c, t->noted);
+        t->noted = 0;
+        if (l->restore && !t->at_once) {
+                fall_back(l);
+                return;
+        }
+        if (t->whole && container_recorded(c)) {
                 c->deleting = true; /* nobody writes it anew */
                 (void)container_remove_record(c);
         }
@@ -164,13 +199,17 @@ static int on_timeout(sd_event_source *s _unused_, uint64_t usec _unused_, void 
 /* The task exists: announced, then whoever asked is answered, then what can wait. */
 static void succeed(Launch *l) {
         Task *t = l->task;
+        bool known = t->process.visible;
 
         t->launch = NULL;
+        if (l->restore)
+                task_deferred_started(t);
         scope_limits_apply(&t->limits, l->plan.unit_properties);
         t->watched.known = true;
         process_bus_added(&t->process);
         l->done(t, 0, NULL, l->userdata);
-        event_task(t, EVENT_TASK_CREATE);
+        if (!known)
+                event_task(t, EVENT_TASK_CREATE);
         scope_watch_add(t);
         if (t->process.status == TASK_RUNNING)
                 event_task(t, EVENT_TASK_START);
@@ -191,6 +230,13 @@ static int send_start(Launch *l) {
 static void note_pid(Task *t, int pid, uint64_t start_time) {
         t->process.pid = (uint32_t)pid;
         t->process.start_time = start_time;
+}
+
+/* Whoever asked for the terminal of a task that waited for its start. */
+static void tell_terminal(Task *t, struct packet *p) {
+        _cleanup_close_ int fd = packet_take_fd(p, 0);
+
+        process_tell_terminal(&t->process, fd);
 }
 
 static void on_launched(const LinkAnswer *a, void *userdata) {
@@ -219,6 +265,7 @@ static void on_launched(const LinkAnswer *a, void *userdata) {
         if (a->head && a->head->type == SHIM_STARTED) {
                 const struct shim_started *s = a->body;
                 (void)process_set_started(&t->process, s->pid, s->start_time, now_usec(CLOCK_REALTIME));
+                tell_terminal(t, a->packet);
                 succeed(l);
                 return;
         }
@@ -265,26 +312,45 @@ static void on_properties(int r, const sd_bus_error *error, void *userdata) {
                 launch_fail(l, r, error);
 }
 
+/* The files say first what is to be taken back if this comes to nothing. */
+static int note_start(Launch *l) {
+        Task *t = l->task;
+        uint64_t noted = 0;
+        int r;
+
+        t->noted = l->writes && t->container->checkpoints ? t->container->starts + 1 : 0;
+        r = task_files_write_state(t); /* first, for it tells the next manager what is to be undone */
+        if (r >= 0 && l->writes)
+                r = checkpoints_note_start(t->container, &noted);
+        return r;
+}
+
 static int send_launch(Launch *l) {
-        struct shim_launch body = { .stdio = l->stdio.modes, .start = l->start && !l->held };
-        g_autofree int *fds = g_new(int, l->stdio.fds->len + 2);
+        struct shim_launch body = { .stdio = l->stdio.modes,
+                                    .start = l->start && !l->held ? SHIM_LAUNCH_START : SHIM_LAUNCH_CREATE };
+        g_autofree int *fds = g_new(int, l->stdio.fds->len + 3);
         const Stdio *io = &l->stdio;
         _cleanup_close_ int dir = -1;
         Task *t = l->task;
+        guint n = 0;
         int r;
 
         dir = task_dir_open(l->manager, t->ns->name, t->id, true);
         if (dir < 0)
                 return dir;
-        r = task_files_write_state(t); /* first, for it tells the next manager what is to be undone */
+        r = note_start(l);
         if (r < 0)
                 return r;
-        fds[0] = l->plan.memfd;
-        fds[1] = dir;
+        fds[n++] = l->plan.memfd;
+        fds[n++] = dir;
+        if (l->restore) {
+                body.start = SHIM_LAUNCH_RESTORE;
+                fds[n++] = l->images;
+        }
         for (guint i = 0; i < io->fds->len; i++)
-                fds[i + 2] = g_array_index(io->fds, int, i);
-        return link_request_text(t->link, SHIM_LAUNCH, &body, (const char *)io->paths->data, io->paths->len, fds,
-                                 io->fds->len + 2, on_launched, l);
+                fds[n++] = g_array_index(io->fds, int, i);
+        return link_request_text(t->link, SHIM_LAUNCH, &body, (const char *)io->paths->data, io->paths->len, fds, n,
+                                 on_launched, l);
 }
 
 static int ask_scope(Launch *l, uint32_t pid) {
@@ -315,6 +381,8 @@ static int write_files(Launch *l) {
         int r;
 
         r = c->spec ? container_save(c) : 0;
+        if (t->spec_text)
+                g_ref_string_release(g_steal_pointer(&t->spec_text));
         if (r >= 0 && l->spec) {
                 g_autofree char *text = spec_to_string(l->spec);
                 t->spec_text = g_ref_string_new(text);
@@ -464,17 +532,32 @@ static void launch_next(Launch *l) {
                 launch_fail(l, r, NULL);
 }
 
+/* A root that the configuration says is only read, or a host's directory, is nothing to keep account of. */
+static bool writes_root(const Container *c, JsonNode *spec) {
+        JsonObject *o = json_node_get_object(spec);
+        JsonNode *node = json_object_get_member(o, "root");
+
+        if (!container_uses_overlay(c))
+                return false;
+        return !node || !JSON_NODE_HOLDS_OBJECT(node) ||
+               !json_object_get_boolean_member_with_default(json_node_get_object(node), "readonly", FALSE);
+}
+
+/* o NULL: the streams are there already */
 static int prepare(Launch *l, Container *c, JsonNode *spec, Options *o, sd_bus_error *error) {
-        unsigned n_listen = o->listen_fds ? o->listen_fds->len : 0;
+        unsigned n_listen = l->stdio.modes.n_listen_fds;
         RootfsPlan rootfs = {};
         int r;
 
+        if (o && o->listen_fds)
+                n_listen = o->listen_fds->len;
         r = rootfs_check_free(c, error);
         if (r >= 0)
                 r = rootfs_build(c, spec, n_listen, &l->plan, error);
         if (r < 0)
                 return r;
-        r = stdio_prepare(o, l->plan.terminal, &l->stdio, error);
+        l->writes = writes_root(c, spec);
+        r = o ? stdio_prepare(o, l->plan.terminal, &l->stdio, error) : 0;
         if (r < 0)
                 return r;
         r = rootfs_plan(c, &rootfs, error);
@@ -487,8 +570,9 @@ static int prepare(Launch *l, Container *c, JsonNode *spec, Options *o, sd_bus_e
         return 0;
 }
 
-static int effective_spec(Container *c, const Options *o, JsonNode **ret, sd_bus_error *error) {
-        SpecOptions console = { .console_width = o->console_width, .console_height = o->console_height };
+/** task_effective_spec() - the container's configuration, with the size of a terminal where one is given (not 0) */
+int task_effective_spec(Container *c, uint32_t width, uint32_t height, JsonNode **ret, sd_bus_error *error) {
+        SpecOptions console = { .console_width = width, .console_height = height };
         g_autoptr(JsonNode) spec = NULL;
         g_autoptr(GError) g = NULL;
         JsonNode *copy;
@@ -497,7 +581,7 @@ static int effective_spec(Container *c, const Options *o, JsonNode **ret, sd_bus
         r = container_load_spec(c, &spec, error);
         if (r < 0)
                 return r;
-        if (!o->console_width || !o->console_height) {
+        if (!width || !height) {
                 *ret = g_steal_pointer(&spec);
                 return 0;
         }
@@ -516,6 +600,7 @@ static Launch *launch_new(Container *c, bool start, task_done_t done, void *user
         l->manager = c->ns->manager;
         l->manager->n_launches++;
         l->start = start;
+        l->images = -1;
         l->plan = (PlanResult)PLAN_RESULT_NULL;
         stdio_init(&l->stdio);
         l->done = done;
@@ -536,6 +621,19 @@ static int refuse_second(const Task *t, sd_bus_error *error) {
         return error_exists(error, "Container \"%s\" is %s already.", t->id, task_status_name(t->process.status));
 }
 
+/** task_check_first() - whether the container may get a task */
+int task_check_first(const Container *c, sd_bus_error *error) {
+        return c->task ? refuse_second(c->task, error) : container_check_stays(c, error);
+}
+
+static void begin(Launch *l, Task *t) {
+        l->task = t;
+        t->launch = l;
+        (void)sd_event_add_time_relative(l->manager->event, &l->timer, CLOCK_MONOTONIC,
+                                         l->manager->config.start_timeout_usec, 0, on_timeout, l);
+        launch_next(l);
+}
+
 /**
  * task_launch() - begins to create the task of a container
  *
@@ -549,13 +647,11 @@ int task_launch(Container *c, Options *o, bool start, task_done_t done, void *us
         Task *t;
         int r;
 
-        if (c->task)
-                return refuse_second(c->task, error);
-        r = container_check_stays(c, error);
+        r = task_check_first(c, error);
         if (r < 0)
                 return r;
         keep_warm_touch(c->ns->manager->keep_warm);
-        r = effective_spec(c, o, &spec, error);
+        r = task_effective_spec(c, o->console_width, o->console_height, &spec, error);
         if (r >= 0)
                 r = name_scope(c->ns->name, c->id, scope);
         if (r < 0)
@@ -574,12 +670,34 @@ int task_launch(Container *c, Options *o, bool start, task_done_t done, void *us
         t->process.terminal = l->plan.terminal;
         if (o->auto_remove >= 0 && c->auto_remove != AUTO_REMOVE_CONTAINER)
                 t->auto_remove = o->auto_remove;
-        l->task = t;
-        t->launch = l;
         if (l->stdio.modes.out == SHIM_STDIO_JOURNAL || l->stdio.modes.err == SHIM_STDIO_JOURNAL)
                 (void)task_log_fields_write(t);
-        (void)sd_event_add_time_relative(l->manager->event, &l->timer, CLOCK_MONOTONIC,
-                                         l->manager->config.start_timeout_usec, 0, on_timeout, l);
-        launch_next(l);
+        begin(l, t);
+        return 0;
+}
+
+/** task_restore() - see task-deferred.h; an error that is clear before anything has begun is returned */
+int task_restore(Task *t, TaskRestore *q, task_done_t done, void *userdata, sd_bus_error *error) {
+        Launch *l;
+        int r;
+
+        keep_warm_touch(t->ns->manager->keep_warm);
+        l = launch_new(t->container, true, done, userdata);
+        stdio_done(&l->stdio);
+        l->stdio = q->stdio;
+        stdio_init(&q->stdio);
+        l->restore = true;
+        l->images = take_fd(&q->images);
+        r = prepare(l, t->container, q->spec, NULL, error);
+        if (r >= 0 && l->plan.terminal != t->process.terminal)
+                r = error_precondition(error, "Task \"%s\" was created %s a terminal; delete it and create it again.",
+                                       t->id, t->process.terminal ? "with" : "without");
+        if (r < 0) {
+                (void)launch_free(l);
+                return r;
+        }
+        if (q->other_spec)
+                l->spec = json_node_ref(q->spec);
+        begin(l, t);
         return 0;
 }

@@ -434,6 +434,8 @@ int task_update(Task *t, const Options *o, task_done_t done, void *userdata, sd_
         if (process_ended(&t->process))
                 return error_precondition(error, "Task \"%s\" has ended; update its container, for its next start.",
                                           t->id);
+        if (t->deferred)
+                return error_precondition(error, "Task \"%s\" has not been started; update its container.", t->id);
         r = compile(t, o, &plan, error);
         if (r < 0)
                 return r;

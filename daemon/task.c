@@ -14,7 +14,9 @@
 #include "daemon/error.h"
 #include "daemon/event.h"
 #include "daemon/exec.h"
+#include "daemon/log-fields.h"
 #include "daemon/scope-watch.h"
+#include "daemon/task-deferred.h"
 #include "daemon/task-seccomp.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
@@ -59,6 +61,7 @@ Task *task_free(Task *t) {
         task_update_drop(t);
         scope_watch_remove(t);
         t->launch = launch_free(t->launch);
+        t->deferred = deferred_free(t->deferred);
         t->link = link_free(t->link); /* those who wait for the process look at it once more */
         g_hash_table_unref(t->execs);
         process_done(&t->process);
@@ -101,6 +104,7 @@ int task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userda
         if (t->process.visible)
                 event_task(t, EVENT_TASK_DELETE);
         process_bus_removed(&t->process);
+        task_deferred_forget(t);
         task_update_drop(t);
         scope_watch_remove(t);
         if (t->container && t->auto_remove == AUTO_REMOVE_NO)

@@ -12,6 +12,7 @@
 #include "shared/name.h"
 #include "shared/process.h"
 
+typedef struct Deferred Deferred;
 typedef struct Exec Exec;
 typedef struct Launch Launch;
 
@@ -24,15 +25,18 @@ struct Task {
         char *runtime;    /* that made it */
         char boot_id[37]; /* of the boot it was started in */
         AutoRemove auto_remove;
-        Link *link;        /* NULL: the shim has gone */
-        Launch *launch;    /* NULL: the task has been created */
-        GHashTable *execs; /* exec id -> Exec, owned */
-        char *spec_text;   /* GRefString: the configuration it really uses; NULL while it is being created */
-        bool journal;      /* extra fields for its streams have been written */
-        bool at_once;      /* created and started by one call: there is nothing in between */
-        bool whole;        /* its container was defined by the same call */
+        Link *link;         /* NULL: the shim has gone */
+        Launch *launch;     /* NULL: the task has been created */
+        Deferred *deferred; /* task-deferred.c: it has no process yet; else NULL */
+        GHashTable *execs;  /* exec id -> Exec, owned */
+        char *spec_text;    /* GRefString: the configuration it really uses; NULL while it is being created */
+        bool journal;       /* extra fields for its streams have been written */
+        bool at_once;       /* created and started by one call: there is nothing in between */
+        bool whole;         /* its container was defined by the same call */
         bool deleting;
         bool starting;     /* the shim has been told and has not answered yet */
+        bool held;         /* a checkpoint of it is being made: nobody lets it run meanwhile */
+        uint64_t noted;    /* checkpoints_note_start(), until it is started; 0: nothing */
         struct Thaw *thaw; /* freeze.c: it was held still, and is just being let go */
         ScopeLimits limits;
         ScopeWatched watched;
@@ -95,10 +99,6 @@ void task_oom_recover(Task *t); /* what a shim that has gone has left behind */
 int task_dir_open(Manager *m, const char *ns, const char *id, bool create); /* /run/davit/task/<ns>/<id> */
 int task_dir_remove(Manager *m, const char *ns, const char *id);
 void task_dirs_sweep(int task_fd, const char *ns);
-#define LOG_FIELDS_DIR "/run/systemd/units"
-#define LOG_FIELDS_NAME "log-extra-fields:"
-#define LOG_RATE_INTERVAL_NAME "log-rate-limit-interval:"
-#define LOG_RATE_BURST_NAME "log-rate-limit-burst:"
 int task_files_write_spec(Task *t);
 int task_files_write_state(Task *t);
 int task_files_write_exec(Exec *e);
@@ -107,8 +107,6 @@ int task_files_read_exec_exit(const Task *t, const char *exec_id, struct exit_re
 GPtrArray *task_files_list_execs(const Task *t);
 int task_files_read_spec(Task *t);
 int task_load_spec(Task *t, JsonNode **ret, sd_bus_error *error);
-int task_log_fields_write(Task *t);
-void task_log_fields_remove(Task *t);
 int task_record_save(Task *t); /* of a kept container: what must last */
 int task_record_remove(Task *t);
 

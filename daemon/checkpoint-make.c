@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Task.Checkpoint: the processes of a task are held still and dumped by the launcher, then run on or end.
+ *
+ * What can be refused is refused before anything is touched, this host's inability included. The record comes last, so
+ * a checkpoint is there whole or not at all; and only then, with Exit, is the task ended. A failure at any step, a
+ * cancellation and the end of the manager leave a task that runs, or is paused, as it was before. The task may go at
+ * any moment; it is looked up again at every step.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/checkpoint.h"
+#include "daemon/error.h"
+#include "daemon/event.h"
+#include "daemon/exec.h"
+#include "daemon/freeze.h"
+#include "daemon/launcher.h"
+#include "daemon/snapshot.h"
+#include "daemon/task-deferred.h"
+#include "daemon/task.h"
+#include "daemon/units.h"
+#include "shared/fd.h"
+#include "shared/log.h"
+#include "shared/message.h"
+
+typedef struct Make {
+        Manager *manager;
+        char *ns, *id;
+        uint64_t container_created_at, task_created_at;
+        Checkpoint *checkpoint; /* what it is to be */
+        bool exit;
+        char *program; /* version of what dumps */
+        int images;
+        Freeze *freeze;
+        Snapshot *snapshot; /* held */
+        Job *job;
+        uint32_t serial; /* of the dump; 0: it has not begun, or is over */
+        bool cancelled;
+        checkpoint_begun_t begun; /* NULL once it has been called */
+        void *userdata;
+} Make;
+
+static void make_free(Make *k) {
+        checkpoint_free(k->checkpoint);
+        (void)safe_close(k->images);
+        g_free(k->program);
+        g_free(k->ns);
+        g_free(k->id);
+        g_free(k);
+}
+
+/* The task it began with; NULL where that has gone. */
+static Task *task_of(const Make *k) {
+        Container *c = container_same(k->manager, k->ns, k->id, k->container_created_at);
+
+        return c && c->task && c->task->process.created_at == k->task_created_at ? c->task : NULL;
+}
+
+/* The end of a manager: what is held still is let go elsewhere, and the next one tidies up. */
+static bool manager_ends(const Make *k) {
+        return g_hash_table_size(k->manager->namespaces) == 0;
+}
+
+/* Lets go of everything; the task runs on where it did. */
+static void release(Make *k) {
+        Container *c = container_same(k->manager, k->ns, k->id, k->container_created_at);
+        Task *t = task_of(k);
+
+        if (t)
+                t->held = false;
+        k->freeze = freeze_end(k->freeze);
+        if (k->snapshot) {
+                k->snapshot->busy = NULL;
+                snapshot_job_end(k->snapshot);
+        }
+        if (c)
+                checkpoints_tidy(c);
+}
+
+static void discard(const Make *k) {
+        g_autofree char *entry = g_strconcat(CHECKPOINT_NEW, k->checkpoint->name, NULL);
+
+        checkpoint_dir_discard(k->manager, k->ns, k->id, entry);
+}
+
+static void fail(Make *k, int r, const sd_bus_error *error) {
+        bool named = error && sd_bus_error_is_set(error);
+
+        if (manager_ends(k)) {
+                make_free(k);
+                return;
+        }
+        discard(k);
+        release(k);
+        if (k->cancelled)
+                (void)job_finish_cancelled(k->job);
+        else
+                (void)job_finish_error(k->job, named ? error->name : error_kind_bus_name(error_kind_from_errno(r)),
+                                       named && error->message ? error->message : g_strerror(-r));
+        make_free(k);
+}
+
+static int gone(const Make *k, sd_bus_error *error) {
+        return error_precondition(error, "Task \"%s\" has ended meanwhile.", k->id);
+}
+
+/* ---- the end ---- */
+
+static void succeed(Make *k) {
+        GVariantDict dict;
+
+        release(k);
+        g_variant_dict_init(&dict, NULL);
+        g_variant_dict_insert(&dict, "Bytes", "t", k->checkpoint->bytes);
+        (void)job_finish_ok(k->job, g_variant_dict_end(&dict));
+        k->checkpoint = NULL; /* the container's */
+        make_free(k);
+}
+
+static void on_exited(Process *p _unused_, void *userdata) {
+        Make *k = userdata;
+
+        if (manager_ends(k)) {
+                k->checkpoint = NULL;
+                make_free(k);
+        } else
+                succeed(k);
+}
+
+/* The checkpoint is there; a dump that cannot end what it holds leaves that to systemd. */
+static void on_ended(int error, const char *message, void *userdata) {
+        Make *k = userdata;
+        Task *t = task_of(k);
+
+        if (manager_ends(k) || !t) {
+                on_exited(NULL, k);
+                return;
+        }
+        if (error < 0) {
+                log_warning("Task %s/%s is not ended by its dump (%s); killing it", k->ns, k->id, message);
+                units_kill(k->manager->units, t->scope);
+        }
+        process_wait(&t->process, on_exited, k);
+}
+
+static void end_task(Make *k) {
+        uint32_t serial = k->serial;
+        int r;
+
+        k->serial = 0;
+        r = launcher_dump_end(k->manager->launcher, serial, true, on_ended, k);
+        if (r < 0)
+                on_ended(r, g_strerror(-r), k);
+}
+
+static void tell(const Make *k, const Task *t) {
+        event_emit(k->manager, EVENT_TASK_CHECKPOINTED, k->ns, k->id, t->process.path, "CHECKPOINT_NAME",
+                   k->checkpoint->name, "OBJECT_SYSTEMD_UNIT", t->scope, NULL);
+}
+
+/* Cannot be kept: those who wait for their end at the dump are held still as before, and then run on. */
+static void refuse_dump(Make *k) {
+        if (k->serial > 0)
+                (void)launcher_dump_end(k->manager->launcher, k->serial, false, NULL, NULL);
+        k->serial = 0;
+}
+
+static void accept_dump(Make *k, const struct launcher_dumped *d) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Task *t = task_of(k);
+        int r;
+
+        k->checkpoint->bytes = d->bytes;
+        r = !t || process_ended(&t->process) ? gone(k, &error) : 0;
+        if (r >= 0) {
+                r = checkpoint_dir_finish(t->container, k->checkpoint, k->program);
+                if (r < 0)
+                        error_set_errno(&error, r, "Checkpoint \"%s\" cannot be kept", k->checkpoint->name);
+        }
+        if (r < 0) {
+                refuse_dump(k);
+                fail(k, r, &error);
+                return;
+        }
+        checkpoint_add(t->container, k->checkpoint);
+        tell(k, t);
+        if (k->exit)
+                end_task(k);
+        else
+                succeed(k);
+}
+
+/* ---- the dump ---- */
+
+static int dump_failure(const Make *k, const struct launcher_dumped *d, const char *text, sd_bus_error *error) {
+        const char *why = *text ? text : g_strerror(-d->error);
+
+        switch (d->cause) {
+        case LAUNCHER_DUMP_MISSING:
+                return error_not_supported(error, "This host cannot make checkpoints: %s.", why);
+        case LAUNCHER_DUMP_REFUSED:
+                return error_precondition(error, "Task \"%s\" cannot be checkpointed as it is: %s.", k->id, why);
+        default:
+                if (d->error == -ECONNRESET)
+                        return error_unavailable(error,
+                                                 "The launcher has gone while it made the checkpoint; try again.");
+                return error_set(error, error_kind_from_errno(d->error), "The checkpoint of task \"%s\" failed: %s.",
+                                 k->id, why);
+        }
+}
+
+static void on_dumped(const struct launcher_dumped *d, const char *text, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Make *k = userdata;
+        int r;
+
+        if (d->error < 0 || !k->exit)
+                k->serial = 0;
+        if (manager_ends(k) || d->error < 0) {
+                r = d->error < 0 ? dump_failure(k, d, text, &error) : -ECANCELED;
+                fail(k, r, &error);
+        } else
+                accept_dump(k, d);
+}
+
+static int dump(Make *k, const Task *t, sd_bus_error *error) {
+        static const struct {
+                uint32_t option, flag;
+        } flags[] = {
+                { CHECKPOINT_TCP, LAUNCHER_DUMP_TCP },
+                { CHECKPOINT_UNIX, LAUNCHER_DUMP_UNIX },
+                { CHECKPOINT_TERMINAL, LAUNCHER_DUMP_TERMINAL },
+                { CHECKPOINT_LOCKS, LAUNCHER_DUMP_LOCKS },
+        };
+        struct launcher_dump body = { .pid = (int32_t)t->process.pid,
+                                      .start_time = t->process.start_time,
+                                      .flags = k->exit ? LAUNCHER_DUMP_EXIT : 0 };
+        int r;
+
+        for (size_t i = 0; i < ELEMENTSOF(flags); i++)
+                if (k->checkpoint->flags & flags[i].option)
+                        body.flags |= flags[i].flag;
+        r = launcher_dump(k->manager->launcher, &body, k->images, on_dumped, k, &k->serial);
+        return r < 0 ? error_unavailable(error, "The launcher cannot be reached: %s.", g_strerror(-r)) : 0;
+}
+
+static void on_frozen(int r, const sd_bus_error *error, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error failure = SD_BUS_ERROR_NULL;
+        Make *k = userdata;
+        Task *t = task_of(k);
+
+        if (r < 0 && error && sd_bus_error_is_set(error))
+                (void)sd_bus_error_copy(&failure, error);
+        else if (r < 0)
+                error_set_errno(&failure, r, "The container cannot be held still");
+        else if (!t || process_ended(&t->process))
+                r = gone(k, &failure);
+        else if (k->cancelled)
+                r = -ECANCELED;
+        else
+                r = dump(k, t, &failure);
+        if (r < 0)
+                fail(k, r, &failure);
+}
+
+/* Before all is written; afterwards it is too late for a change of mind. */
+static void on_cancel(Job *job _unused_, void *userdata) {
+        Make *k = userdata;
+
+        k->cancelled = true;
+        if (k->serial > 0)
+                (void)launcher_dump_end(k->manager->launcher, k->serial, false, NULL, NULL);
+}
+
+/* ---- the beginning ---- */
+
+static int check_execs(const Task *t, sd_bus_error *error) {
+        GHashTableIter iter;
+        void *value;
+
+        g_hash_table_iter_init(&iter, t->execs);
+        while (g_hash_table_iter_next(&iter, NULL, &value)) {
+                const Exec *e = value;
+
+                if (!process_ended(&e->process))
+                        return error_precondition(
+                                error, "Exec \"%s\" of task \"%s\" is not of the task's first process; end it first.",
+                                e->process.exec_id, t->id);
+        }
+        return 0;
+}
+
+static int check_state(const Task *t, sd_bus_error *error) {
+        enum task_status status = t->process.status;
+
+        if (t->launch)
+                return error_precondition(error, "Task \"%s\" is still being created; try again when that is done.",
+                                          t->id);
+        if (process_ended(&t->process))
+                return error_precondition(error, "Task \"%s\" has ended; start its container again.", t->id);
+        if (status == TASK_CREATED || t->starting)
+                return error_precondition(error, "Task \"%s\" has not been started; start it first.", t->id);
+        if (t->held)
+                return error_precondition(error, "A checkpoint of task \"%s\" is being made already.", t->id);
+        if (!t->link || (status != TASK_RUNNING && status != TASK_PAUSED))
+                return error_unavailable(error, "Task \"%s\" is %s; try again.", t->id, task_status_name(status));
+        return 0;
+}
+
+/* All that can be said before anything has happened. */
+static int check(const Task *t, const char *name, uint32_t flags, sd_bus_error *error) {
+        const Container *c = t->container;
+        const Snapshot *s = c->snapshot_key && *c->snapshot_key ? snapshot_find(c->ns, c->snapshot_key) : NULL;
+        int r;
+
+        r = checkpoint_check_name(name, error);
+        if (r < 0)
+                return r;
+        if (!runtime_is_own(t->runtime))
+                return error_not_supported(error,
+                                           "Task \"%s\" is run by \"%s\"; only those of Davit's own runtime can be "
+                                           "checkpointed.",
+                                           t->id, t->runtime);
+        if (c->auto_remove == AUTO_REMOVE_CONTAINER)
+                return error_precondition(error, "Container \"%s\" goes with its task, and its checkpoints with it.",
+                                          c->id);
+        r = checkpoint_check_new(c, name, error);
+        if (r >= 0)
+                r = check_state(t, error);
+        if (r >= 0)
+                r = container_check_stays(c, error);
+        if (r >= 0)
+                r = check_execs(t, error);
+        if (r >= 0 && s)
+                r = snapshot_check_idle(s, error);
+        if (r >= 0 && t->process.terminal && !(flags & CHECKPOINT_TERMINAL))
+                r = error_precondition(error, "Task \"%s\" has a terminal, which has to be allowed (AllowTerminal).",
+                                       t->id);
+        return r;
+}
+
+static int prepare(Make *k, Task *t, sd_bus_error *error) {
+        Container *c = t->container;
+        g_autoptr(JsonNode) spec = NULL;
+        int r;
+
+        r = task_load_spec(t, &spec, error);
+        if (r < 0)
+                return r;
+        k->checkpoint->shape = checkpoint_shape(spec);
+        k->checkpoint->starts = c->starts;
+        r = checkpoint_dir_begin(c, k->checkpoint->name, &k->images);
+        if (r < 0)
+                return error_set_errno(error, r, "No directory can be made for checkpoint \"%s\"", k->checkpoint->name);
+        return 0;
+}
+
+static void take_snapshot(Make *k, const Container *c) {
+        k->snapshot = c->snapshot_key && *c->snapshot_key ? snapshot_find(c->ns, c->snapshot_key) : NULL;
+        if (!k->snapshot)
+                return;
+        snapshot_job_begin(k->snapshot);
+        k->snapshot->busy = "checkpointed";
+}
+
+/* From here on failures are the job's. */
+static void start(Make *k, Task *t) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        g_autofree char *subject = g_strdup_printf("%s/%s", k->ns, k->id);
+        int r;
+
+        (void)job_new(k->manager, "checkpoint", subject, on_cancel, k, &k->job);
+        k->begun(k->job, 0, NULL, k->userdata);
+        k->checkpoint->created = now_usec(CLOCK_REALTIME);
+        take_snapshot(k, t->container);
+        r = freeze_begin(t->container, on_frozen, k, &k->freeze, &error);
+        t->held = true;
+        if (r == 0)
+                r = dump(k, t, &error);
+        if (r < 0)
+                fail(k, r, &error);
+}
+
+static void on_checked(const struct launcher_dumped *d, const char *text, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Make *k = userdata;
+        Task *t = task_of(k);
+        int r;
+
+        if (d->error < 0)
+                r = dump_failure(k, d, text, &error);
+        else if (!t)
+                r = gone(k, &error);
+        else
+                r = check(t, k->checkpoint->name, k->checkpoint->flags, &error);
+        if (r >= 0)
+                r = prepare(k, t, &error);
+        if (r < 0) {
+                k->begun(NULL, r, &error, k->userdata);
+                make_free(k);
+                return;
+        }
+        k->program = g_strdup(text);
+        start(k, t);
+}
+
+/** checkpoint_make() - see checkpoint.h; begun may be called before this returns */
+int checkpoint_make(Task *t, const CheckpointOptions *o, checkpoint_begun_t begun, void *userdata,
+                    sd_bus_error *error) {
+        static const struct launcher_dump only_check = { .flags = LAUNCHER_DUMP_CHECK };
+        Launcher *launcher = t->ns->manager->launcher;
+        uint32_t serial;
+        Make *k;
+        int r;
+
+        r = check(t, o->name, o->flags, error);
+        if (r < 0)
+                return r;
+        k = g_new0(Make, 1);
+        *k = (Make){ .manager = t->ns->manager,
+                     .ns = g_strdup(t->ns->name),
+                     .id = g_strdup(t->id),
+                     .container_created_at = t->container->created_at,
+                     .task_created_at = t->process.created_at,
+                     .checkpoint = g_new0(Checkpoint, 1),
+                     .exit = o->exit,
+                     .images = -1,
+                     .begun = begun,
+                     .userdata = userdata };
+        k->checkpoint->name = g_strdup(o->name);
+        k->checkpoint->flags = o->flags;
+        k->checkpoint->usable = true;
+        r = launcher_dump(launcher, &only_check, -1, on_checked, k, &serial);
+        if (r < 0) {
+                make_free(k);
+                return error_unavailable(error, "The launcher cannot be reached: %s.", g_strerror(-r));
+        }
+        return 0;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the journal adds to a task's lines: files beside systemd's own, written and removed in task-files.c. */
+
+typedef struct Task Task;
+
+#define LOG_FIELDS_DIR "/run/systemd/units"
+#define LOG_FIELDS_NAME "log-extra-fields:"
+#define LOG_RATE_INTERVAL_NAME "log-rate-limit-interval:"
+#define LOG_RATE_BURST_NAME "log-rate-limit-burst:"
+
+int task_log_fields_write(Task *t);
+void task_log_fields_remove(Task *t);
