@@ -185,10 +185,7 @@ class Waiting(CheckpointTest):
                 davit.call(task, "Process.Start")
             self.assertIn(caught.exception.name, ("NotSupported", "FailedPrecondition", "Internal"))
             self.assertWaits(task)
-        streams = davit.call(task, "Process.OpenStreams")
-        self.assertEqual([name for name, _ in streams], ["stdin", "stdout", "stderr"])
-        for _, fd in streams:
-            os.close(fd)
+        self.assertEqual([name for name, _ in davit.call(task, "Process.OpenStreams")], ["stdin", "stdout", "stderr"])
         self.assertFalse(davit.select_exit(end, 0))
         os.close(end)
         self.assertFalse(davit.unit_exists(davit.get(task, "Task.Scope")))

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Checkpoints and restores as criu makes them: only on a host whose kernel it knows, which the virtual machine is."""
+
+import contextlib
+import glob
+import os
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+import unittest
+
+import davit
+from test_checkpoint import DIRECTORY
+from test_task import TaskTest
+
+#: Counts in memory, a line each; what it has counted to is nowhere else.
+COUNT = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"]
+
+
+def host_can():
+    with contextlib.suppress(OSError):
+        return subprocess.run(["criu", "check"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              check=False).returncode == 0
+    return False
+
+
+class Lines:
+    """The reading end of a container's stdout."""
+
+    def __init__(self):
+        self.reader, self.writer = os.pipe()
+        self.rest = b""
+
+    def sent(self):
+        os.close(self.writer)
+
+    def next(self, timeout=davit.TIMEOUT):
+        while b"\n" not in self.rest:
+            if not select.select([self.reader], [], [], timeout)[0]:
+                raise AssertionError("no line comes")
+            data = os.read(self.reader, 4096)
+            if not data:
+                raise AssertionError(f"it has ended after {self.rest}")
+            self.rest += data
+        line, self.rest = self.rest.split(b"\n", 1)
+        return int(line)
+
+    def last(self):
+        """What is there by now; the last line."""
+        number = self.next()
+        while b"\n" in self.rest or select.select([self.reader], [], [], 0)[0]:
+            try:
+                number = self.next()
+            except AssertionError:
+                break
+        return number
+
+    def close(self):
+        os.close(self.reader)
+
+
+def processes(name):
+    found = []
+    for path in glob.glob("/proc/[0-9]*/comm"):
+        with contextlib.suppress(OSError), open(path, encoding="utf-8") as f:
+            if f.read().strip() == name:
+                found.append(int(path.split("/")[2]))
+    return found
+
+
+@unittest.skipUnless(host_can(), "criu cannot on this host")
+class CriuTest(TaskTest):
+    time_limit = 120
+
+    def start(self, command=tuple(COUNT), **opts):
+        """A container of the image that runs; its lines."""
+        self.own, self.container = self.define(list(command), image=davit.busybox_image(), **opts)
+        lines = Lines()
+        self.addCleanup(lines.close)
+        task, _, self.end = davit.call(self.container, "Container.Start", "(a{sv})", davit.options(Stdout=0),
+                                       fds=[lines.writer])
+        self.addCleanup(lambda fd=self.end: os.close(fd))
+        lines.sent()
+        return task, lines
+
+    def checkpoint(self, task, name, timeout=60 * 5, **opts):
+        job = davit.call(task, "Task.Checkpoint", "(sa{sv})", name, davit.options(**opts))
+        return davit.call(job, "Job.Wait", timeout=timeout)
+
+    def restore(self, name, **opts):
+        lines = Lines()
+        self.addCleanup(lines.close)
+        task, pid = davit.call(self.container, "Container.CreateTask", "(a{sv})",
+                               davit.options(Checkpoint=name, Stdout=0, **opts), fds=[lines.writer])
+        lines.sent()
+        self.assertEqual((pid, davit.get(task, "Process.Status")), (0, "created"))
+        return task, lines
+
+    def names(self):
+        return sorted(row[0] for row in davit.call(self.container, "Container.ListCheckpoints"))
+
+    def assertAsBefore(self, task, lines, left=()):  # pylint: disable=invalid-name
+        """Runs, counts on, and nothing of a checkpoint is left."""
+        davit.wait_until(lambda: davit.get(task, "Process.Status") == "running", what="the task to run on")
+        lines.last()
+        lines.next()
+        self.assertEqual(self.names(), sorted(left))
+        directory = f"{DIRECTORY}/default/{self.own}"
+        davit.wait_until(lambda: not glob.glob(f"{directory}/.new-*"), what="the half one to go")
+        self.assertFalse(glob.glob(f"{davit.RUNTIME}/namespaces/default/frozen/{self.own}*"))
+
+
+class GoesOn(CriuTest):
+    def test_goes_on(self):
+        """S-P01, S-P03, S-P05, S-P17, S-P19, S-T02, S-T06: counted on from where it was, with other streams."""
+        task, lines = self.start()
+        lines.next()
+        with davit.Signals("Namespace.Event") as signals:
+            before = time.time_ns() // 1000
+            result = self.checkpoint(task, "one")
+            self.assertGreater(result["Bytes"], 4096)
+            self.assertAsBefore(task, lines, ["one"])
+            self.checkpoint(task, "two", Exit=True)
+            self.assertEqual(davit.read_exit(self.end_copy()), (137, "signalled"))
+            signals.wait(lambda path, member, body: body[0] == "task.exit" and body[1] == self.own)
+            seen = [body[0] for _, _, body in signals.seen if body[1] == self.own]
+        self.assertEqual(seen, ["task.paused", "task.checkpointed", "task.resumed", "task.paused", "task.checkpointed",
+                                "task.exit"])
+        rows = {row[0]: row for row in davit.call(self.container, "Container.ListCheckpoints")}
+        self.assertEqual(sorted(rows), ["one", "two"])
+        self.assertTrue(before < rows["one"][1] < rows["two"][1] < time.time_ns() // 1000)
+        number = self.drain(lines)
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        task, more = self.restore("two")
+        end = davit.call(task, "Process.WaitFD")
+        davit.call(task, "Process.Start")
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+        self.assertIn(more.next(), (number, number + 1))
+        self.assertEqual(davit.ctl("exec", self.own, "sh", "-c", "exit 7").returncode, 7)
+        davit.call(task, "Task.Stop", "(a{sv})", davit.options(TimeoutUSec=0))
+        self.assertEqual(davit.read_exit(end), (137, "signalled"))
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        # It has been written to since.
+        self.assertError("FailedPrecondition", self.restore, "two", contains="later start")
+
+    def end_copy(self):
+        return os.dup(self.end)
+
+    def drain(self, lines):
+        number = 0
+        with contextlib.suppress(AssertionError):
+            while True:
+                number = lines.next(timeout=1)
+        return number
+
+    def test_paused(self):
+        """S-P02."""
+        task, lines = self.start()
+        lines.next()
+        davit.call(task, "Task.Pause")
+        self.checkpoint(task, "one")
+        self.assertEqual(davit.get(task, "Process.Status"), "paused")
+        davit.call(task, "Task.Resume")
+        self.assertAsBefore(task, lines, ["one"])
+
+    def test_survives(self):
+        """S-P19, S-T03: restored again and again from one that nothing has written to, with the manager killed between."""
+        task, lines = self.start(ReadOnly=True)
+        lines.next()
+        self.checkpoint(task, "one", Exit=True)
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        for _ in range(2):
+            task, lines = self.restore("one", Output="null")
+            davit.call(task, "Process.Start")
+            first = lines.next()
+            davit.kill_davitd()
+            self.assertEqual(davit.get(task, "Process.Status"), "running")
+            self.assertGreater(lines.last(), first)
+            davit.call(task, "Process.Kill", "(s)", "KILL")
+            self.assertEqual(davit.call(task, "Process.Wait")[:2], (137, "signalled"))
+            davit.call(task, "Process.Delete", "(a{sv})", {})
+
+
+class Allowed(CriuTest):
+    """S-P06: what leads out of the container has to be allowed."""
+
+    def refused_then(self, task, **opts):
+        self.assertError("FailedPrecondition", self.checkpoint, task, "one")
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+        self.assertEqual(self.names(), [])
+        self.checkpoint(task, "one", **opts)
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+
+    def test_tcp(self):
+        script = "ip link set lo up; nc -l -p 7 >/dev/null & sleep 1; (sleep 1000) | nc 127.0.0.1 7 & sleep 1; echo 1; wait"
+        task, lines = self.start(["sh", "-c", script], CapAdd=["CAP_NET_ADMIN"])
+        lines.next()
+        self.refused_then(task, AllowTcp=True)
+
+    def test_locks(self):
+        task, lines = self.start(["sh", "-c", "exec 9>/lock; flock 9; echo 1; sleep 1000"])
+        lines.next()
+        self.refused_then(task, FileLocks=True)
+
+    def test_unix_sockets(self):
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.own, self.container = self.define(["sleep", "1000"], image=davit.busybox_image())
+        with theirs:
+            task, _, end = davit.call(self.container, "Container.Start", "(a{sv})", davit.options(ListenFDs=[0]),
+                                      fds=[theirs.fileno()])
+        os.close(end)
+        self.refused_then(task, AllowUnixSockets=True)
+
+    def test_terminal(self):
+        self.own, self.container = self.define(["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done"],
+                                               image=davit.busybox_image(), Terminal=True)
+        task, _, end = davit.call(self.container, "Container.Start", "(a{sv})", {})
+        os.close(end)
+        self.assertError("FailedPrecondition", self.checkpoint, task, "one")
+        self.checkpoint(task, "one", AllowTerminal=True, Exit=True)
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        task, _ = davit.call(self.container, "Container.CreateTask", "(a{sv})", davit.options(Checkpoint="one"))
+        davit.call(task, "Process.Start")
+        os.close(davit.call(task, "Process.OpenTerminal"))
+        davit.call(task, "Task.Stop", "(a{sv})", {})
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (3, "exited"))
+
+
+class Cut(CriuTest):
+    """S-P14, S-P18: whatever is killed or full, the task goes on and nothing is left."""
+
+    def test_disk_full(self):
+        task, lines = self.start()
+        filler = f"{davit.STATE}/filler"
+        with open(filler, "wb") as f:
+            self.addCleanup(lambda: os.path.exists(filler) and os.unlink(filler))
+            size = os.statvfs(davit.STATE)
+            left = size.f_bavail * size.f_frsize
+            while left > 65536:
+                try:
+                    os.posix_fallocate(f.fileno(), f.tell(), left)
+                    f.seek(left, os.SEEK_CUR)
+                except OSError:
+                    left //= 2
+        self.assertError("ResourceExhausted", self.checkpoint, task, "one")
+        os.unlink(filler)
+        self.assertAsBefore(task, lines)
+        self.checkpoint(task, "one")
+
+    def kill_soon(self, name, after):
+        """Kills the first process of this name that comes, so much later."""
+        def wait():
+            deadline = time.monotonic() + davit.TIMEOUT
+            while time.monotonic() < deadline:
+                for pid in processes(name):
+                    time.sleep(after)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                    return
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        self.addCleanup(thread.join)
+        return thread
+
+    def test_criu_killed(self):
+        task, lines = self.start()
+        failed = 0
+        for i in range(4):
+            thread = self.kill_soon("criu", 0.1 * i)
+            try:
+                self.checkpoint(task, f"n{i}")
+            except davit.DavitError:
+                failed += 1
+            thread.join()
+            self.assertAsBefore(task, lines, self.names())
+        self.assertGreater(failed, 0)
+        self.checkpoint(task, "last")
+
+    def test_manager_killed(self):
+        """The next manager lets the task run on; what was half written goes."""
+        task, lines = self.start()
+        for i in range(3):
+            davit.call(task, "Task.Checkpoint", "(sa{sv})", f"n{i}", davit.options(Exit=True))
+            time.sleep(0.2 * i)
+            davit.kill_davitd()
+            self.assertAsBefore(task, lines, self.names())
+            for name in self.names():
+                davit.call(self.container, "Container.DeleteCheckpoint", "(s)", name)
+        self.checkpoint(task, "last", Exit=True)
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (137, "signalled"))
+
+    def test_restore_cut_off(self):
+        """A manager killed while it restores: the task runs, or waits to be started as before."""
+        task, lines = self.start()
+        lines.next()
+        self.checkpoint(task, "one", Exit=True)
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        task, _ = davit.call(self.container, "Container.CreateTask", "(a{sv})",
+                             davit.options(Checkpoint="one", Output="null"))
+        for i in range(3):
+            thread = threading.Thread(target=self.try_start, args=(task,))
+            thread.start()
+            time.sleep(0.15 * i)
+            davit.kill_davitd()
+            thread.join()
+            status = davit.get(task, "Process.Status")
+            self.assertIn(status, ("created", "running"))
+            if status == "running":
+                break
+        if davit.get(task, "Process.Status") == "created":
+            davit.call(task, "Process.Start")
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+        davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))
+
+    def try_start(self, task):
+        with contextlib.suppress(davit.DavitError):
+            davit.call_on(davit.NAME, task, f"{davit.NAME}.Process", "Start", connection=self.private_bus())
+
+    def private_bus(self):
+        address = davit.Gio.dbus_address_get_for_bus_sync(davit.Gio.BusType.SYSTEM, None)
+        flags = (davit.Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT |
+                 davit.Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION)
+        return davit.Gio.DBusConnection.new_for_address_sync(address, flags, None, None)
