@@ -369,6 +369,7 @@ class BadInput(davit.TestCase):
         ("Task.Resume", "Task", "()", ()), ("Task.Resume", "Task created", "()", ()), ("Task.Resume", "Task ended", "()", ()),
         ("Task.Exec", "Task ended", "(sasa{sv})", ("", ["true"], {})),
         ("Task.ExecStart", "Task ended", "(sasa{sv})", ("", ["true"], {})),
+        ("Task.Checkpoint", "Task created", "(sa{sv})", ("one", {})), ("Task.Checkpoint", "Task ended", "(sa{sv})", ("one", {})),
         ("Task.ListProcesses", "Task ended", "()", ()),
         ("Task.Update", "Task ended", "(a{sv})", ({},)),
         ("Task.Stats", "Task ended", "(a{sv})", ({},)),
@@ -380,7 +381,8 @@ class BadInput(davit.TestCase):
     )
 
     #: Methods that no state of their object forbids, or whose jobs say so.
-    ANY_STATE = {"Namespace.SetLabels", "Namespace.SetDefaults", "Container.CreateTask", "Container.Start", "Container.SetLabels", "Container.Update", "Container.Commit", "Process.Wait", "Process.WaitFD",
+    ANY_STATE = {"Namespace.SetLabels", "Namespace.SetDefaults", "Container.CreateTask", "Container.Start", "Container.SetLabels", "Container.Update", "Container.Commit",
+                 "Container.ListCheckpoints", "Container.DeleteCheckpoint", "Process.Wait", "Process.WaitFD",
                  "Task.Stop", "Task.BeginStop", "Image.Tag", "Image.SetPinned", "Snapshot.Mounts", "Snapshot.OpenMount",
                  "Snapshot.Diff", "Snapshot.Apply", "Snapshot.Usage", "Snapshot.SetLabels", "Lease.Add", "Lease.Remove",
                  "Lease.SetLabels", "Lease.Delete", "Content.Read", "Content.SetLabels", "Job.Wait"}
