@@ -46,6 +46,7 @@ static int push_warm(struct launcher *l) {
 static void drop_manager(struct launcher *l) {
         l->manager = safe_close(l->manager);
         removal_forget(l);
+        dump_forget(l);
 }
 
 /* The manager counts on each that it has asked for. Where it cannot be told it is to begin anew. */
@@ -144,6 +145,12 @@ static void handle_manager(struct launcher *l) {
         case LAUNCHER_REMOVE:
                 removal(l, text, text_size, m->serial);
                 break;
+        case LAUNCHER_DUMP:
+                dump_start(l, &p, body, m->serial);
+                break;
+        case LAUNCHER_DUMP_END:
+                dump_end(l, body, m->serial);
+                break;
         default:
                 drop_manager(l);
         }
@@ -194,22 +201,26 @@ static bool handle_signals(struct launcher *l) {
         return true;
 }
 
-static bool turn(struct launcher *l) {
-        struct pollfd p[] = {
-                { .fd = l->listener, .events = POLLIN },
-                { .fd = l->manager, .events = POLLIN },
-                { .fd = l->signal_fd, .events = POLLIN },
-        };
+enum { POLL_LISTENER, POLL_MANAGER, POLL_SIGNAL, POLL_DUMPS };
 
-        if (poll(p, ELEMENTSOF(p), -1) < 0)
+static bool turn(struct launcher *l) {
+        struct pollfd p[POLL_DUMPS + DUMPS_MAX] = {
+                [POLL_LISTENER] = { .fd = l->listener, .events = POLLIN },
+                [POLL_MANAGER] = { .fd = l->manager, .events = POLLIN },
+                [POLL_SIGNAL] = { .fd = l->signal_fd, .events = POLLIN },
+        };
+        size_t n = dump_fill(l, p + POLL_DUMPS);
+
+        if (poll(p, POLL_DUMPS + n, -1) < 0)
                 return true;
-        if (p[2].revents && !handle_signals(l))
+        if (p[POLL_SIGNAL].revents && !handle_signals(l))
                 return false;
-        if (p[0].revents)
+        dump_poll(l, p + POLL_DUMPS, n);
+        if (p[POLL_LISTENER].revents)
                 handle_listener(l);
-        else if (p[1].revents)
+        else if (p[POLL_MANAGER].revents)
                 handle_manager(l);
-        if (l->n_forks >= FORKS_MAX && !l->removals) {
+        if (l->n_forks >= FORKS_MAX && !l->removals && !l->dumps) {
                 int r = binary_again(l->listener, l->manager);
 
                 l->n_forks = 0;

@@ -3,13 +3,14 @@
 
 /* The launcher: keeps nothing but a socket, and forks shims. */
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "shared/message.h"
 #include "shared/name.h"
-#include "shared/shim-protocol.h"
 #include "shim/fault.h"
 
 struct launcher {
@@ -21,6 +22,7 @@ struct launcher {
         uint32_t features; /* 0: not looked at yet */
         struct chain *chains;
         struct removal *removals;
+        struct dump *dumps;
 };
 
 /* launcher.c */
@@ -52,3 +54,12 @@ struct removal;
 int removal_start(struct launcher *l, const char *name, size_t size, uint32_t serial);
 void removal_reap(struct launcher *l);
 void removal_forget(struct launcher *l);
+
+/* dump.c */
+#define DUMPS_MAX 16U
+struct dump;
+void dump_start(struct launcher *l, struct packet *p, const struct launcher_dump *request, uint32_t serial);
+void dump_end(struct launcher *l, const struct launcher_dump_end *end, uint32_t serial);
+size_t dump_fill(struct launcher *l, struct pollfd *p);
+void dump_poll(struct launcher *l, const struct pollfd *p, size_t n);
+void dump_forget(struct launcher *l);

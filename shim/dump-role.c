@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The process that dumps one task.
+ *
+ * The launcher forks it, because a shim has given up what a dump takes and the manager never had it. It runs criu as its
+ * child, outside of the container's cgroup, answers it, and tells the launcher what has come of it. Whatever happens to
+ * the launcher or the manager, it ends criu first and leaves the container held still, as it was found; a criu that is
+ * killed lets go of the processes, which take back what was done to them. It never decides what becomes of the images.
+ */
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "shared/fd.h"
+#include "shared/macros.h"
+#include "shared/message.h"
+#include "shared/syscalls.h"
+#include "shim/cgroup.h"
+#include "shim/dump.h"
+
+#define TEXT_MAX 2048U
+#define OUTPUT_MAX 65536U
+#define FREEZE_SECONDS 60
+#define GHOST_MAX (64U << 20) /* of a file that is open and has no name any more */
+
+struct role {
+        int sock; /* to the launcher */
+        int images;
+        int criu_sock;
+        bool frozen;   /* as the task was found */
+        bool given_up; /* by the manager, or with it */
+        bool end, asked, told;
+        pid_t criu;
+        struct dump_task task;
+        uint64_t bytes;
+        char version[32];
+};
+
+static void tell(struct role *r, int error, uint32_t cause, const char *text) {
+        struct launcher_dumped done = { .error = error, .cause = cause, .bytes = r->bytes };
+
+        if (!r->told)
+                (void)shim_send(r->sock, LAUNCHER_DUMP_DONE, 0, &done, text, NULL, 0);
+        r->told = true;
+}
+
+static void child_begin(void) {
+        sigset_t none;
+
+        (void)sigemptyset(&none);
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0 || getppid() == 1)
+                _exit(EXIT_FAILURE);
+}
+
+/* What "criu ARGUMENT" says, of both streams, and its exit status. */
+static int criu_ask(const char *program, const char *argument, char **ret) {
+        static const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+        const char *const argv[] = { "criu", argument, NULL };
+        struct clone_args args = { .exit_signal = SIGCHLD };
+        int fds[2], status, r;
+        pid_t pid;
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return -errno;
+        pid = sys_clone3(&args);
+        if (pid == 0) {
+                child_begin();
+                if (dup2(fds[1], STDOUT_FILENO) < 0 || dup2(fds[1], STDERR_FILENO) < 0)
+                        _exit(EXIT_FAILURE);
+                (void)execve(program, (char *const *)argv, (char *const *)env);
+                _exit(EXIT_FAILURE);
+        }
+        safe_close(fds[1]);
+        r = pid < 0 ? -errno : fd_read_bounded(fds[0], OUTPUT_MAX, ret, NULL);
+        safe_close(fds[0]);
+        if (pid > 0 && (waitpid(pid, &status, 0) != pid || (r >= 0 && (!WIFEXITED(status) || WEXITSTATUS(status)))))
+                r = r < 0 ? r : 1;
+        return r;
+}
+
+static void find_version(struct role *r, const char *program) {
+        _cleanup_free_ char *text = NULL;
+        const char *p;
+
+        if (criu_ask(program, "--version", &text) == 0) {
+                p = strstr(text, "Version: ");
+                p = p ? p + 9 : text;
+                (void)snprintf(r->version, sizeof(r->version), "%.*s", (int)strcspn(p, "\n"), p);
+        }
+}
+
+/* The last error is the one that says what is missing. */
+static void check(struct role *r, const char *program) {
+        _cleanup_free_ char *text = NULL;
+        char sentence[TEXT_MAX], *p, *what = NULL;
+        int q = criu_ask(program, "check", &text);
+
+        if (q == 0) {
+                find_version(r, program);
+                tell(r, 0, LAUNCHER_DUMP_OK, r->version);
+                return;
+        }
+        for (p = q > 0 ? text : NULL; (p = p ? strstr(p, "Error (") : NULL); p++)
+                what = p;
+        what = what && strstr(what, "): ") ? strstr(what, "): ") + 3 : NULL;
+        (void)snprintf(sentence, sizeof(sentence), "criu check: %.*s", (int)(what ? strcspn(what, "\n") : 6),
+                       what ? what : "failed");
+        tell(r, -EOPNOTSUPP, LAUNCHER_DUMP_MISSING, sentence);
+}
+
+static int criu_start(struct role *r, const char *program) {
+        struct clone_args args = { .exit_signal = SIGCHLD };
+        int socks[2];
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0)
+                return -errno;
+        r->criu = sys_clone3(&args);
+        if (r->criu == 0) {
+                child_begin();
+                criu_run(program, socks[1]);
+        }
+        safe_close(socks[1]);
+        r->criu_sock = socks[0];
+        return r->criu < 0 ? -errno : 0;
+}
+
+static int criu_request(struct role *r, struct fault *fault) {
+        _cleanup_criu_ struct criu_message options = { .data = NULL }, request = { .data = NULL };
+        uint32_t flags = r->task.flags;
+        int q;
+
+        criu_put_number(&options, CRIU_IMAGES_DIR_FD, (uint64_t)r->images);
+        criu_put_number(&options, CRIU_LEAVE_RUNNING, !(flags & LAUNCHER_DUMP_EXIT));
+        criu_put_number(&options, CRIU_EXT_UNIX_SK, !!(flags & LAUNCHER_DUMP_UNIX));
+        criu_put_number(&options, CRIU_TCP_ESTABLISHED, !!(flags & LAUNCHER_DUMP_TCP));
+        criu_put_number(&options, CRIU_FILE_LOCKS, !!(flags & LAUNCHER_DUMP_LOCKS));
+        criu_put_number(&options, CRIU_ORPHAN_PTS_MASTER, !!(flags & LAUNCHER_DUMP_TERMINAL));
+        criu_put_number(&options, CRIU_LOG_LEVEL, CRIU_LOG_WARNINGS);
+        criu_put_text(&options, CRIU_LOG_FILE, DUMP_LOG);
+        criu_put_number(&options, CRIU_NOTIFY_SCRIPTS, true);
+        criu_put_number(&options, CRIU_MANAGE_CGROUPS_MODE, CRIU_CGROUPS_IGNORE);
+        criu_put_number(&options, CRIU_GHOST_LIMIT, GHOST_MAX);
+        criu_put_number(&options, CRIU_TIMEOUT, FREEZE_SECONDS);
+        q = dump_task_describe(&r->task, r->images, &options, fault);
+        if (q >= 0)
+                q = criu_finish(&request, CRIU_DUMP, &options);
+        if (q >= 0 && send(r->criu_sock, request.data, request.size, MSG_NOSIGNAL) < 0)
+                q = -errno;
+        return q < 0 ? fault_set(fault, SHIM_STEP_RESTORE, q, "request to criu") : 0;
+}
+
+/* The launcher has something to say, or has gone: either way nobody wants the dump but who says so. */
+static void hear_launcher(struct role *r) {
+        const struct launcher_dump_end *end;
+        const struct shim_message *m;
+        const void *body;
+        struct packet p;
+        int q;
+
+        q = packet_recv(r->sock, &p);
+        if (packet_transient(q))
+                return;
+        if (q > 0 && shim_packet_check(&p, &m, &body, NULL, NULL) >= 0 && m->type == LAUNCHER_DUMP_END) {
+                end = body;
+                r->end = end->end;
+                r->given_up = !r->end;
+        } else
+                r->given_up = true;
+        packet_done(&p);
+}
+
+/* All is written, and criu holds the processes until the manager has kept it or not. */
+static bool ask_for_end(struct role *r) {
+        struct fault fault = FAULT_NULL;
+
+        if (dump_images_finish(r->images, &r->bytes, &fault) < 0) {
+                tell(r, fault.error, LAUNCHER_DUMP_FAILED, fault.text);
+                return false;
+        }
+        tell(r, 0, LAUNCHER_DUMP_OK, r->version);
+        while (!r->end && !r->given_up)
+                hear_launcher(r);
+        r->asked = true;
+        return r->end;
+}
+
+/* Until criu's last word. 0: it has dumped; 1: it could not, as the answer says; or a negative errno. */
+static int converse(struct role *r, struct criu_answer *a) {
+        for (;;) {
+                struct pollfd p[] = { { .fd = r->criu_sock, .events = POLLIN }, { .fd = r->sock, .events = POLLIN } };
+                bool go_on = true;
+                int q;
+
+                if (poll(p, ELEMENTSOF(p), -1) < 0)
+                        continue;
+                if (p[1].revents)
+                        hear_launcher(r);
+                if (r->given_up)
+                        return -ECANCELED;
+                if (!p[0].revents)
+                        continue;
+                q = criu_receive(r->criu_sock, a);
+                if (packet_transient(q))
+                        continue;
+                if (q <= 0)
+                        return q < 0 ? q : -EPIPE;
+                a->fd = safe_close(a->fd);
+                if (a->type != CRIU_NOTIFY)
+                        return a->success ? 0 : 1;
+                if (streq(a->script, "post-dump") && (r->task.flags & LAUNCHER_DUMP_EXIT))
+                        go_on = ask_for_end(r);
+                q = criu_go_on(r->criu_sock, go_on);
+                if (q < 0)
+                        return q;
+        }
+}
+
+/* Not before it has gone is the container in nobody's hands. */
+static void criu_stop(struct role *r, bool at_once) {
+        if (r->criu <= 0)
+                return;
+        r->criu_sock = safe_close(r->criu_sock);
+        if (at_once)
+                (void)kill(r->criu, SIGKILL);
+        (void)waitpid(r->criu, NULL, 0);
+        r->criu = 0;
+        if (r->frozen && !r->end)
+                (void)cgroup_write(r->task.payload_fd, "cgroup.freeze", "1");
+}
+
+static void explain(struct role *r, const struct criu_answer *a) {
+        char log[TEXT_MAX - 64], text[TEXT_MAX];
+
+        if (criu_complaint(r->images, DUMP_LOG, log, sizeof(log)) <= 0)
+                (void)snprintf(log, sizeof(log), "%s", *a->message ? a->message : "it gives no reason");
+        (void)snprintf(text, sizeof(text), "criu: %s", log);
+        if (a->error == ENOSPC || strstr(log, "No space left"))
+                tell(r, -ENOSPC, LAUNCHER_DUMP_FAILED, text);
+        else
+                tell(r, -EBUSY, LAUNCHER_DUMP_REFUSED, text);
+}
+
+static void freezer_look(struct role *r) {
+        _cleanup_free_ char *text = NULL;
+
+        r->frozen = file_read_at(r->task.payload_fd, "cgroup.freeze", 16, &text, NULL) >= 0 && *text == '1';
+}
+
+static void dump(struct role *r, const char *program, pid_t pid, uint64_t start_time) {
+        struct criu_answer answer = CRIU_ANSWER_NULL;
+        struct fault fault = FAULT_NULL;
+        int q;
+
+        q = dump_task_open(&r->task, pid, start_time, &fault);
+        if (q < 0) {
+                tell(r, q, LAUNCHER_DUMP_FAILED, fault.text);
+                return;
+        }
+        freezer_look(r);
+        find_version(r, program);
+        q = criu_start(r, program);
+        if (q >= 0)
+                q = criu_request(r, &fault);
+        if (q >= 0)
+                q = converse(r, &answer);
+        criu_stop(r, q < 0);
+        if (q == 1)
+                explain(r, &answer);
+        else if (q < 0)
+                tell(r, q, q == -ECANCELED ? LAUNCHER_DUMP_CANCELLED : LAUNCHER_DUMP_FAILED,
+                     fault.error < 0     ? fault.text
+                     : q == -ECANCELED ? "the dump was given up"
+                                         : "criu has ended without an answer");
+        else if (!r->told && dump_images_finish(r->images, &r->bytes, &fault) < 0)
+                tell(r, fault.error, LAUNCHER_DUMP_FAILED, fault.text);
+        else
+                tell(r, 0, LAUNCHER_DUMP_OK, r->version);
+        dump_task_done(&r->task);
+}
+
+/** dump_role() - be the process that dumps, or with LAUNCHER_DUMP_CHECK finds out whether that can be done here
+ *
+ * @sock: to the launcher, LAUNCHER_DUMP_DONE and LAUNCHER_DUMP_ENDED go there with serial 0. @images: an empty
+ * directory, or -1.
+ */
+void dump_role(int sock, int images, pid_t pid, uint64_t start_time, uint32_t flags) {
+        struct role r = { .sock = sock, .images = images, .criu_sock = -1, .task = DUMP_TASK_NULL };
+        const char *program = criu_find();
+        struct shim_result result = { .error = 0 };
+
+        r.task.flags = flags;
+        (void)prctl(PR_SET_NAME, "davit-dump", 0, 0, 0);
+        if (!program)
+                tell(&r, -EOPNOTSUPP, LAUNCHER_DUMP_MISSING, "criu is not installed");
+        else if (flags & LAUNCHER_DUMP_CHECK)
+                check(&r, program);
+        else
+                dump(&r, program, pid, start_time);
+        if (r.asked)
+                (void)shim_send(sock, LAUNCHER_DUMP_ENDED, 0, &result, NULL, NULL, 0);
+        _exit(EXIT_SUCCESS);
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Dumps, as the launcher sees them.
+ *
+ * Each is a process of its own (dump-role.c), which the launcher lets work and whose words it passes on to the manager
+ * that has asked. A manager that goes away takes its dumps with it: they are over, and their containers in nobody's
+ * hands, before the next manager is heard.
+ */
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "shared/macros.h"
+#include "shared/syscalls.h"
+#include "shim/dump.h"
+#include "shim/launcher.h"
+
+struct dump {
+        struct dump *next;
+        pid_t pid;
+        int sock;
+        uint32_t serial;
+        bool told; /* LAUNCHER_DUMP_DONE has gone out */
+};
+
+static void failed(struct launcher *l, uint32_t serial, int error, const char *text) {
+        struct launcher_dumped done = { .error = error, .cause = LAUNCHER_DUMP_FAILED };
+
+        (void)shim_send(l->manager, LAUNCHER_DUMP_DONE, serial, &done, text, NULL, 0);
+}
+
+/* It keeps nothing of the launcher's but what it works with. */
+_noreturn_ static void dump_child(int sock, int images, const struct launcher_dump *request) {
+        struct launcher_dump copy = *request;
+        int in = sock, out = images;
+
+        if (in == 3 || out == 3 || in == 4 || out == 4) {
+                in = fcntl(sock, F_DUPFD_CLOEXEC, 5);
+                out = images < 0 ? -1 : fcntl(images, F_DUPFD_CLOEXEC, 5);
+        }
+        if (dup3(in, 3, O_CLOEXEC) < 0 || (out >= 0 && dup3(out, 4, O_CLOEXEC) < 0) ||
+            close_range(out < 0 ? 4 : 5, ~0U, 0) < 0)
+                _exit(EXIT_FAILURE);
+        dump_role(3, out < 0 ? -1 : 4, copy.pid, copy.start_time, copy.flags);
+}
+
+static int dump_fork(struct dump *d, int images, const struct launcher_dump *request) {
+        struct clone_args args = { .exit_signal = SIGCHLD };
+        int socks[2];
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0)
+                return -errno;
+        d->pid = sys_clone3(&args);
+        if (d->pid == 0)
+                dump_child(socks[1], images, request);
+        safe_close(socks[1]);
+        d->sock = socks[0];
+        return d->pid < 0 ? -errno : 0;
+}
+
+static size_t dump_count(const struct launcher *l) {
+        size_t n = 0;
+
+        for (const struct dump *d = l->dumps; d; d = d->next)
+                n++;
+        return n;
+}
+
+/** dump_start() - begin a dump, of which the manager hears by LAUNCHER_DUMP_DONE in any case */
+void dump_start(struct launcher *l, struct packet *p, const struct launcher_dump *request, uint32_t serial) {
+        _cleanup_close_ int images = packet_take_fd(p, 0);
+        struct dump *d;
+        int r;
+
+        if ((images < 0) != !!(request->flags & LAUNCHER_DUMP_CHECK)) {
+                failed(l, serial, -EBADMSG, "a dump has one directory");
+                return;
+        }
+        if (dump_count(l) >= DUMPS_MAX) {
+                failed(l, serial, -EAGAIN, "too many dumps at a time");
+                return;
+        }
+        d = calloc(1, sizeof(*d));
+        if (!d) {
+                failed(l, serial, -ENOMEM, strerror(ENOMEM));
+                return;
+        }
+        *d = (struct dump){ .next = l->dumps, .sock = -1, .serial = serial };
+        r = dump_fork(d, images, request);
+        if (r < 0) {
+                failed(l, serial, r, strerror(-r));
+                safe_close(d->sock);
+                free(d);
+                return;
+        }
+        l->dumps = d;
+}
+
+/** dump_end() - pass on what the manager wants of a dump; one that is over is passed over */
+void dump_end(struct launcher *l, const struct launcher_dump_end *end, uint32_t serial) {
+        for (struct dump *d = l->dumps; d; d = d->next)
+                if (d->serial == serial)
+                        (void)shim_send(d->sock, LAUNCHER_DUMP_END, 0, end, NULL, NULL, 0);
+}
+
+/** dump_fill() - what to wait for; @p has room for DUMPS_MAX. Return: how many */
+size_t dump_fill(struct launcher *l, struct pollfd *p) {
+        size_t n = 0;
+
+        for (const struct dump *d = l->dumps; d && n < DUMPS_MAX; d = d->next)
+                p[n++] = (struct pollfd){ .fd = d->sock, .events = POLLIN };
+        return n;
+}
+
+/* Out of the list; its process ends by itself, or does so when it sees that nobody is there. */
+static void dump_forget_one(struct launcher *l, struct dump *d) {
+        for (struct dump **p = &l->dumps; *p; p = &(*p)->next)
+                if (*p == d) {
+                        *p = d->next;
+                        break;
+                }
+        safe_close(d->sock);
+        (void)waitpid(d->pid, NULL, 0);
+        free(d);
+}
+
+static void pass_on(struct launcher *l, struct dump *d) {
+        const struct shim_message *m;
+        const void *body;
+        const char *text;
+        size_t size;
+        struct packet p;
+        int r;
+
+        r = packet_recv(d->sock, &p);
+        if (packet_transient(r))
+                return;
+        if (r > 0 && shim_packet_check(&p, &m, &body, &text, &size) >= 0) {
+                (void)shim_send_text(l->manager, m->type, d->serial, body, text, size, NULL, 0);
+                d->told = d->told || m->type == LAUNCHER_DUMP_DONE;
+                packet_done(&p);
+                return;
+        }
+        packet_done(&p);
+        if (!d->told)
+                failed(l, d->serial, -ECHILD, "the process that dumps was killed");
+        dump_forget_one(l, d);
+}
+
+/** dump_poll() - @p, of dump_fill(), has been waited for */
+void dump_poll(struct launcher *l, const struct pollfd *p, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                for (struct dump *d = p[i].revents ? l->dumps : NULL; d; d = d->next)
+                        if (d->sock == p[i].fd) {
+                                pass_on(l, d);
+                                break;
+                        }
+}
+
+/** dump_forget() - the manager has gone: no dump goes on */
+void dump_forget(struct launcher *l) {
+        while (l->dumps)
+                dump_forget_one(l, l->dumps);
+}
