@@ -11,6 +11,7 @@
 #include "shim/criu.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -62,13 +63,15 @@ void criu_run(const char *program, int sock) {
         static const char *const env[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL };
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         char number[16];
+        sigset_t none;
         const char *const argv[] = { "criu", "--no-default-config", "swrk", number, NULL };
 
         (void)snprintf(number, sizeof(number), "%d", sock);
         for (int i = 0; i < 3; i++)
                 if (null < 0 || dup2(null, i) < 0)
                         _exit(EXIT_FAILURE);
-        if (fcntl(sock, F_SETFD, 0) >= 0)
+        (void)sigemptyset(&none);
+        if (fcntl(sock, F_SETFD, 0) >= 0 && sigprocmask(SIG_SETMASK, &none, NULL) >= 0)
                 (void)execve(program, (char *const *)argv, (char *const *)env);
         _exit(EXIT_FAILURE);
 }
@@ -137,6 +140,11 @@ void criu_put_inherit(struct criu_message *m, int fd, const char *key) {
         criu_put_number(&one, INHERIT_FD, (uint64_t)fd);
         m->failed = m->failed || one.failed;
         put_bytes(m, CRIU_INHERIT_FD, one.data, one.size);
+}
+
+/** criu_put_all() - further fields, as they are */
+void criu_put_all(struct criu_message *m, const void *data, size_t size) {
+        put(m, data, size);
 }
 
 /** criu_finish() - the whole request, to be sent as one packet; -ENOMEM where something could not be put */

@@ -78,6 +78,7 @@ _noreturn_ void criu_run(const char *program, int sock);
 void criu_put_number(struct criu_message *m, uint32_t option, uint64_t value);
 void criu_put_text(struct criu_message *m, uint32_t option, const char *format, ...) _printf_(3, 4);
 void criu_put_inherit(struct criu_message *m, int fd, const char *key);
+void criu_put_all(struct criu_message *m, const void *data, size_t size);
 int criu_finish(struct criu_message *ret, enum criu_type type, const struct criu_message *options);
 int criu_go_on(int sock, bool go_on);
 int criu_receive(int sock, struct criu_answer *ret);

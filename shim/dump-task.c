@@ -19,15 +19,11 @@
 #include "shared/process.h"
 #include "shim/cgroup.h"
 #include "shim/dump.h"
+#include "shim/mount-table.h"
 #include "shim/namespace.h"
 
 #define PROC_FILE_MAX (16U * 1024U * 1024U)
 #define PAYLOAD_INIT "/payload/init"
-
-struct mount {
-        int id;
-        const char *device, *root, *point, *type;
-};
 
 static int dump_fault(struct fault *fault, int error, const char *what) {
         return fault_set(fault, SHIM_STEP_RESTORE, error, "%s", what);
@@ -79,67 +75,6 @@ void dump_task_done(struct dump_task *t) {
         free(TAKE_PTR(t->host));
 }
 
-/* Spaces and the like are octal there. */
-static char *unescape(char *text) {
-        char *to = text;
-
-        for (const char *from = text; *from; to++)
-                if (from[0] == '\\' && from[1] && from[2] && from[3]) {
-                        *to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
-                        from += 4;
-                } else
-                        *to = *from++;
-        *to = '\0';
-        return text;
-}
-
-/* Source: proc(5), /proc/PID/mountinfo. */
-static int mount_parse(char *line, struct mount *ret) {
-        char *word[6], *type;
-
-        for (size_t i = 0; i < ELEMENTSOF(word); i++) {
-                word[i] = strsep(&line, " ");
-                if (!line)
-                        return -EBADMSG;
-        }
-        type = strstr(line, "- ");
-        if (!type)
-                return -EBADMSG;
-        type += 2;
-        type[strcspn(type, " ")] = '\0';
-        *ret = (struct mount){ .id = (int)strtol(word[0], NULL, 10),
-                               .device = word[2],
-                               .root = unescape(word[3]),
-                               .point = unescape(word[4]),
-                               .type = type };
-        return 0;
-}
-
-static int mounts_read(pid_t pid, char **ret_text, struct mount **ret, size_t *ret_n) {
-        _cleanup_close_ int fd = proc_open(pid, "mountinfo", O_RDONLY);
-        struct mount *mounts;
-        size_t n = 0;
-        char *next, *line;
-        int r;
-
-        if (fd < 0)
-                return fd;
-        r = fd_read_bounded(fd, PROC_FILE_MAX, ret_text, NULL);
-        if (r < 0)
-                return r;
-        for (const char *p = *ret_text; *p; p++)
-                n += *p == '\n';
-        mounts = calloc(n + 1, sizeof(*mounts));
-        if (!mounts)
-                return -ENOMEM;
-        *ret_n = 0;
-        for (next = *ret_text; (line = strsep(&next, "\n"));)
-                if (*line && *ret_n <= n && mount_parse(line, &mounts[*ret_n]) >= 0)
-                        (*ret_n)++;
-        *ret = mounts;
-        return 0;
-}
-
 static bool is_one_of(const char *word, const char *const *list) {
         for (; *list; list++)
                 if (streq(word, *list))
@@ -178,9 +113,9 @@ static int describe_mounts(struct dump_task *t, struct criu_message *m, struct m
         size_t n_host = 0;
         int r;
 
-        r = mounts_read(t->pid, &t->mounts, ret, ret_n);
+        r = mount_table_read(t->pid, &t->mounts, ret, ret_n);
         if (r >= 0)
-                r = mounts_read(getpid(), &t->host, &host, &n_host);
+                r = mount_table_read(getpid(), &t->host, &host, &n_host);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < *ret_n; i++)

@@ -131,7 +131,7 @@ static int init_build(struct setup *s, bool scoped, int *cgroup_targets) {
         if (r >= 0)
                 r = namespace_network(s);
         if (r >= 0)
-                r = sysctls_write(s);
+                r = sysctls_write(s, "");
         if (r >= 0)
                 r = labels_set(s);
         if (r >= 0)

@@ -29,6 +29,7 @@
 #include "shim/namespace.h"
 #include "shim/prepare.h"
 #include "shim/process.h"
+#include "shim/restore.h"
 #include "shim/setup.h"
 #include "shim/shim.h"
 #include "shim/title.h"
@@ -46,6 +47,8 @@ void shim_failed(struct shim *s, struct process *p, const struct fault *fault) {
         memcpy(failed.exec_id, p->exec_id, sizeof(failed.exec_id));
         process_done(s, p);
         p->state = PROCESS_ENDED;
+        if (p == &s->init)
+                restore_done(s);
         if (p == &s->init && !s->foreign)
                 shim_cleanup(s);
         (void)shim_tell(s, SHIM_FAILED, p->serial, &failed, fault->text, NULL, 0);
@@ -124,7 +127,8 @@ static int launch_keep(struct shim *s, struct fault *fault) {
                 s->namespace_flags |= ((const struct plan_namespace *)plan_array(plan, plan->namespaces))[i].clone_flag;
         s->stop_signal = plan->stop_signal;
         s->stop_timeout_usec = plan->stop_timeout_usec;
-        violation_expect(s, &s->init, plan);
+        if (!s->restore) /* criu brings back a filter that asks nobody */
+                violation_expect(s, &s->init, plan);
         if ((plan->flags & PLAN_EPHEMERAL) && plan->rootfs.upper) {
                 s->upper = strdup(plan_string(plan, plan->rootfs.upper));
                 s->work = strdup(plan_string(plan, plan->rootfs.work));
@@ -141,6 +145,12 @@ static int launch_take(struct shim *s, struct packet *p, const struct shim_launc
         char unit[NAME_UNIT_MAX];
         int dir, r;
 
+        if (request->start == SHIM_LAUNCH_RESTORE) {
+                r = restore_take(s, p, fault);
+                if (r < 0)
+                        return r;
+                source.next++;
+        }
         dir = packet_take_fd(p, 1);
         if (dir >= 0) {
                 safe_close(s->task_dir);
@@ -157,6 +167,8 @@ static int launch_take(struct shim *s, struct packet *p, const struct shim_launc
         title_set(plan_string(s->plan, s->plan->namespace), plan_string(s->plan, s->plan->id));
         source.identifier = plan_identifier(s->plan);
         source.unit = unit;
+        if ((s->plan->clone_flags & (CLONE_NEWNET | CLONE_NEWUSER)) == CLONE_NEWNET && s->net_ns_fd > 0)
+                source.net_ns_fd = s->net_ns_fd;
         r = stdio_take(&su->stdio, &request->stdio, &source, fault);
         if (r < 0)
                 return r;
@@ -170,16 +182,24 @@ static int launch_go(struct shim *s, struct fault *fault) {
         return launch_tell(s, s->start ? SETUP_SCOPED_START : SETUP_SCOPED);
 }
 
-static int launch_make(struct shim *s, struct setup *su, struct fault *fault) {
+static int launch_first(struct shim *s, struct setup *su, struct fault *fault) {
         int r;
 
-        if (s->plan->runtime.program)
-                return foreign_prepare(s, su, fault);
         r = setup_open(su, s->plan, fault);
         if (r >= 0)
                 r = launch_clone(s, su, fault);
-        if (r >= 0)
-                r = setup_map(su, s->init.pid, s->init.sock, fault);
+        return r < 0 ? r : setup_map(su, s->init.pid, s->init.sock, fault);
+}
+
+static int launch_make(struct shim *s, struct setup *su, struct fault *fault) {
+        int r;
+
+        if (s->restore)
+                r = restore_prepare(s, su, fault);
+        else if (s->plan->runtime.program)
+                return foreign_prepare(s, su, fault);
+        else
+                r = launch_first(s, su, fault);
         return r < 0 ? r : child_oom_score(s, &s->init, s->plan, fault);
 }
 

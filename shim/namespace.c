@@ -204,7 +204,8 @@ static int loopback_up(void) {
         return ioctl(fd, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
 }
 
-static int loopback_begin(struct setup *s) {
+/** namespace_loopback() - bring up the loopback interface of the network namespace we are in, where that is asked for */
+int namespace_loopback(struct setup *s) {
         int r = s->plan->flags & PLAN_LOOPBACK_UP ? loopback_up() : 0;
 
         return r < 0 ? fault_set(s->fault, SHIM_STEP_NAMESPACE, r, "loopback interface") : 0;
@@ -219,7 +220,7 @@ int namespace_identify(struct setup *s) {
                 return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "host name %s", host);
         if (domain && setdomainname(domain, strlen(domain)) < 0)
                 return fault_set(s->fault, SHIM_STEP_NAMESPACE, errno, "domain name %s", domain);
-        r = s->net_sock >= 0 ? 0 : loopback_begin(s);
+        r = s->net_sock >= 0 ? 0 : namespace_loopback(s);
         return r < 0 ? r : namespace_keyring(s);
 }
 
@@ -245,7 +246,7 @@ int namespace_network(struct setup *s) {
                                  : r < 0           ? r
                                                    : EPERM,
                                  "network namespace");
-        return loopback_begin(s);
+        return namespace_loopback(s);
 }
 
 /** namespace_keyring() - leave the host's session keyring for an empty one */

@@ -17,6 +17,7 @@
 #include "shared/process.h"
 #include "shim/foreign.h"
 #include "shim/process.h"
+#include "shim/restore.h"
 #include "shim/setup.h"
 #include "shim/shim.h"
 
@@ -74,6 +75,10 @@ static void process_message(struct shim *s, struct process *p) {
         const struct setup_record *record = (const void *)packet.data;
         int r;
 
+        if (s->restore && p == &s->init) {
+                restore_message(s);
+                return;
+        }
         r = packet_recv(p->sock, &packet);
         /* A process that ends without having read what it was told resets the connection; its own last words are still
          * behind that error, which is reported once. */

@@ -126,7 +126,7 @@ int filter_load_asking(const struct plan *plan, int sock) {
         memcpy(program, given, n * sizeof(*program));
         for (size_t i = 0; i < n; i++)
                 if (program[i].code == (BPF_RET | BPF_K) && filter_tells(program[i].k))
-                        program[i].k = SECCOMP_RET_USER_NOTIF;
+                        program[i].k = SECCOMP_RET_USER_NOTIF | (program[i].k & SECCOMP_RET_DATA); /* for dump-images.c */
         /* A signal then does not make the same call be asked about twice. */
         fd = load(&fault, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, program, n);
         if (fd < 0 && fault.error == -EINVAL)

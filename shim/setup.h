@@ -18,13 +18,11 @@
 typedef uint64_t capset;
 
 struct identity {
-        uint32_t uid;
-        uint32_t gid;
+        uint32_t uid, gid;
         size_t n_groups;
         gid_t *groups; /* owned */
         char *home;    /* owned; NULL: not known */
 };
-
 struct setup {
         const struct plan *plan;
         struct fault *fault;
@@ -66,6 +64,7 @@ enum setup_message {
         SETUP_HOOKED,       /* shim, once its own hooks have run; fd: the state for those of the child */
         SETUP_LISTENER,     /* child: with the descriptor its seccomp filter asks at */
         SETUP_DETACH,       /* shim: it goes away, the start comes over start_fd */
+        SETUP_CRIU,         /* child: criu is next; fds: options for it, where it logs */
 };
 
 /* The longest of them; the others are the first four bytes. */
@@ -73,10 +72,10 @@ struct setup_record {
         uint32_t message;
         struct fault fault;
 };
-
 /* the child's side */
 _noreturn_ void init_main(struct setup *s);
 _noreturn_ void exec_main(struct setup *s);
+_noreturn_ void restore_main(struct setup *s);
 int setup_tell(struct setup *s, uint32_t message, int fd);
 int setup_await(struct setup *s, uint32_t *ret, int *ret_fd);
 _noreturn_ void setup_die(struct setup *s);
@@ -89,6 +88,7 @@ int namespace_enter(struct setup *s);
 int namespace_become_root(struct setup *s);
 int namespace_identify(struct setup *s);
 int namespace_network(struct setup *s);
+int namespace_loopback(struct setup *s);
 int namespace_keyring(struct setup *s);
 int rootfs_attach(struct setup *s);
 int mounts_make(struct setup *s, bool cgroup, int *cgroup_targets);
@@ -96,7 +96,7 @@ int mounts_make_cgroup(struct setup *s, const int *cgroup_targets);
 bool mounts_need_cgroup_first(const struct plan *plan);
 int devices_make(struct setup *s);
 int masks_make(struct setup *s);
-int sysctls_write(struct setup *s);
+int sysctls_write(struct setup *s, const char *prefix);
 int labels_set(struct setup *s);
 int terminal_open(struct setup *s, bool console);
 int rootfs_finish(struct setup *s);

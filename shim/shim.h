@@ -51,6 +51,7 @@ struct shim {
         char *upper, *work;      /* owned: to be removed with the task */
         const struct plan *plan; /* mapped until the container runs, or, of another runtime, to the end */
         struct foreign *foreign; /* owned; NULL: the shim makes the container itself */
+        struct restore *restore; /* owned; while criu makes the container's processes */
 };
 #define SHIM_NULL                                                                                                      \
         {                                                                                                              \
@@ -65,6 +66,7 @@ int shim_tell(struct shim *s, uint16_t type, uint32_t serial, const void *body, 
               size_t n_fds);
 void shim_reply(struct shim *s, uint32_t serial, int error, const char *text);
 struct process *shim_process(struct shim *s, const char *exec_id);
+void shim_reap(struct shim *s);
 
 /* request.c */
 void shim_request(struct shim *s, struct packet *p);

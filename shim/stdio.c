@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -50,6 +51,23 @@ static int journal_connect(const char *identifier, const char *unit, int priorit
                 return -ENAMETOOLONG;
         n = fd_write_all(fd, header, (size_t)n);
         return n < 0 ? n : take_fd(&fd);
+}
+
+/* criu looks for a container's sockets in the container's network namespace. What they lead to is a path, which is the
+ * same in all of them. */
+static int journal_connect_in(const struct stdio_source *source, int priority) {
+        _cleanup_close_ int own = -1;
+        int fd;
+
+        if (source->net_ns_fd <= 0)
+                return journal_connect(source->identifier, source->unit, priority);
+        own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+        if (own < 0 || setns(source->net_ns_fd, CLONE_NEWNET) < 0)
+                return -errno;
+        fd = journal_connect(source->identifier, source->unit, priority);
+        if (setns(own, CLONE_NEWNET) < 0)
+                _exit(EXIT_FAILURE); /* there is no way to go on in somebody else's namespace */
+        return fd;
 }
 
 /* The next path of the text; NULL where there is none. */
@@ -156,7 +174,7 @@ static int stdio_take_one(struct stdio *io, unsigned i, uint8_t mode, struct std
         case SHIM_STDIO_JOURNAL:
                 if (i == 0)
                         return -EBADMSG;
-                io->fds[i] = journal_connect(source->identifier, source->unit, i == 1 ? 6 : 3);
+                io->fds[i] = journal_connect_in(source, i == 1 ? 6 : 3);
                 return io->fds[i] < 0 ? io->fds[i] : 0;
         case SHIM_STDIO_SAME:
                 if (i != 2)

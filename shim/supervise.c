@@ -59,9 +59,13 @@ struct process *shim_process(struct shim *s, const char *exec_id) {
         return NULL;
 }
 
-/* A process of which nobody knows is an orphan of the container that has outlived its parent. */
-static void reap(struct shim *s) {
-        for (;;) {
+/** shim_reap() - collect what has ended
+ *
+ * A process of which nobody knows is an orphan of the container that has outlived its parent. During a restore it may
+ * be the first process too, of which criu has not told yet: then nothing is collected.
+ */
+void shim_reap(struct shim *s) {
+        while (!s->restore) {
                 siginfo_t info = { .si_pid = 0 };
                 struct process *p;
 
@@ -86,7 +90,7 @@ static void handle_signal(struct shim *s) {
 
         while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info)) {
                 if (info.ssi_signo == SIGCHLD)
-                        reap(s);
+                        shim_reap(s);
                 else { /* systemd stops the unit, so it is done with starting it */
                         s->scoped = true;
                         shim_stop(s, 0, true, s->stop_timeout_usec);

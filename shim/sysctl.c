@@ -101,8 +101,8 @@ static int sysctl_write(struct setup *s, int proc, const char *key, const char *
         return r < 0 ? fault_set(s->fault, SHIM_STEP_SYSCTL, r, "sysctl %s=%s", key, value) : 0;
 }
 
-/** sysctls_write() - set the sysctls of the plan in the container's namespaces */
-int sysctls_write(struct setup *s) {
+/** sysctls_write() - set the sysctls of the plan whose names begin with @prefix, in the namespaces we are in */
+int sysctls_write(struct setup *s, const char *prefix) {
         const struct plan_sysctl *c = plan_array(s->plan, s->plan->sysctls);
         _cleanup_close_ int proc = -1;
 
@@ -112,7 +112,10 @@ int sysctls_write(struct setup *s) {
         if (proc < 0)
                 return proc;
         for (uint32_t i = 0; i < s->plan->sysctls.n; i++) {
-                int r = sysctl_write(s, proc, plan_string(s->plan, c[i].key), plan_string(s->plan, c[i].value));
+                const char *key = plan_string(s->plan, c[i].key);
+                int r = strncmp(key, prefix, strlen(prefix)) == 0 ?
+                                sysctl_write(s, proc, key, plan_string(s->plan, c[i].value)) :
+                                0;
 
                 if (r < 0)
                         return r;
