@@ -195,8 +195,10 @@ static void accept_dump(Make *k, const struct launcher_dumped *d) {
 /* ---- the dump ---- */
 
 static int dump_failure(const Make *k, const struct launcher_dumped *d, const char *text, sd_bus_error *error) {
-        const char *why = *text ? text : g_strerror(-d->error);
+        g_autofree char *why = g_strdup(*text ? text : g_strerror(-d->error));
 
+        if (g_str_has_suffix(why, "."))
+                why[strlen(why) - 1] = '\0';
         switch (d->cause) {
         case LAUNCHER_DUMP_MISSING:
                 return error_not_supported(error, "This host cannot make checkpoints: %s.", why);

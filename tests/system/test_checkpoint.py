@@ -135,6 +135,8 @@ class Refused(CheckpointTest):
         self.assertError("FailedPrecondition", self.checkpoint, task, contains="goes with its task")
         _, task, _, _ = self.run_one(["sleep", "1000"], Terminal=True)
         self.assertError("FailedPrecondition", self.checkpoint, task, contains="AllowTerminal")
+
+    def test_other_runtime(self):
         _, task, _, _ = self.run_one(["sleep", "1000"], Runtime="runc")
         self.assertError("NotSupported", self.checkpoint, task, contains="runc")
 
