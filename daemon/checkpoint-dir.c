@@ -251,6 +251,8 @@ int checkpoints_note_start(const Container *c, uint64_t *ret) {
         int r = 0;
 
         *ret = 0;
+        if (!c->ns->checkpoints)
+                return 0;
         g_hash_table_iter_init(&iter, c->ns->containers);
         while (r >= 0 && g_hash_table_iter_next(&iter, NULL, &value)) {
                 Container *other = value;

@@ -51,6 +51,7 @@ void checkpoint_add(Container *c, Checkpoint *k) {
         if (!c->checkpoints)
                 c->checkpoints = g_ptr_array_new_with_free_func(checkpoint_free);
         g_ptr_array_add(c->checkpoints, k);
+        c->ns->checkpoints = true;
 }
 
 /** checkpoints_bytes() - what all of them take */

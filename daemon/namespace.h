@@ -22,6 +22,7 @@ struct Namespace {
         GHashTable *ingests;      /* reference -> Ingest, owned by content-writer.c */
         GHashTable *leases;       /* id -> Lease, owned by lease.c */
         bool containers_broken;   /* there are records of containers that cannot be read */
+        bool checkpoints;         /* some container of it has had some */
 };
 
 /* A walk over one table of every namespace, in no order; nothing may be added to it or taken from it meanwhile. */
