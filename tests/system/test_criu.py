@@ -195,25 +195,29 @@ class Allowed(CriuTest):
         self.assertEqual(davit.get(task, "Process.Status"), "running")
 
     def test_tcp(self):
-        script = "ip link set lo up; nc -l -p 7 >/dev/null & sleep 1; (sleep 1000) | nc 127.0.0.1 7 & sleep 1; echo 1; wait"
-        task, lines = self.start(["sh", "-c", script], CapAdd=["CAP_NET_ADMIN"])
+        script = "sleep 1000 | nc -l -p 7 >/dev/null & sleep 1; sleep 1000 | nc 127.0.0.1 7 & sleep 1; echo 1; wait"
+        task, lines = self.start(["sh", "-c", script])
         lines.next()
         self.refused_then(task, AllowTcp=True)
 
     def test_locks(self):
-        task, lines = self.start(["sh", "-c", "exec 9>/lock; flock 9; echo 1; sleep 1000"])
+        task, lines = self.start(["flock", "/lock", "sh", "-c", "echo 1; sleep 1000"])
         lines.next()
         self.refused_then(task, FileLocks=True)
 
     def test_unix_sockets(self):
-        ours, theirs = socket.socketpair()
-        self.addCleanup(ours.close)
-        self.own, self.container = self.define(["sleep", "1000"], image=davit.busybox_image())
-        with theirs:
+        path = f"{davit.FIXTURES}/{davit.unique('socket')}"
+        self.own, self.container = self.define(["sleep", "1000"], image=davit.busybox_image(), Network="host")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours, \
+                socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs:
+            ours.bind(path)
+            self.addCleanup(os.unlink, path)
+            theirs.connect(path)
             task, _, end = davit.call(self.container, "Container.Start", "(a{sv})", davit.options(ListenFDs=[0]),
                                       fds=[theirs.fileno()])
-        os.close(end)
-        self.refused_then(task, AllowUnixSockets=True)
+            os.close(end)
+            theirs.close()
+            self.refused_then(task, AllowUnixSockets=True)
 
     def test_terminal(self):
         self.own, self.container = self.define(["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done"],
