@@ -39,6 +39,7 @@ enum criu_option {
 };
 #define CRIU_CGROUPS_IGNORE 0
 #define CRIU_LOG_WARNINGS 2
+#define CRIU_VERSION_MAX 32U
 
 /* A message in the making; owns its bytes. Failures are remembered until it is sent. */
 struct criu_message {

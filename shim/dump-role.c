@@ -3,10 +3,11 @@
 /*
  * The process that dumps one task.
  *
- * The launcher forks it, because a shim has given up what a dump takes and the manager never had it. It runs criu as its
- * child, outside of the container's cgroup, answers it, and tells the launcher what has come of it. Whatever happens to
- * the launcher or the manager, it ends criu first and leaves the container held still, as it was found; a criu that is
- * killed lets go of the processes, which take back what was done to them. It never decides what becomes of the images.
+ * The launcher forks it, because a shim has given up what a dump takes and the manager never had it. It runs criu as
+ * its child, outside of the container's cgroup, answers it, and tells the launcher what has come of it. Whatever
+ * happens to the launcher or the manager, it ends criu first and leaves the container held still, as it was found; a
+ * criu that is killed lets go of the processes, which take back what was done to them. It never decides what becomes
+ * of the images.
  */
 
 #include <fcntl.h>
@@ -40,7 +41,7 @@ struct role {
         pid_t criu;
         struct dump_task task;
         uint64_t bytes;
-        char version[32];
+        char version[CRIU_VERSION_MAX];
 };
 
 static void tell(struct role *r, int error, uint32_t cause, const char *text) {
@@ -55,7 +56,8 @@ static void child_begin(void) {
         sigset_t none;
 
         (void)sigemptyset(&none);
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0 || getppid() == 1)
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0 ||
+            getppid() == 1)
                 _exit(EXIT_FAILURE);
 }
 
@@ -253,18 +255,19 @@ static void freezer_look(struct role *r) {
         r->frozen = file_read_at(r->task.payload_fd, "cgroup.freeze", 16, &text, NULL) >= 0 && *text == '1';
 }
 
-static void dump(struct role *r, const char *program, pid_t pid, uint64_t start_time) {
+static void dump(struct role *r, const char *program, const struct launcher_dump *request) {
         struct criu_answer answer = CRIU_ANSWER_NULL;
         struct fault fault = FAULT_NULL;
         int q;
 
-        q = dump_task_open(&r->task, pid, start_time, &fault);
+        q = dump_task_open(&r->task, request->pid, request->start_time, &fault);
         if (q < 0) {
                 tell(r, q, LAUNCHER_DUMP_FAILED, fault.text);
                 return;
         }
         freezer_look(r);
-        find_version(r, program);
+        if (!*r->version)
+                find_version(r, program);
         q = criu_start(r, program);
         if (q >= 0)
                 q = criu_request(r, &fault);
@@ -288,21 +291,22 @@ static void dump(struct role *r, const char *program, pid_t pid, uint64_t start_
 /** dump_role() - be the process that dumps, or with LAUNCHER_DUMP_CHECK finds out whether that can be done here
  *
  * @sock: to the launcher, LAUNCHER_DUMP_DONE and LAUNCHER_DUMP_ENDED go there with serial 0. @images: an empty
- * directory, or -1.
+ * directory, or -1. @version: of criu, as an earlier check has told it; "": none has.
  */
-void dump_role(int sock, int images, pid_t pid, uint64_t start_time, uint32_t flags) {
+void dump_role(int sock, int images, const struct launcher_dump *request, const char *version) {
         struct role r = { .sock = sock, .images = images, .criu_sock = -1, .task = DUMP_TASK_NULL };
         const char *program = criu_find();
         struct shim_result result = { .error = 0 };
 
-        r.task.flags = flags;
+        r.task.flags = request->flags;
+        (void)snprintf(r.version, sizeof(r.version), "%s", version);
         (void)prctl(PR_SET_NAME, "davit-dump", 0, 0, 0);
         if (!program)
                 tell(&r, -EOPNOTSUPP, LAUNCHER_DUMP_MISSING, "criu is not installed");
-        else if (flags & LAUNCHER_DUMP_CHECK)
+        else if (request->flags & LAUNCHER_DUMP_CHECK)
                 check(&r, program);
         else
-                dump(&r, program, pid, start_time);
+                dump(&r, program, request);
         if (r.asked)
                 (void)shim_send(sock, LAUNCHER_DUMP_ENDED, 0, &result, NULL, NULL, 0);
         _exit(EXIT_SUCCESS);

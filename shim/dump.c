@@ -35,8 +35,7 @@ static void failed(struct launcher *l, uint32_t serial, int error, const char *t
 }
 
 /* It keeps nothing of the launcher's but what it works with. */
-_noreturn_ static void dump_child(int sock, int images, const struct launcher_dump *request) {
-        struct launcher_dump copy = *request;
+_noreturn_ static void dump_child(const struct launcher *l, int sock, int images, const struct launcher_dump *request) {
         int in = sock, out = images;
 
         if (in == 3 || out == 3 || in == 4 || out == 4) {
@@ -46,10 +45,10 @@ _noreturn_ static void dump_child(int sock, int images, const struct launcher_du
         if (dup3(in, 3, O_CLOEXEC) < 0 || (out >= 0 && dup3(out, 4, O_CLOEXEC) < 0) ||
             close_range(out < 0 ? 4 : 5, ~0U, 0) < 0)
                 _exit(EXIT_FAILURE);
-        dump_role(3, out < 0 ? -1 : 4, copy.pid, copy.start_time, copy.flags);
+        dump_role(3, out < 0 ? -1 : 4, request, l->criu);
 }
 
-static int dump_fork(struct dump *d, int images, const struct launcher_dump *request) {
+static int dump_fork(const struct launcher *l, struct dump *d, int images, const struct launcher_dump *request) {
         struct clone_args args = { .exit_signal = SIGCHLD };
         int socks[2];
 
@@ -57,7 +56,7 @@ static int dump_fork(struct dump *d, int images, const struct launcher_dump *req
                 return -errno;
         d->pid = sys_clone3(&args);
         if (d->pid == 0)
-                dump_child(socks[1], images, request);
+                dump_child(l, socks[1], images, request);
         safe_close(socks[1]);
         d->sock = socks[0];
         return d->pid < 0 ? -errno : 0;
@@ -91,7 +90,7 @@ void dump_start(struct launcher *l, struct packet *p, const struct launcher_dump
                 return;
         }
         *d = (struct dump){ .next = l->dumps, .sock = -1, .serial = serial };
-        r = dump_fork(d, images, request);
+        r = dump_fork(l, d, images, request);
         if (r < 0) {
                 failed(l, serial, r, strerror(-r));
                 safe_close(d->sock);
@@ -142,6 +141,8 @@ static void pass_on(struct launcher *l, struct dump *d) {
                 return;
         if (r > 0 && shim_packet_check(&p, &m, &body, &text, &size) >= 0) {
                 (void)shim_send_text(l->manager, m->type, d->serial, body, text, size, NULL, 0);
+                if (m->type == LAUNCHER_DUMP_DONE && ((const struct launcher_dumped *)body)->error == 0)
+                        (void)snprintf(l->criu, sizeof(l->criu), "%.*s", (int)size, text);
                 d->told = d->told || m->type == LAUNCHER_DUMP_DONE;
                 packet_done(&p);
                 return;

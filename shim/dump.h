@@ -38,4 +38,4 @@ void dump_task_done(struct dump_task *t);
 int dump_images_finish(int images, uint64_t *ret_bytes, struct fault *fault);
 
 /* dump-role.c */
-_noreturn_ void dump_role(int sock, int images, pid_t pid, uint64_t start_time, uint32_t flags);
+_noreturn_ void dump_role(int sock, int images, const struct launcher_dump *request, const char *version);

@@ -48,7 +48,7 @@ void shim_failed(struct shim *s, struct process *p, const struct fault *fault) {
         process_done(s, p);
         p->state = PROCESS_ENDED;
         if (p == &s->init)
-                restore_done(s);
+                restore_undo(s);
         if (p == &s->init && !s->foreign)
                 shim_cleanup(s);
         (void)shim_tell(s, SHIM_FAILED, p->serial, &failed, fault->text, NULL, 0);

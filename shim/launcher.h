@@ -11,6 +11,7 @@
 
 #include "shared/message.h"
 #include "shared/name.h"
+#include "shim/criu.h"
 #include "shim/fault.h"
 
 struct launcher {
@@ -23,6 +24,7 @@ struct launcher {
         struct chain *chains;
         struct removal *removals;
         struct dump *dumps;
+        char criu[CRIU_VERSION_MAX]; /* its version, once it has been asked */
 };
 
 /* launcher.c */

@@ -204,7 +204,7 @@ static int loopback_up(void) {
         return ioctl(fd, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
 }
 
-/** namespace_loopback() - bring up the loopback interface of the network namespace we are in, where that is asked for */
+/** namespace_loopback() - bring up the loopback interface of the network namespace we are in, if that is asked for */
 int namespace_loopback(struct setup *s) {
         int r = s->plan->flags & PLAN_LOOPBACK_UP ? loopback_up() : 0;
 

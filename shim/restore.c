@@ -3,10 +3,10 @@
 /*
  * Restores, on the shim's side.
  *
- * In the place of the container's first process a child is cloned, which makes ready what the plan says (restore-child.c)
- * and becomes criu in the container's cgroup. criu clones the first process as its sibling, so that the shim is its
- * parent, as after any start. Here criu is answered, and when it has done and gone the process it has made becomes the
- * task's. Nothing is waited for; whatever fails ends in shim_failed(), which kills what there is.
+ * In the place of the container's first process a child is cloned, which makes ready what the plan says and becomes
+ * criu in the container's cgroup (restore-child.c). criu clones the first process as its sibling, so that the shim is
+ * its parent, as after any start. Here criu is answered, and when it has done and gone the process it has made becomes
+ * the task's. Nothing is waited for; whatever fails ends in shim_failed(), which kills what there is.
  */
 
 #include "shim/restore.h"
@@ -89,8 +89,7 @@ int restore_take(struct shim *s, struct packet *p, struct fault *fault) {
         return r < 0 ? restore_fault(fault, r, "record of the dump") : 0;
 }
 
-/** restore_done() - forget a restore, however it has ended */
-void restore_done(struct shim *s) {
+static void forget(struct shim *s) {
         struct restore *r = TAKE_PTR(s->restore);
 
         if (!r)
@@ -98,6 +97,17 @@ void restore_done(struct shim *s) {
         safe_close(r->images);
         safe_close(r->log_dir);
         free(r);
+}
+
+/** restore_undo() - a restore has failed, and criu has gone
+ *
+ * criu ends what it has made; where it was killed nobody else does.
+ */
+void restore_undo(struct shim *s) {
+        if (!s->restore)
+                return;
+        forget(s);
+        (void)cgroup_kill(&s->cgroup, SIGKILL);
 }
 
 static int check(const struct shim *s, struct fault *fault) {
@@ -148,15 +158,6 @@ int restore_prepare(struct shim *s, struct setup *su, struct fault *fault) {
         return r < 0 ? restore_fault(fault, r, "clone the process of criu") : 0;
 }
 
-static void failed(struct shim *s, const struct fault *fault) {
-        struct fault copy = *fault;
-
-        restore_done(s);
-        /* criu ends what it has made; where it was killed nobody else does. */
-        (void)cgroup_kill(&s->cgroup, SIGKILL);
-        shim_failed(s, &s->init, &copy);
-}
-
 static void fail(struct shim *s, int error, const char *what) {
         char complaint[COMPLAINT_MAX];
         struct fault fault = FAULT_NULL;
@@ -165,7 +166,7 @@ static void fail(struct shim *s, int error, const char *what) {
             criu_complaint(s->restore->log_dir, RESTORE_LOG, complaint, sizeof(complaint)) > 0)
                 what = complaint;
         (void)fault_set(&fault, SHIM_STEP_RESTORE, error, "criu: %s", what);
-        failed(s, &fault);
+        shim_failed(s, &s->init, &fault);
 }
 
 static void put_options(struct shim *s, struct criu_message *m) {
@@ -228,7 +229,7 @@ static void setup_message(struct shim *s) {
                 fault.text[sizeof(fault.text) - 1] = '\0';
                 fault.error = fault.error < 0 ? fault.error : -EIO;
                 packet_done(&packet);
-                failed(s, &fault);
+                shim_failed(s, &s->init, &fault);
                 return;
         }
         if (record->message == SETUP_CRIU && packet.n_fds == 2) {
@@ -269,7 +270,7 @@ static void finish(struct shim *s) {
                 fail(s, r, "what it has made is no child of ours");
                 return;
         }
-        restore_done(s);
+        forget(s);
         process_started(s, &s->init);
         shim_reap(s);
 }

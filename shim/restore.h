@@ -20,4 +20,4 @@ enum {
 int restore_take(struct shim *s, struct packet *p, struct fault *fault);
 int restore_prepare(struct shim *s, struct setup *su, struct fault *fault);
 void restore_message(struct shim *s);
-void restore_done(struct shim *s);
+void restore_undo(struct shim *s);

@@ -104,6 +104,8 @@ static bool may_send(const struct sock_filter *program, size_t n, int sock) {
 
 /** filter_load_asking() - the container's filter, with questions in place of errors
  *
+ * Each question bears the error it stands for, which the kernel does not look at and a checkpoint needs.
+ *
  * @sock: what the listener is going to be sent over.
  *
  * Return: the listener's descriptor, or -1 where that cannot be: nothing has been loaded then. The one filter of a
@@ -126,7 +128,7 @@ int filter_load_asking(const struct plan *plan, int sock) {
         memcpy(program, given, n * sizeof(*program));
         for (size_t i = 0; i < n; i++)
                 if (program[i].code == (BPF_RET | BPF_K) && filter_tells(program[i].k))
-                        program[i].k = SECCOMP_RET_USER_NOTIF | (program[i].k & SECCOMP_RET_DATA); /* for dump-images.c */
+                        program[i].k = SECCOMP_RET_USER_NOTIF | (program[i].k & SECCOMP_RET_DATA);
         /* A signal then does not make the same call be asked about twice. */
         fd = load(&fault, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, program, n);
         if (fd < 0 && fault.error == -EINVAL)
