@@ -10,6 +10,7 @@ import os
 import time
 
 import davit
+from test_events import last, since, types
 from test_task import TaskTest
 from test_wait import Waiter
 
@@ -112,15 +113,16 @@ class Refused(CheckpointTest):
         """S-P04, S-P16: what can be refused is, and the task has not been touched."""
         self.write("one")
         task, _, _ = self.call("Start", "(a{sv})", {})
-        with davit.Signals("Namespace.Event") as signals:
-            for name in ("", ".hidden", "a/b", "x" * 65, "a\nb"):
-                self.assertError("InvalidArgument", self.checkpoint, task, name)
-            self.assertError("InvalidArgument", davit.call, task, "Task.Checkpoint", "(sa{sv})", "two",
-                             {"Exits": davit.options(Exit=True)["Exit"]}, contains="Exits")
-            self.assertError("AlreadyExists", self.checkpoint, task, "one", contains="one")
-            davit.call(task, "Task.ExecStart", "(sasa{sv})", "more", ["sleep", "1000"], {})
-            self.assertError("FailedPrecondition", self.checkpoint, task, "two", contains="more")
-            seen = [body[0] for _, _, body in signals.seen if body[1] == self.own]
+        begun = last()
+        for name in ("", ".hidden", "a/b", "x" * 65, "a\nb"):
+            self.assertError("InvalidArgument", self.checkpoint, task, name)
+        self.assertError("InvalidArgument", davit.call, task, "Task.Checkpoint", "(sa{sv})", "two",
+                         {"Exits": davit.options(Exit=True)["Exit"]}, contains="Exits")
+        self.assertError("AlreadyExists", self.checkpoint, task, "one", contains="one")
+        davit.call(task, "Task.ExecStart", "(sasa{sv})", "more", ["sleep", "1000"], {})
+        self.assertError("FailedPrecondition", self.checkpoint, task, "two", contains="more")
+        seen = types(since(begun), self.own)
+        self.assertIn("task.exec-started", seen)
         self.assertNotIn("task.paused", seen)
         self.assertEqual(davit.get(task, "Process.Status"), "running")
 
