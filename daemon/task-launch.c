@@ -106,7 +106,7 @@ static void fall_back(Launch *l) {
 
         pool_discard(l->manager->pool, t->ns->name, t->id);
         if (!t->link && l->asked)
-                units_stop(l->manager->units, t->scope);
+                units_kill(l->manager->units, t->scope); /* what was restored knows no parent's death */
         if (t->auto_remove == AUTO_REMOVE_NO)
                 (void)task_record_remove(t);
         teardown_start(t, true, after_fall_back, l);

@@ -281,6 +281,37 @@ class Cut(CriuTest):
         self.assertGreater(failed, 0)
         self.checkpoint(task, "last")
 
+    def test_cancelled(self):
+        task, lines = self.start()
+        job = davit.call(task, "Task.Checkpoint", "(sa{sv})", "one", davit.options(Exit=True))
+        davit.call(job, "Job.Cancel")
+        self.assertError("FailedPrecondition", davit.call, job, "Job.Wait", contains="cancelled", timeout=300)
+        self.assertAsBefore(task, lines)
+
+    def test_shim_killed(self):
+        """A supervisor killed while it restores: nothing of it is left, and the task can be started again."""
+        task, lines = self.start()
+        lines.next()
+        self.checkpoint(task, "one", Exit=True)
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        task, _ = davit.call(self.container, "Container.CreateTask", "(a{sv})",
+                             davit.options(Checkpoint="one", Output="null"))
+        thread = threading.Thread(target=self.try_start, args=(task,))
+        thread.start()
+        davit.wait_until(lambda: processes("criu"), what="criu to restore")
+        group = davit.unit_show(davit.get(task, "Task.Scope"), "ControlGroup")["ControlGroup"]
+        with open(f"/sys/fs/cgroup{group}/supervisor/cgroup.procs", encoding="utf-8") as f:
+            shims = set(map(int, f.read().split())) & set(processes("davit-shim"))
+        self.assertTrue(shims)
+        for pid in shims:
+            os.kill(pid, signal.SIGKILL)
+        thread.join()
+        davit.wait_until(lambda: not processes("criu"), what="criu to end")
+        self.assertEqual((davit.get(task, "Process.Status"), davit.get(task, "Process.Pid")), ("created", 0))
+        davit.call(task, "Process.Start")
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+        davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))
+
     def test_manager_killed(self):
         """The next manager lets the task run on; what was half written goes."""
         task, lines = self.start()
