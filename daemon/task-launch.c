@@ -505,8 +505,13 @@ static void on_chain(int error, const char *message, void *userdata) {
         int r;
 
         l->chain = NULL;
-        if (error >= 0 || plan_again(l) > 0) {
+        r = plan_again(l); /* also where it stands: mounted is not yet mounted upon */
+        if (r > 0 || (r == 0 && error >= 0)) {
                 launch_next(l);
+                return;
+        }
+        if (error >= 0) {
+                launch_fail(l, r, NULL);
                 return;
         }
         r = error_precondition(&e, "The layers of container \"%s\" cannot be mounted: %s.", l->task->id,
