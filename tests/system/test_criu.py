@@ -253,31 +253,27 @@ class Cut(CriuTest):
         self.assertAsBefore(task, lines)
         self.checkpoint(task, "one")
 
-    def kill_soon(self, name, after):
-        """Kills the first process of this name that comes, so much later."""
-        def wait():
-            deadline = time.monotonic() + davit.TIMEOUT
-            while time.monotonic() < deadline:
-                for pid in processes(name):
-                    time.sleep(after)
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                    return
-
-        thread = threading.Thread(target=wait)
-        thread.start()
-        self.addCleanup(thread.join)
-        return thread
+    def kill_criu(self, after, over):
+        """Kills the first criu that comes, so much later; unless that is over before."""
+        while not over.is_set():
+            for pid in processes("criu"):
+                time.sleep(after)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                return
 
     def test_criu_killed(self):
         task, lines = self.start()
         failed = 0
         for i in range(3):
-            thread = self.kill_soon("criu", 0.1 * i)
+            over = threading.Event()
+            thread = threading.Thread(target=self.kill_criu, args=(0.1 * i, over))
+            thread.start()
             try:
                 self.checkpoint(task, f"n{i}")
             except davit.DavitError:
                 failed += 1
+            over.set()
             thread.join()
             self.assertAsBefore(task, lines, self.names())
         self.assertGreater(failed, 0)
