@@ -241,6 +241,7 @@ static int start_import(Pull *p, sd_bus_error *error) {
         g_autoptr(JsonObject) request = image_import_request(p->pulls->m, &p->options.image);
 
         json_object_set_array_member(request, "have", pull_have_layers(p->have));
+        json_object_set_boolean_member(request, "ordered", true);
         return store_op_start(p->pulls->m->event, request, &p->input, 1, &handlers, p, &p->import, error);
 }
 

@@ -24,11 +24,13 @@
  *
  * Operations ("operation" member of the request):
  *   import   {"name"?,"format":"auto|oci|docker|rootfs","size":N,"platform"?,"rootfs":"erofs|checkout|none",
- *            "have"?:[{"digest","diff_id","size"}],"limits":{...}};
+ *            "have"?:[{"digest","diff_id","size"}],"ordered"?,"limits":{...}};
  *            fds: archive (regular file, pipe, stream socket, or a directory that holds an OCI layout). "size" is there
  *            when it is known, "platform" is "os/arch[/variant]" or "all", "rootfs" the form the host
  *            mounts, or "none" for one that is not made now. "have" are layers, by the digests of their blobs, that the
- *            archive need not hold because they are in the store: FailedPrecondition where one is not.
+ *            archive need not hold because they are in the store: FailedPrecondition where one is not. In an archive
+ *            that is "ordered", a plain tar of an OCI layout, each document comes before what it describes: it is read
+ *            as it arrives, and nothing of it is spooled.
  *            Result: {"images":[IMAGE...]}
  *   collect  {"dry_run"?}: frees what no root needs. STORE_ROOTS: {"chains":[chain id],"contents":[digest]}.
  *            Result: {"freed":BYTES,"objects":N,"chains":[dropped],"contents":[dropped]}

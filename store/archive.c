@@ -3,9 +3,11 @@
 /*
  * Image archives: an OCI layout as directory or tar, or what "docker save" writes.
  *
- * A tar is indexed once, by seeking from header to header; members are then read by offset. Links between members are
- * followed by name, inside the archive. In a directory, names are resolved beneath it without following symbolic links.
- * Descriptors of members opened in a directory belong to the archive; the archive's own stays the caller's.
+ * A tar is indexed once, by seeking from header to header; members are then read by offset. One that comes through a
+ * pipe from somebody who puts documents before what they describe is a sequence: documents are kept in memory, the rest
+ * is seen once. Links between members are followed by name, inside the archive. In a directory, names are resolved
+ * beneath it without following symbolic links. Descriptors of members opened in a directory belong to the archive; the
+ * archive's own stays the caller's.
  */
 
 #include "store/archive.h"
@@ -24,17 +26,22 @@
 
 #define MEMBERS_MAX 65536U
 #define MEMBER_HOPS_MAX 8U
+#define KEPT_MAX ((gsize)64 * 1024 * 1024) /* of a sequence, in memory */
 
 typedef struct {
         guint64 offset;
         guint64 size;
-        char *link; /* another member */
+        char *link;   /* another member */
+        GBytes *kept; /* of a sequence: a document */
 } Member;
 
 struct Archive {
         StoreJob *job;
         int fd;
         gboolean directory;
+        Stream *source; /* of a sequence, with its reader */
+        TarReader *reader;
+        gsize kept;
         GHashTable *members; /* of a tar: name -> Member */
         GArray *fds;         /* of a directory */
 };
@@ -43,6 +50,7 @@ static void member_free(gpointer data) {
         Member *m = data;
 
         g_free(m->link);
+        g_clear_pointer(&m->kept, g_bytes_unref);
         g_free(m);
 }
 
@@ -61,6 +69,8 @@ void archive_free(Archive *a) {
                 (void)close(g_array_index(a->fds, int, i));
         g_array_unref(a->fds);
         g_hash_table_unref(a->members);
+        g_clear_pointer(&a->reader, tar_reader_free);
+        stream_free(a->source);
         g_free(a);
 }
 
@@ -213,6 +223,120 @@ gboolean archive_find(Archive *a, const char *name, int *ret_fd, guint64 *ret_of
         return TRUE;
 }
 
+/* ---- sequences ---- */
+
+/** archive_open_sequence() - a tar whose documents come before what they describe; takes @tar over */
+Archive *archive_open_sequence(StoreJob *job, Stream *tar) {
+        Archive *a = archive_new(job, -1);
+
+        a->source = tar;
+        a->reader = tar_reader_new(tar, &job->limits);
+        return a;
+}
+
+gboolean archive_is_sequence(const Archive *a) {
+        return a->reader != NULL;
+}
+
+/** archive_next() - the next member; 1, 0 at the end of a whole archive, -1 with error */
+int archive_next(Archive *a, const char **ret_name, guint64 *ret_size, GError **error) {
+        const TarEntry *e;
+        Member *m;
+        char *name;
+        int n;
+
+        while ((n = tar_reader_next(a->reader, &e, error)) > 0 && e->type == TAR_DIRECTORY)
+                ;
+        if (n == 0 && !tar_reader_marked(a->reader)) {
+                store_fail(error, STORE_FAIL_INVALID, "The archive is truncated: its end mark is missing");
+                return -1;
+        }
+        if (n <= 0)
+                return n;
+        name = layer_path(e->path, error);
+        if (!name)
+                return -1;
+        if (e->type != TAR_FILE || e->parts || g_hash_table_contains(a->members, name) ||
+            g_hash_table_size(a->members) >= MEMBERS_MAX) {
+                store_fail(error, STORE_FAIL_INVALID,
+                           "Member '%s' of the image archive is not a plain file, or one too "
+                           "many",
+                           name);
+                g_free(name);
+                return -1;
+        }
+        m = g_new0(Member, 1);
+        m->size = e->size;
+        g_hash_table_insert(a->members, name, m);
+        *ret_name = name;
+        *ret_size = e->size;
+        return 1;
+}
+
+typedef struct {
+        Stream base;
+        Archive *archive;
+} MemberStream;
+
+static gssize member_read(Stream *s, void *buffer, gsize size, GError **error) {
+        Archive *a = ((MemberStream *)s)->archive;
+
+        return store_job_check(a->job, error) ? tar_reader_data(a->reader, buffer, size, error) : -1;
+}
+
+/** archive_current() - see archive.h */
+Stream *archive_current(Archive *a) {
+        MemberStream *s = g_new0(MemberStream, 1);
+
+        s->base.read = member_read;
+        s->archive = a;
+        return &s->base;
+}
+
+static gboolean keep(Archive *a, const char *name, guint64 size, GError **error) {
+        Member *m = g_hash_table_lookup(a->members, name);
+        g_autofree guint8 *data = NULL;
+        gsize n = 0;
+
+        if (size > STORE_DOCUMENT_MAX || a->kept + size > KEPT_MAX)
+                return store_fail(error, STORE_FAIL_INVALID,
+                                  "Member '%s' of the image archive comes before what describes it", name);
+        data = g_malloc((gsize)size + 1);
+        while (n < size) {
+                gssize got = tar_reader_data(a->reader, data + n, (gsize)size - n, error);
+
+                if (got <= 0)
+                        return FALSE;
+                n += (gsize)got;
+        }
+        a->kept += (gsize)size;
+        m->kept = g_bytes_new_take(g_steal_pointer(&data), (gsize)size);
+        return TRUE;
+}
+
+/* Reads on until the document has come. */
+static GBytes *sequence_read(Archive *a, const char *wanted, gsize max, GError **error) {
+        const Member *m;
+        const char *name;
+        guint64 size;
+        int n = 1;
+
+        while (!(m = g_hash_table_lookup(a->members, wanted)) && (n = archive_next(a, &name, &size, error)) > 0)
+                if (!keep(a, name, size, error))
+                        return NULL;
+        if (n < 0)
+                return NULL;
+        if (!m || !m->kept) {
+                store_fail(error, STORE_FAIL_NOT_FOUND, "The image archive has no '%s' where it should be", wanted);
+                return NULL;
+        }
+        if (m->size > max) {
+                store_fail(error, STORE_FAIL_EXHAUSTED, "'%s' is larger than %zu bytes", wanted, max);
+                return NULL;
+        }
+        return g_bytes_ref(m->kept);
+}
+
 /** archive_read() - a whole small member, at most @max bytes */
 GBytes *archive_read(Archive *a, const char *name, gsize max, GError **error) {
         g_autoptr(Stream) s = NULL;
@@ -220,6 +344,8 @@ GBytes *archive_read(Archive *a, const char *name, gsize max, GError **error) {
         guint64 offset = 0, size = 0;
         int fd = -1;
 
+        if (a->reader)
+                return sequence_read(a, name, max, error);
         if (!archive_find(a, name, &fd, &offset, &size, error))
                 return NULL;
         if (size > max) {

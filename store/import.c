@@ -126,6 +126,10 @@ static gboolean input_stream(Import *m, gboolean regular, guint64 size, GError *
         }
         raw = stream_new_prefixed(raw, head, (gsize)n);
         m->compression = stream_compression(head, (gsize)n);
+        if (m->options->ordered) {
+                m->archive = archive_open_sequence(m->job, raw);
+                return TRUE;
+        }
         if (is_format(m, "rootfs") || (is_format(m, "auto") && !head_fits(m->job, head, (gsize)n))) {
                 m->rootfs = raw;
                 return TRUE;
@@ -306,21 +310,26 @@ static void count_layers(Import *m, const GPtrArray *images) {
 static gboolean import_all(Import *m, JsonArray *ret, GError **error) {
         g_autoptr(GPtrArray) all = NULL;
         g_autoptr(Unpack) unpack = NULL;
+        gboolean sequence;
 
         if (!input_open(m, error) ||
             (m->archive && (!read_archive(m, error) || !keep_wanted(m, error) || !choose_names(m, error))))
                 return FALSE;
         all = all_images(m);
-        if (m->job->bytes_total == 0 && m->spool_fd < 0)
+        sequence = m->archive && archive_is_sequence(m->archive);
+        if (m->job->bytes_total == 0 && m->spool_fd < 0 && !sequence)
                 count_layers(m, all);
         m->objects = objects_new(m->job, m->store->objects_fd, m->ingest->stage_fd);
-        unpack = unpack_new(m->job, m->store, m->ingest, m->objects, m->archive, m->spool_fd < 0);
+        unpack = unpack_new(m->job, m->store, m->ingest, m->objects, m->archive, m->spool_fd < 0 && !sequence);
         unpack_set_have(unpack, m->options->have);
         if (m->archive ? !unpack_images(unpack, all, error)
                        : !(import_rootfs(m, unpack, error) && choose_names(m, error))) {
                 (void)objects_settle(m->objects, NULL);
                 return FALSE;
         }
+        /* Or the sync that is to come writes it to the disk. */
+        if (m->spool_fd >= 0 && ftruncate(m->spool_fd, 0) < 0)
+                return store_fail_errno(error, errno, "Cannot empty the spool");
         return publish_images(m->job, m->ingest, m->objects, unpack, m->options->rootfs, m->images, ret, error);
 }
 
@@ -334,7 +343,8 @@ static gboolean check_options(const ImportOptions *o, GError **error) {
         if (!g_strv_contains(formats, o->format))
                 return store_fail(error, STORE_FAIL_INVALID, "There is no format '%.40s': auto, oci, docker or rootfs",
                                   o->format);
-        return TRUE;
+        return !o->ordered || strcmp(o->format, "oci") == 0 ||
+               store_fail(error, STORE_FAIL_INVALID, "Only an OCI layout can be ordered");
 }
 
 /* All has been read: of a file what is not layers need not be, of a pipe the size is known only now. */

@@ -17,6 +17,7 @@ struct ImportOptions {
         const char *platform; /* NULL: linux and this machine's */
         guint64 size;         /* of a pipe's data, 0: not known */
         GHashTable *have;     /* blob's digest -> UnpackHave, which the archive may leave out; or NULL */
+        gboolean ordered;     /* an OCI layout's documents come before the layers that they name */
         RootfsForm rootfs;
         int fd;
 };

@@ -14,18 +14,6 @@
 #include "store/json.h"
 #include "store/request.h"
 
-static gboolean read_boolean(Request *r, const char *member, gboolean *ret, GError **error) {
-        JsonNode *n = json_object_get_member(r->members, member);
-
-        *ret = FALSE;
-        if (!n)
-                return TRUE;
-        if (!JSON_NODE_HOLDS_VALUE(n) || json_node_get_value_type(n) != G_TYPE_BOOLEAN)
-                return store_fail(error, STORE_FAIL_INVALID, "'%s' of the request is neither true nor false", member);
-        *ret = json_node_get_boolean(n);
-        return TRUE;
-}
-
 static gboolean add_roots(JsonObject *o, const char *member, GHashTable *to, GError **error) {
         JsonArray *array;
 
@@ -67,7 +55,7 @@ JsonNode *request_collect(Request *r, GError **error) {
         static const char *const known[] = { "dry_run", NULL };
         gboolean dry_run;
 
-        if (!request_members(r, known, error) || !read_boolean(r, "dry_run", &dry_run, error))
+        if (!request_members(r, known, error) || !request_boolean(r, "dry_run", &dry_run, error))
                 return NULL;
         return request_store(r, error) ? store_collect(r->store, r->job, dry_run, ask_roots, r, error) : NULL;
 }
@@ -79,7 +67,7 @@ JsonNode *request_check(Request *r, GError **error) {
         gboolean repair;
 
         roots_init(&roots);
-        if (!request_members(r, known, error) || !read_boolean(r, "repair", &repair, error) ||
+        if (!request_members(r, known, error) || !request_boolean(r, "repair", &repair, error) ||
             !add_roots(r->members, "chains", roots.chains, error) ||
             !add_roots(r->members, "contents", roots.contents, error))
                 return NULL;

@@ -48,7 +48,8 @@ static gboolean read_have(Request *r, GHashTable **ret, GError **error) {
 
 /** request_import() - {"images":[...]} */
 JsonNode *request_import(Request *r, GError **error) {
-        static const char *const known[] = { "name", "format", "size", "platform", "rootfs", "have", "limits", NULL };
+        static const char *const known[] = { "name", "format",  "size",   "platform", "rootfs",
+                                             "have", "ordered", "limits", NULL };
         g_autoptr(GHashTable) have = NULL;
         ImportOptions options = { .fd = -1 };
 
@@ -56,7 +57,8 @@ JsonNode *request_import(Request *r, GError **error) {
             !json_string(r->members, "format", REQUEST_WHAT, &options.format, error) ||
             !json_string(r->members, "platform", REQUEST_WHAT, &options.platform, error) ||
             !json_size(r->members, "size", REQUEST_WHAT, &options.size, error) ||
-            !read_form(r, &options.rootfs, error) || !read_have(r, &have, error) || !request_limits(r, error))
+            !request_boolean(r, "ordered", &options.ordered, error) || !read_form(r, &options.rootfs, error) ||
+            !read_have(r, &have, error) || !request_limits(r, error))
                 return NULL;
         options.have = have;
         if (!options.format)

@@ -50,6 +50,19 @@ gboolean request_members(const Request *r, const char *const *known, GError **er
         return TRUE;
 }
 
+/** request_boolean() - FALSE where the request has no such member */
+gboolean request_boolean(const Request *r, const char *member, gboolean *ret, GError **error) {
+        JsonNode *n = json_object_get_member(r->members, member);
+
+        *ret = FALSE;
+        if (!n)
+                return TRUE;
+        if (!JSON_NODE_HOLDS_VALUE(n) || json_node_get_value_type(n) != G_TYPE_BOOLEAN)
+                return store_fail(error, STORE_FAIL_INVALID, "'%s' of the request is neither true nor false", member);
+        *ret = json_node_get_boolean(n);
+        return TRUE;
+}
+
 /** request_strings() - a list of strings, borrowed from the request; empty when it has no such member */
 gboolean request_strings(const Request *r, const char *member, GPtrArray **ret, GError **error) {
         g_autoptr(GPtrArray) list = g_ptr_array_new();

@@ -47,6 +47,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Request, request_done)
 Store *request_store(Request *r, GError **error); /* opened once, the request's */
 gboolean request_members(const Request *r, const char *const *known, GError **error);
 gboolean request_limits(Request *r, GError **error); /* its "limits" to the job */
+gboolean request_boolean(const Request *r, const char *member, gboolean *ret, GError **error);
 gboolean request_strings(const Request *r, const char *member, GPtrArray **ret, GError **error);
 JsonNode *request_object(JsonObject *o); /* takes @o over */
 

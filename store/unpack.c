@@ -8,6 +8,8 @@
  * content the diff id the configuration says; both are compared here, before anything is promoted. A layer the store
  * has is pinned and not unpacked again: its tree comes from its record, and only its blob's digest is looked at. Where
  * the archive has left a blob out, what it holds has to be known beforehand, and to be what the configuration says.
+ *
+ * Of a sequence each layer is read as it arrives, while layers that are here are taken from their records beside that.
  */
 
 #include "store/unpack.h"
@@ -43,6 +45,7 @@ typedef struct {
         Compression compression;
         guint number;
         gboolean absent; /* from the archive: the layer is in the store */
+        gboolean done;   /* of a sequence: it has come */
 } Task;
 
 guint digest_hash_func(const void *d) {
@@ -125,9 +128,18 @@ static Layer *add_layer(Unpack *u) {
         return l;
 }
 
-/* Reads a layer through; a plain one is hashed once, its digest being its diff id. */
-static Layer *read_layer(Unpack *u, Stream *raw, Compression compression, guint64 *size, guint8 digest[DIGEST_SIZE],
-                         guint8 diff_id[DIGEST_SIZE], GError **error) {
+/* Whoever sends may take his time with the rest, which the threads behind a stream would wait for. */
+static void stop_reading(Unpack *u, const Task *t, const GError *why) {
+        GError *failure = g_error_copy(why);
+
+        if (t)
+                g_prefix_error(&failure, "Layer %u (%s): ", t->number, t->source->member);
+        store_job_fail(u->job, failure);
+}
+
+/* Reads a layer through; a plain one is hashed once, its digest being its diff id. @t: whose it is, or NULL */
+static Layer *read_layer(Unpack *u, const Task *t, Stream *raw, Compression compression, guint64 *size,
+                         guint8 digest[DIGEST_SIZE], guint8 diff_id[DIGEST_SIZE], GError **error) {
         g_auto(Digest) outer = { NULL }, inner = { NULL };
         Layer *layer = add_layer(u);
         Stream *s;
@@ -141,8 +153,9 @@ static Layer *read_layer(Unpack *u, Stream *raw, Compression compression, guint6
                 return NULL;
         s = stream_new_ahead(stream_new_digest(s, &inner, NULL));
         ok = layer_read(layer, s, error);
-        /* Stops and joins the thread that hashes. */
-        stream_free(s);
+        if (!ok && error && *error)
+                stop_reading(u, t, *error);
+        stream_free(s); /* stops and joins the thread that hashes */
         if (!ok)
                 return NULL;
         digest_final(&inner, diff_id);
@@ -153,14 +166,14 @@ static Layer *read_layer(Unpack *u, Stream *raw, Compression compression, guint6
         return layer;
 }
 
-static gboolean task_verify(Task *t, GError **error) {
-        Stream *range = stream_new_range(t->unpack->job, t->fd, t->offset, t->source->size);
+/* Takes @raw over. */
+static gboolean task_verify(Task *t, Stream *raw, GError **error) {
         g_auto(Digest) d = { NULL };
         g_autoptr(Stream) s = NULL;
         guint8 digest[DIGEST_SIZE];
 
         digest_init(&d);
-        s = stream_new_digest(stream_new_counted(range, t->unpack->counter), &d, NULL);
+        s = stream_new_digest(stream_new_counted(raw, t->unpack->counter), &d, NULL);
         if (!stream_drain(s, error))
                 return FALSE;
         digest_final(&d, digest);
@@ -184,14 +197,15 @@ static gboolean replay(Unpack *u, Unpacked *r, GError **error) {
         return TRUE;
 }
 
-static gboolean task_unpack(Task *t, GError **error) {
+/* Takes @raw over. */
+static gboolean task_unpack(Task *t, Stream *raw, GError **error) {
         Unpack *u = t->unpack;
         ImageLayer *source = t->source;
-        Stream *raw = stream_new_counted(stream_new_range(u->job, t->fd, t->offset, source->size), u->counter);
         guint8 digest[DIGEST_SIZE], diff_id[DIGEST_SIZE];
         guint64 size = 0;
 
-        t->result->layer = read_layer(u, raw, t->compression, &size, digest, diff_id, error);
+        t->result->layer =
+                read_layer(u, t, stream_new_counted(raw, u->counter), t->compression, &size, digest, diff_id, error);
         if (!t->result->layer)
                 return FALSE;
         if (source->has_digest && !verify(source->digest, digest, "layer's digest", error))
@@ -200,6 +214,21 @@ static gboolean task_unpack(Task *t, GError **error) {
                 return FALSE;
         memcpy(source->digest, digest, DIGEST_SIZE);
         return TRUE;
+}
+
+static Stream *task_range(const Task *t) {
+        return stream_new_range(t->unpack->job, t->fd, t->offset, t->source->size);
+}
+
+static void task_end(const Task *t, gboolean ok, GError *failure) {
+        StoreJob *job = t->unpack->job;
+
+        if (ok) {
+                __atomic_add_fetch(&job->layers_done, 1, __ATOMIC_RELAXED);
+                return;
+        }
+        g_prefix_error(&failure, "Layer %u (%s): ", t->number, t->source->member);
+        store_job_fail(job, failure);
 }
 
 static void task_run(gpointer data, gpointer userdata G_GNUC_UNUSED) {
@@ -213,17 +242,12 @@ static void task_run(gpointer data, gpointer userdata G_GNUC_UNUSED) {
         if (t->absent)
                 ok = !t->result || replay(u, t->result, &failure);
         else if (!t->result)
-                ok = task_verify(t, &failure);
+                ok = task_verify(t, task_range(t), &failure);
         else if (t->result->existing)
-                ok = replay(u, t->result, &failure) && task_verify(t, &failure);
+                ok = replay(u, t->result, &failure) && task_verify(t, task_range(t), &failure);
         else
-                ok = task_unpack(t, &failure);
-        if (ok) {
-                __atomic_add_fetch(&u->job->layers_done, 1, __ATOMIC_RELAXED);
-                return;
-        }
-        g_prefix_error(&failure, "Layer %u (%s): ", t->number, t->source->member);
-        store_job_fail(u->job, failure);
+                ok = task_unpack(t, task_range(t), &failure);
+        task_end(t, ok, failure);
 }
 
 static Unpacked *add_result(Unpack *u, const guint8 diff_id[DIGEST_SIZE]) {
@@ -308,7 +332,8 @@ static gboolean add_task(Unpack *u, ImageLayer *l, guint number, GError **error)
         t->unpack = u;
         t->source = l;
         t->number = number;
-        if (have && !archive_has(u->archive, l->member) ? !task_absent(t, have, error) : !task_present(t, error))
+        if (!archive_is_sequence(u->archive) &&
+            (have && !archive_has(u->archive, l->member) ? !task_absent(t, have, error) : !task_present(t, error)))
                 return FALSE;
         u->job->layers_total++;
         if (unpack_find(u, l->diff_id))
@@ -330,6 +355,127 @@ static gboolean check_absent(Unpack *u, GError **error) {
         return TRUE;
 }
 
+/* ---- sequences ---- */
+
+static void replay_run(gpointer data, gpointer unpack) {
+        Unpack *u = unpack;
+        GError *failure = NULL;
+
+        if (store_job_check(u->job, NULL) && !replay(u, data, &failure))
+                store_job_fail(u->job, failure);
+}
+
+static gboolean task_fits(const Task *t, guint64 size, GError **error) {
+        return !t->source->has_digest || size == t->source->size ||
+               store_fail(error, STORE_FAIL_INVALID,
+                          "Layer %u (%s) has %" G_GUINT64_FORMAT " bytes, its descriptor says %" G_GUINT64_FORMAT,
+                          t->number, t->source->member, size, t->source->size);
+}
+
+/* The blob that has come is that of these layers: all of the same diff id, or they lie. */
+static gboolean run_member(Unpack *u, GPtrArray *tasks, guint64 size, GError **error) {
+        Stream *raw = archive_current(u->archive);
+        guint8 head[COMPRESSION_HEAD];
+        Task *lead = tasks->pdata[0];
+        GError *failure = NULL;
+        gssize n = stream_read_full(raw, head, sizeof(head), error);
+        gboolean ok;
+
+        raw = stream_new_prefixed(raw, head, (gsize)MAX(n, 0));
+        for (guint i = 0; i < tasks->len; i++) {
+                Task *t = tasks->pdata[i];
+
+                t->done = TRUE;
+                if (n < 0 || !task_fits(t, size, error)) {
+                        stream_free(raw);
+                        return FALSE;
+                }
+                t->compression = stream_compression(head, (gsize)n);
+                if (t->result && !t->result->existing && !(lead->result && !lead->result->existing))
+                        lead = t;
+        }
+        if (lead->result && !lead->result->existing)
+                ok = task_unpack(lead, raw, &failure);
+        else
+                ok = task_verify(lead, raw, &failure);
+        task_end(lead, ok, failure);
+        for (guint i = 0; ok && i < tasks->len; i++) {
+                Task *t = tasks->pdata[i];
+
+                if (t == lead)
+                        continue;
+                failure = NULL;
+                ok = !t->result || t->result->existing ||
+                     verify(t->source->diff_id, lead->source->diff_id, "layer's diff id", &failure);
+                task_end(t, ok, failure);
+        }
+        return ok;
+}
+
+/* What has not come has to be here. */
+static gboolean end_sequence(Unpack *u, GError **error) {
+        for (guint i = 0; i < u->tasks->len; i++) {
+                Task *t = u->tasks->pdata[i];
+                const UnpackHave *have = u->have ? g_hash_table_lookup(u->have, t->source->digest) : NULL;
+
+                if (t->done)
+                        continue;
+                if (!have)
+                        return store_fail(error, STORE_FAIL_NOT_FOUND, "The image archive has no '%s'",
+                                          t->source->member);
+                if (!task_absent(t, have, error))
+                        return FALSE;
+                __atomic_add_fetch(&u->job->layers_done, 1, __ATOMIC_RELAXED);
+        }
+        return check_absent(u, error);
+}
+
+static gboolean read_sequence(Unpack *u, GHashTable *members, GError **error) {
+        const char *name;
+        guint64 size;
+        int n;
+
+        while ((n = archive_next(u->archive, &name, &size, error)) > 0) {
+                GPtrArray *tasks = g_hash_table_lookup(members, name);
+
+                if (!store_job_check(u->job, error) || (tasks && !run_member(u, tasks, size, error)))
+                        return FALSE;
+        }
+        return n == 0 && end_sequence(u, error);
+}
+
+/* Layers as they come; a blob that several have is read once. */
+static gboolean unpack_sequence(Unpack *u, GError **error) {
+        g_autoptr(GHashTable) members =
+                g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)g_ptr_array_unref);
+        GError *failure = NULL;
+        GThreadPool *pool;
+        GHashTableIter iter;
+        gpointer layer;
+
+        for (guint i = 0; i < u->tasks->len; i++) {
+                Task *t = u->tasks->pdata[i];
+                GPtrArray *tasks = g_hash_table_lookup(members, t->source->member);
+
+                if (!tasks) {
+                        tasks = g_ptr_array_new();
+                        g_hash_table_insert(members, t->source->member, tasks);
+                }
+                g_ptr_array_add(tasks, t);
+        }
+        pool = g_thread_pool_new(replay_run, u, 1, FALSE, error);
+        if (!pool)
+                return FALSE;
+        g_hash_table_iter_init(&iter, u->layers);
+        while (g_hash_table_iter_next(&iter, NULL, &layer))
+                if (((Unpacked *)layer)->existing)
+                        (void)g_thread_pool_push(pool, layer, NULL);
+        if (!read_sequence(u, members, &failure) && failure)
+                store_job_fail(u->job, failure);
+        g_thread_pool_free(pool, FALSE, TRUE);
+        return store_job_result(u->job, error);
+}
+
 /** unpack_images() - read all layers of all images; afterwards their digests and trees are there */
 gboolean unpack_images(Unpack *u, GPtrArray *images, GError **error) {
         GThreadPool *pool;
@@ -343,6 +489,8 @@ gboolean unpack_images(Unpack *u, GPtrArray *images, GError **error) {
         }
         if (!pin_layers(u, error) || !check_absent(u, error))
                 return FALSE;
+        if (archive_is_sequence(u->archive))
+                return unpack_sequence(u, error);
         pool = g_thread_pool_new(task_run, NULL, PARALLEL_MAX, FALSE, error);
         if (!pool)
                 return FALSE;
@@ -374,7 +522,7 @@ gboolean unpack_layer(Unpack *u, Stream *raw, Compression compression, gboolean 
         Unpacked *r;
 
         u->job->layers_total = 1;
-        layer = read_layer(u, raw, compression, &ret->size, ret->digest, ret->diff_id, error);
+        layer = read_layer(u, NULL, raw, compression, &ret->size, ret->digest, ret->diff_id, error);
         if (!layer)
                 return FALSE;
         if (!layer->marked && !known)

@@ -89,6 +89,15 @@ def oci_files(layers, name="image:latest", settings=None, compress=True, config_
     return files + [("index.json", json.dumps(index).encode())]
 
 
+def oci_ordered(files):
+    """The same files, documents before what they describe."""
+    by_name = dict(files)
+    manifests = [m["digest"] for m in json.loads(by_name["index.json"])["manifests"]]
+    documents = ["oci-layout", "index.json"] + ["blobs/sha256/" + d[7:] for d in manifests]
+    documents += ["blobs/sha256/" + json.loads(by_name["blobs/sha256/" + d[7:]])["config"]["digest"][7:] for d in manifests]
+    return [(name, by_name[name]) for name in documents] + [f for f in files if f[0] not in documents]
+
+
 def oci_archive(path, layers, name="image:latest", settings=None, **kwargs):
     """Writes an OCI layout as a tar; replaces a file only when it is whole."""
     _write(path + ".part", oci_files(layers, name, settings, **kwargs))

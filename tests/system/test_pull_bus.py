@@ -88,7 +88,7 @@ class Image:
     """What a registry has under a name."""
 
     def __init__(self, layers, settings=None, compress=True):
-        files = images.oci_files(layers, "x", settings, compress)
+        files = images.oci_ordered(images.oci_files(layers, "x", settings, compress))
         self.files = files
         self.descriptor = json.loads(dict(files)["index.json"])["manifests"][0]
         self.digest = self.descriptor["digest"]

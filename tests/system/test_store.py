@@ -2,6 +2,7 @@
 """The store worker by itself: what it makes of archives, good and hostile, and that a failure leaves nothing."""
 
 import array
+import contextlib
 import ctypes
 import gzip
 import hashlib
@@ -735,12 +736,14 @@ class Connection:
             self.worker.wait(30)
 
 
-class Protocol(StoreTest):
+class ConnectionTest(StoreTest):
     def connect(self, real=False):
         c = Connection(None if real else self.dir)
         self.addCleanup(c.close)
         return c
 
+
+class Protocol(ConnectionTest):
     def test_import(self):
         path = images.oci_archive(self.path("a.tar"), [layer([entry(f"f{i}", os.urandom(50000)) for i in range(300)])])
         c = self.connect()
@@ -754,71 +757,6 @@ class Protocol(StoreTest):
             self.assertEqual(row[3], 1)
         c.sock.shutdown(socket.SHUT_WR)
         self.assertEqual(c.receive(), (None, None))
-
-    def leave_out(self, files, *blobs):
-        """An archive without these layers, and what may be said of them to who imports it."""
-        names = {"blobs/sha256/" + digest(gzip.compress(b, 1, mtime=0))[7:]: b for b in blobs}
-        path = self.path("part.tar")
-        images._write(path, [f for f in files if f[0] not in names])  # pylint: disable=protected-access
-        return path, [{"digest": "sha256:" + name[13:], "diff_id": digest(names[name]), "size": len(data)}
-                      for name, data in files if name in names]
-
-    def import_part(self, path, have, **more):
-        c = self.connect()
-        with open(path, "rb") as f:
-            c.request([f.fileno()], operation="import", name="part", format="oci", have=have, rootfs="checkout", **more)
-            kind, body, _ = c.result()
-        c.close()
-        return (kind, body["images"][0]) if kind == DONE else (kind, body["error"])
-
-    def test_left_out(self):
-        """A layer that is here need not be in the archive; what it is said to hold is compared with the configuration."""
-        base = layer([entry("etc", None), entry("etc/base", b"base\n"), entry("gone", b"")])
-        top = layer([entry("etc/top", b"top\n"), entry(".wh.gone", b"")])
-        files = images.oci_files([base, top])
-        path, have = self.leave_out(files, base)
-        self.assertEqual(self.import_part(path, have), (ERROR, "FailedPrecondition"))
-        self.assertEqual(self.import_part(path, []), (ERROR, "NotFound"))
-        self.assertNothingLeft()
-        self.layers(base)
-        kept = self.left()
-        for wrong in ({"diff_id": digest(top)}, {"size": 7}, {"digest": digest(b"")}, {"digest": "sha256:x"}, {"size": -1}):
-            kind, word = self.import_part(path, [{**have[0], **wrong}])
-            self.assertEqual((kind, word), (ERROR, "NotFound" if wrong == {"digest": digest(b"")} else "InvalidArgument"), wrong)
-            self.assertEqual(self.left(), kept)
-        kind, record = self.import_part(path, have)
-        self.assertEqual(kind, DONE, record)
-        tree = record["rootfs"]["path"]
-        self.assertEqual(sorted(os.listdir(tree + "/etc")), ["base", "top"])
-        self.assertFalse(os.path.exists(tree + "/gone"))
-        self.assertEqual([one["digest"] for one in record["layers"]],
-                         [one["digest"] for one in json.loads(self.manifest(files))["layers"]])
-        self.assertEqual(record["source"], digest(self.manifest(files)))
-        self.assertWhole()
-        # All of it is here: nothing but documents comes.
-        path, have = self.leave_out(files, base, top)
-        self.assertEqual(self.import_part(path, have)[1]["chain_id"], record["chain_id"])
-        # What is there all the same is read and verified.
-        path, _ = self.leave_out(files)
-        self.assertEqual(self.import_part(path, have)[0], DONE)
-
-    def manifest(self, files):
-        wanted = json.loads(dict(files)["index.json"])["manifests"][0]["digest"]
-        return dict(files)["blobs/sha256/" + wanted[7:]]
-
-    def test_left_out_broken(self):
-        """A left-out layer does not hide what is wrong with the others."""
-        base, top = layer([entry("a", b"a")]), layer([entry("b", b"b" * 100000)])
-        self.layers(base)
-        files = images.oci_files([base, top])
-        kept = self.left()
-        path, have = self.leave_out([(n, d[:-1] + b"x" if n.endswith(digest(gzip.compress(top, 1, mtime=0))[7:]) else d)
-                                     for n, d in files], base)
-        self.assertEqual(self.import_part(path, have), (ERROR, "InvalidArgument"))
-        path, have = self.leave_out(files, base)
-        os.truncate(path, os.path.getsize(path) // 2)
-        self.assertEqual(self.import_part(path, have)[0], ERROR)
-        self.assertEqual(self.left(), kept)
 
     def test_no_rootfs(self):
         """S-G02: an image whose root file system is not made yet; it is made later."""
@@ -921,3 +859,171 @@ def socket_close(c):
 
 if __name__ == "__main__":
     unittest.main()
+
+
+class LeftOut(ConnectionTest):
+    """Layers that the archive does not hold, because they are here."""
+
+    def leave_out(self, files, *blobs):
+        """An archive without these layers, and what may be said of them to who imports it."""
+        files = images.oci_ordered(files)
+        names = {"blobs/sha256/" + digest(gzip.compress(b, 1, mtime=0))[7:]: b for b in blobs}
+        path = self.path("part.tar")
+        images._write(path, [f for f in files if f[0] not in names])  # pylint: disable=protected-access
+        return path, [{"digest": "sha256:" + name[13:], "diff_id": digest(names[name]), "size": len(data)}
+                      for name, data in files if name in names]
+
+    #: Read as it arrives, or at will.
+    ordered = False
+
+    def import_part(self, path, have, **more):
+        c = self.connect()
+        with open(path, "rb") as f:
+            c.request([f.fileno()], operation="import", name="part", format="oci", have=have, rootfs="checkout",
+                      ordered=self.ordered, **more)
+            kind, body, _ = c.result()
+        c.close()
+        return (kind, body["images"][0]) if kind == DONE else (kind, body["error"])
+
+    def test_left_out(self):
+        """A layer that is here need not be in the archive; what it is said to hold is compared with the configuration."""
+        base = layer([entry("etc", None), entry("etc/base", b"base\n"), entry("gone", b"")])
+        top = layer([entry("etc/top", b"top\n"), entry(".wh.gone", b"")])
+        files = images.oci_files([base, top])
+        path, have = self.leave_out(files, base)
+        self.assertEqual(self.import_part(path, have), (ERROR, "FailedPrecondition"))
+        self.assertEqual(self.import_part(path, []), (ERROR, "NotFound"))
+        self.assertNothingLeft()
+        self.layers(base)
+        kept = self.left()
+        for wrong in ({"diff_id": digest(top)}, {"size": 7}, {"digest": digest(b"")}, {"digest": "sha256:x"}, {"size": -1}):
+            kind, word = self.import_part(path, [{**have[0], **wrong}])
+            self.assertEqual((kind, word), (ERROR, "NotFound" if wrong == {"digest": digest(b"")} else "InvalidArgument"), wrong)
+            self.assertEqual(self.left(), kept)
+        kind, record = self.import_part(path, have)
+        self.assertEqual(kind, DONE, record)
+        tree = record["rootfs"]["path"]
+        self.assertEqual(sorted(os.listdir(tree + "/etc")), ["base", "top"])
+        self.assertFalse(os.path.exists(tree + "/gone"))
+        self.assertEqual([one["digest"] for one in record["layers"]],
+                         [one["digest"] for one in json.loads(self.manifest(files))["layers"]])
+        self.assertEqual(record["source"], digest(self.manifest(files)))
+        self.assertWhole()
+        # All of it is here: nothing but documents comes.
+        path, have = self.leave_out(files, base, top)
+        self.assertEqual(self.import_part(path, have)[1]["chain_id"], record["chain_id"])
+        # What is there all the same is read and verified.
+        path, _ = self.leave_out(files)
+        self.assertEqual(self.import_part(path, have)[0], DONE)
+
+    def manifest(self, files):
+        wanted = json.loads(dict(files)["index.json"])["manifests"][0]["digest"]
+        return dict(files)["blobs/sha256/" + wanted[7:]]
+
+    def test_left_out_broken(self):
+        """A left-out layer does not hide what is wrong with the others."""
+        base, top = layer([entry("a", b"a")]), layer([entry("b", b"b" * 100000)])
+        self.layers(base)
+        files = images.oci_files([base, top])
+        kept = self.left()
+        path, have = self.leave_out([(n, d[:-1] + b"x" if n.endswith(digest(gzip.compress(top, 1, mtime=0))[7:]) else d)
+                                     for n, d in files], base)
+        self.assertEqual(self.import_part(path, have), (ERROR, "InvalidArgument"))
+        path, have = self.leave_out(files, base)
+        os.truncate(path, os.path.getsize(path) // 2)
+        self.assertEqual(self.import_part(path, have)[0], ERROR)
+        self.assertEqual(self.left(), kept)
+
+
+class Ordered(LeftOut):
+    """The same of an archive that is read as it arrives, and what is right there alone."""
+
+    ordered = True
+
+    def stream(self, files, pause=None):
+        """Imports what is written to a pipe; `pause` is called before each member."""
+        c = self.connect()
+        reader, writer = os.pipe()
+        c.request([reader], operation="import", name="s", format="oci", rootfs="checkout", ordered=True)
+        os.close(reader)
+
+        def write():
+            with open(writer, "wb") as out, contextlib.suppress(BrokenPipeError):
+                with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+                    for name, data in files:
+                        if pause:
+                            pause(name)
+                        info = tarfile.TarInfo(name)
+                        info.size = len(data)
+                        tar.addfile(info, io.BytesIO(data))
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        kind, body, _ = c.result()
+        thread.join()
+        c.close()
+        return kind, body["images"][0] if kind == DONE else body["error"]
+
+    def test_as_it_arrives(self):
+        """A layer is in the stage before the next one has come, and nothing is spooled."""
+        layers = [layer([entry(f"f{i}", os.urandom(300000))]) for i in range(3)]
+        files = images.oci_ordered(images.oci_files(layers, compress=False))
+        seen = []
+
+        def pause(name):
+            if name == files[-1][0]:
+                def staged():
+                    return [f for where, _, names in os.walk(f"{self.dir}/ingest") for f in names if f.endswith(".file")]
+                deadline = time.monotonic() + 20
+                while not staged() and time.monotonic() < deadline:
+                    time.sleep(0.02)
+                seen.extend(staged())
+
+        kind, record = self.stream(files, pause)
+        self.assertEqual(kind, DONE, record)
+        self.assertGreaterEqual(len(seen), 1)
+        self.assertEqual(sorted(os.listdir(record["rootfs"]["path"])), ["f0", "f1", "f2"])
+        self.assertWhole()
+
+    def test_same_layer_twice(self):
+        data = layer([entry("f", b"x")])
+        kind, record = self.stream(images.oci_ordered(list(dict(images.oci_files([data, data])).items())))
+        self.assertEqual(kind, DONE, record)
+        self.assertEqual(len(record["layers"]), 2)
+        # The same blob under two diff ids.
+        conf = images.config([data, layer([entry("g", b"y")])])
+        files = images.oci_files([data, data], config_data=conf)
+        self.assertEqual(self.stream(images.oci_ordered(list(dict(files).items()))), (ERROR, "InvalidArgument"))
+
+    def test_out_of_order(self):
+        files = images.oci_files([layer([entry("f", os.urandom(5 << 20))])], compress=False)
+        self.assertEqual(self.stream(files), (ERROR, "InvalidArgument"))
+        ordered = images.oci_ordered(files)
+        self.assertEqual(self.stream([f for f in ordered if f[0] != "index.json"] + [("x", b"")]), (ERROR, "InvalidArgument"))
+        self.assertEqual(self.stream(ordered[:-1]), (ERROR, "NotFound"))
+        self.assertEqual(self.stream(ordered + ordered[-1:]), (ERROR, "InvalidArgument"))
+        self.assertEqual(self.stream([("oci-layout", b"")]), (ERROR, "InvalidArgument"))
+        self.assertNothingLeft()
+
+    def test_bad_layer_while_the_rest_is_slow(self):
+        """What is wrong with a layer is told at once, not when its sender has sent all of it."""
+        bad = b"this is no tar" + os.urandom(3 << 20)
+        files = images.oci_ordered(images.oci_files([bad], compress=False))
+        c = self.connect()
+        reader, writer = os.pipe()
+        c.request([reader], operation="import", name="s", format="oci", ordered=True)
+        os.close(reader)
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for name, data in files:
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+        with contextlib.suppress(BrokenPipeError):
+            os.write(writer, out.getvalue()[:1 << 20])
+        begun = time.monotonic()
+        kind, body, _ = c.result()
+        self.assertEqual((kind, body["error"]), (ERROR, "InvalidArgument"))
+        self.assertLess(time.monotonic() - begun, 10)
+        os.close(writer)
+        self.assertNothingLeft()
