@@ -217,7 +217,7 @@ int command_run(const char *directory, int argc, char **argv) {
                 { "name", 0, 0, G_OPTION_ARG_STRING, &o.name, "Name of the image", "NAME" },
                 { "format", 0, 0, G_OPTION_ARG_STRING, &o.format, "auto, oci, docker or rootfs", "FORMAT" },
                 { "platform", 0, 0, G_OPTION_ARG_STRING, &o.platform, "os/architecture[/variant]", "PLATFORM" },
-                { "rootfs", 0, 0, G_OPTION_ARG_STRING, &o.rootfs, "Form of root file systems: erofs or checkout",
+                { "rootfs", 0, 0, G_OPTION_ARG_STRING, &o.rootfs, "Form of root file systems: erofs, checkout or none",
                   "FORM" },
                 { "limit", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.limits, "Limit of an import", "NAME=NUMBER" },
                 { "chain", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o.chains, "Chain that has to be there", "ID" },
