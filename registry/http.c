@@ -383,6 +383,7 @@ static gboolean run(Exchange *x, const HttpTimes *times, GError **error) {
         }
         read_status(x);
         x->answer->end = end_of(code, x);
+        x->answer->untrusted = code == CURLE_PEER_FAILED_VERIFICATION;
         if (x->answer->end == HTTP_ANSWERED)
                 return TRUE;
         describe(x, code, times, error);

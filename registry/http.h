@@ -46,8 +46,9 @@ struct HttpRequest {
 
 struct HttpAnswer {
         HttpEnd end;
-        gboolean slow;  /* HTTP_LOST: nothing, or not enough, came for too long */
-        gboolean taken; /* the error is from who takes the body, and a whole sentence */
+        gboolean slow;      /* HTTP_LOST: nothing, or not enough, came for too long */
+        gboolean untrusted; /* HTTP_UNREACHABLE: it talks TLS, with a certificate that is not to be trusted */
+        gboolean taken;     /* the error is from who takes the body, and a whole sentence */
         guint status;
         gint64 length; /* of the body, as the headers say; -1: they do not */
         char *content_type;

@@ -67,7 +67,7 @@ char *registry_certificates(const char *server) {
 gboolean registry_try_again(const Registry *r, const HttpAnswer *a, guint *attempt, GError **error) {
         gint64 wait = MAX(answer_wait_usec(a), PAUSE_USEC << MIN(*attempt, 4));
         gboolean may = a->end == HTTP_ANSWERED      ? answer_may_pass(a)
-                       : a->end == HTTP_UNREACHABLE ? r->reached
+                       : a->end == HTTP_UNREACHABLE ? r->reached && !a->untrusted
                                                     : a->end == HTTP_LOST;
 
         /* Waiting for somebody who is silent takes long enough once. */
@@ -119,7 +119,8 @@ static char *home_url(const Registry *r, const Fetch *f) {
 static gboolean ask_home(Registry *r, const Fetch *f, HttpAnswer *ret, GError **error) {
         g_autofree char *url = home_url(r, f), *other = NULL;
         g_auto(HttpAnswer) second = { HTTP_ENDED };
-        gboolean ok = ask(r, f, url, TRUE, ret, error);
+        g_autoptr(GError) failure = NULL;
+        gboolean ok = ask(r, f, url, TRUE, ret, error), second_ok;
 
         if (r->reached || !r->plain || ret->slow ||
             (ok ? ret->status != 400 : ret->end != HTTP_FOREIGN && ret->end != HTTP_LOST)) {
@@ -128,7 +129,8 @@ static gboolean ask_home(Registry *r, const Fetch *f, HttpAnswer *ret, GError **
         }
         set_plain(r, FALSE);
         other = home_url(r, f);
-        if (!ask(r, f, other, TRUE, &second, NULL) && second.end != HTTP_LOST) {
+        second_ok = ask(r, f, other, TRUE, &second, &failure);
+        if (!second_ok && second.end != HTTP_LOST && !second.untrusted) {
                 set_plain(r, TRUE);
                 return ok;
         }
@@ -137,9 +139,9 @@ static gboolean ask_home(Registry *r, const Fetch *f, HttpAnswer *ret, GError **
         http_answer_clear(ret);
         *ret = second;
         second = (HttpAnswer){ HTTP_ENDED };
-        return ret->end == HTTP_ANSWERED ||
-               store_fail(error, STORE_FAIL_UNAVAILABLE, "Cannot get %s from %s: the connection was lost", f->what,
-                          r->server);
+        if (failure)
+                g_propagate_error(error, g_steal_pointer(&failure));
+        return second_ok;
 }
 
 static gboolean redirected(const Registry *r, const HttpAnswer *a, char **url, gboolean *ret_home, GError **error) {
