@@ -171,6 +171,14 @@ class Real(PullCase):
         self.assertEqual(json.loads(self.ctl("image", "inspect", name))[0]["Digest"], mine.digest)
         self.assertEqual(self.pull(name)["Fetched"], 0)
         self.refused("pull", "--platform=linux/riscv64", name, contains="linux/riscv64")
+        # Another platform under the same name, and back; then all of them.
+        for platform, wanted in (("linux/s390x", other.digest), ("linux/amd64", mine.digest)):
+            self.pull("--platform", platform, name)
+            self.assertEqual(json.loads(self.ctl("image", "inspect", name))[0]["Digest"], wanted)
+        self.pull("--platform=all", name)
+        shown = json.loads(self.ctl("image", "inspect", name))[0]
+        self.assertEqual((shown["Digest"], shown["Index"], len(shown["Platforms"])), (mine.digest, digest, 2))
+        self.assertEqual(self.pull("--platform=all", name)["Fetched"], 0)
 
     def test_root_file_system(self):
         """S-G02, S-G03: none is made, or the kind that is asked for; a container makes what is not there."""
