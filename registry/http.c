@@ -41,7 +41,6 @@ typedef struct {
 void http_answer_clear(HttpAnswer *a) {
         g_clear_pointer(&a->content_type, g_free);
         g_clear_pointer(&a->content_range, g_free);
-        g_clear_pointer(&a->content_encoding, g_free);
         g_clear_pointer(&a->digest, g_free);
         g_clear_pointer(&a->location, g_free);
         g_clear_pointer(&a->authenticate, g_free);
@@ -67,11 +66,8 @@ static void set_header(HttpAnswer *a, const char *name, const char *value) {
                 const char *name;
                 char **to;
         } wanted[] = {
-                { "Content-Type", &a->content_type },
-                { "Content-Range", &a->content_range },
-                { "Content-Encoding", &a->content_encoding },
-                { "Docker-Content-Digest", &a->digest },
-                { "Location", &a->location },
+                { "Content-Type", &a->content_type },    { "Content-Range", &a->content_range },
+                { "Docker-Content-Digest", &a->digest }, { "Location", &a->location },
                 { "Retry-After", &a->retry_after },
         };
 

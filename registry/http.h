@@ -53,7 +53,6 @@ struct HttpAnswer {
         gint64 length; /* of the body, as the headers say; -1: they do not */
         char *content_type;
         char *content_range;
-        char *content_encoding;
         char *digest; /* Docker-Content-Digest */
         char *location;
         char *authenticate; /* all of them */

@@ -37,6 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (server) {
                 g_assert_null(strpbrk(server, "/@?#"));
                 g_assert_nonnull(next);
+                g_assert_nonnull(query);
                 (void)registry_may_have("registry.r.example:5000", server);
         }
         return 0;
