@@ -109,7 +109,7 @@ static void check(struct role *r, const char *program) {
                 tell(r, 0, LAUNCHER_DUMP_OK, r->version);
                 return;
         }
-        for (p = q > 0 ? text : NULL; (p = p ? strstr(p, "Error (") : NULL); p++)
+        for (p = q > 0 ? text : NULL; p && (p = strstr(p, "Error (")); p++)
                 what = p;
         what = what && strstr(what, "): ") ? strstr(what, "): ") + 3 : NULL;
         (void)snprintf(sentence, sizeof(sentence), "criu check: %.*s", (int)(what ? strcspn(what, "\n") : 6),
