@@ -455,7 +455,7 @@ static int pull_new(Manager *m, const char *ns, const PullOptions *options, Pull
 /** pull_begin() - see pull.h; whatever needs a worker is told by the job */
 int pull_begin(Manager *m, const char *ns, const PullOptions *options, Job **ret, sd_bus_error *error) {
         Image *image = NULL;
-        Pull *p;
+        Pull *p = NULL;
         int r;
 
         r = options->missing ? find_here(m, ns, options, &image, error) : 0;
@@ -464,7 +464,7 @@ int pull_begin(Manager *m, const char *ns, const PullOptions *options, Job **ret
         if (r == 0)
                 image = NULL;
         r = pull_new(m, ns, options, &p, error);
-        if (r < 0)
+        if (!p)
                 return r;
         (void)job_new(m, "pull", options->image.name, on_cancel, p, &p->job);
         *ret = p->job;

@@ -329,6 +329,39 @@ class Pull(PullTest):
         self.pull(Image([BASE]), Lease="l")
         self.assertIn(("image", HOST + "/app:1"), davit.get(lease, "Lease.Resources"))
 
+    def test_many_at_once(self):
+        """Pulls that share layers, some of the same name, while the store is swept again and again."""
+        shared = [fresh() for _ in range(3)]
+        made = {f"{HOST}/many-{i}:1": Image([*shared[:i % 3 + 1], fresh()]) for i in range(6)}
+        jobs = [self.begin(name) for name in [*made, *made]]
+        over, threads = [], []
+
+        def serve():
+            self.listener.settimeout(0.1)
+            while not over:
+                try:
+                    worker = self.accept()
+                except TimeoutError:
+                    continue
+                threads.append(threading.Thread(target=made[worker.request["reference"]].serve, args=(worker,)))
+                threads[-1].start()
+
+        server = threading.Thread(target=serve)
+        server.start()
+        try:
+            for job in jobs:
+                davit.call(davit.manager("Collect", "(a{sv})", {}), "Job.Wait", timeout=60)
+                self.assertEqual(len(self.wait(job)["Images"]), 1)
+        finally:
+            over.append(True)
+            for thread in (server, *threads):
+                thread.join(60)
+        self.assertEqual(self.names(), sorted(made))
+        for name, image in made.items():
+            self.assertEqual(self.props(name)["Digest"], image.digest)
+        result = davit.call(davit.manager("CheckStore", "(a{sv})", {}), "Job.Wait", timeout=100)
+        self.assertEqual(result["Damaged"], [])
+
     def test_progress_and_limits(self):
         image = Image([fresh()])
         job = self.begin(Limits=davit.GLib.Variant("a{st}", {"entries": 3}))

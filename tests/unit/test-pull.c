@@ -166,6 +166,7 @@ static void test_pull(Pulling *p, const void *data _unused_) {
         g_assert_cmpstr(json_object_get_string_member(store.request, "operation"), ==, "import");
         g_assert_cmpstr(json_object_get_string_member(store.request, "format"), ==, "oci");
         g_assert_cmpstr(json_object_get_string_member(store.request, "name"), ==, NAME);
+        g_assert_true(json_object_get_boolean_member(store.request, "ordered"));
 
         /* What the one writes the other reads, and no end before the one has said that all is well. */
         g_assert_cmpint(write(registry.fd, "x", 1), ==, 1);
