@@ -36,6 +36,7 @@ enum criu_option {
         CRIU_FREEZE_CGROUP = 44,
         CRIU_TIMEOUT = 45,
         CRIU_ORPHAN_PTS_MASTER = 50,
+        CRIU_MNTNS_COMPAT_MODE = 65,
 };
 #define CRIU_CGROUPS_IGNORE 0
 #define CRIU_LOG_WARNINGS 2

@@ -22,6 +22,7 @@
 #include "shared/fd.h"
 #include "shared/macros.h"
 #include "shared/message.h"
+#include "shared/process.h"
 #include "shared/syscalls.h"
 #include "shim/cgroup.h"
 #include "shim/dump.h"
@@ -30,6 +31,9 @@
 #define OUTPUT_MAX 65536U
 #define FREEZE_SECONDS 60
 #define GHOST_MAX (64U << 20) /* of a file that is open and has no name any more */
+/* criu undoes what it has begun when it is told so at one of its steps; killed it may take the container with it. */
+#define ORDERLY_USEC (5 * USEC_PER_SEC)
+#define STILL_MSEC 5000
 
 struct role {
         int sock; /* to the launcher */
@@ -38,6 +42,7 @@ struct role {
         bool frozen;   /* as the task was found */
         bool given_up; /* by the manager, or with it */
         bool end, asked, told;
+        uint64_t kill_at; /* CLOCK_MONOTONIC, microseconds; 0: it is not given up */
         pid_t criu;
         struct dump_task task;
         uint64_t bytes;
@@ -176,6 +181,15 @@ static void hear_launcher(struct role *r) {
         } else
                 r->given_up = true;
         packet_done(&p);
+        if (r->given_up && r->kill_at == 0)
+                r->kill_at = now_usec(CLOCK_MONOTONIC) + ORDERLY_USEC;
+}
+
+/* How long to wait for criu, in milliseconds; a launcher that has gone has nothing more to say. */
+static int wait_for(const struct role *r) {
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+
+        return r->kill_at == 0 ? -1 : now >= r->kill_at ? 0 : (int)((r->kill_at - now) / 1000) + 1;
 }
 
 /* All is written, and criu holds the processes until the manager has kept it or not. */
@@ -196,15 +210,16 @@ static bool ask_for_end(struct role *r) {
 /* Until criu's last word. 0: it has dumped; 1: it could not, as the answer says; or a negative errno. */
 static int converse(struct role *r, struct criu_answer *a) {
         for (;;) {
-                struct pollfd p[] = { { .fd = r->criu_sock, .events = POLLIN }, { .fd = r->sock, .events = POLLIN } };
+                struct pollfd p[] = { { .fd = r->criu_sock, .events = POLLIN },
+                                      { .fd = r->given_up ? -1 : r->sock, .events = POLLIN } };
                 bool go_on = true;
                 int q;
 
-                if (poll(p, ELEMENTSOF(p), -1) < 0)
+                if (poll(p, ELEMENTSOF(p), wait_for(r)) < 0)
                         continue;
                 if (p[1].revents)
                         hear_launcher(r);
-                if (r->given_up)
+                if (r->given_up && wait_for(r) == 0)
                         return -ECANCELED;
                 if (!p[0].revents)
                         continue;
@@ -215,13 +230,32 @@ static int converse(struct role *r, struct criu_answer *a) {
                         return q < 0 ? q : -EPIPE;
                 a->fd = safe_close(a->fd);
                 if (a->type != CRIU_NOTIFY)
-                        return a->success ? 0 : 1;
-                if (streq(a->script, "post-dump") && (r->task.flags & LAUNCHER_DUMP_EXIT))
+                        return r->given_up && !r->asked ? -ECANCELED : a->success ? 0 : 1;
+                if (r->given_up)
+                        go_on = false;
+                else if (streq(a->script, "post-dump") && (r->task.flags & LAUNCHER_DUMP_EXIT))
                         go_on = ask_for_end(r);
                 q = criu_go_on(r->criu_sock, go_on);
                 if (q < 0)
                         return q;
         }
+}
+
+/* As it was found: everything stands still when this is told. */
+static void hold(struct role *r) {
+        struct cgroup c = CGROUP_NULL;
+        bool populated = true, frozen = false;
+
+        c.payload_fd = r->task.payload_fd;
+        if (cgroup_freeze(&c, true) < 0)
+                return;
+        for (int i = 0; i < 16 && cgroup_state(&c, &populated, &frozen) >= 0 && populated && !frozen; i++) {
+                struct pollfd p = { .fd = c.events_fd, .events = POLLPRI };
+
+                if (poll(&p, 1, STILL_MSEC) == 0)
+                        break;
+        }
+        safe_close(c.events_fd);
 }
 
 /* Not before it has gone is the container in nobody's hands. */
@@ -234,7 +268,7 @@ static void criu_stop(struct role *r, bool at_once) {
         (void)waitpid(r->criu, NULL, 0);
         r->criu = 0;
         if (r->frozen && !r->end)
-                (void)cgroup_write(r->task.payload_fd, "cgroup.freeze", "1");
+                hold(r);
 }
 
 static void explain(struct role *r, const struct criu_answer *a) {
@@ -273,7 +307,7 @@ static void dump(struct role *r, const char *program, const struct launcher_dump
                 q = criu_request(r, &fault);
         if (q >= 0)
                 q = converse(r, &answer);
-        criu_stop(r, q < 0);
+        criu_stop(r, q < 0 && answer.type != CRIU_DUMP);
         if (q == 1)
                 explain(r, &answer);
         else if (q < 0)

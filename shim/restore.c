@@ -182,6 +182,8 @@ static void put_options(struct shim *s, struct criu_message *m) {
         criu_put_text(m, CRIU_LOG_FILE, RESTORE_LOG);
         criu_put_number(m, CRIU_NOTIFY_SCRIPTS, true);
         criu_put_number(m, CRIU_RST_SIBLING, true);
+        /* The newer way takes binds of one file system of the host's for one group and copies from the wrong one. */
+        criu_put_number(m, CRIU_MNTNS_COMPAT_MODE, true);
         criu_put_number(m, CRIU_MANAGE_CGROUPS_MODE, CRIU_CGROUPS_IGNORE);
         for (int i = 0; i < 3; i++)
                 if (*r->streams[i])

@@ -20,7 +20,8 @@ LAUNCHER = "/run/davit/launcher"
 HEAD = struct.Struct("=IHHII")
 ID = "64s"
 (LAUNCHER_HELLO, LAUNCHER_CHAIN, LAUNCHER_REMOVE, LAUNCHER_SHIM, LAUNCHER_CHAIN_DONE, LAUNCHER_REMOVE_DONE,
- LAUNCHER_FEATURES, LAUNCHER_MOUNT_DONE, LAUNCHER_MOUNT) = range(1, 10)
+ LAUNCHER_FEATURES, LAUNCHER_MOUNT_DONE, LAUNCHER_MOUNT, LAUNCHER_DUMP, LAUNCHER_DUMP_END, LAUNCHER_DUMP_DONE,
+ LAUNCHER_DUMP_ENDED) = range(1, 14)
 CHECKOUT, EROFS_FILE, EROFS_LOOP = range(1, 4)
 (PARK, LAUNCH, SCOPE, START, EXEC, KILL, STOP, PAUSE, RESUME, RESIZE, CLOSE_STDIN, TERMINAL, PROCESSES, QUERY,
  DISCARD, OPEN_STREAMS, UNIFIED) = range(32, 49)
@@ -31,6 +32,8 @@ BODIES = {
     LAUNCHER_REMOVE_DONE: ("=iI", ("error", "pad")),
     LAUNCHER_FEATURES: ("=II", ("forms", "pad")),
     LAUNCHER_MOUNT_DONE: ("=iI", ("error", "pad")),
+    LAUNCHER_DUMP_DONE: ("=iIQ", ("error", "cause", "bytes")),
+    LAUNCHER_DUMP_ENDED: ("=iI", ("error", "pad")),
     REPLY: ("=iI", ("error", "pad")),
     CREATED: ("=iIQ", ("pid", "pad", "start_time")),
     STARTED: ("=iIQ" + ID, ("pid", "pad", "start_time", "exec_id")),
@@ -43,8 +46,11 @@ BODIES = {
 CULPRITS = (None, "init", "exec", "child")
 KINDS = (None, "exited", "signalled", "dumped", "oom", "seccomp", "lost")
 STEPS = (None, "plan", "namespace", "id map", "cgroup", "rootfs", "mount", "device", "mask", "sysctl", "pivot", "stdio",
-         "user", "rlimit", "capability", "label", "seccomp", "cwd", "command")
+         "user", "rlimit", "capability", "label", "seccomp", "cwd", "command", "runtime", "restore")
 NULL, FD, JOURNAL, PTY, SAME = range(5)
+RESTORE = 2
+(DUMP_EXIT, DUMP_TCP, DUMP_UNIX, DUMP_TERMINAL, DUMP_LOCKS, DUMP_CHECK) = (1 << bit for bit in range(6))
+CAUSES = (None, "missing", "refused", "failed", "cancelled")
 
 
 class Message:
@@ -136,6 +142,16 @@ class Launcher(Socket):
         assert m.type == LAUNCHER_MOUNT_DONE and bool(m.fds) == (m.error == 0), m
         return m.fds[0] if m.fds else m.error
 
+    def dump(self, flags, images=None, task=None):
+        """Begins a dump, or a check of this host; returns its serial."""
+        fds = [] if images is None else [images]
+        body = (task.init, flags, task.start_time) if task else (0, flags, 0)
+        return self.send(LAUNCHER_DUMP, struct.pack("=iIQ", *body), fds=fds)
+
+    def dump_end(self, serial, end):
+        data = HEAD.pack(1, LAUNCHER_DUMP_END, 0, serial, 0) + struct.pack("=II", end, 0)
+        self.sock.send(data)
+
     def shim(self):
         self.send(LAUNCHER_HELLO, struct.pack("=II", 1, 0))
         m = self.recv()
@@ -206,14 +222,17 @@ class Task:
         rootfs = ("--directory", self.root) if isinstance(self.root, str) else tuple(self.root)
         return plan(patch, "--id", self.id, *rootfs, *arguments)
 
-    def launch(self, patch, *arguments, stdio=None, fds=(), start=True, listen=0):
+    def launch(self, patch, *arguments, stdio=None, fds=(), start=True, listen=0, images=None):
+        """With the descriptor of a dump the task comes from there."""
         memfd = self.plan(patch, *arguments)
         directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         if stdio is None:
             read, write = os.pipe()
             self.output = read
             stdio, fds = (NULL, FD, SAME), (write,)
-        self.control.send(LAUNCH, struct.pack("=BBBBI", *stdio, listen, int(start)), fds=[memfd, directory, *fds])
+        start = int(start) if images is None else RESTORE
+        self.control.send(LAUNCH, struct.pack("=BBBBI", *stdio, listen, start),
+                          fds=[memfd, directory, *([] if images is None else [images]), *fds])
         for fd in (memfd, directory, *fds):
             os.close(fd)
 
