@@ -255,7 +255,8 @@ static void finish(Collector *c, const CollectResult *result, const sd_bus_error
                 c->answered = c->serves;
                 c->freed += result->freed;
                 c->retry_usec = RETRY_USEC;
-                if (c->asked == c->answered)
+                /* What was held for an operation alone is garbage once it has ended, also with this manager. */
+                if (c->asked == c->answered && !c->m->holds)
                         unmark(c);
                 if (c->m->launcher)
                         drop_dead_mounts(c);

@@ -117,6 +117,20 @@ static void test_roots(Fixture *f, const void *data _unused_) {
         g_assert_false(roots_have(&f->m, ROOT_CONTENT, "sha256:" HEX_A));
 }
 
+/* A manager that dies with an operation whose hold has kept something leaves its successor a collection to do. */
+static void test_held(Fixture *f, const void *data _unused_) {
+        RootHold *hold = root_hold_new(&f->m, ROOT_CHAIN, "sha256:" HEX_A);
+
+        collector_start(f->m.collector, 0);
+        g_assert_cmpint(collect_mark(&f->m), ==, 0);
+        for (int i = 0; i < 2; i++) {
+                collect_then(&f->m, false, done, f);
+                finish_one(f);
+                g_assert_cmpint(due(f), ==, hold != NULL);
+                hold = root_hold_free(hold);
+        }
+}
+
 /* Many asks are one collection; one that comes too late for its roots is another. */
 static void test_coalesced(Fixture *f, const void *data _unused_) {
         g_autoptr(JsonObject) first = NULL, second = NULL;
@@ -257,6 +271,7 @@ static void test_old_notes(Fixture *f, const void *data _unused_) {
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         ADD("/collect/roots", test_roots);
+        ADD("/collect/held", test_held);
         ADD("/collect/coalesced", test_coalesced);
         ADD("/collect/schedule", test_schedule);
         ADD("/collect/failure", test_failure);
