@@ -8,23 +8,36 @@ import os
 import shutil
 import threading
 
+from gi.repository import Gio, GLib
+
 import davit
 from test_task import TaskTest
 
 
 class Waiter:
-    """Process.Wait in a thread; what it ended with is in `ended`."""
+    """Process.Wait in a thread; what it ended with is in `ended`. It has been sent before anything that comes after."""
 
     def __init__(self, path):
-        self.ended = []
+        self.ended, self.sent = [], threading.Event()
         self.thread = threading.Thread(target=self.wait, args=(path,))
         self.thread.start()
+        self.sent.wait(60)
 
     def wait(self, path):
+        context = GLib.MainContext.new()
+        context.push_thread_default()
+        davit.bus().call(davit.NAME, path, f"{davit.NAME}.Process", "Wait", None, None, Gio.DBusCallFlags.NONE, 60000,
+                         None, self.on_reply)
+        self.sent.set()
+        while not self.ended:
+            context.iteration(True)
+        context.pop_thread_default()
+
+    def on_reply(self, connection, result):
         try:
-            self.ended.append(davit.call(path, "Process.Wait", timeout=60)[:2])
-        except davit.DavitError as error:
-            self.ended.append(error)
+            self.ended.append(connection.call_finish(result).unpack()[:2])
+        except GLib.Error as error:
+            self.ended.append(davit.DavitError(error))
 
     def result(self):
         self.thread.join(60)
