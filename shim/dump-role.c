@@ -131,6 +131,7 @@ static int criu_start(struct role *r, const char *program) {
         r->criu = sys_clone3(&args);
         if (r->criu == 0) {
                 child_begin();
+                (void)setsid();
                 criu_run(program, socks[1]);
         }
         safe_close(socks[1]);
@@ -265,6 +266,9 @@ static void criu_stop(struct role *r, bool at_once) {
         r->criu_sock = safe_close(r->criu_sock);
         if (at_once)
                 (void)kill(r->criu, SIGKILL);
+        /* Those that criu has started are of its session, and its number stays taken until it is reaped. */
+        (void)waitid(P_PID, (id_t)r->criu, &(siginfo_t){ .si_pid = 0 }, WEXITED | WNOWAIT);
+        (void)kill(-r->criu, SIGKILL);
         (void)waitpid(r->criu, NULL, 0);
         r->criu = 0;
         if (r->frozen && !r->end)
