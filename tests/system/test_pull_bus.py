@@ -362,6 +362,31 @@ class Pull(PullTest):
         result = davit.call(davit.manager("CheckStore", "(a{sv})", {}), "Job.Wait", timeout=100)
         self.assertEqual(result["Damaged"], [])
 
+    def check(self, **opts):
+        return davit.call(davit.manager("CheckStore", "(a{sv})", davit.options(**opts)), "Job.Wait", timeout=100)["Damaged"]
+
+    def test_damaged_layer(self):
+        """What the store has lost is fetched, although the records say that it is here."""
+        content = os.urandom(3000)
+        layer = images.layer([images.entry("lost", content)])
+        one, other = Image([layer]), Image([layer, fresh()])
+        self.pull(one, HOST + "/one:1")
+        self.pull(other, HOST + "/other:1")
+        found = []
+        for where, _, files in os.walk(f"{davit.STATE}/repo/objects"):
+            for path in (f"{where}/{f}" for f in files if f.endswith(".file")):
+                if os.path.isfile(path) and os.path.getsize(path) == len(content):
+                    with open(path, "rb") as f:
+                        found += [path] if f.read() == content else []
+        os.unlink(*found)
+        self.assertNotEqual(self.check(Repair=True), [])
+        davit.call(davit.manager("GetImage", "(ss)", self.ns, HOST + "/one:1"), "Image.Delete", "(a{sv})",
+                   davit.options(Synchronous=True))
+        self.pull(one, HOST + "/one:1")
+        self.assertEqual(self.check(), [])
+        with davit.chain_tree(self.props(HOST + "/one:1")["ChainId"]) as root, open(root + "/lost", "rb") as f:
+            self.assertEqual(f.read(), content)
+
     def test_progress_and_limits(self):
         image = Image([fresh()])
         job = self.begin(Limits=davit.GLib.Variant("a{st}", {"entries": 3}))
