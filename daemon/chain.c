@@ -133,15 +133,22 @@ static void on_made(StoreOp *op _unused_, JsonObject *result _unused_, const sd_
                 finish(q, r, NULL);
 }
 
+/** chain_request() - the request that has the store make a chain's root file system; a new reference */
+JsonObject *chain_request(const char *chain_id, const ChainForm *form) {
+        JsonObject *o = json_object_new();
+
+        json_object_set_string_member(o, "operation", "rootfs");
+        json_object_set_string_member(o, "chain_id", chain_id);
+        json_object_set_string_member(o, "rootfs", chain_form_word(form));
+        return o;
+}
+
 static int ask_store(ChainRequest *q) {
         static const StoreHandlers handlers = { NULL, on_made, NULL };
-        g_autoptr(JsonObject) request = json_object_new();
+        g_autoptr(JsonObject) request = chain_request(q->chain_id, &q->form);
 
         log_info("The %s of chain %s is missing, it is made", chain_form_word(&q->form), q->chain_id);
         q->made = true;
-        json_object_set_string_member(request, "operation", "rootfs");
-        json_object_set_string_member(request, "chain_id", q->chain_id);
-        json_object_set_string_member(request, "rootfs", chain_form_word(&q->form));
         return store_op_start(q->manager->event, request, NULL, 0, &handlers, q, &q->op, NULL);
 }
 

@@ -3,6 +3,8 @@
 
 /* A chain's root file system on this host: in which form, where, and its mount by the launcher. */
 
+#include <json-glib/json-glib.h>
+
 #include "daemon/manager.h"
 #include "shared/shim-protocol.h"
 
@@ -19,6 +21,7 @@ void chain_form(const Manager *m, ChainForm *ret);
 void chain_form_of(const Manager *m, const char *kind, ChainForm *ret); /* NULL: the host's own */
 const char *chain_form_word(const ChainForm *form);                     /* "erofs" or "checkout", as the store has it */
 char *chain_place(const char *kind, const char *chain_id);              /* of its mount, absolute; to be freed */
+JsonObject *chain_request(const char *chain_id, const ChainForm *form); /* has the store make it */
 char *chain_source(const ChainForm *form, const char *chain_id);
 const char *const *chain_data(const ChainForm *form); /* data-only layers that belong below it; NULL: none */
 

@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "daemon/chain.h"
 #include "daemon/collect.h"
 #include "daemon/error.h"
 #include "daemon/lease.h"
@@ -330,6 +331,41 @@ static Image *known(Pull *p) {
         return g_hash_table_lookup(ns->images, p->name);
 }
 
+static void on_made(StoreOp *op _unused_, JsonObject *result _unused_, const sd_bus_error *error, void *userdata) {
+        Pull *p = userdata;
+
+        p->import = NULL; /* frees itself */
+        if (error && p->cancelled)
+                finish_failed(p);
+        else if (error) {
+                log_warning("Pull of %s: what is here is not whole: %s; all of it is fetched", p->name, error->message);
+                pull_close(p);
+                p->whole = true;
+                fetch(p);
+        } else
+                finish_ok(p, p->name, p->answer.digest);
+}
+
+/* The image is here already. That its layers are shows when the root file system that is wanted is not there, and made
+ * of them: a check takes away what stands on something it has found damaged. */
+static void take_here(Pull *p, const Image *image) {
+        static const StoreHandlers handlers = { .done = on_made };
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        const char *kind = p->options.image.rootfs;
+        g_autoptr(JsonObject) request = NULL;
+        ChainForm form;
+
+        p->answer.fetched = 0;
+        if (kind && streq(kind, "none")) {
+                finish_ok(p, p->name, p->answer.digest);
+                return;
+        }
+        chain_form_of(p->pulls->m, kind, &form);
+        request = chain_request(image->record->chain_id, &form);
+        if (store_op_start(p->pulls->m->event, request, NULL, 0, &handlers, p, &p->import, &error) < 0)
+                fail(p, &error);
+}
+
 static void on_asked(StoreOp *op _unused_, JsonObject *result, const sd_bus_error *error, void *userdata) {
         _cleanup_bus_error_ sd_bus_error failure = SD_BUS_ERROR_NULL;
         Pull *p = userdata;
@@ -339,10 +375,9 @@ static void on_asked(StoreOp *op _unused_, JsonObject *result, const sd_bus_erro
                 fail(p, &failure);
                 return;
         }
-        p->answer.fetched = 0;
         image = known(p);
         if (image && pull_answer_means(&p->answer, image->record))
-                finish_ok(p, p->name, p->answer.digest);
+                take_here(p, image);
         else {
                 pull_answer_done(&p->answer);
                 fetch(p);
@@ -356,9 +391,10 @@ static void start(Pull *p) {
 
         if (!image)
                 fetch(p);
-        else if (at && streq(at + 1, image->record->digest)) /* there is nothing a registry could say about it */
-                finish_ok(p, p->name, at + 1);
-        else if (start_registry(p, false, on_asked, &error) < 0)
+        else if (at && streq(at + 1, image->record->digest)) { /* there is nothing a registry could say about it */
+                p->answer.digest = g_strdup(at + 1);
+                take_here(p, image);
+        } else if (start_registry(p, false, on_asked, &error) < 0)
                 fail(p, &error);
 }
 

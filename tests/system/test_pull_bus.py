@@ -314,6 +314,9 @@ class Pull(PullTest):
             self.pull(image, f"{HOST}/{kind}:1", RootFilesystem=kind)
             chain = self.props(f"{HOST}/{kind}:1")["ChainId"][7:]
             self.assertEqual([d for d in ("checkouts", "erofs") if os.path.lexists(f"{davit.STATE}/{d}/{chain}")], there)
+        # Also of one that is here.
+        self.assertEqual(self.pull(image, f"{HOST}/erofs:1", RootFilesystem="checkout")[0]["Fetched"], 0)
+        self.assertTrue(os.path.lexists(f"{davit.STATE}/checkouts/{chain}"))
 
     def test_unpacked_later(self):
         """S-G02: what was only fetched runs."""
@@ -380,8 +383,6 @@ class Pull(PullTest):
                         found += [path] if f.read() == content else []
         os.unlink(*found)
         self.assertNotEqual(self.check(Repair=True), [])
-        davit.call(davit.manager("GetImage", "(ss)", self.ns, HOST + "/one:1"), "Image.Delete", "(a{sv})",
-                   davit.options(Synchronous=True))
         self.pull(one, HOST + "/one:1")
         self.assertEqual(self.check(), [])
         with davit.chain_tree(self.props(HOST + "/one:1")["ChainId"]) as root, open(root + "/lost", "rb") as f:

@@ -263,6 +263,16 @@ static void test_lies(Pulling *p, const void *data _unused_) {
         }
 }
 
+/* The store makes sure of what is here. */
+static void made(Pulling *p) {
+        Worker store;
+
+        g_assert_true(accept_worker(p->f.listener, &store));
+        g_assert_cmpstr(json_object_get_string_member(store.request, "operation"), ==, "rootfs");
+        g_assert_cmpstr(json_object_get_string_member(store.request, "chain_id"), ==, "sha256:" HEX_A);
+        worker_ends(p, &store, STORE_DONE, "{\"rootfs\":{}}");
+}
+
 /* What a store has published for a pull that has failed already is collected, before a restart or after it. */
 static void test_garbage(Pulling *p, const void *data _unused_) {
         g_autofree char *good = image(NAME, HEX_A, HEX_A);
@@ -304,6 +314,7 @@ static void test_by_digest(Pulling *p, const void *data _unused_) {
 
         job = begin(p, &options); /* nobody could say anything new about it */
         g_assert_false(accept_worker(p->registry, &registry));
+        made(p);
         g_assert_cmpint(job->state, ==, JOB_DONE);
         g_assert_cmpuint(result_number(job, "Fetched"), ==, 0);
 }
@@ -314,7 +325,8 @@ static void test_policy(Pulling *p, const void *data _unused_) {
                                   .image = { .name = NAME, .platform = "linux/arm64" },
                                   .authorization = -1,
                                   .missing = true };
-        g_autofree char *same = fetched(HEX_A, 3), *changed = fetched(HEX_B, 3), *result = image(NAME, HEX_B, HEX_B);
+        g_autofree char *same = fetched(HEX_A, 3), *changed = fetched(HEX_B, 3), *result = image(NAME, HEX_B, HEX_B),
+                        *first = image(NAME, HEX_A, HEX_A);
         Worker registry, store;
         Image *i;
         Job *job;
@@ -329,9 +341,25 @@ static void test_policy(Pulling *p, const void *data _unused_) {
         g_assert_true(json_object_get_boolean_member(registry.request, "digest_only"));
         g_assert_cmpint(registry.fd, ==, -1);
         worker_ends(p, &registry, STORE_DONE, same);
+        g_assert_cmpint(job->state, ==, JOB_RUNNING);
+        made(p);
         g_assert_cmpint(job->state, ==, JOB_DONE);
         g_assert_cmpuint(result_number(job, "Fetched"), ==, 0);
         g_assert_false(accept_worker(p->f.listener, &store));
+
+        job = begin(p, &plain); /* here by its record, but the store has lost it */
+        g_assert_true(accept_worker(p->registry, &registry));
+        worker_ends(p, &registry, STORE_DONE, same);
+        g_assert_true(accept_worker(p->f.listener, &store));
+        worker_ends(p, &store, STORE_ERROR, "{\"error\":\"NotFound\",\"message\":\"no such chain\"}");
+        g_assert_cmpint(job->state, ==, JOB_RUNNING);
+        g_assert_true(accept_worker(p->registry, &registry));
+        g_assert_true(accept_worker(p->f.listener, &store));
+        g_assert_cmpuint(json_array_get_length(json_object_get_array_member(registry.request, "have")), ==, 0);
+        worker_ends(p, &registry, STORE_DONE, same);
+        worker_ends(p, &store, STORE_DONE, first);
+        g_assert_cmpint(job->state, ==, JOB_DONE);
+        g_assert_cmpuint(result_number(job, "Fetched"), ==, 3);
 
         job = begin(p, &plain);
         g_assert_true(accept_worker(p->registry, &registry));
