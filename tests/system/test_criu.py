@@ -76,14 +76,6 @@ def processes(name):
 class CriuTest(TaskTest):
     time_limit = 120
 
-    def setUp(self):
-        super().setUp()
-        self.addCleanup(self.check_processes)
-
-    def check_processes(self):
-        """No criu outlives what it was for."""
-        davit.wait_until(lambda: not processes("criu"), what="criu to end")
-
     def start(self, command=tuple(COUNT), **opts):
         """A container of the image that runs; its lines."""
         self.own, self.container = self.define(list(command), image=davit.busybox_image(), **opts)
