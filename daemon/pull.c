@@ -366,47 +366,6 @@ static void take_here(Pull *p, const Image *image) {
                 fail(p, &error);
 }
 
-static void on_asked(StoreOp *op _unused_, JsonObject *result, const sd_bus_error *error, void *userdata) {
-        _cleanup_bus_error_ sd_bus_error failure = SD_BUS_ERROR_NULL;
-        Pull *p = userdata;
-        Image *image;
-
-        if (take_answer(p, result, error, &failure) < 0) {
-                fail(p, &failure);
-                return;
-        }
-        image = known(p);
-        if (image && pull_answer_means(&p->answer, image->record))
-                take_here(p, image);
-        else {
-                pull_answer_done(&p->answer);
-                fetch(p);
-        }
-}
-
-static void start(Pull *p) {
-        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        const char *at = strchr(p->name, '@');
-        Image *image = known(p);
-
-        if (!image)
-                fetch(p);
-        else if (at && streq(at + 1, image->record->digest)) { /* there is nothing a registry could say about it */
-                p->answer.digest = g_strdup(at + 1);
-                take_here(p, image);
-        } else if (start_registry(p, false, on_asked, &error) < 0)
-                fail(p, &error);
-}
-
-static void pump(Pulls *pulls) {
-        Pull *p;
-
-        while (pulls->running.length < PULLS_MAX && (p = g_queue_pop_head(&pulls->waiting))) {
-                g_queue_push_tail(&pulls->running, p);
-                start(p);
-        }
-}
-
 static bool platform_here(const ImageRecord *record, const char *platform) {
         size_t n = platform ? strlen(platform) : 0;
 
@@ -423,6 +382,53 @@ static bool platform_here(const ImageRecord *record, const char *platform) {
                         return true;
         }
         return false;
+}
+
+/* An image of a single manifest is for one platform, however often the registry says that it has nothing else. */
+static bool single_fits(const Pull *p, const ImageRecord *record) {
+        return *record->index || !p->platform || streq(p->platform, "all") || platform_here(record, p->platform);
+}
+
+static void on_asked(StoreOp *op _unused_, JsonObject *result, const sd_bus_error *error, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error failure = SD_BUS_ERROR_NULL;
+        Pull *p = userdata;
+        Image *image;
+
+        if (take_answer(p, result, error, &failure) < 0) {
+                fail(p, &failure);
+                return;
+        }
+        image = known(p);
+        if (image && pull_answer_means(&p->answer, image->record) && single_fits(p, image->record))
+                take_here(p, image);
+        else {
+                pull_answer_done(&p->answer);
+                fetch(p);
+        }
+}
+
+static void start(Pull *p) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        const char *at = strchr(p->name, '@');
+        Image *image = known(p);
+
+        if (!image)
+                fetch(p);
+        else if (at && streq(at + 1, image->record->digest) && single_fits(p, image->record)) {
+                /* there is nothing a registry could say about it */
+                p->answer.digest = g_strdup(at + 1);
+                take_here(p, image);
+        } else if (start_registry(p, false, on_asked, &error) < 0)
+                fail(p, &error);
+}
+
+static void pump(Pulls *pulls) {
+        Pull *p;
+
+        while (pulls->running.length < PULLS_MAX && (p = g_queue_pop_head(&pulls->waiting))) {
+                g_queue_push_tail(&pulls->running, p);
+                start(p);
+        }
 }
 
 /* Policy "missing": what the call that needs the image would find. 1: it is here. */

@@ -202,7 +202,7 @@ static gboolean keep_wanted(Import *m, GError **error) {
                 g_ptr_array_remove_index(m->images, i - 1);
         }
         return m->images->len > 0 || store_fail(error, STORE_FAIL_NOT_FOUND,
-                                                "The archive has no image for %s, but for %s", text, others->str);
+                                                "There is no image for %s, but for %s", text, others->str);
 }
 
 /* The configuration of an image that is nothing but files. */

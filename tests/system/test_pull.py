@@ -179,6 +179,14 @@ class Real(PullCase):
         shown = json.loads(self.ctl("image", "inspect", name))[0]
         self.assertEqual((shown["Digest"], shown["Index"], len(shown["Platforms"])), (mine.digest, digest, 2))
         self.assertEqual(self.pull("--platform=all", name)["Fetched"], 0)
+        # One that is for one platform alone is no other's, neither before it is here nor after.
+        name = self.real.push("team/single", "1", mine)
+        self.refused("pull", "--platform=linux/s390x", name, contains="no image for linux/s390x, but for linux/")
+        self.pull(name)
+        for each in (name, f"{name}@{mine.digest}"):
+            self.pull(each)
+            self.refused("pull", "--platform=linux/s390x", each, contains="no image for linux/s390x, but for linux/")
+            self.assertEqual(self.pull("--platform=all", each)["Fetched"], 0)
 
     def test_root_file_system(self):
         """S-G02, S-G03: none is made, or the kind that is asked for; a container makes what is not there."""
