@@ -121,8 +121,8 @@ static int attach(Ctl *ctl, Session *s, const char *id) {
         if (call_error(&open) && has_ended(s))
                 return ctl_error(
                         ctl,
-                        _("container '%s' has ended; 'davitctl logs %s' shows its output, 'davitctl start -a %s' "
-                          "starts it anew"),
+                        _("container '%s' has ended; 'davitctl logs %s' shows what the journal has of it, "
+                          "'davitctl start -a %s' starts it anew"),
                         id, id, id);
         if (call_failed(&open, "FailedPrecondition"))
                 return open_streams(ctl, s, id);

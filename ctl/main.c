@@ -53,6 +53,9 @@ static int run_verb(Ctl *ctl, int argc, char **argv) {
 
                 if (!*second && verb_hint(argv[0]))
                         return ctl_error(ctl, "%s", _(verb_hint(argv[0])));
+                if (argc == 1 && verb_is_group(argv[0]) && !streq(argv[0], "container"))
+                        return ctl_error(ctl, _("'davitctl %s' takes a command; see 'davitctl %s --help'"), argv[0],
+                                         argv[0]);
                 return ctl_error(ctl, _("there is no command '%s%s%s'; see 'davitctl help'"), argv[0],
                                  *second ? " " : "", second);
         }

@@ -170,7 +170,9 @@ static int pull_and_print(Pull *pull, const char *image) {
                 return r;
         if (pull->job.ctl->json)
                 return job_print(&pull->job);
-        if (!pull->job.quiet && pull->fetched == 0)
+        if (!pull->job.quiet && pull->fetched == 0 && pull->policy && streq(pull->policy, "missing"))
+                ctl_note(_("%s is here already: %s"), pull->name, pull->digest ?: ""); /* the registry was not asked */
+        else if (!pull->job.quiet && pull->fetched == 0)
                 ctl_note(_("%s is up to date: %s"), pull->name, pull->digest ?: "");
         else if (!pull->job.quiet)
                 ctl_note(_("%s: %s, %s fetched"), pull->name, pull->digest ?: "", text_size(pull->fetched, size));

@@ -327,6 +327,7 @@ class Attach(CtlCase):
         self.ctl("run", "-d", "--name", id, "--log", "pipe", ROOTFS, "sh", "-c", "cat; exit 4")
         done = subprocess.run(["davitctl", "attach", id], input=b"x" * 200000, stdout=subprocess.PIPE, check=False, timeout=60)
         self.assertEqual((done.returncode, done.stdout), (4, b"x" * 200000))
+        self.refused("attach", id, status=125, contains="what the journal has")  # which is nothing, and not its output
 
     def test_what_nobody_reads(self):
         """S-I12: goes where that was asked for, and the program goes on."""
@@ -631,6 +632,7 @@ class Verbs(CtlCase):
     def test_words_nobody_knows(self):
         self.refused("no-such-verb", contains="no-such-verb")
         self.refused("image", "no-such-verb", contains="image no-such-verb")
+        self.refused("checkpoint", contains="see 'davitctl checkpoint --help'")
         self.refused("--no-such-option", "ps", contains="--no-such-option")
         self.refused("ps", "argument", contains="too many")
         self.refused("rm", contains="too few")

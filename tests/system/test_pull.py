@@ -106,6 +106,8 @@ class Real(PullCase):
         self.assertEqual(self.ctl("pull", "-q", name), name)
         self.assertEqual(self.stderr, "")
         self.assertEqual(self.pull(name, "--policy=missing")["Fetched"], 0)
+        self.ctl("pull", "--policy=missing", name)  # nobody was asked, so nothing is said of what the registry has
+        self.assertIn("is here already", self.stderr)
         shown = json.loads(self.ctl("image", "inspect", name))[0]
         self.assertEqual(shown["Digest"], image.digest)
 
