@@ -29,7 +29,8 @@ typedef struct Make {
         Manager *manager;
         char *ns, *id;
         uint64_t container_created_at, task_created_at;
-        Checkpoint *checkpoint; /* what it is to be */
+        Checkpoint *checkpoint; /* what it is to be; NULL once it is the container's, who may delete it */
+        uint64_t bytes;
         bool exit;
         char *program; /* version of what dumps */
         int images;
@@ -113,19 +114,17 @@ static void succeed(Make *k) {
 
         release(k);
         g_variant_dict_init(&dict, NULL);
-        g_variant_dict_insert(&dict, "Bytes", "t", k->checkpoint->bytes);
+        g_variant_dict_insert(&dict, "Bytes", "t", k->bytes);
         (void)job_finish_ok(k->job, g_variant_dict_end(&dict));
-        k->checkpoint = NULL; /* the container's */
         make_free(k);
 }
 
 static void on_exited(Process *p _unused_, void *userdata) {
         Make *k = userdata;
 
-        if (manager_ends(k)) {
-                k->checkpoint = NULL;
+        if (manager_ends(k))
                 make_free(k);
-        } else
+        else
                 succeed(k);
 }
 
@@ -172,7 +171,7 @@ static void accept_dump(Make *k, const struct launcher_dumped *d) {
         Task *t = task_of(k);
         int r;
 
-        k->checkpoint->bytes = d->bytes;
+        k->checkpoint->bytes = k->bytes = d->bytes;
         r = !t || process_ended(&t->process) ? gone(k, &error) : 0;
         if (r >= 0) {
                 r = checkpoint_dir_finish(t->container, k->checkpoint, k->program);
@@ -184,8 +183,8 @@ static void accept_dump(Make *k, const struct launcher_dumped *d) {
                 fail(k, r, &error);
                 return;
         }
-        checkpoint_add(t->container, k->checkpoint);
         tell(k, t);
+        checkpoint_add(t->container, g_steal_pointer(&k->checkpoint));
         if (k->exit)
                 end_task(k);
         else
@@ -220,8 +219,9 @@ static void on_dumped(const struct launcher_dumped *d, const char *text, void *u
 
         if (d->error < 0 || !k->exit)
                 k->serial = 0;
-        if (manager_ends(k) || d->error < 0) {
+        if (manager_ends(k) || k->cancelled || d->error < 0) {
                 r = d->error < 0 ? dump_failure(k, d, text, &error) : -ECANCELED;
+                refuse_dump(k); /* a cancellation may have crossed its success */
                 fail(k, r, &error);
         } else
                 accept_dump(k, d);
