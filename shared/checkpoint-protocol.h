@@ -17,8 +17,9 @@
  * LAUNCHER_DUMP_END, manager to launcher, with the serial of the dump. Before LAUNCHER_DUMP_DONE it gives the dump up,
  * which is then told by that, as -ECANCELED. After it, with LAUNCHER_DUMP_EXIT, the processes are killed (end = 1),
  * their TCP connections without a word to the peers, as the shim tells by SHIM_EXITED; or held still as before (0).
- * Answered by LAUNCHER_DUMP_ENDED, struct shim_result. Of a dump that is over it is ignored, without an answer. A
- * manager that goes away has said end = 0 to all dumps.
+ * Answered by LAUNCHER_DUMP_ENDED, struct shim_result; text: why they may not have been killed. It comes unasked where
+ * the dump has gone by itself; then LAUNCHER_DUMP_END is ignored, without an answer. A manager that goes away has said
+ * end = 0 to all dumps.
  *
  * SHIM_LAUNCH with start = SHIM_LAUNCH_RESTORE; fds: plan, task directory, the directory of a dump, which is only read,
  * then stdio. Answered by SHIM_STARTED or, with SHIM_STEP_RESTORE where criu has refused, SHIM_FAILED. The options of

@@ -42,6 +42,7 @@ struct role {
         bool frozen;   /* as the task was found */
         bool given_up; /* by the manager, or with it */
         bool end, asked, told;
+        int failure;      /* of criu's, that came when it had been told to end the processes; negative errno */
         uint64_t kill_at; /* CLOCK_MONOTONIC, microseconds; 0: it is not given up */
         pid_t criu;
         struct dump_task task;
@@ -69,7 +70,7 @@ static void child_begin(void) {
 /* What "criu ARGUMENT" says, of both streams, and its exit status. */
 static int criu_ask(const char *program, const char *argument, char **ret) {
         static const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
-        const char *const argv[] = { "criu", argument, NULL };
+        const char *const argv[] = { "criu", "--no-default-config", argument, NULL };
         struct clone_args args = { .exit_signal = SIGCHLD };
         int fds[2], status, r;
         pid_t pid;
@@ -312,13 +313,14 @@ static void dump(struct role *r, const char *program, const struct launcher_dump
         if (q >= 0)
                 q = converse(r, &answer);
         criu_stop(r, q < 0 && answer.type != CRIU_DUMP);
+        r->failure = r->end && q != 0 ? (q < 0 ? q : -EIO) : 0;
         if (q == 1)
                 explain(r, &answer);
         else if (q < 0)
                 tell(r, q, q == -ECANCELED ? LAUNCHER_DUMP_CANCELLED : LAUNCHER_DUMP_FAILED,
-                     fault.error < 0     ? fault.text
+                     fault.error < 0   ? fault.text
                      : q == -ECANCELED ? "the dump was given up"
-                                         : "criu has ended without an answer");
+                                       : "criu has ended without an answer");
         else if (!r->told && dump_images_finish(r->images, &r->bytes, &fault) < 0)
                 tell(r, fault.error, LAUNCHER_DUMP_FAILED, fault.text);
         else
@@ -335,6 +337,7 @@ void dump_role(int sock, int images, const struct launcher_dump *request, const 
         struct role r = { .sock = sock, .images = images, .criu_sock = -1, .task = DUMP_TASK_NULL };
         const char *program = criu_find();
         struct shim_result result = { .error = 0 };
+        const char *text;
 
         r.task.flags = request->flags;
         (void)snprintf(r.version, sizeof(r.version), "%s", version);
@@ -345,7 +348,9 @@ void dump_role(int sock, int images, const struct launcher_dump *request, const 
                 check(&r, program);
         else
                 dump(&r, program, request);
+        result.error = r.failure;
+        text = r.failure < 0 ? "criu has ended before it had ended them" : NULL;
         if (r.asked)
-                (void)shim_send(sock, LAUNCHER_DUMP_ENDED, 0, &result, NULL, NULL, 0);
+                (void)shim_send(sock, LAUNCHER_DUMP_ENDED, 0, &result, text, NULL, 0);
         _exit(EXIT_SUCCESS);
 }

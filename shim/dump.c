@@ -25,7 +25,8 @@ struct dump {
         pid_t pid;
         int sock;
         uint32_t serial;
-        bool told; /* LAUNCHER_DUMP_DONE has gone out */
+        bool told;  /* LAUNCHER_DUMP_DONE has gone out */
+        bool ended; /* and LAUNCHER_DUMP_ENDED, or there is to be none */
 };
 
 static void failed(struct launcher *l, uint32_t serial, int error, const char *text) {
@@ -89,7 +90,9 @@ void dump_start(struct launcher *l, struct packet *p, const struct launcher_dump
                 failed(l, serial, -ENOMEM, strerror(ENOMEM));
                 return;
         }
-        *d = (struct dump){ .next = l->dumps, .sock = -1, .serial = serial };
+        *d = (struct dump){
+                .next = l->dumps, .sock = -1, .serial = serial, .ended = !(request->flags & LAUNCHER_DUMP_EXIT)
+        };
         r = dump_fork(l, d, images, request);
         if (r < 0) {
                 failed(l, serial, r, strerror(-r));
@@ -129,6 +132,8 @@ static void dump_forget_one(struct launcher *l, struct dump *d) {
 }
 
 static void pass_on(struct launcher *l, struct dump *d) {
+        static const char killed[] = "the process that dumps was killed";
+        static const struct shim_result result = { .error = -ECHILD };
         const struct shim_message *m;
         const void *body;
         const char *text;
@@ -144,12 +149,15 @@ static void pass_on(struct launcher *l, struct dump *d) {
                 if (m->type == LAUNCHER_DUMP_DONE && ((const struct launcher_dumped *)body)->error == 0)
                         (void)snprintf(l->criu, sizeof(l->criu), "%.*s", (int)size, text);
                 d->told = d->told || m->type == LAUNCHER_DUMP_DONE;
+                d->ended = d->ended || m->type == LAUNCHER_DUMP_ENDED;
                 packet_done(&p);
                 return;
         }
         packet_done(&p);
         if (!d->told)
-                failed(l, d->serial, -ECHILD, "the process that dumps was killed");
+                failed(l, d->serial, -ECHILD, killed);
+        else if (!d->ended)
+                (void)shim_send(l->manager, LAUNCHER_DUMP_ENDED, d->serial, &result, killed, NULL, 0);
         dump_forget_one(l, d);
 }
 
