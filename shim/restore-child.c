@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "shared/fd.h"
@@ -218,6 +219,15 @@ static int descriptors_place(struct setup *s) {
         return 0;
 }
 
+/* What a process hands down and criu does not bring back: older ones know no no_new_privs, none makes a keyring. */
+static int inheritance_set(struct setup *s) {
+        int r = namespace_keyring(s);
+
+        if (r >= 0 && (s->plan->flags & PLAN_NO_NEW_PRIVS) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                r = restore_fault(s, errno, "no_new_privs");
+        return r;
+}
+
 static int restore_run(struct setup *s, const char *program) {
         _cleanup_criu_ struct criu_message options = { .data = NULL };
         int view = -1, r;
@@ -225,6 +235,8 @@ static int restore_run(struct setup *s, const char *program) {
         if (!program)
                 return restore_fault(s, EOPNOTSUPP, "criu is not installed");
         r = setup_begin(s);
+        if (r >= 0)
+                r = inheritance_set(s);
         if (r >= 0)
                 r = stage_make(s);
         if (r >= 0)

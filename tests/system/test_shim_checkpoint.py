@@ -42,6 +42,12 @@ def table(pid):
     return sorted(found)
 
 
+def rights(pid):
+    """Who a process is and what it may."""
+    with open(f"/proc/{pid}/status") as lines:
+        return re.findall(r"^(?:Uid|Gid|Groups|Cap\w+|NoNewPrivs|Seccomp\w*):.*$", lines.read(), re.MULTILINE)
+
+
 class CheckpointTest(ShimTest):
     @classmethod
     def setUpClass(cls):
@@ -54,9 +60,9 @@ class CheckpointTest(ShimTest):
         os.mkdir(self.images)
         self.addCleanup(shutil.rmtree, self.images)
 
-    def begin(self, command=COUNT, arguments=(), root=None, patch=None, **keywords):
+    def begin(self, command=COUNT, arguments=(), root=None, patch=None, process=None, **keywords):
         task = self.task(root)
-        m = self.started(task.run({**(patch or {}), **self.patch(command)}, *arguments, **keywords))
+        m = self.started(task.run({**(patch or {}), **self.patch(command, **(process or {}))}, *arguments, **keywords))
         task.init, task.start_time = m.pid, m.start_time
         task.fds = m.fds
         return task
@@ -104,10 +110,10 @@ class CheckpointTest(ShimTest):
         self.assertTrue(task.gone())
         return task.read() if hasattr(task, "output") else None
 
-    def restore(self, command=COUNT, arguments=(), root=None, patch=None, images=None, **keywords):
+    def restore(self, command=COUNT, arguments=(), root=None, patch=None, process=None, images=None, **keywords):
         task = self.task(root)
         fd = os.open(images or self.images, os.O_RDONLY | os.O_DIRECTORY)
-        task.launch({**(patch or {}), **self.patch(command)}, *arguments, images=fd, **keywords)
+        task.launch({**(patch or {}), **self.patch(command, **(process or {}))}, *arguments, images=fd, **keywords)
         os.close(fd)
         task.scope()
         m = task.control.recv(120)
@@ -143,10 +149,13 @@ class Checkpoint(CheckpointTest):
         command = ("echo kept >/dev/shm/f; echo kept >/run/f; trap 'cat /dev/shm/f /run/f; hostname; unshare -n true; "
                    "echo told >/run/shared/told; ip addr show lo' USR1; " + COUNT)
         how = {"command": command, "arguments": ("--upper", directory + "/up", "--work", directory + "/work"),
-               "root": ("--lower", root), "patch": {"mounts": MOUNTS + binds, "hostname": "box"}}
+               "root": ("--lower", root), "patch": {"mounts": MOUNTS + binds, "hostname": "box"},
+               "process": {"noNewPrivileges": True}}
         task = self.begin(**how)
         self.goes_on(task)
         before = table(task.init)
+        may = rights(task.init)
+        self.assertIn("NoNewPrivs:\t1", may)
         m = self.dump(task)
         self.assertGreater(m.bytes, 10000)
         self.assertRegex(m.text, r"^\d+\.\d+")
@@ -159,6 +168,7 @@ class Checkpoint(CheckpointTest):
         task, m = self.restore(**how)
         self.started(m)
         self.assertEqual(table(m.pid), before)
+        self.assertEqual(rights(m.pid), may)
         self.assertIn(f"/{task.unit}/payload/init", open(f"/proc/{m.pid}/cgroup").read())
         self.assertIn(f"PPid:\t{task.pid}\n", open(f"/proc/{m.pid}/status").read())
         self.goes_on(task)
