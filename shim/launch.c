@@ -167,9 +167,11 @@ static int launch_take(struct shim *s, struct packet *p, const struct shim_launc
         title_set(plan_string(s->plan, s->plan->namespace), plan_string(s->plan, s->plan->id));
         source.identifier = plan_identifier(s->plan);
         source.unit = unit;
-        if ((s->plan->clone_flags & (CLONE_NEWNET | CLONE_NEWUSER)) == CLONE_NEWNET && s->net_ns_fd > 0)
-                source.net_ns_fd = s->net_ns_fd;
+        if ((s->plan->clone_flags & (CLONE_NEWNET | CLONE_NEWUSER)) == CLONE_NEWNET && !s->plan->runtime.program)
+                source.sockets = s->net_sockets;
         r = stdio_take(&su->stdio, &request->stdio, &source, fault);
+        for (size_t i = 0; i < ELEMENTSOF(s->net_sockets); i++)
+                s->net_sockets[i] = safe_close(s->net_sockets[i]);
         if (r < 0)
                 return r;
         stdio_keep(&su->stdio, s->init.kept);

@@ -147,16 +147,20 @@ bool namespace_is_users(const struct plan *plan) {
 /** namespace_make_network() - a network namespace for later
  *
  * Making one is the dearest part of a container's clone; a warm shim does it while it has nothing else to do.
+ * @sockets: for streams to the journal, which criu looks for in the container's network namespace; what they are
+ * connected to is a path, the same in all of them. -1 where they cannot be made; NULL: none are wanted.
  *
  * Return: a descriptor the caller owns, or a negative errno; the caller is in its old namespace in any case.
  */
-int namespace_make_network(void) {
+int namespace_make_network(int sockets[2]) {
         _cleanup_close_ int own = -1, fd = -1;
 
         own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
         if (own < 0 || unshare(CLONE_NEWNET) < 0)
                 return -errno;
         fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+        for (int i = 0; sockets && i < 2; i++)
+                sockets[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (setns(own, CLONE_NEWNET) < 0)
                 _exit(EXIT_FAILURE); /* a shim in the wrong namespace is of no use */
         return fd < 0 ? -errno : take_fd(&fd);

@@ -16,7 +16,7 @@ int proc_open(pid_t pid, const char *name, int flags);
 int proc_write(pid_t pid, const char *name, const char *text);
 int namespace_write_maps(const struct plan *plan, pid_t pid, struct plan_list uid_map, struct plan_list gid_map,
                          struct fault *fault);
-int namespace_make_network(void);
+int namespace_make_network(int sockets[2]);
 int namespace_of_users(const struct plan *plan);
 bool namespace_is_users(const struct plan *plan);
 int namespace_open(const struct plan *plan, const struct plan_namespace *n, struct fault *fault);

@@ -132,7 +132,7 @@ static int network(struct shim *s, struct setup *su, struct fault *fault) {
                 su->net_ns_fd = su->namespace_fds[0];
         else if (s->plan->clone_flags & CLONE_NEWNET) {
                 if (s->net_ns_fd < 0)
-                        s->net_ns_fd = namespace_make_network();
+                        s->net_ns_fd = namespace_make_network(NULL);
                 if (s->net_ns_fd < 0)
                         return restore_fault(fault, s->net_ns_fd, "network namespace");
                 su->net_ns_fd = s->net_ns_fd;

@@ -35,7 +35,8 @@ struct shim {
         bool pausing, paused;
         bool killed; /* everything in payload/ was sent SIGKILL */
         int control, listener, signal_fd, task_dir, pid_ns_fd;
-        int net_ns_fd; /* a network namespace made ahead of time, which nobody is in yet; or -1 */
+        int net_ns_fd;      /* a network namespace made ahead of time, which nobody is in yet; or -1 */
+        int net_sockets[2]; /* of it, for streams to the journal; or -1 */
         struct cgroup cgroup;
         struct oom oom;
         struct violations violations;
@@ -56,8 +57,8 @@ struct shim {
 #define SHIM_NULL                                                                                                      \
         {                                                                                                              \
                 .control = -1, .listener = -1, .signal_fd = -1, .task_dir = -1, .pid_ns_fd = -1, .net_ns_fd = -1,      \
-                .cgroup = CGROUP_NULL, .oom = OOM_NULL, .violations = VIOLATIONS_NULL, .drops = DROPS_NULL,            \
-                .init = PROCESS_NULL                                                                                   \
+                .net_sockets = { -1, -1 }, .cgroup = CGROUP_NULL, .oom = OOM_NULL, .violations = VIOLATIONS_NULL,      \
+                .drops = DROPS_NULL, .init = PROCESS_NULL                                                              \
         }
 
 /* supervise.c */

@@ -14,7 +14,6 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -33,41 +32,25 @@
 
 /* The stream's header, one value a line: identifier, unit, priority of lines without one, whether "<N>" prefixes are
  * read, and whether to forward to syslog, kmsg and console. Source: systemd, src/journal/journald-stream.c. */
-static int journal_connect(const char *identifier, const char *unit, int priority) {
+static int journal_connect(const struct stdio_source *source, int *sock, int priority) {
         static const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET };
-        _cleanup_close_ int fd = -1;
+        _cleanup_close_ int fd = sock ? take_fd(sock) : -1;
         char header[512];
         int n;
 
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd < 0)
                 return -errno;
         if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
                 return -errno;
         if (shutdown(fd, SHUT_RD) < 0)
                 return -errno;
-        n = snprintf(header, sizeof(header), "%s\n%s\n%d\n0\n0\n0\n0\n", identifier, unit, priority);
+        n = snprintf(header, sizeof(header), "%s\n%s\n%d\n0\n0\n0\n0\n", source->identifier, source->unit, priority);
         if (n < 0 || (size_t)n >= sizeof(header))
                 return -ENAMETOOLONG;
         n = fd_write_all(fd, header, (size_t)n);
         return n < 0 ? n : take_fd(&fd);
-}
-
-/* criu looks for a container's sockets in the container's network namespace. What they lead to is a path, which is the
- * same in all of them. */
-static int journal_connect_in(const struct stdio_source *source, int priority) {
-        _cleanup_close_ int own = -1;
-        int fd;
-
-        if (source->net_ns_fd <= 0)
-                return journal_connect(source->identifier, source->unit, priority);
-        own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-        if (own < 0 || setns(source->net_ns_fd, CLONE_NEWNET) < 0)
-                return -errno;
-        fd = journal_connect(source->identifier, source->unit, priority);
-        if (setns(own, CLONE_NEWNET) < 0)
-                _exit(EXIT_FAILURE); /* there is no way to go on in somebody else's namespace */
-        return fd;
 }
 
 /* The next path of the text; NULL where there is none. */
@@ -174,7 +157,7 @@ static int stdio_take_one(struct stdio *io, unsigned i, uint8_t mode, struct std
         case SHIM_STDIO_JOURNAL:
                 if (i == 0)
                         return -EBADMSG;
-                io->fds[i] = journal_connect_in(source, i == 1 ? 6 : 3);
+                io->fds[i] = journal_connect(source, source->sockets ? &source->sockets[i - 1] : NULL, i == 1 ? 6 : 3);
                 return io->fds[i] < 0 ? io->fds[i] : 0;
         case SHIM_STDIO_SAME:
                 if (i != 2)
@@ -208,8 +191,8 @@ int stdio_take(struct stdio *io, const struct shim_stdio *request, struct stdio_
                 if (take_next(source, &io->listen[io->n_listen]) < 0)
                         return fault_set(fault, SHIM_STEP_STDIO, EBADMSG, "standard streams");
         io->n_named = io->n_listen;
-        return source->next == source->packet->n_fds ? 0 :
-                                                       fault_set(fault, SHIM_STEP_STDIO, EBADMSG, "standard streams");
+        return source->next == source->packet->n_fds ? 0
+                                                     : fault_set(fault, SHIM_STEP_STDIO, EBADMSG, "standard streams");
 }
 
 /** stdio_keep() - hand the shim's own ends over to the process they belong to */

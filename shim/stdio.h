@@ -33,7 +33,7 @@ struct stdio_source {
         const char *text;
         size_t text_size;
         const char *identifier, *unit; /* of a journal stream */
-        int net_ns_fd;                 /* the network namespace it is to be a socket of, 0: ours */
+        int *sockets;                  /* for stdout and stderr, taken where not -1; NULL: to be made */
 };
 
 int stdio_take(struct stdio *io, const struct shim_stdio *request, struct stdio_source *source, struct fault *fault);

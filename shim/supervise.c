@@ -304,7 +304,7 @@ void shim_main(int control, int signal_fd) {
 
         /* Refused where the launcher may not; then the shim is as likely to go as anything else in its scope. */
         s.oom_protected = proc_write(getpid(), "oom_score_adj", OOM_SCORE) >= 0;
-        s.net_ns_fd = namespace_make_network();
+        s.net_ns_fd = namespace_make_network(s.net_sockets);
         while (s.phase != SHIM_PHASE_DONE)
                 turn(&s);
         shim_cleanup(&s);
