@@ -5,19 +5,22 @@
  *
  * It is paused like anybody's pause, after a mark in /run/davit that says that this is ours: a manager that is killed
  * in between leaves the mark, and the next one lets the container run on. One that was paused before is not touched,
- * and has no mark; one that is just being let go is held still again after that. The container may go at any moment;
- * then there is nothing to let go of.
+ * and has no mark; one that is just being let go is held still again after that. What a manager that was killed has
+ * left standing runs on once the launcher has talked with the next, for it may have been dumping it. The container may
+ * go at any moment; then there is nothing to let go of.
  */
 
 #include <string.h>
 
 #include "daemon/error.h"
 #include "daemon/freeze.h"
+#include "daemon/launcher.h"
 #include "daemon/record.h"
 #include "daemon/task.h"
 #include "shared/log.h"
 
 #define KIND "frozen"
+#define PATIENCE_USEC (30 * USEC_PER_SEC)
 
 struct Freeze {
         Manager *manager;
@@ -57,6 +60,25 @@ typedef struct Thaw {
         Freeze *next; /* waits to hold it still again */
 } Thaw;
 
+static void thaw_free(Thaw *x) {
+        g_free(x->ns);
+        g_free(x->id);
+        g_free(x);
+}
+
+/* Its task has gone. */
+static void thaw_forget(Thaw *x) {
+        Freeze *f = x->next;
+
+        mark_remove(x->manager, x->ns, x->id);
+        if (f && !f->over) {
+                f->asked = false;
+                f->done(0, NULL, f->userdata);
+        } else if (f)
+                (void)freeze_free(f);
+        thaw_free(x);
+}
+
 /* The answer to a freeze that has not been asked for at the shim. */
 static void answer(Freeze *f, int r, const sd_bus_error *error) {
         f->asked = false;
@@ -91,21 +113,28 @@ static void on_thawed(Task *t, int r, const sd_bus_error *error, void *userdata)
                 mark_remove(x->manager, x->ns, x->id);
         if (next)
                 freeze_ask(next, t);
-        g_free(x->ns);
-        g_free(x->id);
-        g_free(x);
+        thaw_free(x);
 }
 
-static void thaw(Manager *m, const char *ns, const char *id, Task *t) {
+static void thaw_now(Thaw *x, Task *t) {
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        Thaw *x = g_new(Thaw, 1);
         int r;
 
-        *x = (Thaw){ m, g_strdup(ns), g_strdup(id), NULL };
-        t->thaw = x;
         r = task_pause(t, false, on_thawed, x, &error);
         if (r < 0)
                 on_thawed(t, r, &error, x);
+}
+
+static Thaw *thaw_new(Manager *m, const char *ns, const char *id, Task *t) {
+        Thaw *x = g_new(Thaw, 1);
+
+        *x = (Thaw){ .manager = m, .ns = g_strdup(ns), .id = g_strdup(id) };
+        t->thaw = x;
+        return x;
+}
+
+static void thaw(Manager *m, const char *ns, const char *id, Task *t) {
+        thaw_now(thaw_new(m, ns, id, t), t);
 }
 
 static void release(Freeze *f) {
@@ -189,6 +218,56 @@ Freeze *freeze_end(Freeze *f) {
         return NULL;
 }
 
+static Task *task_of(Manager *m, const char *ns_name, const char *id) {
+        Namespace *ns = g_hash_table_lookup(m->namespaces, ns_name);
+        Container *c = ns ? g_hash_table_lookup(ns->containers, id) : NULL;
+
+        return c ? c->task : NULL;
+}
+
+static void thaw_late(Thaw *x) {
+        Task *t = task_of(x->manager, x->ns, x->id);
+
+        if (t && t->thaw == x && !process_ended(&t->process) && t->process.status == TASK_PAUSED)
+                thaw_now(x, t);
+        else if (t && t->thaw == x)
+                on_thawed(t, 0, NULL, x); /* it has ended, or somebody lets it run already */
+        else
+                thaw_forget(x);
+}
+
+/** freeze_settled() - see freeze.h */
+void freeze_settled(Manager *m) {
+        g_autoptr(GPtrArray) thaws = g_steal_pointer(&m->thaws);
+
+        m->thaw_timer = sd_event_source_disable_unref(m->thaw_timer);
+        for (guint i = 0; thaws && i < thaws->len; i++)
+                thaw_late(g_ptr_array_index(thaws, i));
+}
+
+static int on_patience_over(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata) {
+        freeze_settled(userdata);
+        return 0;
+}
+
+/* What the last manager had dumped is held still by the launcher once more when that is given up, so it comes first; a
+ * launcher that cannot be reached holds up nobody for good. */
+static void thaw_after_launcher(Manager *m, const char *ns, const char *id, Task *t) {
+        Thaw *x;
+
+        if (launcher_features(m->launcher) != 0) {
+                thaw(m, ns, id, t);
+                return;
+        }
+        x = thaw_new(m, ns, id, t);
+        if (!m->thaws)
+                m->thaws = g_ptr_array_new();
+        g_ptr_array_add(m->thaws, x);
+        if (!m->thaw_timer)
+                (void)sd_event_add_time_relative(m->event, &m->thaw_timer, CLOCK_MONOTONIC, PATIENCE_USEC, 0,
+                                                 on_patience_over, m);
+}
+
 static int recover_one(const char *id, JsonObject *o _unused_, void *userdata) {
         Namespace *ns = userdata;
         Container *c = g_hash_table_lookup(ns->containers, id);
@@ -196,7 +275,7 @@ static int recover_one(const char *id, JsonObject *o _unused_, void *userdata) {
 
         if (t && !process_ended(&t->process) && t->process.status == TASK_PAUSED) {
                 log_info("Container %s/%s was held still by a manager that has gone; it runs on", ns->name, id);
-                thaw(ns->manager, ns->name, id, t);
+                thaw_after_launcher(ns->manager, ns->name, id, t);
         } else
                 mark_remove(ns->manager, ns->name, id);
         return 0;
@@ -227,6 +306,10 @@ static void foreach_mark(Manager *m, record_handler_t handler) {
 
 /** freeze_stop() - see freeze.h; the shims may read it when we have gone; the marks are for the next to check */
 void freeze_stop(Manager *m) {
+        m->thaw_timer = sd_event_source_disable_unref(m->thaw_timer);
+        for (guint i = 0; m->thaws && i < m->thaws->len; i++)
+                thaw_free(g_ptr_array_index(m->thaws, i));
+        g_clear_pointer(&m->thaws, g_ptr_array_unref);
         foreach_mark(m, stop_one);
 }
 

@@ -60,6 +60,8 @@ struct Manager {
         uint32_t n_deletes; /* that have been killed and have not gone */
         sd_event_source *delete_turn;
         bool delete_rest; /* until then none is killed */
+        GPtrArray *thaws; /* of freeze.c: what waits for the launcher to be let run on */
+        sd_event_source *thaw_timer;
         GPtrArray *teardowns;       /* Teardown, owned */
         sd_event_source *scheduled; /* objects on their way out, freed between two turns of the loop */
         GPtrArray *graveyard;

@@ -178,7 +178,14 @@ class GoesOn(CriuTest):
             self.assertGreater(lines.last(), first)
             davit.call(task, "Process.Kill", "(s)", "KILL")
             self.assertEqual(davit.call(task, "Process.Wait")[:2], (137, "signalled"))
+
+    def test_davitctl(self):
+        """S-T06, S-P19: output that went to the journal does so again."""
+        self.own, _ = self.define(["sh", "-c", "while :; do sleep 0.1; done"], image=davit.busybox_image())
+        davit.ctl("start", self.own, check=True)
+        davit.ctl("checkpoint", "create", "--exit", self.own, "one", check=True, timeout=300)
         davit.ctl("start", "--checkpoint", "one", self.own, check=True, timeout=300)
+        task = davit.manager("GetTask", "(ss)", "", self.own)
         self.assertEqual(davit.get(task, "Process.Status"), "running")
 
 
@@ -199,7 +206,8 @@ class Allowed(CriuTest):
         self.refused_then(task, AllowTcp=True)
 
     def test_locks(self):
-        task, lines = self.start(["flock", "/lock", "sh", "-c", "echo 1; sleep 1000"])
+        host = [("bind", path, path, "rbind,ro") for path in ("/usr", "/lib", "/lib64")]  # busybox has no flock
+        task, lines = self.start(["/usr/bin/flock", "/lock", "/bin/sh", "-c", "echo 1; sleep 1000"], Mounts=host)
         lines.next()
         self.refused_then(task, FileLocks=True)
 
