@@ -275,6 +275,7 @@ static int overlay_create(struct overlay *o) {
                 fd = overlay_mount(o);
         if (fd == -EINVAL && !o->joined && !options_are_known()) {
                 o->joined = true;
+                *o->fault = (struct fault)FAULT_NULL; /* it would hide a later one */
                 o->fs = safe_close(o->fs);
                 fd = overlay_mount(o);
         }
