@@ -33,6 +33,7 @@ struct Teardown {
         Link *link;
         sd_event_source *timer;
         sd_event_source *exit; /* of the shim's process, once it has hung up */
+        bool removed;          /* the directory */
         GArray *waiters;
 };
 
@@ -54,6 +55,9 @@ static void teardown_free(void *p) {
 static void remove_directory(Teardown *d) {
         int r;
 
+        if (d->removed)
+                return;
+        d->removed = true;
         r = task_dir_remove(d->manager, d->ns, d->id);
         if (r < 0)
                 (void)log_warning_errno(r, "Cannot remove the directory of task %s/%s", d->ns, d->id);
@@ -84,11 +88,12 @@ static int on_ended(sd_event_source *s _unused_, int fd _unused_, uint32_t reven
         return 0;
 }
 
-/* It hangs up a moment before it is out of its scope. */
+/* It hangs up a moment before it is out of its scope, but uses its files no more. */
 static void on_gone(void *userdata) {
         Teardown *d = userdata;
         int fd = link_pidfd(d->link);
 
+        remove_directory(d);
         if (fd < 0 || link_ended(d->link) || sd_event_add_io(d->manager->event, &d->exit, fd, EPOLLIN, on_ended, d) < 0)
                 finish(d);
 }
@@ -135,6 +140,8 @@ void teardown_start(Task *t, bool discard, teardown_done_t done, void *userdata)
         }
         link_abandon(d->link);
         link_set_handlers(d->link, &handlers, d);
+        if (!discard && runtime_is_own(d->runtime))
+                remove_directory(d); /* all is written, and who is told next that it is gone may look */
         if (discard)
                 (void)link_request(d->link, SHIM_DISCARD, NULL, NULL, NULL, 0, NULL, NULL);
         (void)sd_event_add_time_relative(d->manager->event, &d->timer, CLOCK_MONOTONIC, GONE_TIMEOUT_USEC, 0,
