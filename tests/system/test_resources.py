@@ -567,6 +567,16 @@ class Oom(Base):
             self.assertEqual(davit.read_exit(end).status, 137)
             self.told(task, signals, ("init", ""))
 
+    @staticmethod
+    def kills_of(task):
+        """None while a manager that is just being killed does not answer."""
+        try:
+            return davit.get(task, "Task.OomKills")
+        except davit.DavitError as error:
+            if error.name != "org.freedesktop.DBus.Error.NoReply":
+                raise
+            return None
+
     @unittest.skipUnless(shutil.which("cc"), "system calls are counted by a program that a compiler makes; guests have none")
     def test_manager_is_killed_while_it_tells(self):
         """E14: whichever of its writes it is killed at, the event is told once, and counted."""
@@ -581,7 +591,7 @@ class Oom(Base):
                     attached.ended(2 if nth > 1 else self.time_limit)
                 attached.remove()
                 davit.start_davitd()
-                davit.wait_until(lambda: davit.get(task, "Task.OomKills") == 1, self.time_limit, "the count")
+                davit.wait_until(lambda: self.kills_of(task) == 1, self.time_limit, "the count")
                 with open(events, encoding="utf-8") as f:
                     told = [e for e in f.read().split("\n\n") if f"DAVIT_ID={id}\n" in e and "DAVIT_EVENT=task.oom" in e]
                 self.assertEqual(len(told), 1)
