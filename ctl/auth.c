@@ -101,7 +101,7 @@ int auth_search(const char *text, const char *image, char **ret_auth, char **ret
 
         if (!repository)
                 return -ENOMEM;
-        if (!json_whole(text) || text[strspn(text, " \t\r\n")] != '{')
+        if (!text || !json_whole(text) || text[strspn(text, " \t\r\n")] != '{')
                 return -EBADMSG;
         entry = best_member(json_find(text, "auths"), repository);
         *ret_auth = json_text(json_find(entry, "auth"));
@@ -226,7 +226,7 @@ static int auth_from_text(Ctl *ctl, Auth *auth, const char *file, const char *im
 static int auth_from_file(Ctl *ctl, Auth *auth, const char *file, bool must, const char *image) {
         _cleanup_free_ char *text = NULL;
         _cleanup_close_ int fd = -1;
-        size_t size;
+        size_t size = 0;
         int r;
 
         fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
@@ -236,7 +236,8 @@ static int auth_from_file(Ctl *ctl, Auth *auth, const char *file, bool must, con
         if (r < 0)
                 return ctl_error(ctl, _("cannot open '%s': %s"), file, strerror(-r));
         r = auth_from_text(ctl, auth, file, image, text);
-        explicit_bzero(text, size);
+        if (text)
+                explicit_bzero(text, size);
         return r;
 }
 
@@ -265,9 +266,9 @@ int auth_find(Ctl *ctl, Auth *auth, const char *file, const char *image) {
         if (file && *file)
                 r = auth_from_file(ctl, auth, file, true, image);
         for (size_t i = 0; i < ELEMENTSOF(files); i++) {
-                if (r == 0 && !files[i])
-                        r = ctl_oom(ctl);
-                if (r == 0 && auth->fd < 0 && *files[i] && (!file || !*file))
+                if (!files[i])
+                        r = r != 0 ? r : ctl_oom(ctl);
+                else if (r == 0 && auth->fd < 0 && *files[i] && (!file || !*file))
                         r = auth_from_file(ctl, auth, files[i], false, image);
                 free(files[i]);
         }

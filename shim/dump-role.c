@@ -97,7 +97,7 @@ static void find_version(struct role *r, const char *program) {
         _cleanup_free_ char *text = NULL;
         const char *p;
 
-        if (criu_ask(program, "--version", &text) == 0) {
+        if (criu_ask(program, "--version", &text) == 0 && text) {
                 p = strstr(text, "Version: ");
                 p = p ? p + 9 : text;
                 (void)snprintf(r->version, sizeof(r->version), "%.*s", (int)strcspn(p, "\n"), p);
