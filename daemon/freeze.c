@@ -66,23 +66,22 @@ static void thaw_free(Thaw *x) {
         g_free(x);
 }
 
+/* The answer to a freeze that has not been asked for at the shim. */
+static void answer(Freeze *f, int r, const sd_bus_error *error) {
+        f->asked = false;
+        f->done(r, error, f->userdata);
+}
+
 /* Its task has gone. */
 static void thaw_forget(Thaw *x) {
         Freeze *f = x->next;
 
         mark_remove(x->manager, x->ns, x->id);
-        if (f && !f->over) {
-                f->asked = false;
-                f->done(0, NULL, f->userdata);
-        } else if (f)
+        if (f && !f->over)
+                answer(f, 0, NULL);
+        else if (f)
                 (void)freeze_free(f);
         thaw_free(x);
-}
-
-/* The answer to a freeze that has not been asked for at the shim. */
-static void answer(Freeze *f, int r, const sd_bus_error *error) {
-        f->asked = false;
-        f->done(r, error, f->userdata);
 }
 
 static void freeze_ask(Freeze *f, Task *t) {

@@ -8,9 +8,7 @@
  */
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 
 #include "registry/pull.h"
@@ -59,25 +57,13 @@ int server_run(int sock) {
         _cleanup_close_ int signal_fd = -1;
         g_autoptr(GError) error = NULL;
         g_autofree char *result = NULL;
-        sigset_t signals;
         int n;
 
         if (!peer_may(sock))
                 return -EPERM;
-        /* Until there is something to do, SIGTERM may simply end us. */
-        n = fd_set_nonblock(sock, false);
-        if (n >= 0)
-                n = wire_receive(sock, &m, 0);
+        n = wire_begin(sock, &m, &signal_fd);
         if (n <= 0)
                 return n;
-        (void)sigemptyset(&signals);
-        (void)sigaddset(&signals, SIGTERM);
-        (void)sigaddset(&signals, SIGINT);
-        (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-        signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-        n = fd_set_nonblock(sock, true);
-        if (signal_fd < 0 || n < 0)
-                return n < 0 ? n : -errno;
         result = serve(sock, signal_fd, &m, &error);
         wire_message_clear(&m);
         return result ? wire_send_result(sock, result) : wire_send_error(sock, error);

@@ -13,11 +13,9 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -213,24 +211,14 @@ static int answer(Server *s, const char *directory, RequestOrigin origin, WireMe
 int server_run(int sock, const char *directory, RequestOrigin origin) {
         Server s = { .sock = sock, .signal_fd = -1, .done_fd = -1, .job.cancel_fd = -1 };
         g_auto(WireMessage) r = { .n_fds = 0 };
-        sigset_t signals;
         int n;
 
-        /* Until there is something to do, SIGTERM may simply end us. */
-        n = fd_set_nonblock(sock, false);
-        if (n >= 0)
-                n = wire_receive(sock, &r, 0);
+        n = wire_begin(sock, &r, &s.signal_fd);
         if (n <= 0)
                 return n;
-        (void)sigemptyset(&signals);
-        (void)sigaddset(&signals, SIGTERM);
-        (void)sigaddset(&signals, SIGINT);
-        (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-        s.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
         s.done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        n = fd_set_nonblock(sock, true);
-        if (s.signal_fd < 0 || s.done_fd < 0 || n < 0)
-                return n < 0 ? n : -errno;
+        if (s.done_fd < 0)
+                return -errno;
         g_mutex_init(&s.lock);
         g_cond_init(&s.changed);
         n = answer(&s, directory, origin, &r);

@@ -13,8 +13,10 @@
 #include <errno.h>
 #include <json-glib/json-glib.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -75,6 +77,37 @@ int wire_receive(int sock, WireMessage *ret, int flags) {
             ret->head.n_fds != ret->n_fds)
                 return -EBADMSG;
         ret->text = g_strndup(data + sizeof(ret->head), ret->text_size);
+        return 1;
+}
+
+/**
+ * wire_begin() - waits for the request, after which signals are told by a descriptor.
+ * @ret_signal_fd: readable once SIGTERM or SIGINT has come; the caller's.
+ *
+ * Returns 1; 0 where the peer has hung up, or a negative errno, both without a descriptor.
+ */
+int wire_begin(int sock, WireMessage *ret, int *ret_signal_fd) {
+        _cleanup_close_ int fd = -1;
+        sigset_t signals;
+        int n;
+
+        /* Until there is something to do, SIGTERM may simply end us. */
+        n = fd_set_nonblock(sock, false);
+        if (n >= 0)
+                n = wire_receive(sock, ret, 0);
+        if (n <= 0)
+                return n;
+        (void)sigemptyset(&signals);
+        (void)sigaddset(&signals, SIGTERM);
+        (void)sigaddset(&signals, SIGINT);
+        (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+        fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (fd < 0)
+                return -errno;
+        n = fd_set_nonblock(sock, true);
+        if (n < 0)
+                return n;
+        *ret_signal_fd = take_fd(&fd);
         return 1;
 }
 
