@@ -192,7 +192,8 @@ class Waiting(CheckpointTest):
         self.assertEqual([name for name, _ in davit.call(task, "Process.OpenStreams")], ["stdin", "stdout", "stderr"])
         self.assertFalse(davit.select_exit(end, 0))
         os.close(end)
-        self.assertFalse(davit.unit_exists(davit.get(task, "Task.Scope")))
+        scope = davit.get(task, "Task.Scope")
+        davit.wait_until(lambda: not davit.unit_exists(scope), what="systemd to forget the scope")
         davit.call(task, "Process.Delete", "(a{sv})", {})
 
     def test_start_at_once(self):
