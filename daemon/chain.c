@@ -53,7 +53,7 @@ void chain_form(const Manager *m, ChainForm *ret) {
 
 /** chain_form_of() - the form of a kind that was asked for by name */
 void chain_form_of(const Manager *m, const char *kind, ChainForm *ret) {
-        uint32_t features = m->launcher ? launcher_features(m->launcher) : 0;
+        uint32_t features = launcher_features(m->launcher);
         const char *own = m->config.root_filesystem ?: "auto";
         /* How an EROFS image is mounted stays the host's matter. */
         const char *word = !kind || g_str_has_prefix(own, kind) ? own : kind;

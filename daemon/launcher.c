@@ -432,9 +432,9 @@ static bool read_source(const char *path, ChainSource *ret) {
         return true;
 }
 
-/** launcher_features() - the forms of chains the kernel mounts, bit n for form n; 0: the launcher has not told yet */
+/** launcher_features() - the forms of chains the kernel mounts, bit n for form n; 0: none has told yet; NULL is fine */
 uint32_t launcher_features(const Launcher *l) {
-        return l->features;
+        return l ? l->features : 0;
 }
 
 /** launcher_chain() - see launcher.h; error and message of the handler are the launcher's */

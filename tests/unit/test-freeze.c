@@ -239,12 +239,35 @@ static void test_recovery(Shim *s, const void *data _unused_) {
         g_assert_true(marked(s));
 
         freeze_recover(&s->f.m);
+        nothing_asked(s); /* before the launcher has given up what it does for the last manager */
+        g_assert_true(marked(s));
+        freeze_settled(&s->f.m);
         reply(s, asked(s, SHIM_RESUME), 0);
         g_assert_false(marked(s));
         g_assert_cmpint(s->t->process.status, ==, TASK_RUNNING);
         freeze_recover(&s->f.m);
+        freeze_settled(&s->f.m);
         freeze_stop(&s->f.m);
         nothing_asked(s);
+}
+
+/* It ends, or is let go by somebody, while the launcher is waited for: nothing is asked, and the mark goes. */
+static void test_recovery_meanwhile(Shim *s, const void *data) {
+        const bool *ended = data;
+        Freeze *f;
+
+        g_assert_cmpint(hold(s, &f), ==, 1);
+        reply(s, asked(s, SHIM_PAUSE), 0);
+        freeze_recover(&s->f.m);
+        if (*ended)
+                process_set_exited(&s->t->process, 0, EXIT_KIND_EXITED, 1);
+        else
+                g_assert_cmpint(process_set_status(&s->t->process, TASK_RUNNING), ==, 0);
+        g_assert_true(marked(s));
+        freeze_settled(&s->f.m);
+        g_assert_false(marked(s));
+        nothing_asked(s);
+        (void)freeze_end(f);
 }
 
 /* A mark of something that runs, or of nothing, only goes. */
@@ -265,6 +288,8 @@ static void test_stale_mark(Shim *s, const void *data _unused_) {
 #define ADD(name, func) g_test_add(name, Shim, NULL, begin, func, end)
 
 int main(int argc, char **argv) {
+        static const bool yes = true, no = false;
+
         g_test_init(&argc, &argv, NULL);
         ADD("/freeze/hold", test_hold);
         ADD("/freeze/given-up", test_given_up);
@@ -275,6 +300,8 @@ int main(int argc, char **argv) {
         ADD("/freeze/end-meanwhile", test_end_meanwhile);
         ADD("/freeze/another-of-that-name", test_another_of_that_name);
         ADD("/freeze/recovery", test_recovery);
+        g_test_add("/freeze/recovery-ended", Shim, &yes, begin, test_recovery_meanwhile, end);
+        g_test_add("/freeze/recovery-resumed", Shim, &no, begin, test_recovery_meanwhile, end);
         ADD("/freeze/stale-mark", test_stale_mark);
         return g_test_run();
 }
