@@ -9,7 +9,6 @@
  */
 
 #include <curl/curl.h>
-#include <errno.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +21,7 @@
 #include "shared/log.h"
 #include "shared/macros.h"
 #include "store/json.h"
+#include "store/wire.h"
 
 static int usage(FILE *to) {
         (void)fprintf(to,
@@ -36,25 +36,10 @@ static int usage(FILE *to) {
         return to == stdout ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static gboolean is_socket(int fd) {
-        struct stat st;
-
-        return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
-}
-
 static int serve(void) {
-        const char *listen = getenv("LISTEN_FDS");
-        int sock = listen && streq(listen, "1") ? 3 : STDIN_FILENO;
-        int r;
+        int sock = wire_socket();
 
-        if (!is_socket(sock))
-                return usage(stderr);
-        r = server_run(sock);
-        if (r == -EPIPE || r == -ECONNRESET) /* a manager that has gone wants no answer */
-                return EXIT_SUCCESS;
-        if (r < 0)
-                log_error_errno(r, "Connection ended without a result");
-        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        return sock < 0 ? usage(stderr) : wire_status(server_run(sock));
 }
 
 static int run_request(const char *text) {

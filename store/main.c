@@ -14,9 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <glib.h>
 
@@ -24,6 +22,7 @@
 #include "shared/macros.h"
 #include "shared/name.h"
 #include "store/request.h"
+#include "store/wire.h"
 
 static int usage(FILE *to) {
         (void)fprintf(to, "davit-store [--directory=DIR] [COMMAND]\n"
@@ -42,23 +41,10 @@ static int usage(FILE *to) {
         return to == stdout ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static gboolean is_socket(int fd) {
-        struct stat st;
-
-        return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
-}
-
 static int serve(const char *directory, RequestOrigin origin) {
-        const char *listen = getenv("LISTEN_FDS");
-        int sock = listen && strcmp(listen, "1") == 0 ? 3 : STDIN_FILENO;
-        int r;
+        int sock = wire_socket();
 
-        if (!is_socket(sock))
-                return usage(stderr);
-        r = server_run(sock, directory, origin);
-        if (r < 0)
-                log_error_errno(r, "Connection ended without a result");
-        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        return sock < 0 ? usage(stderr) : wire_status(server_run(sock, directory, origin));
 }
 
 /* --directory comes before the command: it is the same for all of them. */

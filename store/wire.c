@@ -14,10 +14,12 @@
 #include <json-glib/json-glib.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "shared/fd.h"
@@ -78,6 +80,24 @@ int wire_receive(int sock, WireMessage *ret, int flags) {
                 return -EBADMSG;
         ret->text = g_strndup(data + sizeof(ret->head), ret->text_size);
         return 1;
+}
+
+/** wire_socket() - the connection we were started with: the passed descriptor or standard input; -1: neither is one */
+int wire_socket(void) {
+        const char *listen = getenv("LISTEN_FDS");
+        int fd = listen && streq(listen, "1") ? 3 : STDIN_FILENO;
+        struct stat st;
+
+        return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) ? fd : -1;
+}
+
+/** wire_status() - the exit status after a connection that ended with @r */
+int wire_status(int r) {
+        if (r == -EPIPE || r == -ECONNRESET) /* a manager that has gone wants no answer */
+                return EXIT_SUCCESS;
+        if (r < 0)
+                log_error_errno(r, "Connection ended without a result");
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 /**

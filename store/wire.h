@@ -23,6 +23,8 @@ struct WireMessage {
 void wire_message_clear(WireMessage *m);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(WireMessage, wire_message_clear)
 
+int wire_socket(void);
+int wire_status(int r);
 int wire_begin(int sock, WireMessage *ret, int *ret_signal_fd);
 int wire_receive(int sock, WireMessage *ret, int flags);
 gboolean wire_text(WireMessage *m, GError **error);
