@@ -203,17 +203,16 @@ static int send_object(int sock, uint16_t type, JsonObject *object, const int *f
         return send_packet(sock, type, NULL, 0, all, n_fds + 1);
 }
 
-/* Keeps what a stranger may have written printable and short. */
+/* Keeps what a stranger may have written printable and short: nothing of it steers a terminal or turns its letters. */
 static char *clean_sentence(const char *text) {
-        g_autofree char *s = g_strdup(text);
-        glong length = g_utf8_strlen(s, -1);
+        GString *s = g_string_new(NULL);
 
-        for (char *p = s; *p; p++)
-                if (g_ascii_iscntrl(*p))
-                        *p = ' ';
-        if (length <= (glong)ERROR_TEXT_MAX)
-                return g_steal_pointer(&s);
-        return g_utf8_substring(s, 0, ERROR_TEXT_MAX);
+        for (guint n = 0; *text && n < ERROR_TEXT_MAX; text = g_utf8_next_char(text), n++) {
+                gunichar c = g_utf8_get_char(text);
+
+                g_string_append_unichar(s, g_unichar_isprint(c) ? c : ' ');
+        }
+        return g_string_free(s, FALSE);
 }
 
 static void handle_error(StoreOp *op, JsonObject *o) {

@@ -191,6 +191,8 @@ static void test_errors(void) {
         } table[] = {
                 { "{\"error\":\"InvalidArgument\",\"message\":\"layer 2: bad\"}", "InvalidArgument", "layer 2: bad" },
                 { "{\"error\":\"NotFound\",\"message\":\"a\\nb\\u0007c %s\"}", "NotFound", "a b c %s" },
+                { "{\"error\":\"NotFound\",\"message\":\"a\\u009bb\\u202ec \u00fc\u65e5\"}", "NotFound",
+                  "a b c \u00fc\u65e5" },
                 { "{\"error\":\"ResourceExhausted\",\"message\":\"\"}", "ResourceExhausted", "" },
                 { "{\"error\":\"Whatever\",\"message\":\"m\"}", "Internal", NULL },
                 { "{\"error\":5,\"message\":\"m\"}", "Internal", NULL },
