@@ -52,6 +52,7 @@ struct Pulls {
         const char *socket;
         GQueue waiting;
         GQueue running;
+        bool pumping;
 };
 
 static const StoreWorker registry_worker = { "registry worker", "davit-registry.socket", "davit-registry@*" };
@@ -335,15 +336,18 @@ static void on_made(StoreOp *op _unused_, JsonObject *result _unused_, const sd_
         Pull *p = userdata;
 
         p->import = NULL; /* frees itself */
-        if (error && p->cancelled)
+        if (!error)
+                finish_ok(p, p->name, p->answer.digest);
+        else if (p->cancelled)
                 finish_failed(p);
-        else if (error) {
+        else if (!streq(error->name, error_kind_bus_name(ERROR_NOT_FOUND)))
+                fail(p, error); /* a full disk, say: to fetch it all would end there, too */
+        else {
                 log_warning("Pull of %s: what is here is not whole: %s; all of it is fetched", p->name, error->message);
                 pull_close(p);
                 p->whole = true;
                 fetch(p);
-        } else
-                finish_ok(p, p->name, p->answer.digest);
+        }
 }
 
 /* The image is here already. That its layers are shows when the root file system that is wanted is not there, and made
@@ -425,10 +429,14 @@ static void start(Pull *p) {
 static void pump(Pulls *pulls) {
         Pull *p;
 
+        if (pulls->pumping) /* one that ends as it begins, of any number of them: the loop goes on */
+                return;
+        pulls->pumping = true;
         while (pulls->running.length < PULLS_MAX && (p = g_queue_pop_head(&pulls->waiting))) {
                 g_queue_push_tail(&pulls->running, p);
                 start(p);
         }
+        pulls->pumping = false;
 }
 
 /* Policy "missing": what the call that needs the image would find. 1: it is here. */

@@ -7,6 +7,8 @@
  * from their records, files from the objects.
  */
 
+#include <gio/gio.h>
+
 #include "store/chain-load.h"
 #include "store/error.h"
 #include "store/import.h"
@@ -57,7 +59,20 @@ static gboolean rebuild(Rebuild *r, Rootfs *rootfs, JsonNode **ret, GError **err
         return ok;
 }
 
-/** store_rootfs() - make a chain's root file system in this form if it is missing: {"rootfs":ROOTFS} */
+/* What libostree does not find the store does not have, as little as a chain without a ref. */
+static void name_lost(const char *chain_id, GError **error) {
+        g_autoptr(GError) lost = NULL;
+
+        if (!error || !g_error_matches(*error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND))
+                return;
+        lost = g_steal_pointer(error);
+        store_fail(error, STORE_FAIL_NOT_FOUND, "The store has lost a part of chain %s: %s", chain_id, lost->message);
+}
+
+/** store_rootfs() - make a chain's root file system in this form if it is missing: {"rootfs":ROOTFS}
+ *
+ * A chain that is not in the store, or not all of it: STORE_FAIL_NOT_FOUND.
+ */
 JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, RootfsForm form, Ingest **held, GError **error) {
         Rebuild r = { .store = s, .job = job };
         Rootfs rootfs = { .form = form };
@@ -75,8 +90,10 @@ JsonNode *store_rootfs(Store *s, StoreJob *job, const char *chain_id, RootfsForm
         g_clear_pointer(&r.ingest, ingest_end);
         tree_free(r.chain);
         g_clear_pointer(&r.unpack, unpack_free);
-        if (!ok)
+        if (!ok) {
+                name_lost(chain_id, error);
                 return NULL;
+        }
         o = json_object_new();
         json_object_set_member(o, "rootfs", g_steal_pointer(&record));
         return request_object(o);

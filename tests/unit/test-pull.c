@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -361,6 +362,16 @@ static void test_policy(Pulling *p, const void *data _unused_) {
         g_assert_cmpint(job->state, ==, JOB_DONE);
         g_assert_cmpuint(result_number(job, "Fetched"), ==, 3);
 
+        job = begin(p, &plain); /* nothing that fetching it again would mend */
+        g_assert_true(accept_worker(p->registry, &registry));
+        worker_ends(p, &registry, STORE_DONE, same);
+        g_assert_true(accept_worker(p->f.listener, &store));
+        worker_ends(p, &store, STORE_ERROR, "{\"error\":\"ResourceExhausted\",\"message\":\"the disk is full\"}");
+        g_assert_cmpint(job->state, ==, JOB_FAILED);
+        g_assert_cmpstr(job->error, ==, DAVIT_BUS_ERROR "ResourceExhausted");
+        g_assert_false(accept_worker(p->registry, &registry));
+        g_assert_cmpuint(n_images(p), ==, 1);
+
         job = begin(p, &plain);
         g_assert_true(accept_worker(p->registry, &registry));
         worker_ends(p, &registry, STORE_DONE, changed);
@@ -499,6 +510,35 @@ static void test_many(Pulling *p, const void *data _unused_) {
         turn(&p->f);
 }
 
+/* Those that end as they begin end one after the other, not one inside the other. */
+static void test_very_many(Pulling *p, const void *data _unused_) {
+        enum { WAITING = 5000 };
+        struct rlimit before, small;
+        Worker registry[4], store[4];
+        Job *last = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(registry); i++) {
+                (void)begin(p, &plain);
+                g_assert_true(accept_worker(p->registry, &registry[i]));
+                g_assert_true(accept_worker(p->f.listener, &store[i]));
+        }
+        for (size_t i = 0; i < WAITING; i++)
+                last = begin(p, &plain);
+        pulls_set_socket(p->f.m.pulls, "/nonexistent/registry");
+        g_assert_cmpint(getrlimit(RLIMIT_STACK, &before), ==, 0);
+        small = (struct rlimit){ 256 * 1024, before.rlim_max };
+        g_assert_cmpint(setrlimit(RLIMIT_STACK, &small), ==, 0);
+        worker_ends(p, &store[0], STORE_ERROR, "{\"error\":\"Internal\",\"message\":\"x\"}");
+        g_assert_cmpint(setrlimit(RLIMIT_STACK, &before), ==, 0);
+        g_assert_cmpint(last->state, ==, JOB_FAILED);
+        g_assert_cmpstr(last->error, ==, DAVIT_BUS_ERROR "Unavailable");
+        for (size_t i = 0; i < ELEMENTSOF(registry); i++) {
+                worker_done(&registry[i]);
+                worker_done(&store[i]);
+        }
+        turn(&p->f);
+}
+
 static void test_no_workers(Pulling *p, const void *data _unused_) {
         Job *job;
 
@@ -609,6 +649,7 @@ int main(int argc, char **argv) {
         ADD("/pull/have", test_have);
         ADD("/pull/cancel", test_cancel);
         ADD("/pull/many", test_many);
+        ADD("/pull/very-many", test_very_many);
         ADD("/pull/no-workers", test_no_workers);
         ADD("/pull/options", test_options);
         g_test_add_func("/pull/insecure", test_insecure);
