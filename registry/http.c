@@ -6,7 +6,7 @@
  * One exchange is one request and one answer: redirects, credentials and a second try are the caller's. What comes is
  * counted, headers as well as bodies, and has to come at some speed, except while nobody reads the output. Connections
  * are kept for the next exchange by the operation's multi handle. HTTP/1.1 alone is spoken: a paused transfer then
- * holds back nothing but its own connection.
+ * holds back nothing but its own connection. Of encodings only one layer of gzip is unpacked, and of documents alone.
  */
 
 #include "registry/http.h"
@@ -16,11 +16,22 @@
 #include "shared/macros.h"
 #include "store/error.h"
 
-#define STALL_BYTES 4096U /* have to come in each "stall_usec" */
+/*
+ * Bytes a second that have to come, on an average of two "stall_usec": the slowest link that images are sensibly pulled
+ * over (GPRS, some 4 KiB a second) leaves that to each of the pulls that run at a time, and two stalls are long enough
+ * for one that stands still for a while. Somebody who drips holds a pull no longer than that.
+ */
+#define SPEED_MIN 1024U
+#define BUSY_BYTES 4096U /* with less, time spent on what has come is the server's */
 #define WAIT_MSEC 1000
 #define BUFFER_SIZE (256L * 1024L)
 #define CA_SIZE_MAX ((gsize)1024 * 1024)
 #define CA_FILES_MAX 32U
+
+typedef struct {
+        guint64 came;  /* bytes */
+        gint64 waited; /* usec, none of which is the reader's */
+} Pace;
 
 typedef struct {
         Operation *operation;
@@ -30,9 +41,11 @@ typedef struct {
         struct curl_slist *headers;
         char text[CURL_ERROR_SIZE];
         gsize header_size; /* of all headers */
+        guint codings;     /* of content that libcurl is to undo */
         guint64 came;      /* bytes since "waited" began anew */
         gint64 waited;     /* usec */
         gint64 all_waited; /* usec */
+        Pace lately;       /* for the average */
         gboolean paused;
         gboolean begun; /* the body */
         GError *failure;
@@ -50,6 +63,7 @@ void http_answer_clear(HttpAnswer *a) {
 
 static void came(Exchange *x, gsize size) {
         x->came += size;
+        x->lately.came += size;
         x->operation->fetched += size;
 }
 
@@ -84,6 +98,24 @@ static void set_header(HttpAnswer *a, const char *name, const char *value) {
                 }
 }
 
+/*
+ * libcurl undoes five encodings one inside the other, asked for or not, and all of it within one call: a few kilobytes
+ * could keep it busy for years, deaf to a cancellation. One gzip, which a document may be in, is bounded by what comes
+ * out of it.
+ */
+static gboolean check_coding(Exchange *x, const char *name, const char *value) {
+        gboolean transfer = g_ascii_strcasecmp(name, "Transfer-Encoding") == 0;
+
+        if (!transfer && (x->request->take || g_ascii_strcasecmp(name, "Content-Encoding") != 0))
+                return TRUE;
+        if (value[0] == '\0' || g_ascii_strcasecmp(value, "identity") == 0 ||
+            (transfer && g_ascii_strcasecmp(value, "chunked") == 0) ||
+            (!transfer && (g_ascii_strcasecmp(value, "gzip") == 0 || g_ascii_strcasecmp(value, "x-gzip") == 0) &&
+             x->codings++ == 0))
+                return TRUE;
+        return store_fail(&x->failure, STORE_FAIL_INVALID, "it sends in an encoding that was not asked for");
+}
+
 /* libcurl gives whole lines, one a call. */
 static size_t on_header(char *data, size_t one _unused_, size_t size, void *userdata) {
         Exchange *x = userdata;
@@ -100,7 +132,9 @@ static size_t on_header(char *data, size_t one _unused_, size_t size, void *user
                 begin_answer(x->answer);
         else if (colon && line[0] != ' ' && line[0] != '\t') {
                 *colon = '\0';
-                set_header(x->answer, g_strchomp(line), g_strstrip(colon + 1));
+                if (!check_coding(x, g_strchomp(line), g_strstrip(colon + 1)))
+                        return 0;
+                set_header(x->answer, line, colon + 1);
         }
         return size;
 }
@@ -245,6 +279,8 @@ static void spend(Exchange *x, const HttpTimes *times, gint64 begun) {
 
         x->waited += spent;
         x->all_waited += spent;
+        if (!x->paused)
+                x->lately.waited += spent;
 }
 
 /* Bytes that lead to little (extensions of chunks, packed emptiness) are waited for, however fast they come. */
@@ -254,7 +290,7 @@ static void perform(Exchange *x, const HttpTimes *times) {
         int running;
 
         (void)curl_multi_perform(x->operation->multi, &running);
-        if (x->operation->fetched < before + STALL_BYTES)
+        if (x->operation->fetched < before + BUSY_BYTES)
                 spend(x, times, begun);
 }
 
@@ -269,18 +305,32 @@ static gboolean wait_some(Exchange *x, const HttpTimes *times, GError **error) {
         if (!operation_wait(x->operation, wait_msec(times), error))
                 return FALSE;
         (void)curl_easy_getinfo(x->easy, CURLINFO_PRETRANSFER_TIME_T, &ready);
-        if (x->paused || ready == 0 || x->came >= STALL_BYTES) {
+        if (x->paused || ready == 0 || x->came > 0) {
                 x->waited = 0;
                 x->came = 0;
         }
         spend(x, times, begun);
+        if (ready == 0)
+                x->lately = (Pace){ 0 };
         return TRUE;
 }
 
-static gboolean is_stalled(const Exchange *x, const HttpTimes *times) {
-        gint64 deadline = x->request->deadline_usec;
+/* FALSE with error: the server has had its time. */
+static gboolean check_pace(Exchange *x, const HttpTimes *times, GError **error) {
+        gint64 deadline = x->request->deadline_usec, window = 2 * times->stall_usec;
 
-        return x->waited > times->stall_usec || (deadline > 0 && x->all_waited > deadline);
+        if (x->waited > times->stall_usec || (deadline > 0 && x->all_waited > deadline))
+                return store_fail(error, STORE_FAIL_UNAVAILABLE, "nothing, or not enough, came within %.3g seconds",
+                                  (double)(x->waited > times->stall_usec ? times->stall_usec : deadline) /
+                                          G_USEC_PER_SEC);
+        if (x->lately.waited <= window)
+                return TRUE;
+        if (x->lately.came < (guint64)window * SPEED_MIN / G_USEC_PER_SEC)
+                return store_fail(error, STORE_FAIL_UNAVAILABLE,
+                                  "only %" G_GUINT64_FORMAT " bytes came within %.3g seconds, which is too slow",
+                                  x->lately.came, (double)window / G_USEC_PER_SEC);
+        x->lately = (Pace){ 0 };
+        return TRUE;
 }
 
 static HttpEnd end_of(CURLcode code, Exchange *x) {
@@ -359,14 +409,10 @@ static gboolean run(Exchange *x, const HttpTimes *times, GError **error) {
                 perform(x, times);
                 if (is_over(o, &code))
                         break;
-                if (is_stalled(x, times)) {
+                if (!check_pace(x, times, error)) {
                         x->answer->end = HTTP_LOST;
                         x->answer->slow = TRUE;
-                        return store_fail(error, STORE_FAIL_UNAVAILABLE,
-                                          "nothing, or not enough, came within %.3g seconds",
-                                          (double)(x->waited > times->stall_usec ? times->stall_usec
-                                                                                 : x->request->deadline_usec) /
-                                                  G_USEC_PER_SEC);
+                        return FALSE;
                 }
                 if (!wait_some(x, times, error)) {
                         x->answer->end = HTTP_ENDED;
@@ -374,7 +420,9 @@ static gboolean run(Exchange *x, const HttpTimes *times, GError **error) {
                 }
                 if (x->paused && !operation_full(o)) {
                         x->paused = FALSE;
-                        (void)curl_easy_pause(x->easy, CURLPAUSE_CONT);
+                        code = curl_easy_pause(x->easy, CURLPAUSE_CONT);
+                        if (code != CURLE_OK) /* what was kept back is not wanted: nobody else would say so */
+                                break;
                 }
         }
         read_status(x);

@@ -18,6 +18,7 @@
 #include "store/oci.h"
 
 #define ANNOTATION_NAME "org.opencontainers.image.ref.name"
+#define DOCUMENTS_MAX ((gsize)32 * 1024 * 1024) /* they are kept, and the store keeps them as well */
 
 typedef struct {
         Pull *pull;
@@ -28,6 +29,7 @@ typedef struct {
         char *media_type;
         Descriptor descriptor; /* of the top document */
         GPtrArray *images;
+        gsize documents; /* bytes of all of them */
         gboolean chosen; /* digest_only: the platform's manifest is known, which was all that was wanted */
         guint8 manifest[DIGEST_SIZE];
         guint64 size;
@@ -87,8 +89,13 @@ static GBytes *read_document(const OciSource *s, const Descriptor *d, const char
         }
         if (memcmp(d->digest, w->descriptor.digest, DIGEST_SIZE) == 0)
                 bytes = g_bytes_ref(w->top);
+        else if (w->documents + d->size > DOCUMENTS_MAX)
+                store_fail(error, STORE_FAIL_EXHAUSTED,
+                           "Manifests and configurations of the image are larger than %zu bytes together",
+                           DOCUMENTS_MAX);
         else
                 bytes = document_fetch(&w->registry, d, what, error);
+        w->documents += bytes ? g_bytes_get_size(bytes) : 0;
         if (!bytes || (!w->pull->digest_only && !layout_document(&w->layout, d->digest, bytes, error)))
                 return NULL;
         return g_steal_pointer(&bytes);

@@ -323,13 +323,12 @@ def garbage_after(h, data):
     h.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(more) + more + b"\r\n0\r\n\r\n")
 
 
-def _gzipped(h, packed):
-    h.answer(200, packed, Content_Type=MANIFEST, Content_Encoding="gzip")
+def _gzipped(h, packed, coding="gzip"):
+    h.answer(200, packed, Content_Type=MANIFEST, Content_Encoding=coding)
 
 
 #: Made before anybody waits for it.
 BOMB = gzip.compress(b" " * (32 << 20), 1)
-
 
 def busy_once(h, what, _data):
     first = what == "manifest" and not h.server.hostile.was_busy
@@ -374,6 +373,7 @@ WAYS = {
     "other-manifest": _at("manifest")(lambda h, data: h.answer(200, data + b" ", Content_Type=MANIFEST)),
     "garbage-after": garbage_after,
     "gzipped": _at("manifest")(lambda h, data: _gzipped(h, gzip.compress(data))),
+    "gzip-twice": _at("manifest")(lambda h, data: _gzipped(h, gzip.compress(gzip.compress(data)), "gzip, gzip")),
     "gzip-bomb": _at("manifest")(lambda h, _data: _gzipped(h, BOMB)),
     "not-json": _at("manifest")(lambda h, data: h.answer(200, b"<html>", Content_Type=MANIFEST)),
     "missing": _status(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}'),

@@ -377,10 +377,11 @@ class Hostile(PullCase):
 
     #: Repository -> what the error says.
     BAD = {
-        "silent": "within", "slow-headers": "within", "slow-body": "within", "endless-manifest": "larger than 4194304 bytes",
+        "silent": "within", "slow-headers": "within", "slow-body": "too slow", "endless-manifest": "larger than 4194304 bytes",
         "endless-layer": "of which there are", "huge-headers": "headers are larger", "redirect-loop": "redirects more than",
         "truncated": "closed", "short": "of which there are", "long-length": "of which there are",
         "other-bytes": "with another digest", "garbage-after": "of which there are", "gzip-bomb": "larger than",
+        "gzip-twice": "encoding that was not asked for",
         "not-json": "not valid JSON", "missing": "has no 'missing:1'", "forbidden": "credentials",
         "busy": "try again in 3600 seconds", "down": "503",
     }

@@ -6,6 +6,7 @@
  */
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -29,6 +30,8 @@ typedef struct {
         const char *has_not; /* a header, or NULL */
         GBytes *answer;
         gboolean endless; /* the answer's last byte comes again and again, as fast as it is taken */
+        gsize last;       /* so many of its bytes come slowly, */
+        gsize slow;       /* so many each hundredth of a second */
 } Step;
 
 typedef struct {
@@ -112,8 +115,12 @@ static void serve_one(Server *s, guint port) {
                 return;
         }
         data = g_bytes_get_data(step->answer, &total);
-        while (sent < total && (n = send(sock, data + sent, total - sent, MSG_NOSIGNAL)) > 0)
+        while (sent < total - step->last && (n = send(sock, data + sent, total - step->last - sent, MSG_NOSIGNAL)) > 0)
                 sent += (gsize)n;
+        while (sent < total && (n = send(sock, data + sent, MIN(step->slow, total - sent), MSG_NOSIGNAL)) > 0) {
+                sent += (gsize)n;
+                g_usleep(10000); /* which is the speed it is about */
+        }
         if (step->endless)
                 send_on(sock, data[total - 1]);
         (void)shutdown(sock, SHUT_WR);
@@ -151,7 +158,7 @@ static void server_start(Server *s) {
 static void step(Server *s, guint port, const char *path, const char *has, const char *has_not, GBytes *answer) {
         Step *t = g_new0(Step, 1);
 
-        *t = (Step){ port, g_intern_string(path), has ? g_intern_string(has) : NULL, has_not, answer, FALSE };
+        *t = (Step){ port, g_intern_string(path), has ? g_intern_string(has) : NULL, has_not, answer, FALSE, 0, 0 };
         g_ptr_array_add(s->steps, t);
 }
 
@@ -438,6 +445,135 @@ static void test_emptiness(void) {
         }
 }
 
+/* A layer of which the end comes slowly. */
+static void step_slow_layer(Server *s, gsize last, gsize slow) {
+        Step *t;
+
+        step_manifest(s, NULL);
+        step_config(s);
+        step_layer(s, NULL, whole_layer());
+        t = s->steps->pdata[s->steps->len - 1];
+        t->last = last;
+        t->slow = slow;
+}
+
+/* Something always comes: what counts is how much of it on an average. */
+static void test_speed(void) {
+        Server s;
+
+        server_start(&s);
+        step_slow_layer(&s, LAYER_SIZE, 1);
+        pull_fails(&s, ",\"limits\":{\"retries\":0,\"stall_usec\":300000}", NULL, STORE_FAIL_UNAVAILABLE, "too slow");
+
+        server_start(&s);
+        step_slow_layer(&s, 5000, 50);
+        pull_works(&s, ",\"limits\":{\"retries\":0,\"stall_usec\":300000}", NULL, TRUE);
+}
+
+/* Each wait is short enough, but there is an end to them. */
+static void test_waits(void) {
+        Server s;
+
+        server_start(&s);
+        for (guint i = 0; i < 2; i++)
+                step(&s, 0, REPOSITORY "manifests/1", NULL, NULL, answer("503 Busy", "Retry-After: 2\r\n", "", 0, 0));
+        pull_fails(&s, ",\"limits\":{\"stall_usec\":300000}", NULL, STORE_FAIL_UNAVAILABLE, "answers 503");
+}
+
+/* What libcurl would undo unasked, one inside the other, before anybody could count what comes out. */
+static void test_encodings(void) {
+        static const char *const documents[] = {
+                "Content-Encoding: gzip, gzip\r\n",
+                "Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n",
+                "Content-Encoding: zstd\r\n",
+                "Transfer-Encoding: gzip, chunked\r\n",
+        };
+        Server s;
+
+        for (gsize i = 0; i < G_N_ELEMENTS(documents); i++) {
+                server_start(&s);
+                step(&s, 0, REPOSITORY "manifests/1", NULL, NULL, answer("200 OK", documents[i], "", 0, 0));
+                pull_fails(&s, "", NULL, STORE_FAIL_INVALID, "encoding that was not asked for");
+        }
+
+        server_start(&s);
+        step_manifest(&s, NULL);
+        step_config(&s);
+        step_layer(&s, NULL, answer("200 OK", "Transfer-Encoding: gzip\r\n", "", LAYER_SIZE, 0));
+        pull_fails(&s, "", NULL, STORE_FAIL_INVALID, "encoding that was not asked for");
+}
+
+/* Each document is small enough, all of them together are not. */
+static void test_documents(void) {
+        enum { FIT = 8, SIZE = (4 << 20) - 4096 };
+        g_autofree char *padding = g_strnfill(SIZE, ' '), *manifest = g_strconcat(sample.manifest, padding, NULL);
+        g_autofree char *path = NULL;
+        g_autoptr(GString) index = g_string_new("{\"schemaVersion\":2,\"manifests\":[");
+        char digest[DIGEST_STRING];
+        Server s;
+
+        digest_of(manifest, strlen(manifest), digest);
+        path = g_strconcat(REPOSITORY "manifests/", digest, NULL);
+        for (guint i = 0; i <= FIT; i++)
+                g_string_append_printf(index,
+                                       "%s{\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"digest\":\"%s\",\"size\":%zu,"
+                                       "\"platform\":{\"os\":\"linux\",\"architecture\":\"a%u\"}}",
+                                       i > 0 ? "," : "", digest, strlen(manifest), i);
+        g_string_append(index, "]}");
+        server_start(&s);
+        step(&s, 0, REPOSITORY "manifests/1", NULL, NULL, document(index->str, MEDIA_OCI_INDEX));
+        for (guint i = 0; i < FIT; i++) {
+                step(&s, 0, path, NULL, NULL, document(manifest, MEDIA_OCI_MANIFEST));
+                step_config(&s);
+        }
+        pull_fails(&s, ",\"platform\":\"all\"", NULL, STORE_FAIL_EXHAUSTED, "33554432 bytes together");
+}
+
+static gpointer read_all(gpointer fd) {
+        char data[1024];
+
+        while (read(GPOINTER_TO_INT(fd), data, sizeof(data)) > 0)
+                ;
+        return NULL;
+}
+
+/* What is wrong shows as well in what was kept back until the reader took more. */
+static void test_slow_reader(void) {
+        g_autofree char *head =
+                g_strdup_printf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n", LAYER_SIZE + 4);
+        GString *text = g_string_new(head);
+        g_autofree char *request = NULL;
+        g_auto(Pull) p = { .platform = NULL };
+        g_auto(Operation) o = { .sock = -1 };
+        g_autoptr(GError) error = NULL;
+        GThread *reader;
+        int fds[2];
+        Server s;
+
+        g_string_append_len(text, (const char *)sample.layer, LAYER_SIZE);
+        g_string_append(text, "more\r\n0\r\n\r\n");
+        server_start(&s);
+        step_manifest(&s, NULL);
+        step_config(&s);
+        step_layer(&s, NULL, g_string_free_to_bytes(text));
+        request = g_strdup_printf("{\"reference\":\"127.0.0.1:%u/team/app:1\",\"insecure\":true,"
+                                  "\"platform\":\"linux/amd64\",\"limits\":{\"retries\":0}}",
+                                  s.port[0]);
+        g_assert_cmpint(pipe(fds), ==, 0);
+        g_assert_true(pull_read(&p, request, strlen(request), NULL));
+        g_assert_true(operation_init(&o, -1, -1, fds[1], NULL));
+        g_assert_cmpint(fcntl(fds[1], F_SETPIPE_SZ, 4096), ==, 4096);
+        s.thread = g_thread_new("registry", serve, &s);
+        reader = g_thread_new("reader", read_all, GINT_TO_POINTER(fds[0]));
+        g_assert_null(pull_run(&p, &o, -1, &error));
+        g_assert_error(error, STORE_FAIL, STORE_FAIL_INVALID);
+        g_assert_nonnull(strstr(error->message, "of which there are"));
+        (void)close(fds[1]);
+        (void)g_thread_join(reader);
+        (void)close(fds[0]);
+        server_end(&s);
+}
+
 /* A challenge that sends to the other port for a token. */
 static GBytes *challenge(const Server *s) {
         g_autofree char *header = g_strdup_printf("WWW-Authenticate: Bearer realm=\"http://127.0.0.1:%u/token\","
@@ -561,6 +697,11 @@ int main(int argc, char **argv) {
         g_test_add_func("/registry/ambiguous", test_ambiguous);
         g_test_add_func("/registry/tries", test_tries);
         g_test_add_func("/registry/emptiness", test_emptiness);
+        g_test_add_func("/registry/speed", test_speed);
+        g_test_add_func("/registry/waits", test_waits);
+        g_test_add_func("/registry/encodings", test_encodings);
+        g_test_add_func("/registry/documents", test_documents);
+        g_test_add_func("/registry/slow-reader", test_slow_reader);
         g_test_add_func("/registry/token", test_token);
         g_test_add_func("/registry/redirect", test_redirect);
         g_test_add_func("/registry/digest-only", test_digest_only);
