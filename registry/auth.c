@@ -99,7 +99,9 @@ static gboolean ask(Registry *r, const HttpRequest *q, HttpAnswer *ret, GError *
 static gboolean fetch_token(Registry *r, const Challenge *c, GError **error) {
         g_autofree char *server = NULL, *url = token_url(r, c, &server, error), *basic = NULL, *certificates = NULL;
         g_auto(HttpAnswer) a = { HTTP_ENDED };
-        HttpRequest q = { .url = url, .max = TOKEN_MAX, .deadline_usec = 2 * r->times.stall_usec };
+        HttpRequest q = {
+                .url = url, .max = TOKEN_MAX, .foreign = !r->local, .deadline_usec = 2 * r->times.stall_usec
+        };
 
         if (!url)
                 return FALSE;
@@ -109,6 +111,8 @@ static gboolean fetch_token(Registry *r, const Challenge *c, GError **error) {
                                   "%s wants the credentials sent to %s, which is not known to belong to it; "
                                   "name that host in TokenHosts= of [Registry] in davit.conf if it does",
                                   r->reference->host, server);
+        if (r->token_hosts && g_strv_contains(r->token_hosts, server))
+                q.foreign = FALSE;
         certificates = registry_certificates(server);
         q.ca_directory = certificates;
         if (!ask(r, &q, &a, error)) {

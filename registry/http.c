@@ -12,7 +12,9 @@
 #include "registry/http.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
+#include "registry/registry.h"
 #include "shared/macros.h"
 #include "store/error.h"
 
@@ -145,10 +147,13 @@ static gboolean is_good(guint status) {
 
 static void read_status(Exchange *x) {
         curl_off_t length = -1;
+        const char *ip = NULL;
         long status = 0;
 
         (void)curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
         (void)curl_easy_getinfo(x->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+        (void)curl_easy_getinfo(x->easy, CURLINFO_PRIMARY_IP, &ip);
+        x->answer->local = ip && address_text_is_local(ip);
         x->answer->status = status >= 100 && status < 600 ? (guint)status : 0;
         x->answer->length = length;
 }
@@ -234,6 +239,26 @@ static void add_header(Exchange *x, const char *name, const char *value) {
         x->headers = curl_slist_append(x->headers, line);
 }
 
+/* Where the name that a registry has written leads to shows here, whatever name it is. */
+static curl_socket_t on_socket(void *userdata, curlsocktype purpose _unused_, struct curl_sockaddr *to) {
+        Exchange *x = userdata;
+
+        if (!address_is_local(&to->addr, to->addrlen))
+                return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+        store_fail(&x->failure, STORE_FAIL_INVALID, "it is this machine, where only a registry of its own may send us");
+        return CURL_SOCKET_BAD;
+}
+
+/* One may well be on this machine, and what it leads to is its to say. */
+static gboolean has_proxy(void) {
+        static const char *const names[] = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" };
+
+        for (gsize i = 0; i < G_N_ELEMENTS(names); i++)
+                if (g_getenv(names[i]) && *g_getenv(names[i]))
+                        return TRUE;
+        return FALSE;
+}
+
 static void set_options(Exchange *x, const HttpTimes *times) {
         const HttpRequest *q = x->request;
         CURL *e = x->easy;
@@ -266,6 +291,10 @@ static void set_options(Exchange *x, const HttpTimes *times) {
                 add_header(x, "Range", range);
         }
         (void)curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->headers);
+        if (q->foreign && !has_proxy()) {
+                (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+                (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, x);
+        }
         set_certificates(x);
 }
 
@@ -336,12 +365,13 @@ static gboolean check_pace(Exchange *x, const HttpTimes *times, GError **error) 
 static HttpEnd end_of(CURLcode code, Exchange *x) {
         curl_off_t connected = 0;
 
+        if (code != CURLE_OK && x->failure)
+                return HTTP_ENDED;
         switch (code) {
         case CURLE_OK:
                 return HTTP_ANSWERED;
         case CURLE_WRITE_ERROR:
-                /* The rest of what an error says is not needed. */
-                return x->failure ? HTTP_ENDED : HTTP_ANSWERED;
+                return HTTP_ANSWERED; /* the rest of what an error says is not needed */
         case CURLE_OPERATION_TIMEDOUT:
                 (void)curl_easy_getinfo(x->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
                 return connected > 0 ? HTTP_LOST : HTTP_UNREACHABLE;

@@ -36,6 +36,7 @@ struct HttpRequest {
         const char *accept;        /* or NULL */
         const char *authorization; /* whole value, or NULL */
         const char *ca_directory;  /* certificates in addition to the system's, or NULL */
+        gboolean foreign;          /* a registry that is elsewhere has sent us: not to lead to this machine */
         guint64 from;              /* first byte that is wanted */
         gint64 deadline_usec;      /* for all of it; 0: none */
         HttpBegin begin;           /* where there is the next one */
@@ -48,6 +49,7 @@ struct HttpAnswer {
         HttpEnd end;
         gboolean slow;      /* HTTP_LOST: nothing, or not enough, came for too long */
         gboolean untrusted; /* HTTP_UNREACHABLE: it talks TLS, with a certificate that is not to be trusted */
+        gboolean local;     /* it came from this machine, or from a proxy there */
         gboolean taken;     /* the error is from who takes the body, and a whole sentence */
         guint status;
         gint64 length; /* of the body, as the headers say; -1: they do not */

@@ -4,9 +4,9 @@
  * Asking a registry for something until it is there, or it is clear that it will not be.
  *
  * One try is a request with what belongs to it: the challenge that is answered, up to five redirects. What the registry
- * wanted to see is shown to its own host and port only, never to where it redirects to, and nobody gets from https to
- * http. Where plain HTTP is allowed it is tried first, and HTTPS if what answers talks something else. What may pass
- * (a lost connection, 429, 5xx) is tried again, a body from where it was cut off.
+ * wanted to see is shown to its own host and port only, never to where it redirects to; nobody gets from https to http,
+ * nor from elsewhere to this machine. Where plain HTTP is allowed it is tried first, and HTTPS if what answers talks
+ * something else. What may pass (a lost connection, 429, 5xx) is tried again, a body from where it was cut off.
  */
 
 #include "registry/registry.h"
@@ -94,6 +94,7 @@ static gboolean ask(Registry *r, const Fetch *f, const char *url, gboolean home,
                 .accept = f->accept,
                 .authorization = home ? r->authorization : NULL,
                 .ca_directory = certificates,
+                .foreign = !home && !r->local,
                 .from = f->done ? *f->done : 0,
                 .deadline_usec = f->take ? 0 : 2 * r->times.stall_usec,
                 .begin = f->begin,
@@ -104,8 +105,10 @@ static gboolean ask(Registry *r, const Fetch *f, const char *url, gboolean home,
         GError *failure = NULL;
 
         http_answer_clear(ret);
-        if (http_get(r->operation, &q, &r->times, ret, &failure))
+        if (http_get(r->operation, &q, &r->times, ret, &failure)) {
+                r->local = home ? ret->local : r->local;
                 return TRUE;
+        }
         if (!ret->taken && !g_error_matches(failure, STORE_FAIL, STORE_FAIL_CANCELLED))
                 g_prefix_error(&failure, "Cannot get %s from %s: ", f->what, server ? server : url);
         g_propagate_error(error, failure);

@@ -4,6 +4,7 @@
 /* One registry, as one operation talks to it: where it is, what it wants to see, how often it is asked again. */
 
 #include <glib.h>
+#include <sys/socket.h>
 
 #include "registry/credentials.h"
 #include "registry/http.h"
@@ -24,6 +25,7 @@ struct Registry {
         gboolean insecure;   /* plain HTTP is allowed */
         gboolean plain;      /* and is what is spoken */
         gboolean reached;    /* it has answered */
+        gboolean local;      /* from this machine: it may lead to others here */
         char *authorization; /* what it wanted to see the last time, or NULL */
 };
 
@@ -57,6 +59,10 @@ gboolean registry_authorize(Registry *r, const char *header, GError **error);
 char *url_server(const char *url, gboolean *ret_plain); /* NULL: not one of ours */
 char *url_resolve(const char *base, const char *location);
 char *url_add_query(const char *url, const char *name, const char *value);
+
+/* address.c: whether it is this machine's alone, or of its link */
+gboolean address_is_local(const struct sockaddr *address, gsize size);
+gboolean address_text_is_local(const char *text);
 
 /* answer.c */
 gboolean answer_fail(const Registry *r, const Fetch *f, const HttpAnswer *a, GError **error);

@@ -417,6 +417,24 @@ class Hostile(PullCase):
         digest = self.hostile.image("other-manifest").digest
         self.refused("pull", f"{self.hostile.host}/other-manifest@{digest}", contains=digest[:12])
 
+    def test_not_to_this_machine(self):
+        """A registry elsewhere leads to nobody who listens on loopback: not with a layer, not for a token."""
+        address = "198.51.100.7"
+        davit.run("ip", "address", "add", address + "/32", "dev", "lo")
+        self.addCleanup(davit.run, "ip", "address", "del", address + "/32", "dev", "lo")
+        far = registry.Hostile(address)
+        self.addCleanup(far.close)
+        far.other = self.other
+        begun = len(self.other.seen())
+        with settings(Insecure=far.host):
+            for way in ("redirect-other", "foreign-realm"):
+                self.refused("pull", far.name(way), contains="it is this machine")
+                self.assertIn(self.other.host, self.stderr)
+            self.assertEqual(self.other.seen()[begun:], [])
+            far.other = far
+            self.ctl("pull", "-q", far.name("redirect-other"), timeout=120)
+            self.ctl("image", "rm", "-f", "--sync", far.name("redirect-other"), timeout=120)
+
     def test_what_can_be_borne(self):
         """A cut connection goes on where it was, a registry that was busy is asked again, layers may lie elsewhere."""
         for way in ("cut-once", "busy-once", "redirect-other", "gzipped"):

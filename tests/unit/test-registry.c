@@ -4,6 +4,8 @@
  * Unit tests of what davit-registry reads: references, challenges, URLs, credentials, requests.
  */
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -260,6 +262,24 @@ static void test_waits(void) {
         }
 }
 
+static void test_addresses(void) {
+        static const char *const local[] = { "127.0.0.1", "127.1.2.3", "0.0.0.0",          "169.254.169.254",   "::1",
+                                             "::",        "fe80::1",   "::ffff:127.0.0.1", "::ffff:169.254.1.1" };
+        static const char *const others[] = { "128.0.0.1",   "10.0.0.1",        "192.168.1.1",      "169.253.1.1",
+                                              "2001:db8::1", "::ffff:10.0.0.1", "registry.example", "" };
+        const struct sockaddr_in loopback = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) },
+                                 other = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a000001) };
+        const struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+
+        for (gsize i = 0; i < G_N_ELEMENTS(local); i++)
+                g_assert_true(address_text_is_local(local[i]));
+        for (gsize i = 0; i < G_N_ELEMENTS(others); i++)
+                g_assert_false(address_text_is_local(others[i]));
+        g_assert_true(address_is_local((const struct sockaddr *)&loopback, sizeof(loopback)));
+        g_assert_true(address_is_local((const struct sockaddr *)&six, sizeof(six)));
+        g_assert_false(address_is_local((const struct sockaddr *)&other, sizeof(other)));
+}
+
 int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/registry/references", test_references);
@@ -267,6 +287,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/registry/who-may-have-credentials", test_who_may_have_credentials);
         g_test_add_func("/registry/challenges", test_challenges);
         g_test_add_func("/registry/urls", test_urls);
+        g_test_add_func("/registry/addresses", test_addresses);
         g_test_add_func("/registry/credentials", test_credentials);
         g_test_add_func("/registry/requests", test_requests);
         g_test_add_func("/registry/waits", test_waits);
