@@ -33,19 +33,22 @@ static gboolean denied(const Registry *r, GError **error) {
                           r->reference->host, r->reference->path);
 }
 
-static gboolean may_have(const Registry *r, const char *server) {
-        if (registry_may_have(r->server, server))
-                return TRUE;
+static gboolean is_named(const Registry *r, const char *server) {
         return r->token_hosts && g_strv_contains(r->token_hosts, server);
 }
 
-/* The URL of a token for this repository; *ret_server is the host it leads to. */
-static char *token_url(const Registry *r, const Challenge *c, char **ret_server, GError **error) {
-        g_autofree char *all = g_strdup_printf("repository:%s:pull", r->reference->path), *with = NULL, *url = NULL;
-        gboolean plain = FALSE;
+/* That plain HTTP is allowed with a registry says nothing of the domain it is in. */
+static gboolean may_have(const Registry *r, const char *server, gboolean plain) {
+        return is_named(r, server) || (plain ? strcmp(r->server, server) == 0 : registry_may_have(r->server, server));
+}
 
-        *ret_server = url_server(c->realm, &plain);
-        if (!*ret_server || (plain && !r->plain)) {
+/* The URL of a token for this repository; *ret_server is the host it leads to. */
+static char *token_url(const Registry *r, const Challenge *c, char **ret_server, gboolean *ret_plain, GError **error) {
+        g_autofree char *all = g_strdup_printf("repository:%s:pull", r->reference->path), *with = NULL, *url = NULL;
+
+        *ret_plain = FALSE;
+        *ret_server = url_server(c->realm, ret_plain);
+        if (!*ret_server || (*ret_plain && !r->plain)) {
                 store_fail(error, STORE_FAIL_UNAVAILABLE,
                            "%s sends us for a token to '%.200s', which is no URL with https", r->reference->host,
                            c->realm);
@@ -97,22 +100,21 @@ static gboolean ask(Registry *r, const HttpRequest *q, HttpAnswer *ret, GError *
 }
 
 static gboolean fetch_token(Registry *r, const Challenge *c, GError **error) {
-        g_autofree char *server = NULL, *url = token_url(r, c, &server, error), *basic = NULL, *certificates = NULL;
+        gboolean plain;
+        g_autofree char *server = NULL, *url = token_url(r, c, &server, &plain, error), *basic = NULL,
+                        *certificates = NULL;
         g_auto(HttpAnswer) a = { HTTP_ENDED };
-        HttpRequest q = {
-                .url = url, .max = TOKEN_MAX, .foreign = !r->local, .deadline_usec = 2 * r->times.stall_usec
-        };
+        HttpRequest q = { .url = url, .max = TOKEN_MAX, .deadline_usec = 2 * r->times.stall_usec };
 
         if (!url)
                 return FALSE;
         q.authorization = basic = credentials_basic(r->credentials);
-        if (basic && !may_have(r, server))
+        if (basic && !may_have(r, server, plain))
                 return store_fail(error, STORE_FAIL_DENIED,
                                   "%s wants the credentials sent to %s, which is not known to belong to it; "
                                   "name that host in TokenHosts= of [Registry] in davit.conf if it does",
                                   r->reference->host, server);
-        if (r->token_hosts && g_strv_contains(r->token_hosts, server))
-                q.foreign = FALSE;
+        q.foreign = !r->local && !is_named(r, server);
         certificates = registry_certificates(server);
         q.ca_directory = certificates;
         if (!ask(r, &q, &a, error)) {

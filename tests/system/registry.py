@@ -384,6 +384,7 @@ WAYS = {
     "closed-redirect": closed_redirect,
     "basic": lambda h, what, data: _wants(h, 'Basic realm="test"', "Basic " + basic()),
     "bearer": lambda h, what, data: _bearer(h, f"http://{h.server.hostile.host}/token"),
+    "parent-realm": lambda h, what, data: _bearer(h, "http://registry.test/token"),
     "foreign-realm": lambda h, what, data: _bearer(h, f"http://{h.server.hostile.other.host}/token"),
 }
 

@@ -331,7 +331,7 @@ class Tls(PullCase):
         cls.ca, *pair = registry.certificates(cls.directory, "registry.test", "127.0.0.1")
         with open("/etc/hosts", encoding="utf-8") as f:
             before = f.read()
-        write("/etc/hosts", before + "127.0.0.1 registry.test\n")
+        write("/etc/hosts", before + "127.0.0.1 registry.test a.registry.test\n")
         cls.addClassCleanup(write, "/etc/hosts", before)
         cls.secure = registry.Registry("registry.test", tls=pair)
         cls.addClassCleanup(cls.secure.close)
@@ -361,6 +361,14 @@ class Tls(PullCase):
         self.assertEqual(self.other.seen(), [])
         with settings(Insecure=self.other.host):
             self.pull(name)
+
+    def test_plain_is_for_one_host(self):
+        """A password does not go in the clear to the domain of a registry with which plain HTTP is allowed."""
+        hostile = registry.Hostile(name="a.registry.test")
+        self.addCleanup(hostile.close)
+        file = self.file_with(json.dumps({"auths": {hostile.host: {"auth": registry.basic()}}}))
+        with settings(Insecure=hostile.host):
+            self.refused("pull", "--authfile", file, hostile.name("parent-realm"), contains="TokenHosts=")
 
     def test_no_way_back_to_plain(self):
         self.trust(self.hostile.host)
