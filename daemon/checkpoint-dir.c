@@ -51,18 +51,36 @@ static int open_of(const Container *c, bool create) {
         return checkpoint_dir_open(c->ns->manager, c->ns->name, c->id, create);
 }
 
+/* Out of the way at once, under a name nobody has. 0: it was not there. */
+static int to_trash(Manager *m, int fd, const char *entry) {
+        _cleanup_close_ int trash = -1;
+        char random[13];
+        int r;
+
+        trash = dir_open_at(m->state_fd, TRASH, 0700);
+        r = trash < 0 ? trash : name_random_id(random);
+        if (r < 0)
+                return r;
+        if (renameat(fd, entry, trash, random) < 0)
+                return errno == ENOENT ? 0 : -errno;
+        snapshot_dir_empty_trash(m, random);
+        return 1;
+}
+
 /** checkpoint_dir_begin() - room for a new one; *ret_images is an empty directory */
 int checkpoint_dir_begin(const Container *c, const char *name, int *ret_images) {
-        g_autofree char *entry = g_strconcat(CHECKPOINT_NEW, name, "/" CHECKPOINT_IMAGES, NULL);
+        g_autofree char *entry = g_strconcat(CHECKPOINT_NEW, name, NULL),
+                        *path = g_strconcat(entry, "/" CHECKPOINT_IMAGES, NULL);
         _cleanup_close_ int fd = -1;
-        int images;
+        int images, r;
 
         fd = open_of(c, true);
-        if (fd < 0)
-                return fd;
-        images = dir_open_at(fd, entry, 0700);
-        if (images < 0)
+        r = fd < 0 ? fd : to_trash(c->ns->manager, fd, entry); /* of one that could not be taken away */
+        images = r < 0 ? r : dir_open_at(fd, path, 0700);
+        if (images < 0) {
+                checkpoint_dir_discard(c->ns->manager, c->ns->name, c->id, entry);
                 return images;
+        }
         *ret_images = images;
         return 0;
 }
@@ -164,22 +182,6 @@ int checkpoint_dir_read(int dir_fd, const char *name, uint64_t *ret_container_cr
         k->shape = g_strdup(shape);
         k->flags = read_flags(o);
         return 0;
-}
-
-/* Out of the way at once, under a name nobody has. 0: it was not there. */
-static int to_trash(Manager *m, int fd, const char *entry) {
-        _cleanup_close_ int trash = -1;
-        char random[13];
-        int r;
-
-        trash = dir_open_at(m->state_fd, TRASH, 0700);
-        r = trash < 0 ? trash : name_random_id(random);
-        if (r < 0)
-                return r;
-        if (renameat(fd, entry, trash, random) < 0)
-                return errno == ENOENT ? 0 : -errno;
-        snapshot_dir_empty_trash(m, random);
-        return 1;
 }
 
 /** checkpoint_dir_discard() - takes an entry of a container's directory away, or the whole; one that is not there is

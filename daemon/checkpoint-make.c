@@ -4,12 +4,17 @@
  *
  * What can be refused is refused before anything is touched, this host's inability included. The record comes last, so
  * a checkpoint is there whole or not at all; and only then, with Exit, is the task ended. A failure at any step, a
- * cancellation and the end of the manager leave a task that runs, or is paused, as it was before. The task may go at
+ * cancellation and the end of the manager leave a task that runs, or is paused, as it was before; not before the
+ * process that dumps has gone, which would hold it still once more, and writes into the directory. The task may go at
  * any moment; it is looked up again at every step.
  */
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #include "daemon/checkpoint.h"
 #include "daemon/error.h"
@@ -25,6 +30,9 @@
 #include "shared/log.h"
 #include "shared/message.h"
 
+/* What a dump that is given up may take to undo what it has begun, and then some. */
+#define STOP_USEC (20 * USEC_PER_SEC)
+
 typedef struct Make {
         Manager *manager;
         char *ns, *id;
@@ -37,15 +45,23 @@ typedef struct Make {
         Freeze *freeze;
         Snapshot *snapshot; /* held */
         Job *job;
-        uint32_t serial; /* of the dump; 0: it has not begun, or is over */
+        uint32_t serial;       /* of the dump; 0: it has not begun, or is over */
+        int life;              /* ends with the process that dumps; -1: it was never asked for */
+        sd_event_source *over; /* that end, waited for after a failure */
+        int failure;
+        sd_bus_error error;
         bool cancelled;
         checkpoint_begun_t begun; /* NULL once it has been called */
         void *userdata;
 } Make;
 
 static void make_free(Make *k) {
+        k->manager->makes = g_slist_remove(k->manager->makes, k);
+        sd_event_source_disable_unref(k->over);
+        sd_bus_error_free(&k->error);
         checkpoint_free(k->checkpoint);
         (void)safe_close(k->images);
+        (void)safe_close(k->life);
         g_free(k->program);
         g_free(k->ns);
         g_free(k->id);
@@ -76,7 +92,7 @@ static void release(Make *k) {
                 k->snapshot->busy = NULL;
                 snapshot_job_end(k->snapshot);
         }
-        if (c)
+        if (c && !(c->task && c->task->held)) /* one of its next task may be being made */
                 checkpoints_tidy(c);
 }
 
@@ -86,21 +102,35 @@ static void discard(const Make *k) {
         checkpoint_dir_discard(k->manager, k->ns, k->id, entry);
 }
 
-static void fail(Make *k, int r, const sd_bus_error *error) {
-        bool named = error && sd_bus_error_is_set(error);
+static void undo(Make *k) {
+        bool named = sd_bus_error_is_set(&k->error);
 
-        if (manager_ends(k)) {
-                make_free(k);
-                return;
-        }
         discard(k);
         release(k);
         if (k->cancelled)
                 (void)job_finish_cancelled(k->job);
         else
-                (void)job_finish_error(k->job, named ? error->name : error_kind_bus_name(error_kind_from_errno(r)),
-                                       named && error->message ? error->message : g_strerror(-r));
+                (void)job_finish_error(k->job,
+                                       named ? k->error.name : error_kind_bus_name(error_kind_from_errno(k->failure)),
+                                       named && k->error.message ? k->error.message : g_strerror(-k->failure));
         make_free(k);
+}
+
+static int on_over(sd_event_source *s _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+        undo(userdata);
+        return 0;
+}
+
+static void fail(Make *k, int r, const sd_bus_error *error) {
+        if (manager_ends(k)) {
+                make_free(k);
+                return;
+        }
+        k->failure = r;
+        if (error && sd_bus_error_is_set(error))
+                (void)sd_bus_error_copy(&k->error, error);
+        if (k->life < 0 || sd_event_add_io(k->manager->event, &k->over, k->life, EPOLLIN, on_over, k) < 0)
+                undo(k);
 }
 
 static int gone(const Make *k, sd_bus_error *error) {
@@ -239,12 +269,16 @@ static int dump(Make *k, const Task *t, sd_bus_error *error) {
         struct launcher_dump body = { .pid = (int32_t)t->process.pid,
                                       .start_time = t->process.start_time,
                                       .flags = k->exit ? LAUNCHER_DUMP_EXIT : 0 };
-        int r;
+        int life[2], r;
 
         for (size_t i = 0; i < ELEMENTSOF(flags); i++)
                 if (k->checkpoint->flags & flags[i].option)
                         body.flags |= flags[i].flag;
-        r = launcher_dump(k->manager->launcher, &body, k->images, on_dumped, k, &k->serial);
+        if (pipe2(life, O_CLOEXEC) < 0)
+                return error_set_errno(error, -errno, "The checkpoint of task \"%s\" failed", k->id);
+        k->life = life[0];
+        r = launcher_dump(k->manager->launcher, &body, k->images, life[1], on_dumped, k, &k->serial);
+        (void)safe_close(life[1]);
         return r < 0 ? error_unavailable(error, "The launcher cannot be reached: %s.", g_strerror(-r)) : 0;
 }
 
@@ -429,15 +463,44 @@ int checkpoint_make(Task *t, const CheckpointOptions *o, checkpoint_begun_t begu
                      .checkpoint = g_new0(Checkpoint, 1),
                      .exit = o->exit,
                      .images = -1,
+                     .life = -1,
                      .begun = begun,
                      .userdata = userdata };
+        k->manager->makes = g_slist_prepend(k->manager->makes, k);
         k->checkpoint->name = g_strdup(o->name);
         k->checkpoint->flags = o->flags;
         k->checkpoint->usable = true;
-        r = launcher_dump(launcher, &only_check, -1, on_checked, k, &serial);
+        r = launcher_dump(launcher, &only_check, -1, -1, on_checked, k, &serial);
         if (r < 0) {
                 make_free(k);
                 return error_unavailable(error, "The launcher cannot be reached: %s.", g_strerror(-r));
         }
         return 0;
+}
+
+/* Whether nothing of its dump is there any more, at the time given (CLOCK_MONOTONIC) at the latest. */
+static bool wait_over(const Make *k, uint64_t end) {
+        struct pollfd p = { .fd = k->life, .events = POLLIN };
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+
+        return k->life < 0 || poll(&p, 1, now < end ? (int)((end - now) / 1000) + 1 : 0) > 0;
+}
+
+/** checkpoints_stop() - see checkpoint.h; what cannot be waited for stays held, and marked for the next manager */
+void checkpoints_stop(Manager *m) {
+        uint64_t end = now_usec(CLOCK_MONOTONIC) + STOP_USEC;
+        GSList *next;
+
+        for (GSList *l = m->makes; l; l = l->next)
+                refuse_dump(l->data);
+        for (GSList *l = m->makes; l; l = next) {
+                Make *k = l->data;
+                Task *t = task_of(k);
+
+                next = l->next;
+                if (t && wait_over(k, end))
+                        t->held = false;
+                if (k->over) /* nobody else knows it */
+                        make_free(k);
+        }
 }

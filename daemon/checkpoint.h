@@ -68,6 +68,7 @@ typedef struct CheckpointOptions {
 } CheckpointOptions;
 typedef void (*checkpoint_begun_t)(Job *job, int r, const sd_bus_error *error, void *userdata);
 int checkpoint_make(Task *t, const CheckpointOptions *o, checkpoint_begun_t begun, void *userdata, sd_bus_error *error);
+void checkpoints_stop(Manager *m); /* an orderly end, before freeze_stop(): what is being made is given up */
 
 /* bus face, checkpoint-bus.c */
 int method_checkpoint(sd_bus_message *m, void *userdata, sd_bus_error *error);        /* Task.Checkpoint */

@@ -286,7 +286,7 @@ static int stop_one(const char *id, JsonObject *o _unused_, void *userdata) {
         Task *t = c ? c->task : NULL;
         int r;
 
-        if (!t || !t->link || process_ended(&t->process) || t->process.status == TASK_RUNNING)
+        if (!t || !t->link || process_ended(&t->process) || t->process.status == TASK_RUNNING || t->held)
                 return 0;
         r = link_request(t->link, SHIM_RESUME, NULL, NULL, NULL, 0, NULL, NULL);
         if (r < 0)
@@ -303,7 +303,8 @@ static void foreach_mark(Manager *m, record_handler_t handler) {
                 (void)record_foreach(m->runtime_fd, ((Namespace *)ns)->name, KIND, handler, ns);
 }
 
-/** freeze_stop() - see freeze.h; the shims may read it when we have gone; the marks are for the next to check */
+/** freeze_stop() - see freeze.h; the shims may read it when we have gone; the marks are for the next to check, and what
+ * a dump still holds is for it to let go */
 void freeze_stop(Manager *m) {
         m->thaw_timer = sd_event_source_disable_unref(m->thaw_timer);
         for (guint i = 0; m->thaws && i < m->thaws->len; i++)

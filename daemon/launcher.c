@@ -516,15 +516,20 @@ int launcher_remove(Launcher *l, const char *name, launcher_done_handler_t handl
         return send_request(l, LAUNCHER_REMOVE, NULL, name, strlen(name), q);
 }
 
-/** launcher_dump() - see launcher.h; the handler is called once unless an error is returned */
-int launcher_dump(Launcher *l, const struct launcher_dump *what, int directory, launcher_dump_handler_t handler,
-                  void *userdata, uint32_t *ret_serial) {
+/** launcher_dump() - see launcher.h; the handler is called once unless an error is returned
+ *
+ * directory, and life, the writing end of a pipe, are the caller's; both -1 with LAUNCHER_DUMP_CHECK. The other end
+ * shows when nothing of the dump is there any more, which may be after the launcher has gone.
+ */
+int launcher_dump(Launcher *l, const struct launcher_dump *what, int directory, int life,
+                  launcher_dump_handler_t handler, void *userdata, uint32_t *ret_serial) {
         LauncherRequest *q = g_new0(LauncherRequest, 1);
+        const int fds[] = { directory, life };
         int r;
 
         q->dump_handler = handler;
         q->userdata = userdata;
-        r = send_request_fds(l, LAUNCHER_DUMP, what, NULL, 0, &directory, directory >= 0 ? 1 : 0, q);
+        r = send_request_fds(l, LAUNCHER_DUMP, what, NULL, 0, fds, directory >= 0 ? ELEMENTSOF(fds) : 0, q);
         if (r >= 0)
                 *ret_serial = q->serial;
         return r;

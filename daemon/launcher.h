@@ -42,8 +42,8 @@ bool launcher_has_chain(Launcher *l, const char *chain_id,
 /* Dumps the processes of a task into a directory, or without one finds out whether that is possible here. text: what
  * criu says, or its version; without an answer error is -ECONNRESET. A dump with LAUNCHER_DUMP_EXIT that has succeeded
  * is not over before launcher_dump_end(). */
-int launcher_dump(Launcher *l, const struct launcher_dump *what, int directory, launcher_dump_handler_t handler,
-                  void *userdata, uint32_t *ret_serial);
+int launcher_dump(Launcher *l, const struct launcher_dump *what, int directory, int life,
+                  launcher_dump_handler_t handler, void *userdata, uint32_t *ret_serial);
 int launcher_dump_end(Launcher *l, uint32_t serial, bool end, launcher_done_handler_t handler, void *userdata);
 /* Removes an entry of /var/lib/davit/trash ("": all of it) in the background. */
 int launcher_remove(Launcher *l, const char *name, launcher_done_handler_t handler, void *userdata);

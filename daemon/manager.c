@@ -13,6 +13,7 @@
 
 #include "daemon/auth.h"
 #include "daemon/bus.h"
+#include "daemon/checkpoint.h"
 #include "daemon/collect.h"
 #include "daemon/container.h"
 #include "daemon/content.h"
@@ -116,6 +117,7 @@ Manager *manager_free(Manager *m) {
         if (!m)
                 return NULL;
         dig(m);
+        checkpoints_stop(m);
         freeze_stop(m);
         (void)recovery_free(m->recovery);
         m->pool = pool_free(m->pool);

@@ -45,6 +45,7 @@ struct Manager {
         Events *events;          /* NULL: nothing is told */
         GSList *holds;           /* RootHold */
         GSList *snapshot_mounts; /* SnapshotMount, under way */
+        GSList *makes;           /* of checkpoint-make.c: checkpoints under way */
         KeepWarm *keep_warm;
         Launcher *launcher;
         Limits *limits;

@@ -4,9 +4,11 @@
 /*
  * The messages of shim-protocol.h that are about checkpoints.
  *
- * LAUNCHER_DUMP, manager to launcher; fd: an empty directory. criu writes what the task's processes are into it. The
- * manager pauses the task before (SHIM_PAUSE) and resumes it after (SHIM_RESUME): whatever comes of the dump, the task
- * is held still when its end is told, as the shim has left it. Meanwhile criu holds its processes one by one.
+ * LAUNCHER_DUMP, manager to launcher; fds: an empty directory, the writing end of a pipe. criu writes what the task's
+ * processes are into the directory. The manager pauses the task before (SHIM_PAUSE) and resumes it after (SHIM_RESUME):
+ * whatever comes of the dump, the task is held still when its end is told, as the shim has left it. Meanwhile criu
+ * holds its processes one by one. The pipe's only writer is the process that dumps, which may outlive the launcher: not
+ * before that end is what it had begun undone, and the task may be let run.
  *
  * With LAUNCHER_DUMP_CHECK and no fd it only finds out whether this host can.
  *

@@ -47,7 +47,7 @@ enum shim_message_type {
          * can be written, upper and work. Answered by LAUNCHER_MOUNT_DONE. */
         LAUNCHER_MOUNT,
         /* of checkpoint-protocol.h */
-        LAUNCHER_DUMP,       /* struct launcher_dump; fd: an empty directory. Answered by LAUNCHER_DUMP_DONE. */
+        LAUNCHER_DUMP,       /* struct launcher_dump; fds: directory, pipe. Answered by LAUNCHER_DUMP_DONE. */
         LAUNCHER_DUMP_END,   /* struct launcher_dump_end */
         LAUNCHER_DUMP_DONE,  /* launcher -> manager: struct launcher_dumped; text: error */
         LAUNCHER_DUMP_ENDED, /* launcher -> manager: struct shim_result; text: error */

@@ -25,8 +25,9 @@ struct dump {
         pid_t pid;
         int sock;
         uint32_t serial;
-        bool told;  /* LAUNCHER_DUMP_DONE has gone out */
-        bool ended; /* and LAUNCHER_DUMP_ENDED, or there is to be none */
+        bool only_check; /* LAUNCHER_DUMP_CHECK: it holds nothing */
+        bool told;       /* LAUNCHER_DUMP_DONE has gone out */
+        bool ended;      /* and LAUNCHER_DUMP_ENDED, or there is to be none */
 };
 
 static void failed(struct launcher *l, uint32_t serial, int error, const char *text) {
@@ -35,21 +36,32 @@ static void failed(struct launcher *l, uint32_t serial, int error, const char *t
         (void)shim_send(l->manager, LAUNCHER_DUMP_DONE, serial, &done, text, NULL, 0);
 }
 
-/* It keeps nothing of the launcher's but what it works with. */
-_noreturn_ static void dump_child(const struct launcher *l, int sock, int images, const struct launcher_dump *request) {
-        int in = sock, out = images;
+enum { DUMP_SOCK = 3, DUMP_IMAGES, DUMP_LIFE, DUMP_FDS_END };
 
-        if (in == 3 || out == 3 || in == 4 || out == 4) {
-                in = fcntl(sock, F_DUPFD_CLOEXEC, 5);
-                out = images < 0 ? -1 : fcntl(images, F_DUPFD_CLOEXEC, 5);
+/* It keeps nothing of the launcher's but what it works with, and what shows the manager that it is there. */
+_noreturn_ static void dump_child(const struct launcher *l, int sock, int images, int life,
+                                  const struct launcher_dump *request) {
+        int from[] = { sock, images, life };
+
+        for (size_t i = 0; i < ELEMENTSOF(from); i++) {
+                if (from[i] < 0)
+                        continue;
+                from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, DUMP_FDS_END);
+                if (from[i] < 0)
+                        _exit(EXIT_FAILURE);
         }
-        if (dup3(in, 3, O_CLOEXEC) < 0 || (out >= 0 && dup3(out, 4, O_CLOEXEC) < 0) ||
-            close_range(out < 0 ? 4 : 5, ~0U, 0) < 0)
+        if (close_range(DUMP_SOCK, DUMP_FDS_END - 1, 0) < 0)
                 _exit(EXIT_FAILURE);
-        dump_role(3, out < 0 ? -1 : 4, request, l->criu);
+        for (size_t i = 0; i < ELEMENTSOF(from); i++)
+                if (from[i] >= 0 && dup3(from[i], DUMP_SOCK + (int)i, O_CLOEXEC) < 0)
+                        _exit(EXIT_FAILURE);
+        if (close_range(DUMP_FDS_END, ~0U, 0) < 0)
+                _exit(EXIT_FAILURE);
+        dump_role(DUMP_SOCK, images < 0 ? -1 : DUMP_IMAGES, request, l->criu);
 }
 
-static int dump_fork(const struct launcher *l, struct dump *d, int images, const struct launcher_dump *request) {
+static int dump_fork(const struct launcher *l, struct dump *d, int images, int life,
+                     const struct launcher_dump *request) {
         struct clone_args args = { .exit_signal = SIGCHLD };
         int socks[2];
 
@@ -57,7 +69,7 @@ static int dump_fork(const struct launcher *l, struct dump *d, int images, const
                 return -errno;
         d->pid = sys_clone3(&args);
         if (d->pid == 0)
-                dump_child(l, socks[1], images, request);
+                dump_child(l, socks[1], images, life, request);
         safe_close(socks[1]);
         d->sock = socks[0];
         return d->pid < 0 ? -errno : 0;
@@ -73,7 +85,7 @@ static size_t dump_count(const struct launcher *l) {
 
 /** dump_start() - begin a dump, of which the manager hears by LAUNCHER_DUMP_DONE in any case */
 void dump_start(struct launcher *l, struct packet *p, const struct launcher_dump *request, uint32_t serial) {
-        _cleanup_close_ int images = packet_take_fd(p, 0);
+        _cleanup_close_ int images = packet_take_fd(p, 0), life = packet_take_fd(p, 1);
         struct dump *d;
         int r;
 
@@ -90,10 +102,12 @@ void dump_start(struct launcher *l, struct packet *p, const struct launcher_dump
                 failed(l, serial, -ENOMEM, strerror(ENOMEM));
                 return;
         }
-        *d = (struct dump){
-                .next = l->dumps, .sock = -1, .serial = serial, .ended = !(request->flags & LAUNCHER_DUMP_EXIT)
-        };
-        r = dump_fork(l, d, images, request);
+        *d = (struct dump){ .next = l->dumps,
+                            .sock = -1,
+                            .serial = serial,
+                            .only_check = request->flags & LAUNCHER_DUMP_CHECK,
+                            .ended = !(request->flags & LAUNCHER_DUMP_EXIT) };
+        r = dump_fork(l, d, images, life, request);
         if (r < 0) {
                 failed(l, serial, r, strerror(-r));
                 safe_close(d->sock);
@@ -119,7 +133,8 @@ size_t dump_fill(struct launcher *l, struct pollfd *p) {
         return n;
 }
 
-/* Out of the list; its process ends by itself, or does so when it sees that nobody is there. */
+/* Out of the list; its process ends by itself, or does so when it sees that nobody is there. Who only asks criu what it
+ * can sees nothing until criu has answered, and takes criu along. */
 static void dump_forget_one(struct launcher *l, struct dump *d) {
         for (struct dump **p = &l->dumps; *p; p = &(*p)->next)
                 if (*p == d) {
@@ -127,6 +142,8 @@ static void dump_forget_one(struct launcher *l, struct dump *d) {
                         break;
                 }
         safe_close(d->sock);
+        if (d->only_check)
+                (void)kill(d->pid, SIGKILL);
         (void)waitpid(d->pid, NULL, 0);
         free(d);
 }

@@ -72,23 +72,24 @@ static void request_pause(struct shim *s, uint32_t serial) {
 }
 
 static void request_resume(struct shim *s, uint32_t serial) {
+        bool still = s->paused || s->pausing;
         int r;
 
-        if (!s->paused && !s->pausing) {
-                shim_reply(s, serial, s->init.state == PROCESS_RUNNING ? 0 : -ESRCH,
-                           s->init.state == PROCESS_RUNNING ? NULL : "the container is not running");
+        if (!still && s->init.state != PROCESS_RUNNING) {
+                shim_reply(s, serial, -ESRCH, "the container is not running");
                 return;
         }
         if (s->foreign && s->pausing) {
                 shim_reply(s, serial, -EBUSY, "the container is about to be paused");
                 return;
         }
-        if (s->foreign) {
+        if (s->foreign && still) {
                 foreign_freeze(s, false, serial);
                 return;
         }
-        r = cgroup_freeze(&s->cgroup, false);
-        if (r >= 0) {
+        /* Whatever we know: a stop lets it run, and a dump that ends after that holds it still once more. */
+        r = s->foreign ? 0 : cgroup_freeze(&s->cgroup, false);
+        if (r >= 0 && still) {
                 if (s->pausing)
                         shim_reply(s, s->pause_serial, -ECANCELED, "resumed");
                 s->paused = s->pausing = false;
