@@ -286,22 +286,19 @@ int criu_receive(int sock, struct criu_answer *ret) {
         return r < 0 ? r : 1;
 }
 
-/** criu_complaint() - the errors in criu's log, each without where in criu it was, as far as there is room
+/** criu_errors() - the errors among what criu has said, each without where in criu it was, as far as there is room
  *
- * Lines are "(seconds.micros) pid: Error (file:line): what", the pid only where it is not the first process.
+ * Lines are "(seconds.micros) pid: Error (file:line): what", the pid only where it is not the first process, and the
+ * time only in a log.
+ * @all: is taken to pieces; NULL is fine
  *
- * Return: 1 with a text, 0 where there is none, or a negative errno.
+ * Return: whether there are any.
  */
-int criu_complaint(int dir, const char *log, char *text, size_t size) {
-        _cleanup_free_ char *all = NULL;
+bool criu_errors(char *all, char *text, size_t size) {
         char *next, *line;
         size_t n = 0;
-        int r;
 
         text[0] = '\0';
-        r = file_read_at(dir, log, LOG_SIZE_MAX, &all, NULL);
-        if (r < 0)
-                return r;
         for (next = all; (line = strsep(&next, "\n"));) {
                 char *what = strstr(line, "Error (");
 
@@ -314,4 +311,17 @@ int criu_complaint(int dir, const char *log, char *text, size_t size) {
                 if ((unsigned char)*p < ' ' || *p == 0x7f)
                         *p = ' ';
         return n > 0;
+}
+
+/** criu_complaint() - the same of criu's log
+ *
+ * Return: 1 with a text, 0 where there is none, or a negative errno.
+ */
+int criu_complaint(int dir, const char *log, char *text, size_t size) {
+        _cleanup_free_ char *all = NULL;
+        int r;
+
+        text[0] = '\0';
+        r = file_read_at(dir, log, LOG_SIZE_MAX, &all, NULL);
+        return r < 0 ? r : criu_errors(all, text, size);
 }

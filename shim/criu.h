@@ -84,4 +84,5 @@ void criu_put_all(struct criu_message *m, const void *data, size_t size);
 int criu_finish(struct criu_message *ret, enum criu_type type, const struct criu_message *options);
 int criu_go_on(int sock, bool go_on);
 int criu_receive(int sock, struct criu_answer *ret);
+bool criu_errors(char *all, char *text, size_t size);
 int criu_complaint(int dir, const char *log, char *text, size_t size);

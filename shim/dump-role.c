@@ -104,22 +104,27 @@ static void find_version(struct role *r, const char *program) {
         }
 }
 
-/* The last error is the one that says what is missing. */
+/* The first error is what is missing, the others are what comes of it. */
 static void check(struct role *r, const char *program) {
+        char errors[TEXT_MAX - 64], sentence[TEXT_MAX];
         _cleanup_free_ char *text = NULL;
-        char sentence[TEXT_MAX], *p, *what = NULL;
-        int q = criu_ask(program, "check", &text);
+        const char *hierarchy;
+        int q;
 
+        if (cgroup_mount_point(&hierarchy) == -EOPNOTSUPP) {
+                tell(r, -EOPNOTSUPP, LAUNCHER_DUMP_MISSING,
+                     "criu holds a container still by the unified cgroup hierarchy (cgroup2), which is not mounted");
+                return;
+        }
+        q = criu_ask(program, "check", &text);
         if (q == 0) {
                 find_version(r, program);
                 tell(r, 0, LAUNCHER_DUMP_OK, r->version);
                 return;
         }
-        for (p = q > 0 ? text : NULL; p && (p = strstr(p, "Error (")); p++)
-                what = p;
-        what = what && strstr(what, "): ") ? strstr(what, "): ") + 3 : NULL;
-        (void)snprintf(sentence, sizeof(sentence), "criu check: %.*s", (int)(what ? strcspn(what, "\n") : 6),
-                       what ? what : "failed");
+        if (!criu_errors(text, errors, sizeof(errors)))
+                (void)snprintf(errors, sizeof(errors), "it fails and gives no reason");
+        (void)snprintf(sentence, sizeof(sentence), "\"criu check\" says: %s", errors);
         tell(r, -EOPNOTSUPP, LAUNCHER_DUMP_MISSING, sentence);
 }
 
