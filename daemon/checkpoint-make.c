@@ -346,8 +346,9 @@ static int check_state(const Task *t, sd_bus_error *error) {
 }
 
 /* All that can be said before anything has happened. */
-static int check(const Task *t, const char *name, uint32_t flags, sd_bus_error *error) {
+static int check(Task *t, const char *name, uint32_t flags, sd_bus_error *error) {
         const Container *c = t->container;
+        g_autoptr(JsonNode) spec = NULL;
         const Snapshot *s = c->snapshot_key && *c->snapshot_key ? snapshot_find(c->ns, c->snapshot_key) : NULL;
         int r;
 
@@ -365,6 +366,10 @@ static int check(const Task *t, const char *name, uint32_t flags, sd_bus_error *
         r = checkpoint_check_new(c, name, error);
         if (r >= 0)
                 r = check_state(t, error);
+        if (r >= 0)
+                r = task_load_spec(t, &spec, error);
+        if (r >= 0)
+                r = checkpoint_check_namespaces(c, spec, error);
         if (r >= 0)
                 r = container_check_stays(c, error);
         if (r >= 0)

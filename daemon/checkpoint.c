@@ -3,9 +3,9 @@
  * The checkpoints of containers: which there are, and what a restore may make of them.
  *
  * A checkpoint holds memory and descriptors, never files: those are the container's own, so it fits only as long as no
- * later start could have written to them, and only where the container still has the mounts, namespaces and devices
- * that it had. Nothing else is taken from it. They belong to their container and go with it; checkpoint-dir.c has
- * their files.
+ * later start could have written to them, and only where the container still has the mounts, namespaces, devices and
+ * rights that it had. Nothing else is taken from it. They belong to their container and go with it; checkpoint-dir.c
+ * has their files.
  */
 
 #include <dirent.h>
@@ -266,29 +266,64 @@ static JsonObject *object_of(JsonObject *parent, const char *name) {
         return node && JSON_NODE_HOLDS_OBJECT(node) ? json_node_get_object(node) : NULL;
 }
 
-/** checkpoint_shape() - a digest of the parts of a configuration that have to stay for a checkpoint to fit */
+/**
+ * checkpoint_shape() - a digest of the parts of a configuration that have to stay for a checkpoint to fit
+ *
+ * Those are what it relies on, and what its processes may do, which is in the images: a container that is allowed less
+ * now is not to have more by a restore.
+ */
 char *checkpoint_shape(JsonNode *spec) {
-        static const char *const parts[] = { "namespaces", "uidMappings", "gidMappings",  "timeOffsets",
-                                             "devices",    "maskedPaths", "readonlyPaths" };
+        static const char *const of_process[] = { "terminal",        "user",         "capabilities", "rlimits",
+                                                  "noNewPrivileges", "selinuxLabel", "apparmorProfile" };
+        static const char *const of_linux[] = { "namespaces", "uidMappings", "gidMappings",   "timeOffsets",
+                                                "devices",    "maskedPaths", "readonlyPaths", "seccomp" };
         JsonObject *root = JSON_NODE_HOLDS_OBJECT(spec) ? json_node_get_object(spec) : NULL;
-        JsonObject *linux_part = object_of(root, "linux");
         GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
         char *digest;
 
         add_part(sum, root, "root");
         add_part(sum, root, "mounts");
-        add_part(sum, object_of(root, "process"), "terminal");
-        for (size_t i = 0; i < ELEMENTSOF(parts); i++)
-                add_part(sum, linux_part, parts[i]);
+        for (size_t i = 0; i < ELEMENTSOF(of_process); i++)
+                add_part(sum, object_of(root, "process"), of_process[i]);
+        for (size_t i = 0; i < ELEMENTSOF(of_linux); i++)
+                add_part(sum, object_of(root, "linux"), of_linux[i]);
         digest = g_strdup(g_checksum_get_string(sum));
         g_checksum_free(sum);
         return digest;
+}
+
+/** checkpoint_check_namespaces() - whether criu could make the container's namespaces again, as the shim demands it */
+int checkpoint_check_namespaces(const Container *c, JsonNode *spec, sd_bus_error *error) {
+        JsonObject *root = JSON_NODE_HOLDS_OBJECT(spec) ? json_node_get_object(spec) : NULL;
+        JsonObject *linux_part = object_of(root, "linux");
+        JsonNode *node = linux_part ? json_object_get_member(linux_part, "namespaces") : NULL;
+        JsonArray *namespaces = node && JSON_NODE_HOLDS_ARRAY(node) ? json_node_get_array(node) : NULL;
+
+        for (guint i = 0; namespaces && i < json_array_get_length(namespaces); i++) {
+                JsonNode *one = json_array_get_element(namespaces, i);
+                JsonObject *o = JSON_NODE_HOLDS_OBJECT(one) ? json_node_get_object(one) : NULL;
+                const char *type = "", *path = "";
+
+                if (!o || record_get_string(o, "type", &type) < 0)
+                        continue;
+                if (streq(type, "user"))
+                        return error_not_supported(
+                                error, "Container \"%s\" has a user namespace, which a restore could not make again.",
+                                c->id);
+                if (record_get_string(o, "path", &path) >= 0 && *path && !streq(type, "network"))
+                        return error_not_supported(error,
+                                                   "Container \"%s\" has joined the %s namespace %s, which a restore "
+                                                   "could not do again.",
+                                                   c->id, type, path);
+        }
+        return 0;
 }
 
 /** checkpoint_check_restorable() - whether a task of the container could go on from it as things are now */
 int checkpoint_check_restorable(Container *c, const char *name, JsonNode *spec, Checkpoint **ret, sd_bus_error *error) {
         Checkpoint *k = checkpoint_find(c, name);
         g_autofree char *shape = NULL;
+        int r;
 
         if (!k)
                 return error_not_found(error, "Container \"%s\" has no checkpoint \"%s\".", c->id, name);
@@ -298,10 +333,14 @@ int checkpoint_check_restorable(Container *c, const char *name, JsonNode *spec, 
                 return error_not_supported(error,
                                            "Container \"%s\" is run by \"%s\"; only Davit's own runtime restores.",
                                            c->id, c->runtime.name);
+        r = checkpoint_check_namespaces(c, spec, error);
+        if (r < 0)
+                return r;
         shape = checkpoint_shape(spec);
         if (!streq(shape, k->shape))
                 return error_precondition(
-                        error, "Mounts, namespaces or devices of container \"%s\" are not those of checkpoint \"%s\".",
+                        error,
+                        "Mounts, namespaces, devices or rights of container \"%s\" are not those of checkpoint \"%s\".",
                         c->id, name);
         if (k->starts != c->starts)
                 return error_precondition(error,

@@ -58,6 +58,7 @@ int checkpoints_read_starts(int dir_fd, uint64_t *ret);
 
 /* a restore */
 char *checkpoint_shape(JsonNode *spec);
+int checkpoint_check_namespaces(const Container *c, JsonNode *spec, sd_bus_error *error);
 int checkpoint_check_restorable(Container *c, const char *name, JsonNode *spec, Checkpoint **ret, sd_bus_error *error);
 
 /* making one, checkpoint-make.c: begun is called once, with the job or an error; nothing has been touched then */
