@@ -507,6 +507,11 @@ def _exe(pid):
         return ""
 
 
+def processes(*names):
+    """PIDs of those that are called so."""
+    return {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _exe(pid) in names}
+
+
 def _parked_limit():
     limit = 1
     for path in ("/etc/davit/davit.conf", "/etc/davit/davit.conf.d/50-test.conf"):
@@ -539,8 +544,9 @@ def snapshot():
     ids = tuple(f"/{p[:-len('.scope')].split('-', 2)[-1]}" for p in parked)
     shown = {f for f in _files() if not ids or not any(i in f + "/" for i in (i + "/" for i in ids))}
     shown = {f for f in shown if not any(p in f for p in parked)}
-    processes = {pid for scope, pids in scopes.items() if scope not in parked for pid in pids}
-    return {"units": units, "scopes": set(scopes) - parked, "processes": processes, "files": shown,
+    inside = {pid for scope, pids in scopes.items() if scope not in parked for pid in pids}
+    return {"units": units, "scopes": set(scopes) - parked, "processes": inside, "files": shown,
+            "dumps": processes("criu", "davit-dump"),
             "mounts": _mounts("self"), "launcher mounts": _mounts(main_pid("davit-launcher.service")) - _mounts("self")
             - {(path, kind) for path, kind in _mounts(main_pid("davit-launcher.service"))
                if path.startswith(("/run/credentials", "/run/systemd"))}}

@@ -2,11 +2,17 @@
 """Checkpoints as far as they need no criu: names, records, directories, tasks that wait to be started from one.
 
 What this host's criu would make of them is tested in the virtual machine; here a restore fails, as it does where criu
-is missing or refuses."""
+is missing or refuses, and a dump is made by a criu that the tests play."""
 
+import contextlib
+import glob
 import hashlib
 import json
 import os
+import shutil
+import signal
+import subprocess
+import tempfile
 import time
 
 import davit
@@ -21,9 +27,11 @@ def shape(spec):
     """The digest of what has to stay the same, as checkpoint.json has it."""
     digest = hashlib.sha256()
     linux = spec.get("linux", {})
-    parts = [(spec, "root"), (spec, "mounts"), (spec.get("process", {}), "terminal")]
+    parts = [(spec, "root"), (spec, "mounts")]
+    parts += [(spec.get("process", {}), name) for name in ("terminal", "user", "capabilities", "rlimits",
+                                                           "noNewPrivileges", "selinuxLabel", "apparmorProfile")]
     parts += [(linux, name) for name in ("namespaces", "uidMappings", "gidMappings", "timeOffsets", "devices",
-                                         "maskedPaths", "readonlyPaths")]
+                                         "maskedPaths", "readonlyPaths", "seccomp")]
     for parent, name in parts:
         text = json.dumps(parent[name], separators=(",", ":")) if name in parent else ""
         digest.update(name.encode() + text.encode() + b"\0")
@@ -138,6 +146,24 @@ class Refused(CheckpointTest):
         _, task, _, _ = self.run_one(["sleep", "1000"], Terminal=True)
         self.assertError("FailedPrecondition", self.checkpoint, task, contains="AllowTerminal")
 
+    def test_namespaces(self):
+        """What a restore could not make again is refused as long as nothing is lost by it."""
+        ids = [{"containerID": 0, "hostID": 0, "size": 65536}]
+        own = json.loads(davit.get(self.container, "Container.Spec"))["linux"]["namespaces"]
+        for kind in ("pid", "ipc", "uts", "user"):
+            with self.subTest(kind):
+                names = [one for one in own if one["type"] != kind]
+                names.append({"type": kind} if kind == "user" else {"type": kind, "path": f"/proc/1/ns/{kind}"})
+                maps = {"uidMappings": ids, "gidMappings": ids} if kind == "user" else {}
+                patch = {"hostname": None} if kind == "uts" else {}
+                _, task, _, _ = self.run_one(["sleep", "1000"],
+                                             SpecPatch=json.dumps({"linux": {"namespaces": names, **maps}, **patch}))
+                begun = last()
+                for opts in ({}, {"Exit": True}):
+                    self.assertError("NotSupported", self.checkpoint, task, contains=f"{kind} namespace", **opts)
+                self.assertEqual(davit.get(task, "Process.Status"), "running")
+                self.assertNotIn("task.paused", types(since(begun), task.rsplit("/", 1)[-1]))
+
     def test_other_runtime(self):
         _, task, _, _ = self.run_one(["sleep", "1000"], Runtime="runc")
         self.assertError("NotSupported", self.checkpoint, task, contains="runc")
@@ -242,7 +268,245 @@ class Waiting(CheckpointTest):
             self.assertError("FailedPrecondition", self.create, contains="later start")
             davit.restart_davitd()
 
+    def test_other_rights(self):
+        """What its processes may do is in the images: a container that is to have less now does not get it back."""
+        before = json.loads(davit.get(self.container, "Container.Spec"))["process"]
+        for patch in ({"capabilities": {"bounding": []}}, {"noNewPrivileges": not before.get("noNewPrivileges", False)},
+                      {"user": {"uid": 7, "gid": 7}}, {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 9, "hard": 9}]}):
+            with self.subTest(patch=patch):
+                self.call("Update", "(a{sv})", davit.options(SpecPatch=json.dumps({"process": patch})))
+                self.assertError("FailedPrecondition", self.create, contains="rights")
+                undo = {key: before.get(key) for key in patch}
+                self.call("Update", "(a{sv})", davit.options(SpecPatch=json.dumps({"process": undo})))
+        self.assertWaits(self.create())
+
     def test_other_mounts(self):
         """Mounts come from the container, never from the checkpoint; they have to be those it was made with."""
         self.call("Update", "(a{sv})", davit.options(Mounts=[("tmpfs", "tmpfs", "/more", "")]))
         self.assertError("FailedPrecondition", self.create, contains="Mounts")
+
+
+#: As far as davit-dump talks with it. What a test has written into PLACE is what comes of it.
+PLAYED = r"""#!/usr/bin/python3
+import os, socket, sys, time
+
+PLACE = "@place@"
+
+
+def number(n):
+    data = b""
+    while n >= 0x80:
+        data, n = data + bytes([n & 0x7f | 0x80]), n >> 7
+    return data + bytes([n])
+
+
+def field(key, value):
+    if isinstance(value, int):
+        return number(key << 3) + number(value)
+    return number(key << 3 | 2) + number(len(value)) + value
+
+
+def fields(data):
+    found, at = {}, 0
+
+    def take():
+        nonlocal at
+        value = shift = 0
+        while True:
+            value |= (data[at] & 0x7f) << shift
+            shift, at = shift + 7, at + 1
+            if data[at - 1] < 0x80:
+                return value
+
+    while at < len(data):
+        key, value = take(), take()
+        if key & 7 == 2:
+            value, at = data[at:at + value], at + value
+        found[key >> 3] = value
+    return found
+
+
+def say(what):
+    try:
+        with open(f"{PLACE}/{what}") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
+if sys.argv[-1] == "--version":
+    print("Version: 3.17.1")
+    sys.exit()
+if sys.argv[-1] == "check":
+    if os.path.exists(f"{PLACE}/hang"):
+        time.sleep(1000)
+    sys.stderr.write(say("check"))
+    sys.exit(1 if say("check") else 0)
+sock = socket.socket(fileno=int(sys.argv[-1]))
+options = fields(fields(sock.recv(1 << 20))[2])
+with open(f"/proc/{os.getppid()}/fd/{options[1]}/played.img", "w") as image:
+    image.write("no image")
+open(f"{PLACE}/dumping", "w").close()
+
+
+def step(name):
+    sock.send(field(1, 6) + field(2, 1) + field(5, field(1, name)))
+    return fields(sock.recv(1 << 20)).get(3)
+
+
+go_on = step(b"network-lock")
+while go_on and not os.path.exists(f"{PLACE}/finish"):
+    time.sleep(0.05)
+    go_on = step(b"network-lock")
+go_on = go_on and step(b"post-dump")
+if not go_on:
+    time.sleep(0.5)
+elif not options[3]:
+    os.kill(options[2], 9)
+sock.send(field(1, 1) + field(2, 1 if go_on else 0))
+"""
+CRIU = "/usr/local/sbin/criu"
+
+
+class Played(CheckpointTest):
+    """What is killed, or fails, while a criu that is played holds a container."""
+
+    def setUp(self):
+        super().setUp()
+        self.place = tempfile.mkdtemp(prefix="played-")
+        self.addCleanup(shutil.rmtree, self.place)
+        with open(CRIU, "x", encoding="utf-8") as f:
+            self.addCleanup(os.unlink, CRIU)
+            f.write(PLAYED.replace("@place@", self.place))
+        os.chmod(CRIU, 0o755)
+        self.directory = f"{DIRECTORY}/default/{self.own}"
+
+    def say(self, what, text=""):
+        with open(f"{self.place}/{what}", "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def start(self):
+        return self.call("Start", "(a{sv})", {})[0]
+
+    def begin(self, task, name="one", **opts):
+        """A checkpoint that is being made, until it is told to finish or given up."""
+        for what in ("dumping", "finish"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.place}/{what}")
+        job = davit.call(task, "Task.Checkpoint", "(sa{sv})", name, davit.options(**opts))
+        davit.wait_until(lambda: os.path.exists(f"{self.place}/dumping"), what="the dump")
+        self.assertTrue(self.held(task))
+        return job
+
+    def held(self, task):
+        group = davit.unit_show(davit.get(task, "Task.Scope"), "ControlGroup")["ControlGroup"]
+        root = next(root for root in davit.cgroup_roots() if os.path.exists(f"{root}{group}/payload/cgroup.freeze"))
+        with open(f"{root}{group}/payload/cgroup.freeze", encoding="utf-8") as f:
+            return f.read() == "1\n"
+
+    def assertRunsOn(self, task):  # pylint: disable=invalid-name
+        """It runs when nothing of the dump is there any more, which has left nothing."""
+        davit.wait_until(lambda: not davit.processes("criu", "davit-dump"), what="the dump to end")
+        davit.wait_until(lambda: not self.held(task), what="the container to run")
+        davit.wait_until(lambda: davit.get(task, "Process.Status") == "running", what="the task to run on")
+        davit.wait_until(lambda: not os.path.exists(self.directory), what="the half one to go")
+        marks = f"{davit.RUNTIME}/namespaces/default/frozen/{self.own}*"
+        davit.wait_until(lambda: not glob.glob(marks), what="the mark to go")
+        self.assertEqual(self.names(), [])
+
+    def test_made(self):
+        """S-P05: the task ends once the checkpoint is there; what was left of another one is no part of it."""
+        os.makedirs(f"{self.directory}/.new-one/images/left")
+        task = self.start()
+        job = self.begin(task, Exit=True)
+        self.assertEqual(self.names(), [])
+        self.say("finish")
+        davit.call(job, "Job.Wait")
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (137, "signalled"))
+        self.assertEqual(self.names(), ["one"])
+        self.assertEqual(sorted(os.listdir(f"{self.directory}/one/images")), ["davit.dump", "played.img"])
+        self.call("DeleteCheckpoint", "(s)", "one")
+
+    def test_launcher_gone(self):
+        """S-P18: what dumps outlives the launcher, and would hold the container still once more."""
+        task = self.start()
+        for how in ("kill", "restart"):
+            with self.subTest(how):
+                job = self.begin(task, Exit=how == "kill")
+                if how == "kill":
+                    os.kill(davit.main_pid("davit-launcher.service"), signal.SIGKILL)
+                else:
+                    davit.systemctl("restart", "davit-launcher.service")
+                self.assertError("Unavailable", davit.call, job, "Job.Wait", contains="launcher")
+                self.assertRunsOn(task)
+
+    def test_manager_gone(self):
+        """S-P18, S-R05."""
+        task = self.start()
+        for end in (davit.restart_davitd, davit.kill_davitd):
+            with self.subTest(end.__name__):
+                self.begin(task, Exit=True)
+                end()
+                self.assertRunsOn(task)
+
+    def test_dump_killed(self):
+        """S-P18."""
+        task = self.start()
+        for name in ("davit-dump", "criu"):
+            with self.subTest(name):
+                job = self.begin(task)
+                for pid in davit.processes(name):
+                    os.kill(pid, signal.SIGKILL)
+                with self.assertRaises(davit.DavitError):
+                    davit.call(job, "Job.Wait")
+                self.assertRunsOn(task)
+
+    def test_not_kept(self):
+        """S-P18: the processes that wait for their end at the dump run on where the checkpoint cannot be kept."""
+        task = self.start()
+        job = self.begin(task, Exit=True)
+        os.mkdir(f"{self.directory}/one")
+        self.say("finish")
+        self.assertError("AlreadyExists", davit.call, job, "Job.Wait", contains="cannot be kept")
+        self.assertRunsOn(task)
+
+    def test_stopped(self):
+        """A stop that comes meanwhile is heard when the dump is over."""
+        self.own, self.container = self.define(["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done"],
+                                               image=davit.busybox_image())
+        task = self.start()
+        pid = davit.get(task, "Process.Pid")
+        os.kill(pid, signal.SIGSTOP)  # as criu would keep it from hearing
+        job = self.begin(task)
+        with subprocess.Popen(["davitctl", "stop", "--time", "30", self.own], stdout=subprocess.DEVNULL) as stop:
+            davit.wait_until(lambda: not self.held(task), what="the stop")
+            davit.call(job, "Job.Cancel")
+            with self.assertRaises(davit.DavitError):
+                davit.call(job, "Job.Wait")
+            davit.wait_until(lambda: not davit.processes("davit-dump") and not self.held(task), what="the dump to end")
+            os.kill(pid, signal.SIGCONT)
+            self.assertEqual(stop.wait(davit.TIMEOUT), 0)
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (3, "exited"))
+
+    def test_cannot(self):
+        """The host's criu says what is missing: the first of its errors is the cause."""
+        task = self.start()
+        self.say("check", "Error (criu/vdso.c:381): vdso: Unexpected bounds\nWarn  (criu/x.c:1): no matter\n"
+                          "Error (criu/crtools.c:260): Could not initialize.\n")
+        error = self.assertError("NotSupported", davit.call, task, "Task.Checkpoint", "(sa{sv})", "one", {})
+        self.assertIn("criu", error.message)
+        self.assertIn("vdso: Unexpected bounds; Could not initialize", error.message)
+        self.assertRunsOn(task)
+
+    def test_hangs(self):
+        """A criu that does not answer holds up no later manager."""
+        self.say("hang")
+        self.start()
+        with subprocess.Popen(["davitctl", "checkpoint", "create", self.own, "one"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as waits:
+            davit.wait_until(lambda: davit.processes("criu"), what="criu")
+            davit.kill_davitd()
+            self.assertNotEqual(waits.wait(davit.TIMEOUT), 0)
+        for _ in range(3):  # more than there are warm shims
+            self.run_one(["true"])
+        davit.wait_until(lambda: not davit.processes("criu", "davit-dump"), what="criu to end")

@@ -63,15 +63,6 @@ class Lines:
         os.close(self.reader)
 
 
-def processes(name):
-    found = []
-    for path in glob.glob("/proc/[0-9]*/comm"):
-        with contextlib.suppress(OSError), open(path, encoding="utf-8") as f:
-            if f.read().strip() == name:
-                found.append(int(path.split("/")[2]))
-    return found
-
-
 @unittest.skipUnless(host_can(), "criu cannot on this host")
 class CriuTest(TaskTest):
     time_limit = 120
@@ -264,7 +255,7 @@ class Cut(CriuTest):
     def kill_criu(self, after, over):
         """Kills the first criu that comes, so much later; unless that is over before."""
         while not over.is_set():
-            for pid in processes("criu"):
+            for pid in davit.processes("criu"):
                 time.sleep(after)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -304,15 +295,15 @@ class Cut(CriuTest):
                              davit.options(Checkpoint="one", Output="null"))
         thread = threading.Thread(target=self.try_start, args=(task,))
         thread.start()
-        davit.wait_until(lambda: processes("criu"), what="criu to restore")
+        davit.wait_until(lambda: davit.processes("criu"), what="criu to restore")
         group = davit.unit_show(davit.get(task, "Task.Scope"), "ControlGroup")["ControlGroup"]
         with open(f"/sys/fs/cgroup{group}/supervisor/cgroup.procs", encoding="utf-8") as f:
-            shims = set(map(int, f.read().split())) & set(processes("davit-shim"))
+            shims = set(map(int, f.read().split())) & davit.processes("davit-shim")
         self.assertTrue(shims)
         for pid in shims:
             os.kill(pid, signal.SIGKILL)
         thread.join()
-        davit.wait_until(lambda: not processes("criu"), what="criu to end")
+        davit.wait_until(lambda: not davit.processes("criu"), what="criu to end")
         self.assertEqual((davit.get(task, "Process.Status"), davit.get(task, "Process.Pid")), ("created", 0))
         davit.call(task, "Process.Start")
         self.assertEqual(davit.get(task, "Process.Status"), "running")
@@ -330,6 +321,27 @@ class Cut(CriuTest):
                 davit.call(self.container, "Container.DeleteCheckpoint", "(s)", name)
         self.checkpoint(task, "last", Exit=True)
         self.assertEqual(davit.call(task, "Process.Wait")[:2], (137, "signalled"))
+
+    def test_launcher_killed(self):
+        """What dumps outlives the launcher; the task runs on once it has gone. So it does where the manager is stopped."""
+        task, lines = self.start()
+        for how in ("kill", "restart", "manager"):
+            with self.subTest(how):
+                job = davit.call(task, "Task.Checkpoint", "(sa{sv})", "one", {})
+                davit.wait_until(lambda: glob.glob(f"{DIRECTORY}/default/{self.own}/.new-*/images/*"), what="the dump")
+                if how == "manager":
+                    davit.restart_davitd()
+                elif how == "kill":
+                    os.kill(davit.main_pid("davit-launcher.service"), signal.SIGKILL)
+                else:
+                    davit.systemctl("restart", "davit-launcher.service")
+                if how != "manager":
+                    with contextlib.suppress(davit.DavitError):  # it may have been faster
+                        davit.call(job, "Job.Wait", timeout=300)
+                davit.wait_until(lambda: not davit.processes("davit-dump"), what="the dump to end")
+                self.assertAsBefore(task, lines, self.names())
+                for name in self.names():
+                    davit.call(self.container, "Container.DeleteCheckpoint", "(s)", name)
 
     def test_restore_cut_off(self):
         """A manager killed while it restores: the task runs, or waits to be started as before."""

@@ -43,9 +43,15 @@ def table(pid):
 
 
 def rights(pid):
-    """Who a process is and what it may."""
-    with open(f"/proc/{pid}/status") as lines:
-        return re.findall(r"^(?:Uid|Gid|Groups|Cap\w+|NoNewPrivs|Seccomp\w*):.*$", lines.read(), re.MULTILINE)
+    """Who a process is, what it may, and what it has open."""
+    found = sorted(os.listdir(f"/proc/{pid}/fd"))
+    for name in ("status", "limits", "oom_score_adj", "cgroup"):
+        with open(f"/proc/{pid}/{name}") as lines:
+            text = lines.read()
+        if name == "status":
+            text = "\n".join(re.findall(r"^(?:Uid|Gid|Groups|Cap\w+|NoNewPrivs|Seccomp\w*):.*$", text, re.MULTILINE))
+        found.append(re.sub(r"test-\w+|davit-[^/]*\.scope", "", text))
+    return found
 
 
 class CheckpointTest(ShimTest):
@@ -155,7 +161,7 @@ class Checkpoint(CheckpointTest):
         self.goes_on(task)
         before = table(task.init)
         may = rights(task.init)
-        self.assertIn("NoNewPrivs:\t1", may)
+        self.assertIn("NoNewPrivs:\t1", "\n".join(may))
         m = self.dump(task)
         self.assertGreater(m.bytes, 10000)
         self.assertRegex(m.text, r"^\d+\.\d+")
