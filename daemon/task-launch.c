@@ -18,6 +18,7 @@
 #include "daemon/exec.h"
 #include "daemon/keep-warm.h"
 #include "daemon/launcher.h"
+#include "daemon/limits.h"
 #include "daemon/log-fields.h"
 #include "daemon/pool.h"
 #include "daemon/rootfs.h"
@@ -39,7 +40,7 @@ struct Launch {
         bool start;   /* execute at once */
         bool asked;   /* systemd may know the scope */
         bool held;    /* SHIM_START waits for the scope's properties */
-        bool devices; /* and so does SHIM_LAUNCH: version 1 denies all for a moment while it takes new ones */
+        bool devices; /* and so does SHIM_LAUNCH, since they may change which devices can be opened */
         bool created; /* SHIM_CREATED has come, SHIM_START is due */
         bool failed;
         bool restore; /* of a checkpoint, see task-deferred.h */
@@ -434,7 +435,9 @@ static bool has_property(GPtrArray *properties, const PlanUnitProperty *p) {
         return false;
 }
 
-/* What the scope is to have and has not; the array is the caller's, what is in it the plan's. */
+/* What the scope is to have and has not; the array is the caller's, what is in it the plan's. With any property systemd
+ * sets those of version 1 all again, its list of devices too, and denies every one until it has: not even /dev/null can
+ * be opened then. */
 static GPtrArray *other_properties(Launch *l, GPtrArray *present) {
         GPtrArray *wanted = l->plan.unit_properties, *others = g_ptr_array_new();
 
@@ -442,7 +445,7 @@ static GPtrArray *other_properties(Launch *l, GPtrArray *present) {
                 PlanUnitProperty *p = g_ptr_array_index(wanted, i);
                 if (has_property(present, p))
                         continue;
-                l->devices = l->devices || g_str_has_prefix(p->name, "Device");
+                l->devices = l->devices || limits_hybrid(l->manager->limits) || g_str_has_prefix(p->name, "Device");
                 g_ptr_array_add(others, p);
         }
         return others;

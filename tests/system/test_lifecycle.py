@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A container's life through the bus: every step, every way to end, and what is told about it."""
 
+import contextlib
 import os
+import subprocess
 import time
 
 import davit
@@ -412,6 +414,22 @@ class Limits(davit.TestCase):
         self.addCleanup(davit.remove_container, id)
         shown = davit.unit_show(davit.get(task, "Task.Scope"), "Description")
         self.assertEqual(shown["Description"], f"Davit container default/{id}")
+
+    def test_a_limit_on_a_spare_scope(self):
+        """With any property systemd sets a version 1 group's list of devices again and denies all of them until it has,
+        made long here: nothing of a container is opened in that moment."""
+        scope, = davit.wait_until(lambda: davit._parked(davit._scopes()), what="a spare scope")
+        denied = f"/sys/fs/cgroup/devices/davit.slice/davit-default.slice/{scope}/devices.deny"
+        with contextlib.ExitStack() as stack:
+            if os.path.exists(denied):
+                tracer = stack.enter_context(subprocess.Popen(
+                    ["strace", "-f", "-p", "1", "-P", denied, "-e", "inject=write:delay_exit=300000"], stderr=subprocess.PIPE))
+                stack.callback(tracer.terminate)
+                self.assertIn(b"attached", tracer.stderr.readline())
+            id, task, _, _ = davit.run_container(["sleep", "1000"], TasksMax=16)
+            self.addCleanup(davit.remove_container, id)
+        self.assertEqual(davit.get(task, "Task.Scope"), scope)
+        self.assertEqual(davit.unit_show(scope, "TasksMax"), {"TasksMax": "16"})
 
     def test_limits_are_enforced(self):
         text, _ = davit.output_of(["sh", "-c", "i=0; while [ $i -lt 60 ]; do sleep 1 & i=$((i+1)); done 2>&1; echo started $i"],
