@@ -356,7 +356,7 @@ static gboolean check_pace(Exchange *x, const HttpTimes *times, GError **error) 
                 return TRUE;
         if (x->lately.came < (guint64)window * SPEED_MIN / G_USEC_PER_SEC)
                 return store_fail(error, STORE_FAIL_UNAVAILABLE,
-                                  "only %" G_GUINT64_FORMAT " bytes came within %.3g seconds, which is too slow",
+                                  "only %" G_GUINT64_FORMAT " bytes came within %.3g seconds, which is not enough",
                                   x->lately.came, (double)window / G_USEC_PER_SEC);
         x->lately = (Pace){ 0 };
         return TRUE;

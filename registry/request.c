@@ -15,7 +15,7 @@
 #include "store/json.h"
 
 #define WHAT "the request"
-#define RETRIES_MAX 20
+#define RETRIES_MAX 100
 #define TIME_MIN_USEC ((guint64)1000)
 #define TIME_MAX_USEC ((guint64)3600 * G_USEC_PER_SEC)
 

@@ -385,7 +385,7 @@ class Hostile(PullCase):
 
     #: Repository -> what the error says.
     BAD = {
-        "silent": "within", "slow-headers": "within", "slow-body": "too slow", "endless-manifest": "larger than 4194304 bytes",
+        "silent": "within", "slow-headers": "within", "slow-body": "bytes came within", "endless-manifest": "larger than 4194304 bytes",
         "endless-layer": "of which there are", "huge-headers": "headers are larger", "redirect-loop": "redirects more than",
         "truncated": "closed", "short": "of which there are", "long-length": "of which there are",
         "other-bytes": "with another digest", "garbage-after": "of which there are", "gzip-bomb": "larger than",

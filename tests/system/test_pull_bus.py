@@ -388,6 +388,19 @@ class Pull(PullTest):
         with davit.chain_tree(self.props(HOST + "/one:1")["ChainId"]) as root, open(root + "/lost", "rb") as f:
             self.assertEqual(f.read(), content)
 
+    def test_lost_chain(self):
+        """A chain whose commit is gone is not here: that a pull of the same digest finds out, and mends."""
+        image = Image([fresh()])
+        self.pull(image)
+        chain = self.props(HOST + "/app:1")["ChainId"][7:]
+        with open(f"{davit.STATE}/repo/refs/heads/davit/chain/{chain}", encoding="ascii") as f:
+            commit = f.read().strip()
+        os.unlink(f"{davit.STATE}/repo/objects/{commit[:2]}/{commit[2:]}.commit")
+        result, asked = self.pull(image)
+        self.assertEqual([one.get("digest_only", False) for one in asked], [True, False])
+        self.assertEqual(result["Fetched"], image.size())
+        self.assertEqual(self.check(), [])
+
     def test_progress_and_limits(self):
         image = Image([fresh()])
         job = self.begin(Limits=davit.GLib.Variant("a{st}", {"entries": 3}))

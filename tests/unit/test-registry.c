@@ -228,7 +228,7 @@ static void test_requests(void) {
         };
         static const char good[] = "{\"reference\":\"r.example/a\",\"platform\":\"linux/arm64\",\"digest_only\":true,"
                                    "\"have\":[\"sha256:" HEX "\"],\"token_hosts\":[\"A.example\"],\"credentials\":true,"
-                                   "\"limits\":{\"bytes\":5,\"ratio\":7,\"stall_usec\":1000,\"retries\":0}}";
+                                   "\"limits\":{\"bytes\":5,\"ratio\":7,\"stall_usec\":1000,\"retries\":100}}";
         g_auto(Pull) p = { .platform = NULL };
 
         g_assert_true(pull_read(&p, good, strlen(good), NULL));
@@ -238,7 +238,7 @@ static void test_requests(void) {
         g_assert_cmpstr(p.token_hosts->pdata[0], ==, "a.example");
         g_assert_cmpuint(p.limits.bytes, ==, 5);
         g_assert_cmpint(p.times.stall_usec, ==, 1000);
-        g_assert_cmpuint(p.retries, ==, 0);
+        g_assert_cmpuint(p.retries, ==, 100);
         for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
                 g_auto(Pull) q = { .platform = NULL };
                 g_autoptr(GError) error = NULL;
