@@ -417,7 +417,7 @@ static void test_tries(void) {
         server_start(&s);
         step(&s, 0, REPOSITORY "manifests/1", NULL, NULL,
              document("{\"errors\":[{\"code\":\"UNKNOWN\",\"message\":\"what\\n?\"}]}", "application/json"));
-        ((Step *)s.steps->pdata[0])->answer = NULL;
+        g_clear_pointer(&((Step *)s.steps->pdata[0])->answer, g_bytes_unref);
         pull_fails(&s, ",\"limits\":{\"retries\":0,\"stall_usec\":100000}", NULL, STORE_FAIL_UNAVAILABLE, "nothing");
 
         server_start(&s);
