@@ -26,12 +26,32 @@ gboolean container_hooks(State *state, const struct plan *plan, guint32 stage, S
 
         if (!plan || !hooks_given(plan, stage))
                 return TRUE;
-        fd = state_memfd(state, status, status == STATUS_STOPPED ? 0 : state->pid);
+        fd = state_memfd(state, status, state->pid);
         if (fd < 0)
                 return oci_fail_errno(error, fd, "state for hooks");
         if (hooks_run(plan, stage, fd, state->bundle, &fault) < 0)
                 return oci_fail(error, OCI_ERROR_FAILED, "%s", fault.text);
         return TRUE;
+}
+
+/** container_hooks_after() - Runs the poststop hooks; each that fails is a warning and keeps no other from being run. */
+void container_hooks_after(Oci *oci, State *state, const struct plan *plan) {
+        const struct plan_hook *h = plan ? plan_array(plan, plan->hooks) : NULL;
+        _cleanup_close_ int fd = -1;
+
+        if (!plan || !hooks_given(plan, PLAN_HOOK_POSTSTOP))
+                return;
+        fd = state_memfd(state, STATUS_STOPPED, 0);
+        if (fd < 0) {
+                oci_warn(oci, "state for hooks: %s", g_strerror(-fd));
+                return;
+        }
+        for (guint32 i = 0; i < plan->hooks.n; i++) {
+                struct fault fault = FAULT_NULL;
+
+                if (h[i].stage == PLAN_HOOK_POSTSTOP && hook_run(plan, &h[i], fd, state->bundle, &fault) < 0)
+                        oci_warn(oci, "%s", fault.text);
+        }
 }
 
 /**

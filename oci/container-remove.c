@@ -39,7 +39,6 @@ gboolean container_end(State *state, GError **error) {
  * @plan: for its poststop hooks, or NULL; what they fail with is only a warning
  */
 gboolean container_remove(Oci *oci, State *state, const struct plan *plan, GError **error) {
-        g_autoptr(GError) inner = NULL;
         int r;
 
         r = group_known();
@@ -51,7 +50,6 @@ gboolean container_remove(Oci *oci, State *state, const struct plan *plan, GErro
                 return oci_fail_errno(error, r, "cgroup of \"%s\"", state->id);
         if (!state_remove(oci, state, error))
                 return FALSE;
-        if (!container_hooks(state, plan, PLAN_HOOK_POSTSTOP, STATUS_STOPPED, &inner))
-                oci_warn(oci, "%s", inner->message);
+        container_hooks_after(oci, state, plan);
         return TRUE;
 }

@@ -51,6 +51,7 @@ gboolean container_create(Container *container, Oci *oci, const char *id, const 
 
 /* container-hooks.c */
 gboolean container_hooks(State *state, const struct plan *plan, guint32 stage, Status status, GError **error);
+void container_hooks_after(Oci *oci, State *state, const struct plan *plan);
 const struct plan *plan_load(State *state, void **ret_memory, GError **error);
 int state_inside_memfd(State *state, Status status);
 

@@ -170,7 +170,7 @@ static int hook_judge(struct run *run, const siginfo_t *info, struct fault *faul
         return fault->error;
 }
 
-static int hook_run(struct run *run, int state_fd, const char *cwd, struct fault *fault) {
+static int hook_live(struct run *run, int state_fd, const char *cwd, struct fault *fault) {
         siginfo_t info = { .si_pid = 0 };
         int r;
 
@@ -185,25 +185,31 @@ static int hook_run(struct run *run, int state_fd, const char *cwd, struct fault
         return r < 0 ? hook_fault(run, fault, r, "wait") : hook_judge(run, &info, fault);
 }
 
-/** hooks_run() - run the hooks of a stage, in order, until one fails
+/** hook_run() - run one hook
  *
- * @state_fd: a file with the container's state. @cwd: the directory they begin in, NULL for the caller's.
+ * @state_fd: a file with the container's state. @cwd: the directory it begins in, NULL for the caller's.
  *
  * Return: 0, or a negative errno with the fault set: -ETIMEDOUT after the hook's own timeout, -ECANCELED when it ended
  * with anything but success.
  */
+int hook_run(const struct plan *plan, const struct plan_hook *hook, int state_fd, const char *cwd,
+             struct fault *fault) {
+        struct run run = { .plan = plan, .hook = hook, .pidfd = -1, .output = -1 };
+        int r;
+
+        r = hook_live(&run, state_fd, cwd, fault);
+        safe_close(run.pidfd);
+        safe_close(run.output);
+        return r;
+}
+
+/** hooks_run() - run the hooks of a stage as hook_run(), in order, until one fails */
 int hooks_run(const struct plan *plan, uint32_t stage, int state_fd, const char *cwd, struct fault *fault) {
         const struct plan_hook *h = plan_array(plan, plan->hooks);
         int r = 0;
 
-        for (uint32_t i = 0; i < plan->hooks.n && r >= 0; i++) {
-                struct run run = { .plan = plan, .hook = &h[i], .pidfd = -1, .output = -1 };
-
-                if (h[i].stage != stage)
-                        continue;
-                r = hook_run(&run, state_fd, cwd, fault);
-                safe_close(run.pidfd);
-                safe_close(run.output);
-        }
+        for (uint32_t i = 0; i < plan->hooks.n && r >= 0; i++)
+                if (h[i].stage == stage)
+                        r = hook_run(plan, &h[i], state_fd, cwd, fault);
         return r;
 }

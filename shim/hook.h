@@ -9,5 +9,7 @@
 #include "shim/fault.h"
 
 bool hooks_given(const struct plan *plan, uint32_t stage);
+int hook_run(const struct plan *plan, const struct plan_hook *hook, int state_fd, const char *cwd,
+             struct fault *fault);
 int hooks_run(const struct plan *plan, uint32_t stage, int state_fd, const char *cwd, struct fault *fault);
 const char *hook_stage_name(uint32_t stage);
