@@ -62,6 +62,11 @@ gboolean listener_send(State *state, const struct plan *plan, pid_t pid, struct 
 gboolean container_remove(Oci *oci, State *state, const struct plan *plan, GError **error);
 gboolean container_end(State *state, GError **error);
 
+/* select.c */
+typedef gboolean OciFunc(Oci *oci, const char *id, gconstpointer data, GError **error);
+gboolean oci_ids(Oci *oci, GPtrArray *ids, GError **error);
+gboolean oci_matching(Oci *oci, const char *text, OciFunc *function, gconstpointer data, GError **error);
+
 /* arguments.c */
 extern CreateOptions arg_create;
 gboolean create_parse(const char *usage, const char *summary, const GOptionEntry *more, int *argc, char ***argv,

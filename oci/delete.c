@@ -12,10 +12,11 @@
 #include "oci/container.h"
 #include "shared/macros.h"
 
-static gboolean arg_force;
+static gboolean arg_force, arg_regex;
 
 static const GOptionEntry entries[] = {
         { "force", 'f', 0, G_OPTION_ARG_NONE, &arg_force, "Kill the container first if it has not stopped", NULL },
+        { "regex", 'r', 0, G_OPTION_ARG_NONE, &arg_regex, "ID is a regular expression, which several may match", NULL },
         {},
 };
 
@@ -37,18 +38,24 @@ static gboolean delete_one(Oci *oci, State *state, GError **error) {
         return container_remove(oci, state, plan, error);
 }
 
-/** verb_delete() - davit-oci delete */
-int verb_delete(Oci *oci, int argc, char *argv[], GError **error) {
+static gboolean delete_id(Oci *oci, const char *id, gconstpointer data _unused_, GError **error) {
         g_auto(State) state = STATE_NULL;
         g_autoptr(GError) inner = NULL;
 
+        if (state_load(oci, id, &state, &inner) && state_lock(&state, &inner) && delete_one(oci, &state, &inner))
+                return TRUE;
+        if (arg_force && is_missing(inner))
+                return TRUE;
+        g_propagate_error(error, g_steal_pointer(&inner));
+        return FALSE;
+}
+
+/** verb_delete() - davit-oci delete */
+int verb_delete(Oci *oci, int argc, char *argv[], GError **error) {
         if (!oci_parse(entries, "ID", "Removes a container that has stopped.", &argc, &argv, error) ||
             !take_id(argc, argv, error))
                 return -1;
-        if (state_load(oci, argv[1], &state, &inner) && state_lock(&state, &inner) && delete_one(oci, &state, &inner))
-                return 0;
-        if (arg_force && is_missing(inner))
-                return 0;
-        g_propagate_error(error, g_steal_pointer(&inner));
-        return -1;
+        if (arg_regex)
+                return oci_matching(oci, argv[1], delete_id, NULL, error) ? 0 : -1;
+        return delete_id(oci, argv[1], NULL, error) ? 0 : -1;
 }

@@ -13,10 +13,11 @@
 #include "shared/name.h"
 #include "shared/syscalls.h"
 
-static gboolean arg_all;
+static gboolean arg_all, arg_regex;
 
 static const GOptionEntry entries[] = {
         { "all", 'a', 0, G_OPTION_ARG_NONE, &arg_all, "Signal every process of the container", NULL },
+        { "regex", 'r', 0, G_OPTION_ARG_NONE, &arg_regex, "ID is a regular expression, which several may match", NULL },
         {},
 };
 
@@ -41,9 +42,17 @@ static gboolean kill_all(State *state, int signal, GError **error) {
         return r < 0 ? oci_fail_errno(error, r, "kill all of \"%s\"", state->id) : TRUE;
 }
 
+static gboolean kill_id(Oci *oci, const char *id, gconstpointer data, GError **error) {
+        g_auto(State) state = STATE_NULL;
+        int signal = *(const int *)data;
+
+        if (!state_load(oci, id, &state, error))
+                return FALSE;
+        return arg_all ? kill_all(&state, signal, error) : kill_one(&state, signal, error);
+}
+
 /** verb_kill() - davit-oci kill */
 int verb_kill(Oci *oci, int argc, char *argv[], GError **error) {
-        g_auto(State) state = STATE_NULL;
         int signal = SIGTERM;
 
         if (!oci_parse(entries, "ID [SIGNAL]", "Sends a signal, TERM unless another is named, to a container.", &argc,
@@ -57,9 +66,9 @@ int verb_kill(Oci *oci, int argc, char *argv[], GError **error) {
                 }
                 argc--;
         }
-        if (!take_id(argc, argv, error) || !state_load(oci, argv[1], &state, error))
+        if (!take_id(argc, argv, error))
                 return -1;
-        if (!(arg_all ? kill_all(&state, signal, error) : kill_one(&state, signal, error)))
-                return -1;
-        return 0;
+        if (arg_regex)
+                return oci_matching(oci, argv[1], kill_id, &signal, error) ? 0 : -1;
+        return kill_id(oci, argv[1], &signal, error) ? 0 : -1;
 }

@@ -4,7 +4,6 @@
  * davit-oci list: the containers below --root.
  */
 
-#include <errno.h>
 #include <json-glib/json-glib.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -53,28 +52,6 @@ static void add_row(State *s, JsonArray *array) {
         json_array_add_element(array, g_steal_pointer(&node));
 }
 
-static gint compare(gconstpointer a, gconstpointer b) {
-        return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static gboolean read_ids(Oci *oci, GPtrArray *ids, GError **error) {
-        struct dirent *e;
-        DIR *d;
-        int r;
-
-        if (!oci_open_root(oci, error))
-                return FALSE;
-        r = dir_stream(oci->root_fd, &d);
-        if (r < 0)
-                return oci_fail_errno(error, r, "--root %s", oci->root);
-        while ((e = readdir(d)))
-                if (*e->d_name != '.' && e->d_type == DT_DIR)
-                        g_ptr_array_add(ids, g_strdup(e->d_name));
-        (void)closedir(d);
-        g_ptr_array_sort(ids, compare);
-        return TRUE;
-}
-
 /** verb_list() - davit-oci list */
 int verb_list(Oci *oci, int argc, char *argv[], GError **error) {
         g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
@@ -83,7 +60,7 @@ int verb_list(Oci *oci, int argc, char *argv[], GError **error) {
         gboolean json;
 
         json_node_take_array(rows, json_array_new());
-        if (!oci_parse(entries, NULL, "Lists containers.", &argc, &argv, error) || !read_ids(oci, ids, error))
+        if (!oci_parse(entries, NULL, "Lists containers.", &argc, &argv, error) || !oci_ids(oci, ids, error))
                 return -1;
         json = g_strcmp0(arg_format, "json") == 0;
         if (arg_format && !json && !streq(arg_format, "table")) {
