@@ -4,7 +4,8 @@
  * davit-oci exec: a further process in a container.
  *
  * What it is to be comes from a file (--process) or is the container's own process with other arguments. It joins the
- * group in which the container's first process is now, which is where a system that manages groups of its own wants it.
+ * group in which the container's first process is now, which is where a system that manages groups of its own wants it,
+ * or the one that --cgroup names.
  * Without --detach davit-oci waits, and ends with its status.
  */
 
@@ -25,7 +26,7 @@
 #include "shim/setup.h"
 
 static gboolean arg_detach, arg_ignore_paused;
-static char *arg_console_socket, *arg_pid_file, *arg_process;
+static char *arg_console_socket, *arg_pid_file, *arg_process, **arg_cgroup;
 static gint arg_preserve_fds;
 
 static const GOptionEntry entries[] = {
@@ -35,6 +36,8 @@ static const GOptionEntry entries[] = {
           "Socket that gets the master of the process's terminal", "PATH" },
         { "pid-file", 0, 0, G_OPTION_ARG_FILENAME, &arg_pid_file, "Write the process's id to a file", "FILE" },
         { "preserve-fds", 0, 0, G_OPTION_ARG_INT, &arg_preserve_fds, "Pass on so many descriptors from 3 on", "N" },
+        { "cgroup", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &arg_cgroup,
+          "A group below the container's, which is there (can be repeated)", "[CONTROLLER:]PATH" },
         { "ignore-paused", 0, 0, G_OPTION_ARG_NONE, &arg_ignore_paused,
           "Also in a paused container, where it begins once that is resumed", NULL },
         {},
@@ -92,7 +95,7 @@ static gboolean build_plan(Exec *x, int argc, char *argv[], GError **error) {
         return TRUE;
 }
 
-/* The group of the container's first process in the unified hierarchy; -EOPNOTSUPP: none; or another negative errno. */
+/* The group to begin in, in the unified hierarchy; -EOPNOTSUPP: none; or another negative errno. */
 static int open_group(State *state) {
         g_autofree char *path = NULL, *directory = NULL;
         const char *mount_point;
@@ -100,6 +103,8 @@ static int open_group(State *state) {
 
         if (!state->group)
                 return -EOPNOTSUPP;
+        if (state->below)
+                return group_open(state);
         r = cgroup_mount_point(&mount_point);
         if (r < 0)
                 return r;
@@ -126,7 +131,8 @@ static gboolean make(Exec *x, GError **error) {
         if (init < 0)
                 return oci_fail(error, OCI_ERROR_FAILED, "cannot exec in a stopped container");
         if (group < 0 && group != -EOPNOTSUPP)
-                return oci_fail_errno(error, group, "cgroup of \"%s\"", x->state.id);
+                return oci_fail_errno(error, group, "%scgroup of \"%s\"", x->state.below ? "--cgroup: below the " : "",
+                                      x->state.id);
         fds[n++] = x->plan.memfd;
         if (group >= 0) {
                 request.flags |= MAKER_CGROUP;
@@ -223,7 +229,8 @@ int verb_exec(Oci *oci, int argc, char *argv[], GError **error) {
         if (!arg_detach)
                 signals_hold();
         if (!maker_spawn(&x.maker, error) || !state_load(oci, argv[1], &x.state, error) ||
-            !check_status(&x.state, error) || !build_plan(&x, argc, argv, error) || !begin(&x, error))
+            !check_status(&x.state, error) || !group_below(&x.state, arg_cgroup, error) ||
+            !build_plan(&x, argc, argv, error) || !begin(&x, error))
                 return -1;
         if (arg_detach)
                 return 0;

@@ -133,6 +133,18 @@ gboolean group_has_process(State *state, pid_t pid) {
         return FALSE;
 }
 
+/* What exec --cgroup says for a hierarchy. */
+static const char *below(State *state, const Hierarchy *h) {
+        g_auto(GStrv) names = g_strsplit(h->controllers, ",", -1);
+        const char *path = NULL;
+
+        for (char **name = names; state->below && !path && *name; name++)
+                path = g_hash_table_lookup(state->below, *name);
+        if (state->below && !path)
+                path = g_hash_table_lookup(state->below, "");
+        return path ? path : "";
+}
+
 /** group_directory() - The group's directory where a controller of version 1 is, or with "" the unified one. */
 char *group_directory(State *state, const char *controller) {
         GPtrArray *list = hierarchies();
@@ -141,7 +153,7 @@ char *group_directory(State *state, const char *controller) {
                 const Hierarchy *h = list->pdata[i];
 
                 if (has(h, controller))
-                        return g_strconcat(h->mount, state->group, NULL);
+                        return g_strconcat(h->mount, state->group, below(state, h), NULL);
         }
         return NULL;
 }
@@ -155,7 +167,7 @@ char **group_directories(State *state) {
                         const Hierarchy *h = list->pdata[i];
 
                         if ((*h->controllers == '\0') == unified)
-                                g_ptr_array_add(ret, g_strconcat(h->mount, state->group, NULL));
+                                g_ptr_array_add(ret, g_strconcat(h->mount, state->group, below(state, h), NULL));
                 }
         g_ptr_array_add(ret, NULL);
         return (char **)g_ptr_array_free(ret, FALSE);

@@ -227,25 +227,30 @@ gboolean group_scope(State *state, pid_t pid, GPtrArray *properties, GError **er
         return TRUE;
 }
 
+/* systemd makes groups only where a limit needs one. */
+static gboolean is_missing(State *state, const char *mount) {
+        g_autofree char *path = g_strconcat(mount, state->group, NULL);
+
+        return state->driver == GROUP_SYSTEMD && access(path, F_OK) < 0 && errno == ENOENT;
+}
+
 /** group_attach() - Moves a process into the groups of version 1. */
 gboolean group_attach(State *state, pid_t pid, GError **error) {
+        g_autoptr(GPtrArray) mounts = group_mounts();
         g_auto(GStrv) directories = group_directories(state);
         g_autofree char *number = g_strdup_printf("%d", (int)pid), *unified = group_directory(state, "");
 
         if (state->group && group_known() < 0)
                 return oci_fail_errno(error, group_known(), "find the cgroup hierarchies");
-        for (char **directory = directories; *directory; directory++) {
-                g_autofree char *path = g_strconcat(*directory, "/cgroup.procs", NULL);
+        for (guint i = 0; directories[i]; i++) {
+                g_autofree char *path = g_strconcat(directories[i], "/cgroup.procs", NULL);
                 _cleanup_close_ int fd = -1;
 
-                if (g_strcmp0(*directory, unified) == 0)
-                        continue;
-                /* systemd makes groups only where a limit needs one */
-                if (state->driver == GROUP_SYSTEMD && access(*directory, F_OK) < 0 && errno == ENOENT)
+                if (g_strcmp0(directories[i], unified) == 0 || is_missing(state, mounts->pdata[i]))
                         continue;
                 fd = open(path, O_WRONLY | O_CLOEXEC);
                 if (fd < 0 || write(fd, number, strlen(number)) < 0)
-                        return oci_fail_errno(error, errno, "cgroup %s", *directory);
+                        return oci_fail_errno(error, errno, "cgroup %s", directories[i]);
         }
         return TRUE;
 }

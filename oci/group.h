@@ -25,6 +25,9 @@ int group_kill(State *state, int signal);
 int group_kill_wait(State *state);
 gboolean group_pids(State *state, GArray *pids, GError **error); /* pid_t */
 
+/* group-below.c */
+gboolean group_below(State *state, char **given, GError **error);
+
 /* group-hierarchy.c */
 char *group_of_process(pid_t pid);                           /* its path below the unified hierarchy, or NULL */
 gboolean group_has_process(State *state, pid_t pid);         /* in any hierarchy */

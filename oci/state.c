@@ -45,6 +45,7 @@ void state_clear(State *s) {
         g_clear_pointer(&s->rootfs, g_free);
         g_clear_pointer(&s->version, g_free);
         g_clear_pointer(&s->group, g_free);
+        g_clear_pointer(&s->below, g_hash_table_unref);
         g_clear_pointer(&s->unit, g_free);
         g_clear_pointer(&s->slice, g_free);
         g_clear_pointer(&s->annotations, json_object_unref);

@@ -33,6 +33,7 @@ typedef struct State {
         guint64 namespaces;
         GroupDriver driver;
         char *group;        /* below each hierarchy's mount point; NULL: none */
+        GHashTable *below;  /* controller, or "" for all others, to a path below it; NULL: none */
         char *unit, *slice; /* of systemd */
         guint owner;
         JsonObject *annotations;
