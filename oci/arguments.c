@@ -29,6 +29,7 @@ static const GOptionEntry entries[] = {
         { "no-pivot", 0, 0, G_OPTION_ARG_NONE, &arg_create.no_pivot, "Use chroot in place of pivot_root", NULL },
         { "no-new-keyring", 0, 0, G_OPTION_ARG_NONE, &arg_create.no_new_keyring, "Keep the caller's session keyring",
           NULL },
+        { "no-subreaper", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, &arg_create.no_subreaper, NULL, NULL },
         {},
 };
 

@@ -34,7 +34,7 @@ gboolean container_hooks(State *state, const struct plan *plan, guint32 stage, S
         return TRUE;
 }
 
-/** container_hooks_after() - Runs the poststop hooks; each that fails is a warning and keeps no other from being run. */
+/** container_hooks_after() - Runs the poststop hooks; one that fails is a warning and keeps no other from being run. */
 void container_hooks_after(Oci *oci, State *state, const struct plan *plan) {
         const struct plan_hook *h = plan ? plan_array(plan, plan->hooks) : NULL;
         _cleanup_close_ int fd = -1;

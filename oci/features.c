@@ -46,6 +46,8 @@ static void add_linux(JsonObject *root) {
         set_true(field_ensure_object(linux_, "apparmor"), "enabled");
         set_true(field_ensure_object(linux_, "selinux"), "enabled");
         set_true(field_ensure_object(field_ensure_object(linux_, "mountExtensions"), "idmap"), "enabled");
+        json_object_set_member(field_ensure_object(linux_, "intelRdt"), "enabled",
+                               json_node_init_boolean(json_node_alloc(), FALSE));
 }
 
 /** verb_features() - davit-oci features */

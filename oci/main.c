@@ -42,7 +42,7 @@ static const struct {
 static char *arg_root, *arg_log, *arg_log_format, *arg_log_level, *arg_cgroup_manager;
 static gboolean arg_debug, arg_systemd_cgroup, arg_version;
 
-/* Whether a user namespace is in use is told by the configuration. */
+/* Whether a user namespace is in use is told by the configuration; and nothing here takes checkpoints. */
 static gboolean ignore(const char *name _unused_, const char *value _unused_, gpointer data _unused_,
                        GError **error _unused_) {
         return TRUE;
@@ -59,6 +59,7 @@ static const GOptionEntry entries[] = {
           "Who makes cgroups: \"cgroupfs\", \"systemd\" or \"disabled\"", "MANAGER" },
         { "rootless", 0, G_OPTION_FLAG_HIDDEN | G_OPTION_FLAG_OPTIONAL_ARG, G_OPTION_ARG_CALLBACK, (gpointer)ignore,
           NULL, NULL },
+        { "criu", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_CALLBACK, (gpointer)ignore, NULL, NULL },
         { "version", 'v', 0, G_OPTION_ARG_NONE, &arg_version, "Print the version and exit", NULL },
         {},
 };

@@ -12,7 +12,6 @@
 static const GOptionEntry entries[] = {
         { "detach", 'd', 0, G_OPTION_ARG_NONE, &arg_create.detach, "Leave it running and return", NULL },
         { "keep", 0, 0, G_OPTION_ARG_NONE, &arg_create.keep, "Do not delete it at its end", NULL },
-        { "no-subreaper", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, &arg_create.no_subreaper, NULL, NULL },
         {},
 };
 

@@ -37,6 +37,7 @@ static const GOptionEntry entries[] = {
           "SIZE" },
         { "memory-swap", 0, 0, G_OPTION_ARG_FILENAME, &arg_values[SWAP], "Memory and swap together", "SIZE" },
         { "kernel-memory", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_FILENAME, &arg_values[KERNEL], NULL, NULL },
+        { "kernel-memory-tcp", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_FILENAME, &arg_values[KERNEL], NULL, NULL },
         { "pids-limit", 0, 0, G_OPTION_ARG_FILENAME, &arg_values[PIDS], "Number of processes and threads", "N" },
         { "cpu-share", 0, 0, G_OPTION_ARG_FILENAME, &arg_values[SHARES], "Shares of CPU time", "N" },
         { "cpu-quota", 0, 0, G_OPTION_ARG_FILENAME, &arg_values[QUOTA], "CPU time in a period, microseconds", "N" },
