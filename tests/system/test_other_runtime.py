@@ -202,7 +202,9 @@ class Life:
     def test_stats_and_update(self):
         task = self.sleeper()
         stats = davit.call(task, "Task.Stats", "(a{sv})", {})
-        self.assertTrue(stats)
+        self.assertGreaterEqual(stats["TasksCurrent"], 3)  # the shell, its child and the shim
+        self.assertGreater(stats["CPUUsageUSec"], 0)
+        self.assertGreater(stats["MemoryCurrent"], 0)
         davit.call(task, "Task.Update", "(a{sv})", davit.options(TasksMax=50))
         self.assertEqual(davit.unit_show(davit.get(task, "Task.Scope"), "TasksMax")["TasksMax"], "50")
 

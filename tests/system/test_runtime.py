@@ -147,6 +147,45 @@ class Life(runtime.RuntimeTest):
         self.name = self.name + "_+-.x"
         self.assertEqual(self.oci("run", self.name).returncode, 0)
 
+    def test_keep(self):
+        self.config("exit 3")
+        self.assertEqual(self.oci("run", "--keep", self.name, check=False).returncode, 3)
+        self.assertEqual(self.status(), "stopped")
+        self.oci("delete", self.name)
+
+    def test_regular_expressions(self):
+        names = [self.name, self.name + "+x", self.name + "+y"]
+        self.config(["sleep", "1000"])
+        for name in names:
+            self.assertEqual(self.detached("run", "--detach", name), 0, self.output())
+        status = lambda: [json.loads(self.oci("state", name).stdout)["status"] for name in names]
+        try:
+            self.oci("kill", "--regex", self.name + "[+](x|z)$", "KILL")
+            end = time.monotonic() + 10
+            while status() != ["running", "stopped", "running"]:
+                self.assertLess(time.monotonic(), end, status())
+            done = self.oci("delete", "--regex", self.name + "[+]")
+            self.assertIn("that is not stopped: running", done.stderr)
+            self.assertEqual(json.loads(self.oci("state", names[2]).stdout)["status"], "running")
+            self.refused("does not exist", "state", names[1])
+            self.assertEqual(self.oci("delete", "--force", "--regex", "^nothing of that$").stderr, "")
+            self.refused("--regex", "kill", "--regex", "(", status=2)
+        finally:
+            self.oci("delete", "--force", "--regex", f"^{self.name}")
+        for name in names:
+            self.refused("does not exist", "state", name)
+
+    def test_options_of_others(self):
+        """What means nothing here and is given by those who call runc or crun."""
+        self.config("echo ran")
+        for options in (("--rootless=false",), ("--criu", "/usr/sbin/criu"), ("--debug",), ("--log-level", "trace"),
+                        ("--cgroup-manager=cgroupfs",)):
+            self.assertEqual(self.oci(*options, "run", "--no-subreaper", self.name).stdout, "ran\n")
+        self.create("--no-subreaper")
+        self.refused("--log-level", "--log-level", "loud", "list", status=2)
+        self.refused("--log-format", "--log-format", "xml", "list", status=2)
+        self.refused("--cgroup-manager", "--cgroup-manager", "nobody", "list", status=2)
+
     def test_usage(self):
         self.refused("no command was given", status=2)
         self.refused("unknown command", "frobnicate", status=2)
@@ -363,7 +402,11 @@ class Exec(runtime.RuntimeTest):
         self.assertEqual(self.status(), "paused")
         self.refused("cannot exec in a paused container", "exec", self.name, "true")
         self.refused("container not running", "pause", self.name)
-        self.oci("resume", self.name)
+        with subprocess.Popen(["davit-oci", "--root", runtime.ROOT, "exec", "--ignore-paused", self.name, "echo", "later"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as later:
+            self.assertEqual(select.select([later.stdout], [], [], 0.3)[0], [])
+            self.oci("resume", self.name)
+            self.assertEqual(later.communicate(timeout=10)[0], "later\n")
         self.assertEqual(self.status(), "running")
         self.assertEqual(self.exec(self.name, "true").returncode, 0)
 
@@ -430,6 +473,21 @@ class Terminal(runtime.RuntimeTest):
         self.config("stty -echo; cat", process__terminal=True)
         done = self.oci("run", self.name, stdin=None, input=lines + "\4")
         self.assertEqual(done.stdout.split()[-1], "19999")
+
+    def test_exec_joins_our_terminal(self):
+        self.config(["sleep", "1000"])
+        self.create()
+        self.start()
+        pid, fd = pty.fork()
+        if pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 21, 67, 0, 0))
+            os.execlp("davit-oci", "davit-oci", "--root", runtime.ROOT, "exec", "--tty", "--env", "A=b", self.name, "sh", "-c",
+                      "stty size; read line; echo got $line $A; exit 5")
+        self.read(fd, b"21 67")
+        os.write(fd, b"word\r")
+        self.read(fd, b"got word b")
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 5)
+        os.close(fd)
 
     def test_exec_with_terminal(self):
         self.config(["sleep", "1000"])

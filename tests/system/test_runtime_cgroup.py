@@ -109,6 +109,30 @@ class Limits:
         self.wait_status("stopped")
         self.refused("container not running", "update", "--pids-limit", "5", self.name)
 
+    def test_update_of_cpu_time(self):
+        self.limited(cpu={"quota": 50000, "period": 100000})
+        self.oci("update", "--cpu-quota", "20000", "--cpu-period", "50000", self.name)
+        self.assertEqual(self.quota(), 0.4)
+
+    def test_exec_in_a_group_below(self):
+        self.limited(pids={"limit": 33})
+        controller = "" if UNIFIED else "pids"
+        inner = directory(self.state()["pid"], controller) + "/inner/most"
+        prefix = controller and controller + ":"
+        os.makedirs(inner)
+        try:
+            groups = self.oci("exec", "--cgroup", prefix + "/inner/./most", self.name, "cat", "/proc/self/cgroup").stdout
+            self.assertEqual([line.split(":", 2)[1:] for line in groups.splitlines() if line.endswith("/inner/most")],
+                             [[controller, "/inner/most"]])
+            for options, text, status in ((["inner/../.."], "no group below", 2), (["a:b:c"], "no group below", 2),
+                                          ([":x"], "controller is missing", 2), (["nosuch:x"], '"nosuch" has no hierarchy', 1),
+                                          ([prefix + "inner"] * 2, "given twice", 2), ([prefix + "other"], "No such file", 1)):
+                arguments = [word for option in options for word in ("--cgroup", option)]
+                self.refused(text, "exec", *arguments, self.name, "true", status=status)
+        finally:
+            os.rmdir(inner)
+            os.rmdir(os.path.dirname(inner))
+
     def test_stats(self):
         self.limited(pids={"limit": 33}, memory={"limit": 64 << 20})
         event = json.loads(self.oci("events", "--stats", self.name).stdout)
@@ -188,6 +212,16 @@ class Cgroupfs(Limits, runtime.RuntimeTest):
         self.limited()
         for controller in CONTROLLERS:
             self.assertEqual(group_of(self.state()["pid"], controller), f"/davit-test/{self.name}")
+
+    def test_update_of_files(self):
+        """Of the limits that are a file each."""
+        self.limited(memory={"limit": 64 * MIB})
+        self.oci("update", "--cpu-share", "2048", "--cpuset-cpus", "0", "--cpuset-mems", "0", "--memory-reservation", "8m",
+                 "--kernel-memory", "1m", "--kernel-memory-tcp", "1m", self.name)
+        names = ("cpu.weight", "memory.low") if UNIFIED else ("cpu.shares", "memory.soft_limit_in_bytes")
+        self.assertEqual([self.value(name.split(".", 1)[0], name) for name in (*names, "cpuset.cpus", "cpuset.mems")],
+                         ["79" if UNIFIED else "2048", str(8 * MIB), "0", "0"])
+        self.assertEqual(self.memory(), 64 * MIB)
 
     def test_default_path(self):
         self.config(["sleep", "1000"])

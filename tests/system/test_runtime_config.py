@@ -13,6 +13,15 @@ import time
 
 import runtime
 
+#: Runs a command in a session keyring of its own, with a key of that name in it that only who has the keyring can see.
+WITH_KEY = """import ctypes, os, sys
+call = ctypes.CDLL(None).syscall
+assert call(250, 1, None) > 0
+key = call(248, b"user", sys.argv[1].encode(), b"x", ctypes.c_size_t(1), -3)
+assert key > 0 and call(250, 5, key, 0x3f000000) == 0
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
 
 class Hooks(runtime.RuntimeTest):
     def setUp(self):
@@ -82,6 +91,16 @@ class Hooks(runtime.RuntimeTest):
         self.config(hooks=self.hooks("poststop"))
         done = self.oci("run", self.name)
         self.assertIn("warning: poststop hook 0", done.stderr)
+        self.assertEqual(self.oci("--log-level", "error", "run", self.name).stderr, "")
+
+    def test_every_poststop_hook_is_run(self):
+        """Whatever became of those before it."""
+        hook = lambda fail: self.hooks(fail, ["poststop"])["poststop"]
+        self.config(hooks={"poststop": hook("poststop") + hook("") + hook("poststop")})
+        done = self.oci("run", self.name)
+        self.assertEqual(self.stages(), ["poststop"] * 3)
+        self.assertEqual([line.split(" (")[0] for line in done.stderr.splitlines()],
+                         [f"davit-oci: warning: poststop hook {i}" for i in (0, 2)])
 
     def test_timeout(self):
         self.config(hooks={"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1}]})
@@ -203,8 +222,11 @@ class Fields(runtime.RuntimeTest):
     def test_keyring(self):
         """The session keyring is an empty one of the container's own, unless that is not wanted."""
         self.config("cat /proc/keys", linux__maskedPaths=[], process__capabilities=None)
-        subprocess.run(["davit-oci", "--root", runtime.ROOT, "run", "--no-new-keyring", self.name], check=True,
-                       cwd=self.bundle, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=30)
+        for options, seen in (((), False), (("--no-new-keyring",), True)):
+            done = subprocess.run(["python3", "-c", WITH_KEY, self.name, "davit-oci", "--root", runtime.ROOT, "run", *options,
+                                   self.name], check=True, cwd=self.bundle, stdin=subprocess.DEVNULL, capture_output=True,
+                                  text=True, timeout=30)
+            self.assertEqual(self.name in done.stdout, seen, done.stdout)
 
     def test_user_namespace(self):
         maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
@@ -358,8 +380,21 @@ class Features(runtime.RuntimeTest):
         self.assertIn("CAP_CHOWN", features["linux"]["capabilities"])
         self.assertIn("SCMP_ACT_ERRNO", features["linux"]["seccomp"]["actions"])
         self.assertTrue(features["linux"]["cgroup"]["systemd"])
+        self.assertEqual(features["linux"]["intelRdt"], {"enabled": False})
 
     def test_spec_is_what_we_run(self):
         self.config()
         self.refused("config.json", "spec")
         self.assertEqual(self.oci("run", self.name).returncode, 0)
+
+    def test_spec_for_one_user(self):
+        self.oci("spec", "--rootless", "--file", "other.json", "--bundle", self.bundle)
+        with open(os.path.join(self.bundle, "other.json"), encoding="utf-8") as f:
+            config = json.load(f)
+        config["root"]["path"] = self.rootfs
+        config["process"].update(terminal=False, args=["sh", "-c", "tr -s ' ' </proc/self/uid_map; ls /sys/class/net"])
+        with open(os.path.join(self.bundle, "other.json"), "w", encoding="utf-8") as f:
+            json.dump(config, f)
+        for name in ("other.json", os.path.join(self.bundle, "other.json")):
+            self.assertEqual(self.oci("run", "--config", name, self.name).stdout.split(),
+                             ["0", "0", "1", *sorted(os.listdir("/sys/class/net"))])
