@@ -157,6 +157,29 @@ class Namespaces(CtlCase):
         three = json.loads(self.ctl("-n", self.name, "inspect", "three"))[0]
         self.assertEqual((three["StopSignal"], three["StopTimeoutUSec"]), ("SIGTERM", 10000000))
 
+    def test_default_limits(self):
+        """S-E09: limits are of the namespace too, where neither an option nor a whole configuration says otherwise."""
+        self.ctl("namespace", "default", self.name, "--memory=64m", "--cpus=0.5", "--pids-limit=77", "--seccomp-report=no")
+        davit.kill_davitd()
+        self.assertEqual(json.loads(self.ctl("namespace", "default", self.name)),
+                         {"MemoryMax": 64 << 20, "CPUQuotaPerSecUSec": 500000, "TasksMax": 77, "SeccompReport": "no"})
+        self.addCleanup(davit.ctl, "-n", self.name, "rm", "-f", "one", "two", "three")
+        spec = json.loads(davit.get(davit.create_container(["sleep", "1000"], id="three", namespace=self.name)[1], "Container.Spec"))
+        self.ctl("-n", self.name, "rm", "three")
+        spec["linux"].pop("resources")
+        spec["root"]["path"] = davit.rootfs()
+        for name, options, limits in (("one", [ROOTFS, "sleep", "1000"], (64 << 20, 77)),
+                                      ("two", ["--memory=32m", ROOTFS, "sleep", "1000"], (32 << 20, 77)),
+                                      ("three", ["--spec", "-"], None)):
+            self.ctl("-n", self.name, "run", "-d", f"--name={name}", *options, input=json.dumps(spec))
+            scope = davit.get(davit.manager("GetTask", "(ss)", self.name, name), "Task.Scope")
+            shown = davit.unit_show(scope, "MemoryMax", "CPUQuotaPerSecUSec", "TasksMax")
+            if limits:
+                self.assertEqual(shown, {"MemoryMax": str(limits[0]), "CPUQuotaPerSecUSec": "500ms", "TasksMax": str(limits[1])})
+            else:
+                self.assertEqual((shown["MemoryMax"], shown["CPUQuotaPerSecUSec"]), ("infinity", "infinity"))
+                self.assertNotEqual(shown["TasksMax"], "77")
+
     def test_defaults_are_checked(self):
         """S-E05: what no container could be made with is refused at once, by name, and changes nothing."""
         self.ctl("namespace", "default", self.name, "--stop-timeout=3")

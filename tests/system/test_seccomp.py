@@ -217,6 +217,13 @@ class SeccompTest(davit.TestCase):
         id, lines, _ = self.run_it(64, REBOOT, SeccompReport="no")
         self.assertEqual((lines, told(cursor, id)), (["1"], []))
         self.assertError("InvalidArgument", davit.run_container, ["true"], SeccompReport="maybe", contains="SeccompReport")
+        name = davit.unique("sec")
+        ns = davit.manager("CreateNamespace", "(sa{ss})", name, {})
+        self.addCleanup(davit.call, ns, "Namespace.Delete")
+        davit.call(ns, "Namespace.SetDefaults", "(a{sv})", davit.options(SeccompReport="no"))
+        for options, n in (({}, 0), ({"SeccompReport": "yes"}, 1)):
+            id, lines, _ = self.run_it(64, REBOOT, namespace=name, **options)
+            self.assertEqual((lines, len(told(cursor, id))), (["1"], n))
         with davit.configuration(SeccompReport="no"):
             cursor = last()
             id, lines, _ = self.run_it(64, REBOOT)
