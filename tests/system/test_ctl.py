@@ -320,6 +320,19 @@ class Attach(CtlCase):
         self.assertEqual((again.returncode, again.stdout), (5, b"out two\nout quit\n"))
         self.assertIn(b"err two\nerr quit\n", again.stderr)
 
+    def test_only_watching(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, "--log", "pipe", ROOTFS, "sh", "-c", "echo ready; read x; echo got $x; exit 3")
+        child = spawn("attach", "--no-stdin", id, stdin=subprocess.PIPE)
+        self.assertEqual(child.stdout.readline(), "ready\n")
+        child.stdin.write("from here\n")
+        child.stdin.flush()
+        streams = open_streams(davit.manager("GetTask", "(ss)", "", id))
+        os.write(streams["stdin"], b"from there\n")
+        close_all(streams)
+        self.assertEqual((child.communicate(timeout=davit.TIMEOUT)[0], child.returncode), ("got from there\n", 3))
+
     def test_end_of_stdin(self):
         """It is passed on, although others keep the pipe open as well."""
         id = davit.unique("ctl")
@@ -496,6 +509,10 @@ class Verbs(CtlCase):
             self.assertEqual(self.ctl("start", id), id)
             self.assertEqual(self.ctl("wait", id), "6")
         self.ctl("start", "-a", id, status=6)
+        other = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, other)
+        self.ctl("create", "--name", other, ROOTFS, "cat")
+        self.assertEqual(self.ctl("start", "-a", "-i", other, input="a word"), "a word")
         self.assertEqual(self.ctl("rm", id), id)
         self.refused("rm", id, contains=id)
         self.assertEqual(self.ctl("rm", "-f", id), "")
@@ -555,6 +572,17 @@ class Verbs(CtlCase):
         self.assertEqual(self.ctl("wait", id), "8")
         id = self.sleeper()
         self.refused("kill", "-s", "NO_SUCH", id, contains="NO_SUCH")
+
+    def test_kill_all(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("run", "-d", "--name", id, ROOTFS, "sh", "-c",
+                 "sleep 1000 & c=$!; trap : USR1; while kill -0 $c 2>/dev/null; do wait $c; done; exit 7")
+        davit.wait_until(lambda: "sleep 1000" in self.ctl("top", id))
+        self.ctl("kill", "-s", "USR1", id)
+        self.assertIn(id, self.ctl("ps", "-q").splitlines())
+        self.ctl("kill", "--all", "-s", "USR1", id)
+        self.assertEqual(self.ctl("wait", id), "7")
 
     def test_numbers_end_where_their_headings_do(self):
         heading, process = self.ctl("top", self.sleeper()).splitlines()[:2]
