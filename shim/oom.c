@@ -23,9 +23,13 @@
 #include "shim/namespace.h"
 #include "shim/shim.h"
 
-#define COUNTER_FILE_MAX 4096U
+#define COUNTER_FILE_MAX 512U /* on the stack, where it is no page that was never touched */
+#define STAT_FILE_MAX 4096U
 #define LOOK_AGAIN_USEC (20 * USEC_PER_SEC / 1000)
-#define LOOKS 25U
+#define LOOKS 100U
+
+/* What it takes to look at the container's processes and to tell is a part of this. */
+#define ROOM_MIN UINT64_C(0x40000)
 
 /* proc(5), /proc/PID/stat: fields 9 and 31; PF_EXITING of the kernel's sched.h */
 #define STAT_FLAGS 9
@@ -46,6 +50,35 @@ static bool counter_read(const struct oom *o, uint64_t *ret) {
                 return false;
         *ret = strtoull(p, NULL, 10);
         return true;
+}
+
+static bool number_read(int fd, uint64_t *ret) {
+        char text[32];
+        ssize_t n;
+
+        n = pread(fd, text, sizeof(text) - 1, 0);
+        if (n <= 0)
+                return false;
+        text[n] = '\0';
+        *ret = strncmp(text, "max", strlen("max")) == 0 ? UINT64_MAX : strtoull(text, NULL, 10);
+        return true;
+}
+
+/* Whether memory can be had without somebody being killed for it. Where that cannot be known nothing waits for it. */
+static bool has_room(const struct oom *o) {
+        uint64_t usage, limit, want;
+
+        if (!number_read(o->usage_fd, &usage) || !number_read(o->limit_fd, &limit))
+                return true;
+        want = limit / 8 < ROOM_MIN ? limit / 8 : ROOM_MIN;
+        return limit > usage && limit - usage >= want;
+}
+
+/* Read once, as the counter is: what the kernel takes for a file it keeps, so that reading it again takes nothing. */
+static void watch_room(struct oom *o, int dir, const char *usage, const char *limit) {
+        o->usage_fd = openat(dir, usage, O_RDONLY | O_CLOEXEC);
+        o->limit_fd = openat(dir, limit, O_RDONLY | O_CLOEXEC);
+        (void)has_room(o);
 }
 
 /* On a hybrid host memory is a version 1 controller, and what counts is the shim's group there, which the container's
@@ -76,6 +109,7 @@ static int watch_version1(struct oom *o) {
         if (o->counter_fd < 0 || o->fd < 0)
                 return -errno;
         o->version1 = true;
+        watch_room(o, dir, "memory.usage_in_bytes", "memory.limit_in_bytes");
         (void)snprintf(line, sizeof(line), "%d %d", o->fd, o->counter_fd);
         return cgroup_write(dir, "cgroup.event_control", line);
 }
@@ -88,6 +122,8 @@ void oom_watch(struct shim *s) {
         o->fd = openat(s->cgroup.scope_fd, "memory.events", O_RDONLY | O_CLOEXEC);
         if (o->fd < 0)
                 r = watch_version1(o);
+        else
+                watch_room(o, s->cgroup.scope_fd, "memory.current", "memory.max");
         if (r < 0 || !counter_read(o, &o->kills))
                 oom_done(o);
 }
@@ -102,7 +138,7 @@ static bool stat_fields(pid_t pid, uint64_t *flags, uint64_t *signals) {
         _cleanup_close_ int fd = proc_open(pid, "stat", O_RDONLY);
         char *p;
 
-        if (fd < 0 || fd_read_bounded(fd, COUNTER_FILE_MAX, &text, NULL) < 0)
+        if (fd < 0 || fd_read_bounded(fd, STAT_FILE_MAX, &text, NULL) < 0)
                 return false;
         p = strrchr(text, ')');
         for (int field = 2; p && field < STAT_SIGNAL; field++) {
@@ -174,22 +210,28 @@ static void put_down(struct shim *s) {
 
 /** oom_noticed() - fd is ready, or it is time to look again
  *
- * Nothing is looked at while the victim is still going: to read is to take memory, of which there is none, and who asks
- * for it then is the next to be killed.
+ * Nothing but the counter is looked at while the victim is still going: to look further and to tell is to take memory,
+ * of which there is none, and a victim whose memory is just being freed keeps the kernel from choosing another one no
+ * longer. Whoever then asks for some has the next process killed, which may be the first. A container that has no room
+ * for other reasons is told of all the same, a little later.
  */
 void oom_noticed(struct shim *s) {
         struct oom *o = &s->oom;
-        uint64_t before = o->kills, value;
+        uint64_t before = o->pending, value;
 
-        if (o->look_again == 0) {
-                o->looks = o->version1 && read(o->fd, &value, sizeof(value)) > 0 ? LOOKS : 1;
-                o->look_again = now_usec(CLOCK_MONOTONIC) + LOOK_AGAIN_USEC;
-                return;
+        if (o->look_again == 0)
+                o->looks = (o->version1 && read(o->fd, &value, sizeof(value)) > 0) || before > 0 ? LOOKS : 1;
+        else {
+                o->looks--;
+                count(o);
+                if (before == 0 && o->pending > 0)
+                        o->looks = LOOKS;
+                else if (o->pending == 0 ? !o->version1 : o->looks == 0 || has_room(o)) {
+                        o->looks = 0;
+                        put_down(s);
+                }
         }
-        o->looks--;
-        count(o);
-        o->look_again = o->kills == before && o->looks > 0 ? now_usec(CLOCK_MONOTONIC) + LOOK_AGAIN_USEC : 0;
-        put_down(s);
+        o->look_again = o->looks > 0 ? now_usec(CLOCK_MONOTONIC) + LOOK_AGAIN_USEC : 0;
 }
 
 /** oom_poll_fd() - what to wait for; nothing while it is known that there is something to look at */
@@ -239,5 +281,7 @@ void oom_tell_all(struct shim *s) {
 void oom_done(struct oom *o) {
         o->fd = safe_close(o->fd);
         o->counter_fd = safe_close(o->counter_fd);
+        o->usage_fd = safe_close(o->usage_fd);
+        o->limit_fd = safe_close(o->limit_fd);
         o->look_again = 0;
 }

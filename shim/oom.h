@@ -12,8 +12,9 @@ struct shim;
 struct process;
 
 struct oom {
-        int fd;         /* memory.events, or an eventfd of version 1 */
-        int counter_fd; /* version 1: memory.oom_control */
+        int fd;                 /* memory.events, or an eventfd of version 1 */
+        int counter_fd;         /* version 1: memory.oom_control */
+        int usage_fd, limit_fd; /* of the scope's memory; or -1 */
         bool version1;
         uint64_t kills;      /* what the kernel has counted */
         uint64_t pending;    /* of these, not yet put down to anybody */
@@ -23,7 +24,7 @@ struct oom {
         struct shim_oom events[OOM_RECORD_MAX]; /* the newest, oldest first */
 };
 #define OOM_NULL                                                                                                       \
-        { .fd = -1, .counter_fd = -1 }
+        { .fd = -1, .counter_fd = -1, .usage_fd = -1, .limit_fd = -1 }
 
 void oom_watch(struct shim *s);
 int oom_poll_fd(const struct shim *s);
