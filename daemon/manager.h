@@ -43,7 +43,7 @@ struct Manager {
         Auth *auth;
         Collector *collector;
         Events *events;          /* NULL: nothing is told */
-        GSList *holds;           /* RootHold */
+        GList *holds;            /* RootHold */
         GSList *snapshot_mounts; /* SnapshotMount, under way */
         GSList *makes;           /* of checkpoint-make.c: checkpoints under way */
         KeepWarm *keep_warm;

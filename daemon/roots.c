@@ -22,14 +22,15 @@ struct RootHold {
         Manager *manager;
         RootKind kind;
         char *target;
+        GList *link; /* in Manager.holds: a pull lets go of thousands */
 };
 
 /** root_hold_new() - keeps a chain or a content in the store until root_hold_free() */
 RootHold *root_hold_new(Manager *m, RootKind kind, const char *target) {
         RootHold *h = g_new(RootHold, 1);
 
-        *h = (RootHold){ m, kind, g_strdup(target) };
-        m->holds = g_slist_prepend(m->holds, h);
+        m->holds = g_list_prepend(m->holds, h);
+        *h = (RootHold){ m, kind, g_strdup(target), m->holds };
         return h;
 }
 
@@ -38,7 +39,7 @@ RootHold *root_hold_free(RootHold *h) {
         if (!h)
                 return NULL;
 
-        h->manager->holds = g_slist_remove(h->manager->holds, h);
+        h->manager->holds = g_list_delete_link(h->manager->holds, h->link);
         g_free(h->target);
         g_free(h);
         return NULL;
@@ -117,7 +118,7 @@ void roots_visit(Manager *m, root_visit_t visit, void *userdata) {
                 lease_visit_roots(ns, visit, userdata);
                 content_visit_roots(ns, visit, userdata);
         }
-        for (GSList *l = m->holds; l; l = l->next) {
+        for (GList *l = m->holds; l; l = l->next) {
                 const RootHold *h = l->data;
 
                 visit(h->kind, h->target, &operation, userdata);
