@@ -13,23 +13,64 @@
 #include "daemon/namespace.h"
 #include "daemon/options.h"
 #include "daemon/runtime.h"
+#include "daemon/sync.h"
 #include "shared/name.h"
 
 #define INTERFACE "org.davit.Davit1.Namespace"
 
-static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        Namespace *ns = userdata;
+typedef struct Delete {
+        Manager *manager;
+        char *name;
+        sd_bus_message *call;
+} Delete;
+
+static int check_empty(Namespace *ns, sd_bus_error *error) {
+        if (namespace_is_empty(ns))
+                return 0;
+        return error_precondition(error,
+                                  "Namespace \"%s\" is not empty; delete its containers, images, snapshots and leases "
+                                  "first.",
+                                  ns->name);
+}
+
+/* What was being removed has gone, or is there again; something else may have come. */
+static int delete_now(Delete *d, sd_bus_error *error) {
+        Namespace *ns = g_hash_table_lookup(d->manager->namespaces, d->name);
         int r;
 
-        if (!namespace_is_empty(ns))
-                return error_precondition(
-                        error,
-                        "Namespace \"%s\" is not empty; delete its containers, images, snapshots and leases first.",
-                        ns->name);
-        r = namespace_delete(ns);
+        if (sd_bus_is_open(d->manager->bus) <= 0) /* the manager goes, and so has the caller */
+                return -ECANCELED;
+        if (!ns)
+                return error_not_found(error, "Namespace \"%s\" has been deleted meanwhile.", d->name);
+        r = check_empty(ns, error);
         if (r < 0)
-                return error_set_errno(error, r, "Namespace \"%s\" cannot be deleted", ns->name);
-        return sd_bus_reply_method_return(m, NULL);
+                return r;
+        r = namespace_delete(ns);
+        return r < 0 ? error_set_errno(error, r, "Namespace \"%s\" cannot be deleted", d->name) : 0;
+}
+
+static void on_settled(int r _unused_, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Delete *d = userdata;
+
+        bus_reply_done(d->call, delete_now(d, &error), &error);
+        g_free(d->name);
+        g_free(d);
+}
+
+static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        Namespace *ns = userdata;
+        Sync *sync = ns->manager->sync;
+        Delete *d;
+        int r;
+
+        r = check_empty(ns, error);
+        if (r < 0)
+                return r;
+        d = g_new(Delete, 1);
+        *d = (Delete){ ns->manager, g_strdup(ns->name), sd_bus_message_ref(m) };
+        sync_wait(sync, sync_mark(sync), on_settled, d);
+        return 1;
 }
 
 static int method_set_labels(sd_bus_message *m, void *userdata, sd_bus_error *error) {

@@ -498,16 +498,6 @@ int snapshot_remove(Snapshot *s) {
         return 0;
 }
 
-/** snapshot_remove_now() - the same for who has no time to be told: nothing of it is on disk when this returns, unless
- * the disk hangs */
-int snapshot_remove_now(Snapshot *s) {
-        Sync *sync = s->ns->manager->sync;
-        int r = snapshot_remove(s);
-
-        (void)sync_settle(sync, NULL);
-        return r;
-}
-
 /** snapshot_disown() - a container's own snapshot becomes one like any other, durably */
 int snapshot_disown(Snapshot *s) {
         bool owned = s->owned;
@@ -551,5 +541,5 @@ void snapshot_job_begin(Snapshot *s) {
 void snapshot_job_end(Snapshot *s) {
         s->n_jobs--;
         if (s->n_jobs == 0 && s->doomed)
-                (void)snapshot_remove_now(s); /* its end has been told */
+                (void)remove_now(s); /* its end has been told, and nobody waits for it */
 }

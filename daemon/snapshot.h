@@ -114,7 +114,6 @@ int snapshot_set_labels(Snapshot *s, GHashTable *labels, sd_bus_error *error); /
 int snapshot_disown(Snapshot *s);                                              /* its container goes, it stays */
 void snapshots_remove_orphans(Manager *m); /* once at start, when every container is known */
 int snapshot_remove_prepare(Snapshot *s);
-int snapshot_remove_now(Snapshot *s);
 int snapshot_remove(Snapshot *s); /* frees it, or does so when its last job ends; content goes in the background */
 void snapshot_job_begin(Snapshot *s);
 void snapshot_job_end(Snapshot *s); /* may free it */

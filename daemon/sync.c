@@ -7,7 +7,9 @@
  * has come together meanwhile is synced together. Whoever has promised that something is durably gone answers when
  * sync_wait() says so, and says what it says: it tells the first error of what its caller has asked for, and nobody
  * else's. Whoever makes something of a name that may still be going calls sync_settle() before, the one call that waits
- * in the loop: for milliseconds, and where the disk hangs not for ever.
+ * in the loop, and where the disk hangs not for ever. While davitd serves that is rare: who deletes is answered when
+ * the name is free, so only what is made anew before that answer waits, for the milliseconds that its own record then
+ * takes as well; a check of the store waits once, at its end. At the start it is part of undoing what was cut off.
  * The thread comes with the first removal. It sees nothing of davitd's: no bus, no table, no log. Owned by the manager.
  */
 
