@@ -24,7 +24,8 @@
  * for one that stands still for a while. Somebody who drips holds a pull no longer than that.
  */
 #define SPEED_MIN 1024U
-#define BUSY_BYTES 4096U /* with less, time spent on what has come is the server's */
+#define PATIENCE_STALLS 20 /* so many "stall_usec" an operation may wait for more than its bytes are worth */
+#define BUSY_BYTES 4096U   /* with less, time spent on what has come is the server's */
 #define WAIT_MSEC 1000
 #define BUFFER_SIZE (256L * 1024L)
 #define CA_SIZE_MAX ((gsize)1024 * 1024)
@@ -308,8 +309,10 @@ static void spend(Exchange *x, const HttpTimes *times, gint64 begun) {
 
         x->waited += spent;
         x->all_waited += spent;
-        if (!x->paused)
+        if (!x->paused) {
                 x->lately.waited += spent;
+                x->operation->waited += spent;
+        }
 }
 
 /* Bytes that lead to little (extensions of chunks, packed emptiness) are waited for, however fast they come. */
@@ -464,6 +467,17 @@ static gboolean run(Exchange *x, const HttpTimes *times, GError **error) {
         return FALSE;
 }
 
+/** http_patience() - for how long, in usec, an operation still waits for servers; below zero when that has been enough
+ *
+ * However many requests and tries there are, each in its own bounds: all of them together have the same least speed.
+ * Bytes of layers count, which nobody can pack.
+ */
+gint64 http_patience(const Operation *o, const HttpTimes *times) {
+        gint64 worth = (gint64)(o->progress.bytes_done / SPEED_MIN) * G_USEC_PER_SEC;
+
+        return PATIENCE_STALLS * times->stall_usec + worth - o->waited;
+}
+
 /** http_get() - one request
  *
  * @ret: as far as there is an answer, also when this fails; "end" always tells how it ended
@@ -476,6 +490,13 @@ gboolean http_get(Operation *o, const HttpRequest *q, const HttpTimes *times, Ht
         gboolean ok;
 
         *ret = (HttpAnswer){ .end = HTTP_ENDED, .length = -1, .body = g_byte_array_new() };
+        if (http_patience(o, times) < 0) {
+                curl_easy_cleanup(x.easy);
+                return store_fail(error, STORE_FAIL_UNAVAILABLE,
+                                  "%" G_GUINT64_FORMAT " bytes of layers are not enough for %" G_GINT64_FORMAT
+                                  " seconds of waiting",
+                                  o->progress.bytes_done, o->waited / G_USEC_PER_SEC);
+        }
         if (!x.easy)
                 return store_fail(error, STORE_FAIL_INTERNAL, "Cannot set up the network library");
         set_options(&x, times);

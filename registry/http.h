@@ -65,4 +65,5 @@ struct HttpAnswer {
 void http_answer_clear(HttpAnswer *a);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(HttpAnswer, http_answer_clear)
 
+gint64 http_patience(const Operation *o, const HttpTimes *times);
 gboolean http_get(Operation *o, const HttpRequest *q, const HttpTimes *times, HttpAnswer *ret, GError **error);

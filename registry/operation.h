@@ -21,6 +21,7 @@ struct Operation {
         struct store_progress told;
         gint64 told_at;  /* usec, monotonic */
         guint64 fetched; /* bytes that came from the network */
+        gint64 waited;   /* usec, for servers, and between tries */
 };
 
 gboolean operation_init(Operation *o, int sock, int signal_fd, int out, GError **error);

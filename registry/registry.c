@@ -18,7 +18,6 @@
 #define REDIRECTS_MAX 5U
 #define PAUSE_USEC ((gint64)500 * 1000)
 #define PAUSE_MAX_USEC (30 * G_USEC_PER_SEC)
-#define ASKED_STALLS 10 /* as long as so many "stall_usec" it may have us wait in sum, whatever it has */
 #define PROGRESS_BYTES ((guint64)1 << 20) /* so much is worth a new series of tries */
 #define CERTIFICATES DAVIT_SYSCONFDIR "/davit/certs.d/"
 
@@ -65,18 +64,17 @@ char *registry_certificates(const char *server) {
 }
 
 /** registry_try_again() - wait before the next try; FALSE, perhaps with error, when there is to be none */
-gboolean registry_try_again(Registry *r, const HttpAnswer *a, guint *attempt, GError **error) {
-        gint64 asked = answer_wait_usec(a), wait = MAX(asked, PAUSE_USEC << MIN(*attempt, 4));
+gboolean registry_try_again(const Registry *r, const HttpAnswer *a, guint *attempt, GError **error) {
+        gint64 wait = MAX(answer_wait_usec(a), PAUSE_USEC << MIN(*attempt, 4));
         gboolean may = a->end == HTTP_ANSWERED      ? answer_may_pass(a)
                        : a->end == HTTP_UNREACHABLE ? r->reached && !a->untrusted
                                                     : a->end == HTTP_LOST;
 
         /* Waiting for somebody who is silent takes long enough once. */
         *attempt += a->slow ? MAX(r->retries / 2, 1) : 1;
-        if (!may || *attempt > r->retries || wait > PAUSE_MAX_USEC ||
-            asked > ASKED_STALLS * r->times.stall_usec - r->asked_usec)
+        if (!may || *attempt > r->retries || wait > PAUSE_MAX_USEC || wait > http_patience(r->operation, &r->times))
                 return FALSE;
-        r->asked_usec += asked;
+        r->operation->waited += wait;
         return operation_pause(r->operation, wait, error);
 }
 

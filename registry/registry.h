@@ -20,7 +20,6 @@ struct Registry {
         const char *const *token_hosts; /* may have name and password, too */
         HttpTimes times;
         guint retries;
-        gint64 asked_usec;   /* for so long it has had us wait between tries, in sum */
         char *server;        /* host, and port where it is not the usual one */
         gboolean insecure;   /* plain HTTP is allowed */
         gboolean plain;      /* and is what is spoken */
@@ -49,7 +48,7 @@ void registry_clear(Registry *r);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Registry, registry_clear)
 
 gboolean registry_fetch(Registry *r, const Fetch *f, HttpAnswer *ret, GError **error);
-gboolean registry_try_again(Registry *r, const HttpAnswer *a, guint *attempt, GError **error);
+gboolean registry_try_again(const Registry *r, const HttpAnswer *a, guint *attempt, GError **error);
 char *registry_certificates(const char *server);
 
 /* auth.c */

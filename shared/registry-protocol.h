@@ -32,8 +32,9 @@
  *   limits       "bytes" of all blobs together, "layers" of an image, "images" of an index, as for an import; others
  *                of an import are ignored. "connect_usec" until a connection stands (15 s), "stall_usec" in which
  *                something has to come (30 s; the time nobody reads the output does not count), and in two of which a
- *                document has to be there, or a KiB of a layer for each second; for ten of them in sum the registry may
- *                have us wait by Retry-After. "retries" (4) of what may pass: lost connections, 429 and 5xx.
+ *                document has to be there, or a KiB of a layer for each second; all waiting together, between tries as
+ *                well, may be twenty of them, and a second for each KiB of layers. "retries" (4) of what may pass: lost
+ *                connections, 429 and 5xx.
  *
  * Progress: bytes and layers that are fetched; those of "have" are not among them.
  *

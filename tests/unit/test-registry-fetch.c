@@ -471,14 +471,28 @@ static void test_speed(void) {
         pull_works(&s, ",\"limits\":{\"retries\":0,\"stall_usec\":500000}", NULL, TRUE);
 }
 
-/* Each wait is short enough, but there is an end to them. */
+/* Each wait is short enough, but there is an end to them: a while, and what bytes are worth. */
 static void test_waits(void) {
+        const HttpTimes times = { .connect_usec = 100000, .stall_usec = 100000 };
+        const HttpRequest q = { .url = "http://127.0.0.1:1/" };
+        g_auto(Operation) o = { .sock = -1 };
+        g_auto(HttpAnswer) a = { HTTP_ENDED };
+        g_autoptr(GError) error = NULL;
         Server s;
 
         server_start(&s);
         for (guint i = 0; i < 2; i++)
-                step(&s, 0, REPOSITORY "manifests/1", NULL, NULL, answer("503 Busy", "Retry-After: 2\r\n", "", 0, 0));
-        pull_fails(&s, ",\"limits\":{\"stall_usec\":390000}", NULL, STORE_FAIL_UNAVAILABLE, "answers 503");
+                step(&s, 0, REPOSITORY "manifests/1", NULL, NULL, answer("503 Busy", "Retry-After: 3\r\n", "", 0, 0));
+        pull_fails(&s, ",\"limits\":{\"stall_usec\":290000}", NULL, STORE_FAIL_UNAVAILABLE, "answers 503");
+
+        g_assert_true(operation_init(&o, -1, -1, -1, NULL));
+        o.progress.bytes_done = 10240;
+        o.waited = 11 * G_USEC_PER_SEC;
+        g_assert_cmpint(http_patience(&o, &times), ==, G_USEC_PER_SEC);
+        o.waited += 2 * G_USEC_PER_SEC;
+        g_assert_false(http_get(&o, &q, &times, &a, &error));
+        g_assert_error(error, STORE_FAIL, STORE_FAIL_UNAVAILABLE);
+        g_assert_nonnull(strstr(error->message, "10240 bytes of layers are not enough for 13 seconds"));
 }
 
 /* What libcurl would undo unasked, one inside the other, before anybody could count what comes out. */
