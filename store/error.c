@@ -13,11 +13,15 @@
 #include <gio/gio.h>
 
 static const char *const fail_words[_STORE_FAIL_MAX] = {
-        [STORE_FAIL_INTERNAL] = "Internal",        [STORE_FAIL_NOT_FOUND] = "NotFound",
-        [STORE_FAIL_INVALID] = "InvalidArgument",  [STORE_FAIL_EXHAUSTED] = "ResourceExhausted",
-        [STORE_FAIL_UNSUPPORTED] = "NotSupported", [STORE_FAIL_CANCELLED] = "Unavailable",
+        [STORE_FAIL_INTERNAL] = "Internal",
+        [STORE_FAIL_NOT_FOUND] = "NotFound",
+        [STORE_FAIL_INVALID] = "InvalidArgument",
+        [STORE_FAIL_EXHAUSTED] = "ResourceExhausted",
+        [STORE_FAIL_UNSUPPORTED] = "NotSupported",
+        [STORE_FAIL_CANCELLED] = "Unavailable",
         [STORE_FAIL_PRECONDITION] = "FailedPrecondition",
-        [STORE_FAIL_DENIED] = "PermissionDenied",  [STORE_FAIL_UNAVAILABLE] = "Unavailable",
+        [STORE_FAIL_DENIED] = "PermissionDenied",
+        [STORE_FAIL_UNAVAILABLE] = "Unavailable",
 };
 
 /** store_fail_quark() - the error domain of StoreFail codes */
@@ -57,6 +61,12 @@ gboolean store_fail_errno(GError **error, int number, const char *format, ...) {
         text = g_strdup_vprintf(format, args);
         va_end(args);
         return store_fail(error, code, "%s: %s", text, g_strerror(number));
+}
+
+/** store_fail_is_cancelled() - whether an error is that somebody wanted the end, who knows why and says so */
+gboolean store_fail_is_cancelled(const GError *error) {
+        return g_error_matches(error, STORE_FAIL, STORE_FAIL_CANCELLED) ||
+               g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
 }
 
 /** store_fail_word() - the bus error family's word for an error of any domain */

@@ -23,4 +23,5 @@ typedef enum {
 GQuark store_fail_quark(void);
 gboolean store_fail(GError **error, StoreFail code, const char *format, ...) G_GNUC_PRINTF(3, 4);
 gboolean store_fail_errno(GError **error, int number, const char *format, ...) G_GNUC_PRINTF(3, 4);
+gboolean store_fail_is_cancelled(const GError *error);
 const char *store_fail_word(const GError *error);

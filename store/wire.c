@@ -173,7 +173,8 @@ gboolean wire_text(WireMessage *m, GError **error) {
         return TRUE;
 }
 
-/** wire_send_error() - the last message of an operation that failed, which is also logged */
+/** wire_send_error() - the last message of an operation that failed, which is also logged; that it was cancelled is no
+ * failure of ours: a pull ends the import that way when its registry fails, and that is told there */
 int wire_send_error(int sock, const GError *error) {
         g_autoptr(JsonBuilder) b = json_builder_new();
         g_autoptr(JsonNode) root = NULL;
@@ -188,7 +189,7 @@ int wire_send_error(int sock, const GError *error) {
         json_builder_end_object(b);
         root = json_builder_get_root(b);
         text = json_to_string(root, FALSE);
-        log_error("%s", again);
+        log_write(store_fail_is_cancelled(error) ? LOG_DEBUG : LOG_ERR, "%s", again);
         return wire_send(sock, STORE_ERROR, NULL, 0, text, strlen(text), -1);
 }
 
