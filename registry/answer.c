@@ -71,7 +71,22 @@ static gboolean fail_not_found(const Registry *r, const Fetch *f, const char *sa
                           r->reference->host, f->what, said);
 }
 
-static gboolean fail_denied(const Registry *r, const char *said, GError **error) {
+/** answer_refused() - the error that user and password, or the token, are nobody's; @said follows it */
+gboolean answer_refused(const Registry *r, const char *said, GError **error) {
+        return store_fail(error, STORE_FAIL_DENIED,
+                          "%s does not accept the credentials given for it: they are wrong, or no longer good%s",
+                          r->reference->host, said);
+}
+
+/* Whether the registry has said no to what we were given. A token it has made of that says who we are, so that a 401
+ * is about what we may have. */
+static gboolean is_refused(const Registry *r, const HttpAnswer *a) {
+        return a->status == 401 && r->shown && (r->credentials->token || g_str_has_prefix(r->authorization, "Basic "));
+}
+
+static gboolean fail_denied(const Registry *r, const HttpAnswer *a, const char *said, GError **error) {
+        if (is_refused(r, a))
+                return answer_refused(r, said, error);
         if (r->credentials->username || r->credentials->token)
                 return store_fail(error, STORE_FAIL_DENIED,
                                   "%s does not let the holder of these credentials have '%s'%s", r->reference->host,
@@ -102,7 +117,7 @@ gboolean answer_fail(const Registry *r, const Fetch *f, const HttpAnswer *a, GEr
                 return fail_not_found(r, f, said, error);
         case 401:
         case 403:
-                return fail_denied(r, said, error);
+                return fail_denied(r, a, said, error);
         case 429:
                 return fail_too_many(r, a, said, error);
         default:

@@ -26,7 +26,7 @@ static void set_authorization(Registry *r, char *value) {
 
 static gboolean denied(const Registry *r, GError **error) {
         if (r->credentials->username || r->credentials->token)
-                return store_fail(error, STORE_FAIL_DENIED, "%s does not accept the credentials given for it",
+                return store_fail(error, STORE_FAIL_DENIED, "%s does not accept the kind of credentials given for it",
                                   r->reference->host);
         return store_fail(error, STORE_FAIL_DENIED,
                           "%s lets nobody have '%s' without credentials: log in, or look whether the name is right",
@@ -124,7 +124,7 @@ static gboolean fetch_token(Registry *r, const Challenge *c, GError **error) {
         if (a.status == 200)
                 return take_token(r, server, &a, error);
         if (a.status == 401 || a.status == 403)
-                return denied(r, error);
+                return basic ? answer_refused(r, "", error) : denied(r, error);
         if (a.status == 429)
                 return store_fail(error, STORE_FAIL_EXHAUSTED, "%s has had too many requests for tokens; try later",
                                   server);

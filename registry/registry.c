@@ -102,6 +102,7 @@ static gboolean ask(Registry *r, const Fetch *f, const char *url, gboolean home,
         };
         GError *failure = NULL;
 
+        r->shown = q.authorization != NULL;
         http_answer_clear(ret);
         if (http_get(r->operation, &q, &r->times, ret, &failure)) {
                 r->local = home ? ret->local : r->local;

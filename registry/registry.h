@@ -25,6 +25,7 @@ struct Registry {
         gboolean plain;      /* and is what is spoken */
         gboolean reached;    /* it has answered */
         gboolean local;      /* from this machine: it may lead to others here */
+        gboolean shown;      /* the last request has carried what follows */
         char *authorization; /* what it wanted to see the last time, or NULL */
 };
 
@@ -64,6 +65,7 @@ gboolean address_is_local(const struct sockaddr *address, gsize size);
 gboolean address_text_is_local(const char *text);
 
 /* answer.c */
+gboolean answer_refused(const Registry *r, const char *said, GError **error);
 gboolean answer_fail(const Registry *r, const Fetch *f, const HttpAnswer *a, GError **error);
 gboolean answer_may_pass(const HttpAnswer *a);
 gint64 answer_wait_usec(const HttpAnswer *a);

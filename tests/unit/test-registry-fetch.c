@@ -649,14 +649,45 @@ static void test_token(void) {
         pull_fails(&s, "", NULL, STORE_FAIL_UNAVAILABLE, "no URL");
 }
 
+#define BASIC "WWW-Authenticate: Basic realm=\"x\"\r\n"
+
+/* A refusal says whether the registry knows who we are. */
+static void test_refused(void) {
+        static const struct {
+                const char *status, *says;
+        } ways[] = { { "401 Who", "does not accept the credentials" }, { "403 No", "does not let the holder" } };
+        g_autofree char *hosts = NULL;
+        Server s;
+
+        for (gsize i = 0; i < G_N_ELEMENTS(ways); i++) {
+                server_start(&s);
+                step(&s, 0, REPOSITORY "manifests/1", NULL, "Authorization:", answer("401 Who", BASIC, "", 0, 0));
+                step(&s, 0, REPOSITORY "manifests/1", "Authorization: Basic dTpw\r\n", NULL,
+                     answer(ways[i].status, BASIC, "", 0, 0));
+                pull_fails(&s, "", CREDENTIALS, STORE_FAIL_DENIED, ways[i].says);
+        }
+
+        server_start(&s);
+        step(&s, 0, REPOSITORY "manifests/1", NULL, "Authorization:", answer("401 Who", BASIC, "", 0, 0));
+        pull_fails(&s, "", NULL, STORE_FAIL_DENIED, "without credentials");
+
+        /* Who has got a token is known. */
+        server_start(&s);
+        hosts = g_strdup_printf(",\"token_hosts\":[\"127.0.0.1:%u\"]", s.port[1]);
+        step_challenge(&s);
+        step(&s, 1, TOKEN_PATH, "Authorization: Basic dTpw\r\n", NULL,
+             document("{\"token\":\"T\"}", "application/json"));
+        step(&s, 0, REPOSITORY "manifests/1", "Authorization: Bearer T\r\n", NULL, challenge(&s));
+        pull_fails(&s, hosts, CREDENTIALS, STORE_FAIL_DENIED, "does not let the holder");
+}
+
 static void test_redirect(void) {
         g_autofree char *to = NULL;
         Server s;
 
         server_start(&s);
         to = g_strdup_printf("Location: http://127.0.0.1:%u/elsewhere\r\n", s.port[1]);
-        step(&s, 0, REPOSITORY "manifests/1", NULL,
-             "Authorization:", answer("401 Who", "WWW-Authenticate: Basic realm=\"x\"\r\n", "", 0, 0));
+        step(&s, 0, REPOSITORY "manifests/1", NULL, "Authorization:", answer("401 Who", BASIC, "", 0, 0));
         step_manifest(&s, "Authorization: Basic dTpw\r\n");
         step_config(&s);
         step_layer(&s, "Authorization: Basic dTpw\r\n", answer("307 There", to, "", 0, 0));
@@ -718,6 +749,7 @@ int main(int argc, char **argv) {
         g_test_add_func("/registry/documents", test_documents);
         g_test_add_func("/registry/slow-reader", test_slow_reader);
         g_test_add_func("/registry/token", test_token);
+        g_test_add_func("/registry/refused", test_refused);
         g_test_add_func("/registry/redirect", test_redirect);
         g_test_add_func("/registry/digest-only", test_digest_only);
         return g_test_run();
