@@ -186,8 +186,8 @@ static int print_member(Json *j, Message *m, const Rows *rows, size_t n) {
 
 /** job_print_rows() - prints the result as JSON, the structures in these members as objects. 0 or an exit status. */
 int job_print_rows(Job *job, const Rows *rows, size_t n) {
+        Json j = { .one_line = job->one_line };
         Message *m = job_result(job);
-        Json j = {};
         int r;
 
         json_open(&j, '{');
@@ -199,6 +199,7 @@ int job_print_rows(Job *job, const Rows *rows, size_t n) {
         }
         json_close(&j, '}');
         json_end(&j);
+        (void)fflush(stdout);
         return r < 0 ? bus_protocol_error(job->ctl, r) : 0;
 }
 

@@ -14,6 +14,7 @@ typedef struct Job {
         const char *cancelled; /* what to say when ctrl-c has ended it */
         bool quiet;            /* no progress */
         bool own_summary;      /* the verb says what was done */
+        bool one_line;         /* the result as JSON, for others may follow */
         int signal_fd;
         sigset_t before; /* what was blocked before signal_fd was */
         bool asked;      /* to end */

@@ -202,6 +202,7 @@ int verb_pull(Ctl *ctl, int argc, char **argv) {
         r = options_parse(ctl, "pull", &argc, &argv, on_option, &pull);
         if (r == 0)
                 r = limits_check(ctl, &pull.limits);
+        pull.job.one_line = true;
         if (r == 0 && pull.creds_stdin && pull.auth_file)
                 r = ctl_error(ctl, _("give credentials once, with --creds-stdin or --authfile"));
         if (r == 0 && pull.creds_stdin && argc > 1)
