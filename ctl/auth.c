@@ -192,7 +192,8 @@ static int auth_take(Ctl *ctl, Auth *auth, const char *where, const char *image,
         _cleanup_free_ char *document = NULL;
 
         auth->host = auth_host(image);
-        if (!auth->host)
+        auth->from = strdup(where);
+        if (!auth->host || !auth->from)
                 return ctl_oom(ctl);
         document = auth_document(auth->host, credentials);
         explicit_bzero(credentials, strlen(credentials));
@@ -314,6 +315,7 @@ int auth_from_stdin(Ctl *ctl, Auth *auth, const char *image) {
 /** auth_clear() - frees it. */
 void auth_clear(Auth *auth) {
         free(auth->host);
+        free(auth->from);
         free(auth->ignored);
         *auth = (Auth){ .fd = safe_close(auth->fd) };
 }

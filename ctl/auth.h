@@ -8,6 +8,7 @@
 typedef struct Auth {
         int fd;        /* of a memory file with JSON for the manager; -1: nobody in particular */
         char *host;    /* whom it is for */
+        char *from;    /* the file, or stdin in words */
         char *ignored; /* the credential helper that a file names and that is not asked */
 } Auth;
 

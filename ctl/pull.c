@@ -115,17 +115,21 @@ static int find_credentials(const Pull *pull, Auth *auth, const char *image) {
         return pull->creds_stdin ? auth_from_stdin(ctl, auth, image) : auth_find(ctl, auth, pull->auth_file, image);
 }
 
-/* Whom the registry has refused, where it was nobody in particular. */
-static void nobody_note(const Pull *pull, const Auth *auth, const char *image) {
+/* Whom the registry has refused. */
+static void refused_note(const Pull *pull, const Auth *auth, const char *image) {
         _cleanup_free_ char *host = auth_host(image);
 
-        if (!call_failed(&pull->job.wait, "PermissionDenied") || auth->fd >= 0)
+        if (!host || !call_failed(&pull->job.wait, "PermissionDenied"))
                 return;
-        if (auth->ignored)
+        if (auth->fd >= 0)
+                ctl_note(_("the credentials for %s are those of %s"), host, auth->from);
+        else if (auth->ignored)
                 ctl_note(_("what 'docker-credential-%s' knows is not asked for; see 'davitctl pull --help'"),
                          auth->ignored);
         else
-                ctl_note(_("no credentials for %s were found; see 'davitctl pull --help'"), host ?: image);
+                ctl_note(_("no credentials for %s were found; log in with 'podman login %s', or name a file with "
+                           "--authfile"),
+                         host, host);
 }
 
 /** pull_image() - fetches one image; its name and digest are in @pull until the next. 0 or an exit status. */
@@ -151,7 +155,7 @@ int pull_image(Pull *pull, const char *image) {
         r = job_run(job, m);
         if (r == 0)
                 return read_result(pull);
-        nobody_note(pull, &auth, image);
+        refused_note(pull, &auth, image);
         return r;
 }
 
