@@ -71,7 +71,9 @@ int pull_missing(ContainerOptions *o, Call *call, char **image, bool *ret_again)
         int r;
 
         *ret_again = false;
-        if (!call_failed(call, "NotFound") || o->pulled || digest_valid(*image) || (o->pull && streq(o->pull, "never")))
+        if (!call_failed(call, "NotFound") || o->pulled || (o->pull && streq(o->pull, "never")))
+                return 0;
+        if (digest_valid(*image) || digest_part(*image))
                 return 0;
         r = is_missing(o->ctl, *image, &missing);
         if (r != 0 || !missing)

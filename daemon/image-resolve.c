@@ -141,6 +141,16 @@ static int refuse(GPtrArray *found, const char *name, sd_bus_error *error) {
                              found->len > MATCHES_SHOWN ? " and others" : "");
 }
 
+static int not_found(const Namespace *ns, const char *name, const char *whole, const char *hint, sd_bus_error *error) {
+        if (!digest_part(name))
+                return error_not_found(error, "There is no image \"%s\" in namespace \"%s\"%s.", whole, ns->name, hint);
+        if (strlen(name) < strlen(DIGEST_PREFIX) + DIGEST_HEX_MIN)
+                return error_invalid(error, "\"%s\" is too short a part of a digest; give %u digits of it or more.",
+                                     name, DIGEST_HEX_MIN);
+        return error_not_found(error, "There is no image whose digest begins with \"%s\" in namespace \"%s\".", name,
+                               ns->name);
+}
+
 static int lookup(Namespace *ns, const char *name, bool each, const char *hint, Image **ret, sd_bus_error *error) {
         g_autoptr(GPtrArray) found = g_ptr_array_new(), all = NULL;
         _cleanup_free_ char *whole = NULL;
@@ -159,7 +169,7 @@ static int lookup(Namespace *ns, const char *name, bool each, const char *hint, 
         if (found->len > 1)
                 return refuse(found, name, error);
         if (found->len == 0)
-                return error_not_found(error, "There is no image \"%s\" in namespace \"%s\"%s.", whole, ns->name, hint);
+                return not_found(ns, name, whole, hint, error);
 
         *ret = g_ptr_array_index(found, 0);
         return 0;

@@ -244,6 +244,11 @@ static int check_name(const Manager *m, const char *name, char **ret, sd_bus_err
                                      "\"%s\" is a digest alone; say of which repository, as in "
                                      "registry.example/team/app@%s.",
                                      name, name);
+        if (digest_part(name))
+                return error_invalid(error,
+                                     "\"%s\" is a part of a digest, and a registry knows whole ones only: write "
+                                     "registry.example/team/app@sha256: and 64 digits.",
+                                     name);
         if (!*registry && image_name_host(name) == 0)
                 return error_invalid(error,
                                      "\"%s\" does not say which registry it is to come from: write HOST/%s, or set "

@@ -37,6 +37,18 @@ bool digest_valid(const char *s) {
         return strlen(s) == DIGEST_HEX && strspn(s, "0123456789abcdef") == DIGEST_HEX;
 }
 
+/** digest_part() - whether this is the beginning of a digest and not all of it: "sha256:" and fewer digits */
+bool digest_part(const char *s) {
+        size_t n;
+
+        if (strncmp(s, DIGEST_PREFIX, strlen(DIGEST_PREFIX)) != 0)
+                return false;
+
+        s += strlen(DIGEST_PREFIX);
+        n = strlen(s);
+        return n > 0 && n < DIGEST_HEX && strspn(s, "0123456789abcdef") == n;
+}
+
 static bool tag_valid(const char *s, size_t size) {
         if (size == 0 || size > IMAGE_TAG_MAX || s[0] == '.' || s[0] == '-')
                 return false;
@@ -132,6 +144,10 @@ static bool name_valid(const char *name, bool upper) {
 
 /** image_name_why() - why image_name_normalise() has refused a name, for people, after a colon */
 const char *image_name_why(const char *name) {
+        const char *at = strchr(name, '@');
+
+        if (at && !digest_valid(at + 1))
+                return "after @ there has to be a whole digest, sha256: and 64 digits; a part of one stands alone";
         if (!name_valid(name, false) && name_valid(name, true))
                 return "a repository is written in lower case";
         return "at most " IMAGE_NAME_MAX_TEXT " letters, digits and ._-/:@ as in registry.example:5000/team/app:1.0";

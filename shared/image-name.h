@@ -12,6 +12,7 @@
 #define IMAGE_TAG_MAX 128U
 
 bool digest_valid(const char *s);
+bool digest_part(const char *s);
 const char *image_name_why(const char *name);
 size_t image_name_repository(const char *name);
 size_t image_name_host(const char *name);

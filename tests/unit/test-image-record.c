@@ -322,6 +322,8 @@ static void test_names(void) {
         g_assert_nonnull(strstr(image_name_why("Debian:12"), "lower case"));
         g_assert_nonnull(strstr(image_name_why("example.org/A/b"), "lower case"));
         g_assert_null(strstr(image_name_why("A b"), "lower case"));
+        g_assert_nonnull(strstr(image_name_why("debian@sha256:12ab"), "whole digest"));
+        g_assert_nonnull(strstr(image_name_why("debian:12@bookworm"), "whole digest"));
         g_assert_cmpint(image_name_normalise(longest, &whole), ==, -EINVAL); /* with ":latest" it is too long */
         g_assert_nonnull(strstr(image_name_why(longest), "at most 255"));
         longest[IMAGE_NAME_MAX - strlen(":latest")] = '\0';

@@ -71,6 +71,8 @@ static const struct {
         { HEX("bbbbbbbb"), "plain:latest", 0 },
         { "bbbbbbb", "plain:latest", 0 },
         { "sha256:bbbbbbb", "plain:latest", 0 },
+        { "sha256:bbbbbb", NULL, -EINVAL },
+        { "sha256:bbbbbbc", NULL, -ENOENT },
         { "bbbbbb", NULL, -ENOENT },
         { "aaaaaaa", NULL, -EINVAL },
         { "aaaaaaa1", "docker.io/library/debian:12", 0 },
