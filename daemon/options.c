@@ -234,6 +234,13 @@ static int read_seccomp_report(sd_bus_message *m, const BusOption *o, void *data
         return r;
 }
 
+static int read_swap(sd_bus_message *m, const BusOption *o _unused_, void *data, sd_bus_error *error _unused_) {
+        Options *options = data;
+
+        options->has_memory_swap_max = true;
+        return sd_bus_message_read_basic(m, 't', &options->memory_swap_max);
+}
+
 static int read_limit(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error _unused_) {
         OptionLimit limit = { .name = o->name };
         Options *options = data;
@@ -269,6 +276,7 @@ static const BusOption table[] = {
         { "CapAdd", "as", AT(cap_add), DEFINITION | OPTION_EXEC, NULL },
         { "CapDrop", "as", AT(cap_drop), DEFINITION, NULL },
         { "MemoryMax", "t", AT(memory_max), DEFINITION | OPTION_DEFAULTS, NULL },
+        { "MemorySwapMax", "t", 0, DEFINITION, read_swap },
         { "CPUQuotaPerSecUSec", "t", AT(cpu_quota_per_sec_usec), DEFINITION | OPTION_DEFAULTS, NULL },
         { "TasksMax", "t", AT(tasks_max), DEFINITION | OPTION_DEFAULTS, NULL },
         { "Labels", "a{ss}", AT(labels), DEFINITION, NULL },
@@ -390,6 +398,8 @@ void options_get_spec(const Options *o, SpecOptions *ret) {
                 .cap_add = STRV(o->cap_add),
                 .cap_drop = STRV(o->cap_drop),
                 .memory_max = o->memory_max,
+                .has_memory_swap_max = o->has_memory_swap_max,
+                .memory_swap_max = o->memory_swap_max,
                 .cpu_quota_per_sec_usec = o->cpu_quota_per_sec_usec,
                 .tasks_max = o->tasks_max,
                 .console_width = o->console_width,
@@ -401,5 +411,6 @@ void options_get_spec(const Options *o, SpecOptions *ret) {
 bool options_change_spec(const Options *o) {
         return (o->command && o->command[0]) || o->entrypoint || o->env || o->working_dir || o->user || o->hostname ||
                o->network || o->terminal || o->read_only || o->mounts || o->cap_add || o->cap_drop || o->memory_max ||
-               o->seccomp_report || o->cpu_quota_per_sec_usec || o->tasks_max || o->console_width || o->console_height;
+               o->has_memory_swap_max || o->seccomp_report || o->cpu_quota_per_sec_usec || o->tasks_max ||
+               o->console_width || o->console_height;
 }

@@ -48,6 +48,8 @@ struct Options {
         int terminal, read_only;
         GArray *mounts; /* SpecMount, strings owned */
         uint64_t memory_max, cpu_quota_per_sec_usec, tasks_max;
+        uint64_t memory_swap_max; /* counts where has_memory_swap_max: 0 and UINT64_MAX are values */
+        bool has_memory_swap_max;
         GHashTable *labels; /* NULL: not given */
         char *stop_signal;
         uint64_t stop_timeout_usec;                      /* UINT64_MAX: not given */

@@ -75,12 +75,22 @@ static gboolean apply_mounts(JsonObject *root, const SpecOptions *options, GErro
         return TRUE;
 }
 
+/* OCI's member for swap counts the memory with it and so needs a limit of that; the file of version 2 is swap alone. */
+static void apply_swap(JsonObject *linux_, guint64 value) {
+        g_autofree char *text = value == G_MAXUINT64 ? g_strdup("max") : g_strdup_printf("%" G_GUINT64_FORMAT, value);
+
+        json_object_set_string_member(field_ensure_object(field_ensure_object(linux_, "resources"), "unified"),
+                                      "memory.swap.max", text);
+}
+
 static void apply_resources(JsonObject *root, const SpecOptions *options) {
         JsonObject *linux_ = field_ensure_object(root, "linux");
 
         if (options->memory_max)
                 json_object_set_int_member(field_ensure_object(field_ensure_object(linux_, "resources"), "memory"),
                                            "limit", (gint64)MIN(options->memory_max, (guint64)G_MAXINT64));
+        if (options->has_memory_swap_max)
+                apply_swap(linux_, options->memory_swap_max);
         if (options->tasks_max)
                 json_object_set_int_member(field_ensure_object(field_ensure_object(linux_, "resources"), "pids"),
                                            "limit", (gint64)MIN(options->tasks_max, (guint64)G_MAXINT64));

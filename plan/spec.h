@@ -37,6 +37,8 @@ typedef struct SpecOptions {
         const char *const *cap_drop;
         const char *seccomp_report; /* "yes", "no" */
         guint64 memory_max;         /* bytes */
+        gboolean has_memory_swap_max;
+        guint64 memory_swap_max; /* swap alone; G_MAXUINT64: no limit */
         guint64 cpu_quota_per_sec_usec;
         guint64 tasks_max;
         guint32 console_width, console_height;

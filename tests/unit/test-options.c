@@ -52,6 +52,7 @@ static void test_fit(void) {
                                               UINT64_C(1) << 40, "Terminal", "b", 1, "Labels", "a{ss}", 1, "k", "v",
                                               "AutoRemove", "s", "container"),
                         >=, 0);
+        g_assert_cmpint(sd_bus_message_append(m, "{sv}", "MemorySwapMax", "t", UINT64_C(0)), >=, 0);
         g_assert_cmpint(sd_bus_message_append(m, "{sv}", "Mounts", "a(ssss)", 1, "bind", "/a", "/b", "ro"), >=, 0);
         g_assert_cmpint(read_options(m, OPTION_CREATE, &o, &error), >=, 0);
         g_assert_cmpint(o.auto_remove, ==, AUTO_REMOVE_CONTAINER);
@@ -59,6 +60,8 @@ static void test_fit(void) {
         options_get_spec(&o, &spec);
         g_assert_cmpstr(spec.env[1], ==, "B");
         g_assert_cmpuint(spec.memory_max, ==, UINT64_C(1) << 40);
+        g_assert_true(spec.has_memory_swap_max);
+        g_assert_cmpuint(spec.memory_swap_max, ==, 0);
         g_assert_true(spec.terminal);
         g_assert_cmpuint(spec.n_mounts, ==, 1);
         g_assert_cmpstr(spec.mounts[0].target, ==, "/b");
@@ -88,7 +91,9 @@ static void test_refused(void) {
         refuse(OPTION_CREATE, "NoSuchKey", "s", "x");
         refuse(OPTION_CREATE, "Env", "s", "A=1");
         refuse(OPTION_CREATE, "MemoryMax", "u", 1);
-        refuse(OPTION_CREATE, "Stdin", "s", "x"); /* of another call */
+        refuse(OPTION_CREATE, "MemorySwapMax", "s", "1g");
+        refuse(OPTION_EXEC, "MemorySwapMax", "t", UINT64_C(0)); /* of another call */
+        refuse(OPTION_CREATE, "Stdin", "s", "x");               /* of another call */
         refuse(OPTION_UPDATE, "Rootfs", "s", "/");
         refuse(OPTION_TASK, "AutoRemove", "b", 1);
         refuse(OPTION_TASK, "AutoRemove", "s", "yes");

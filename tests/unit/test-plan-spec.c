@@ -116,6 +116,10 @@ static void test_options(void) {
         expect(NULL, &(SpecOptions){ .memory_max = 1 << 20, .tasks_max = 7, .cpu_quota_per_sec_usec = 1500000 },
                "{'linux':{'resources':{'memory':{'limit':1048576},'pids':{'limit':7},'cpu':{'quota':150000,'period':"
                "100000}}}}");
+        expect(NULL, &(SpecOptions){ .has_memory_swap_max = TRUE },
+               "{'linux':{'resources':{'unified':{'memory.swap.max':'0'}}}}");
+        expect(NULL, &(SpecOptions){ .has_memory_swap_max = TRUE, .memory_swap_max = G_MAXUINT64 },
+               "{'linux':{'resources':{'unified':{'memory.swap.max':'max'}}}}");
         g_assert_true(spec_apply_options(spec, &(SpecOptions){ .mounts = mounts, .n_mounts = 2 }, &error));
         array = json_object_get_array_member(json_node_get_object(spec), "mounts");
         for (gsize i = 0; i < 2; i++) {
