@@ -7,6 +7,7 @@
  */
 
 #include "ctl/bus.h"
+#include "ctl/resource.h"
 
 /** error_is() - whether an error is the named one of org.davit.Davit1.Error. */
 bool error_is(const BusError *error, const char *name) {
@@ -32,6 +33,14 @@ static bool not_reachable(const char *name) {
                strncmp(name, "org.freedesktop.systemd1.", 25) == 0;
 }
 
+/* A sentence of the manager's, which may begin with its name for an option of ours. */
+static int report_sentence(Ctl *ctl, const char *message) {
+        size_t n = 0;
+        const char *option = resource_said(ctl, message, &n);
+
+        return option ? ctl_error(ctl, "--%s%s", option, message + n) : ctl_error(ctl, "%s", message);
+}
+
 static int report(Ctl *ctl, const char *name, const char *message, const char *subject) {
         if (not_reachable(name))
                 return ctl_error(ctl, _("the manager cannot be reached (%s); see 'systemctl status davitd'"), message);
@@ -40,7 +49,7 @@ static int report(Ctl *ctl, const char *name, const char *message, const char *s
         if (streq(name, DBUS_ERROR "NoReply") || streq(name, DBUS_ERROR "Disconnected"))
                 return ctl_error(ctl, _("the manager went away before it answered; see 'journalctl -u davitd'"));
         if (strncmp(name, BUS_ERROR, strlen(BUS_ERROR)) == 0 && *message)
-                return ctl_error(ctl, "%s", message);
+                return report_sentence(ctl, message);
         if (subject)
                 return ctl_error(ctl, "%s: %s (%s)", subject, message, name);
         return ctl_error(ctl, "%s (%s)", message, name);

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 
 #include "ctl/pull.h"
+#include "ctl/resource.h"
 #include "ctl/text.h"
 #include "shared/fd.h"
 
@@ -94,6 +95,12 @@ static int number_option(ContainerOptions *o, int key, const char *arg) {
         switch (key) {
         case 'm':
                 if (!parse_size(arg, &o->memory) || o->memory == 0)
+                        return ctl_error(o->ctl, _("'%s' is no size; give bytes, or a number with unit k, m or g"),
+                                         arg);
+                return 0;
+        case OPTION_MEMORY_SWAP:
+                o->has_swap = true;
+                if (!resource_parse_swap(arg, &o->swap))
                         return ctl_error(o->ctl, _("'%s' is no size; give bytes, or a number with unit k, m or g"),
                                          arg);
                 return 0;
@@ -207,6 +214,8 @@ int container_options_check(ContainerOptions *o, int argc) {
         if (o->log && !streq(o->log, "journal") && !streq(o->log, "null") && !streq(o->log, "pipe") &&
             strncmp(o->log, "file:/", 6) != 0)
                 return ctl_error(o->ctl, _("--log takes journal, null, pipe or file:/PATH, not '%s'"), o->log);
+        if (o->has_swap && resource_swap(o->ctl, o->memory > 0, o->memory, &o->swap) != 0)
+                return o->ctl->failure;
         if (pull_policy_check(o->ctl, o->pull) != 0)
                 return o->ctl->failure;
         if (o->drop_after > 0 && (!o->detach || o->terminal || !o->log || !streq(o->log, "pipe")))
@@ -281,6 +290,8 @@ static int append_numbers(ContainerOptions *o, Message *m) {
 
         if (o->memory > 0)
                 r = option_u64(m, "MemoryMax", o->memory);
+        if (r >= 0 && o->has_swap && (o->swap != NO_LIMIT || o->spec)) /* there is none where nobody says one */
+                r = option_u64(m, "MemorySwapMax", o->swap);
         if (r >= 0 && o->cpu_usec > 0)
                 r = option_u64(m, "CPUQuotaPerSecUSec", o->cpu_usec);
         if (r >= 0 && o->pids > 0)

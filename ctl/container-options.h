@@ -11,8 +11,8 @@ typedef struct ContainerOptions {
                 *spec, *spec_patch, *log, *seccomp_report, *runtime, *pull, *auth_file;
         Strv env, cap_add, cap_drop, labels, runtime_options;
         Strv mounts; /* type, source, target, options; four strings each */
-        uint64_t memory, cpu_usec, pids, stop_timeout, log_burst, log_interval, drop_after;
-        bool has_stop_timeout, has_log_rate, terminal, read_only, interactive, detach, remove;
+        uint64_t memory, swap, cpu_usec, pids, stop_timeout, log_burst, log_interval, drop_after;
+        bool has_swap, has_stop_timeout, has_log_rate, terminal, read_only, interactive, detach, remove;
         int spec_fd;
         char *pulled; /* the name of an image that had to be fetched */
 } ContainerOptions;
@@ -35,6 +35,7 @@ typedef struct ContainerOptions {
         { OPTION_CAP_ADD, "cap-add", N_("CAPABILITY"), N_("Add a capability, or ALL") },                        \
         { OPTION_CAP_DROP, "cap-drop", N_("CAPABILITY"), N_("Drop a capability, or ALL") },                     \
         { 'm', "memory", N_("SIZE"), N_("Memory limit, with unit b, k, m or g") },                              \
+        { OPTION_MEMORY_SWAP, "memory-swap", N_("SIZE"), N_("Limit of memory and swap together; with --memory") },   \
         { OPTION_CPUS, "cpus", N_("N"), N_("Processor limit, such as 1.5") },                                   \
         { OPTION_PIDS, "pids-limit", N_("N"), N_("Limit of processes and threads") },                           \
         { 'l', "label", N_("KEY[=VALUE]"), N_("Set a label") },                                                 \
@@ -66,6 +67,7 @@ enum {
         OPTION_READ_ONLY,
         OPTION_CAP_ADD,
         OPTION_CAP_DROP,
+        OPTION_MEMORY_SWAP,
         OPTION_CPUS,
         OPTION_PIDS,
         OPTION_NETWORK,

@@ -27,9 +27,10 @@ typedef struct Ctl {
         void *signal_userdata;
         const char *ns; /* namespace of every call */
         bool json;
-        bool latest; /* the container created last is meant */
-        bool stderr_given; /* to the program: a runtime has said there why it failed */
-        int failure;       /* exit status of an error of Davit's own: EXIT_FAILURE or EXIT_DAVIT */
+        bool latest;        /* the container created last is meant */
+        bool stderr_given;  /* to the program: a runtime has said there why it failed */
+        uint32_t resources; /* which limits were given, see resource.c */
+        int failure;        /* exit status of an error of Davit's own: EXIT_FAILURE or EXIT_DAVIT */
 } Ctl;
 
 /* One option. key: its letter, or a number from OPTION_LONG up for one without; arg: NULL where it takes no value. */

@@ -11,6 +11,7 @@
 #include <getopt.h>
 
 #include "ctl/bus.h"
+#include "ctl/resource.h"
 #include "ctl/text.h"
 
 #define OPTIONS_MAX 64
@@ -110,6 +111,13 @@ static bool is_whole(const struct option *option, char **argv) {
         return word && option->name && strcspn(word, "=") == strlen(option->name) + 2;
 }
 
+/* Notes which of the verb's options was given. */
+static void given(Ctl *ctl, const Verb *verb, int key) {
+        for (const Option *o = verb->options; o && o->name; o++)
+                if (o->key == key)
+                        resource_given(ctl, o->name);
+}
+
 static bool own_letter(const Verb *verb, int key) {
         for (const Option *o = verb->options; o && o->name; o++)
                 if (o->key == key)
@@ -178,8 +186,10 @@ int options_parse(Ctl *ctl, const char *name, int *argc, char ***argv, OptionHan
                                          verb->name);
                 index = -1;
                 r = common_option(ctl, verb, c);
-                if (r < 0)
+                if (r < 0) {
+                        given(ctl, verb, c);
                         r = handler ? handler(c, optarg, userdata) : 0;
+                }
                 if (r != 0)
                         return r;
         }

@@ -12,11 +12,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "ctl/resource.h"
 #include "ctl/text.h"
 #include "ctl/verbs.h"
-
-#define LIMITS_MAX 8U
-#define NO_LIMIT UINT64_MAX
 
 enum {
         OPTION_CPUS = OPTION_FREE,
@@ -35,7 +33,7 @@ const Option update_options[] = {
         { 'm', "memory", N_("SIZE"), N_("Memory limit, with unit b, k, m or g; \"max\": none") },
         { OPTION_MEMORY_HIGH, "memory-high", N_("SIZE"), N_("Memory above which the container is slowed down") },
         { OPTION_MEMORY_LOW, "memory-low", N_("SIZE"), N_("Memory that is left to the container") },
-        { OPTION_MEMORY_SWAP, "memory-swap", N_("SIZE"), N_("Swap limit, beside the memory") },
+        { OPTION_MEMORY_SWAP, "memory-swap", N_("SIZE"), N_("Limit of memory and swap together; with --memory") },
         { OPTION_CPUS, "cpus", N_("N"), N_("Processor limit, such as 1.5; \"max\": none") },
         { OPTION_CPU_WEIGHT, "cpu-weight", N_("N"), N_("Share of the processors, 1 to 10000") },
         { OPTION_CPUSET, "cpuset-cpus", N_("LIST"), N_("Processors it may use, such as 0-3,7") },
@@ -87,6 +85,10 @@ static int parse_limit(Update *u, size_t i, const char *arg) {
                 if (parse_unsigned(arg, UINT32_MAX, value))
                         return 0;
                 return ctl_error(u->ctl, _("'%s' is no number"), arg);
+        case OPTION_MEMORY_SWAP:
+                if (resource_parse_swap(arg, value))
+                        return 0;
+                return ctl_error(u->ctl, _("'%s' is no size; give bytes, or a number with unit k, m or g"), arg);
         default:
                 if (parse_size(arg, value))
                         return 0;
@@ -112,6 +114,21 @@ static int on_option(int key, const char *arg, void *userdata) {
                         return ctl_error(u->ctl, _("'%s' is not of the form FILE=VALUE"), arg);
                 return strv_add(&u->files, arg) ? 0 : ctl_oom(u->ctl);
         }
+}
+
+static size_t limit_of(int key) {
+        size_t i = 0;
+
+        while (limits[i].key != key)
+                i++;
+        return i;
+}
+
+/* The manager takes swap alone. */
+static int split_swap(Update *u) {
+        size_t memory = limit_of('m'), swap = limit_of(OPTION_MEMORY_SWAP);
+
+        return u->given[swap] ? resource_swap(u->ctl, u->given[memory], u->values[memory], &u->values[swap]) : 0;
 }
 
 static int append_task(Message *m, void *userdata) {
@@ -262,6 +279,8 @@ int verb_update(Ctl *ctl, int argc, char **argv) {
         int r;
 
         r = options_parse(ctl, "update", &argc, &argv, on_option, &u);
+        if (r == 0)
+                r = split_swap(&u);
         for (size_t i = 0; i < ELEMENTSOF(limits); i++)
                 any = any || u.given[i];
         if (r == 0 && !any && !u.cpuset && u.files.n == 0)

@@ -11,6 +11,7 @@ import unittest
 import davit
 from test_streams import close_all, open_streams
 
+UNIFIED = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 ROOTFS = "--rootfs=" + davit.FIXTURES + "/busybox"
 
 
@@ -155,7 +156,7 @@ class Run(CtlCase):
 
     def test_too_little_memory(self):
         self.refused("run", "--rm", "--memory", "1k", ROOTFS, "true", status=125,
-                     contains="MemoryMax: 1024 bytes are too few: the minimum is 4194304")
+                     contains="--memory: 1024 bytes are too few: the minimum is 4194304")
         self.assertEqual(self.ctl("run", "--rm", "--memory", "4m", ROOTFS, "echo", "enough"), "enough")
 
     def test_unknown_option_names_the_place(self):
@@ -182,6 +183,24 @@ class Run(CtlCase):
         self.assertEqual(shown["CPUQuotaPerSecUSec"], "500ms")
         self.assertGreaterEqual(int(shown["TasksMax"]), 50)
         self.assertLess(int(shown["TasksMax"]), 60)
+
+    def test_swap(self):
+        """Memory and swap together, as docker has it; where it cannot be enforced, the option is what is refused."""
+        both = ("--memory", "64m", "--memory-swap", "96m")
+        if not UNIFIED:
+            self.refused("run", "--rm", *both, ROOTFS, "true", status=125, contains="davitctl: --memory-swap asks for a limit")
+        else:
+            id = self.sleeper(*both)
+            scope = davit.get(davit.manager("GetTask", "(ss)", "", id), "Task.Scope")
+            self.assertEqual(davit.unit_show(scope, "MemoryMax", "MemorySwapMax"),
+                             {"MemoryMax": str(64 << 20), "MemorySwapMax": str(32 << 20)})
+            self.ctl("update", "--memory", "80m", "--memory-swap", "80m", id)
+            self.assertEqual(davit.unit_show(scope, "MemorySwapMax"), {"MemorySwapMax": "0"})
+        patch = json.dumps({"linux": {"resources": {"memory": {"limit": 64 << 20, "swap": 1 << 20}}}})
+        self.refused("run", "--rm", "--spec-patch", patch, ROOTFS, "true", status=125, contains="linux.resources.memory.swap")
+        self.ctl("run", "--rm", "--memory", "64m", "--memory-swap", "-1", ROOTFS, "true")
+        self.refused("create", "--memory-swap", "1g", ROOTFS, "true", contains="say with --memory")
+        self.refused("create", "--memory", "1g", "--memory-swap", "1m", ROOTFS, "true", contains="at least as much")
 
     def test_spec_patch(self):
         patch = json.dumps({"process": {"env": ["PATH=/bin", "PATCHED=yes"]}})
@@ -553,6 +572,8 @@ class Verbs(CtlCase):
         ids = [self.sleeper() for _ in range(3)]
         self.assertEqual(self.ctl("kill", *ids).splitlines(), ids)
         self.assertEqual(self.ctl("wait", *ids).splitlines(), ["137"] * 3)
+        self.assertEqual([json.loads(line) for line in self.ctl("wait", "--json", *ids).splitlines()],
+                         [{"Id": id, "ExitStatus": 137} for id in ids])
         self.assertEqual(self.ctl("rm", *ids).splitlines(), ids)
 
     def test_one_failure_does_not_stop_the_others(self):

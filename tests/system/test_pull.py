@@ -138,12 +138,16 @@ class Real(PullCase):
 
     def test_what_is_not_there(self):
         self.real.push("team/app", "1", registry.small_image("app"))
+        begun = time.time()
         for verb in (["pull"], ["run", "--rm"], ["create"]):
             with self.subTest(verb):
                 self.refused(*verb, f"{self.real.host}/team/app:2", status=125 if verb[0] == "run" else 1, contains=self.real.host)
                 self.assertIn("team/app:2", self.stderr)
         self.refused("create", f"{self.real.host}/no/such:1", contains="there is no image")
         self.assertIn("cannot be pulled", self.stderr)
+        log = davit.journal(since=begun)
+        self.assertIn("team/app:2", log)
+        self.assertNotIn("was cancelled", log)  # the end of the import, which the registry's error has brought about
 
     def test_layers_that_are_here_are_not_fetched(self):
         base = images.layer([images.entry("base", os.urandom(3000000))])
@@ -207,6 +211,8 @@ class Real(PullCase):
         missing = f"{self.real.host}/team/no-such:1"
         self.assertEqual(self.ctl("pull", names[0], missing, names[1], status=1).splitlines(), names)
         self.assertIn("team/no-such", self.stderr)
+        lines = self.ctl("pull", "--json", names[0], missing, names[1], status=1).splitlines()
+        self.assertEqual([json.loads(line)["Images"] for line in lines], [[name] for name in names])
 
     def test_offline(self):
         """Both facts in one line, at once."""
@@ -224,6 +230,10 @@ class Real(PullCase):
         nowhere = "sha256:" + "0" * 64
         self.refused("pull", nowhere, contains="say of which repository")
         self.refused("run", nowhere, status=125, contains=f'There is no image "{nowhere}"')
+        self.refused("run", nowhere[:20], status=125, contains=f'whose digest begins with "{nowhere[:20]}"')
+        self.refused("create", nowhere[:10], contains="too short a part of a digest; give 7 digits")
+        self.refused("pull", nowhere[:20], contains="is a part of a digest")
+        self.refused("run", "a@" + nowhere[:20], status=125, contains="has to be a whole digest")
         self.refused("login", contains="podman login")
         self.refused("push", "a:1", contains="skopeo copy")
         self.refused("run", "--pull=sometimes", "a:1", status=125, contains="sometimes")
@@ -267,8 +277,15 @@ class Credentials(PullCase):
         child.stdin.flush()
         self.assertEqual(child.stdout.readline(), name + "\n")  # a line is enough
         child.communicate(timeout=davit.TIMEOUT)
+        refused = f"davitctl: {self.closed.host} does not accept the credentials"
         for wrong in (registry.basic(password="other"), registry.basic(user="nobody")):
-            self.refused("pull", "--authfile", self.auth_file(self.closed.host, wrong), name, contains=self.closed.host)
+            file = self.auth_file(self.closed.host, wrong)
+            self.ctl("pull", "--authfile", file, name, status=1)
+            self.assertIn(refused, self.stderr)
+            self.assertIn(f"the credentials for {self.closed.host} are those of {file}\n", self.stderr)
+        self.ctl("pull", "--creds-stdin", name, input="nobody:nothing\n", status=1)
+        self.assertIn(refused, self.stderr)
+        self.assertIn("those of standard input", self.stderr)
         self.ctl("pull", "--authfile", self.file_with(json.dumps({"credsStore": "desktop"})), name, status=1)
         self.assertIn("docker-credential-desktop", self.stderr)
 
@@ -307,7 +324,8 @@ class Credentials(PullCase):
     def test_only_to_their_host(self):
         """A foreign token service, a redirect and another registry are shown nothing."""
         file = self.auth_file(self.hostile.host)
-        self.refused("pull", "--authfile", file, self.hostile.name("foreign-realm"), contains=self.other.host)
+        self.ctl("pull", "--authfile", file, self.hostile.name("foreign-realm"), status=1)
+        self.assertIn(self.other.host, self.stderr)
         self.assertEqual(self.shown_to(self.other), [])
         # The layers of a repository that wants credentials lie elsewhere.
         before = len(self.other.seen("/files/"))
@@ -368,7 +386,8 @@ class Tls(PullCase):
         self.addCleanup(hostile.close)
         file = self.file_with(json.dumps({"auths": {hostile.host: {"auth": registry.basic()}}}))
         with settings(Insecure=hostile.host):
-            self.refused("pull", "--authfile", file, hostile.name("parent-realm"), contains="TokenHosts=")
+            self.ctl("pull", "--authfile", file, hostile.name("parent-realm"), status=1)
+        self.assertIn("TokenHosts=", self.stderr)
 
     def test_no_way_back_to_plain(self):
         self.trust(self.hostile.host)

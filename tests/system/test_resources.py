@@ -429,12 +429,17 @@ class Ctl(Base):
         now = memory_limit(task)
         self.ctl("update", "--runtime", "--pids-limit", "61", id)
         self.assertEqual(tasks_limit(task), 61)
-        self.assertIn("CPUWeight", self.ctl("update", "--cpu-weight", "0", "--pids-limit", "99", id, status=1))
+        self.assertIn("--cpu-weight=0 is", self.ctl("update", "--cpu-weight", "0", "--pids-limit", "99", id, status=1))
+        self.assertIn("say with --memory", self.ctl("update", "--memory-swap", "1g", "--pids-limit", "99", id, status=1))
+        if not UNIFIED:
+            self.assertIn("--memory-swap asks for a limit",
+                          self.ctl("update", "-m", "80m", "--memory-swap", "1g", "--pids-limit", "99", id, status=1))
         self.assertEqual(tasks_limit(task), 61)
         self.ctl("restart", "-t", "0", id)
         self.assertEqual((memory_limit(task), tasks_limit(task)), (now, 60))
         self.ctl("stop", "-t", "0", id)
         self.assertIn("not running", self.ctl("update", "--runtime", "-m", "90m", id, status=1))
+        self.assertIn("--cpu-weight: ", self.ctl("update", "--cpu-weight", "0", id, status=1))
         self.ctl("update", "-m", "max", id)
         self.ctl("start", id)
         self.assertEqual(davit.get(task, "Task.MemoryMax"), NO_LIMIT)

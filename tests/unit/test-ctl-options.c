@@ -11,6 +11,7 @@
 
 #include "ctl/container-options.h"
 #include "ctl/json.h"
+#include "ctl/resource.h"
 #include "ctl/verbs.h"
 #include "tests/unit/test.h"
 
@@ -122,6 +123,69 @@ static void options_end_at_the_image(void) {
         container_options_clear(&o);
 }
 
+static int parse_run(Ctl *c, ContainerOptions *o, const char *memory, const char *swap) {
+        char *words[] = { (char *)"run", (char *)"--memory-swap", (char *)swap, (char *)"image", (char *)"-m", NULL,
+                          NULL };
+        char **argv = words;
+        int argc = 4, r;
+
+        if (memory) {
+                words[3] = (char *)"-m";
+                words[4] = (char *)memory;
+                words[5] = (char *)"image";
+                argc = 6;
+        }
+        r = options_parse(c, "run", &argc, &argv, container_option, o);
+        return r == 0 ? container_options_check(o, argc) : r;
+}
+
+static void check_swap(const char *memory, const char *swap, int status, uint64_t alone) {
+        Ctl c = { .ns = "default", .failure = EXIT_DAVIT };
+        ContainerOptions o = CONTAINER_OPTIONS_INIT(&c);
+
+        ASSERT_EQ(parse_run(&c, &o, memory, swap), status);
+        if (status == 0)
+                ASSERT_EQ(o.swap, alone);
+        container_options_clear(&o);
+}
+
+static void swap_is_beside_the_memory(void) {
+        check_swap("1g", "3g", 0, UINT64_C(2) << 30);
+        check_swap("1g", "1g", 0, 0);
+        check_swap("1g", "max", 0, NO_LIMIT);
+        check_swap(NULL, "-1", 0, NO_LIMIT);
+        check_swap(NULL, "1g", EXIT_DAVIT, 0);
+        check_swap("2g", "1g", EXIT_DAVIT, 0);
+        check_swap("1g", "0", EXIT_DAVIT, 0);
+        check_swap("1g", "-2", EXIT_DAVIT, 0);
+        check_swap("1g", "much", EXIT_DAVIT, 0);
+}
+
+static void check_said(const Ctl *c, const char *sentence, const char *option, const char *rest) {
+        size_t n = 0;
+
+        ASSERT_STREQ(resource_said(c, sentence, &n), option);
+        ASSERT_STREQ(sentence + n, rest);
+}
+
+/* Errors name the option that was given, and what was not given in the words of who did. */
+static void limits_are_called_what_was_typed(void) {
+        Ctl c = { .ns = "default" };
+        size_t n;
+
+        resource_given(&c, "memory");
+        resource_given(&c, "memory-swap");
+        resource_given(&c, "rm");
+        check_said(&c, "MemoryMax: 1 is too few.", "memory", ": 1 is too few.");
+        check_said(&c, "linux.resources.memory.limit: no", "memory", ": no");
+        check_said(&c, "MemorySwapMax asks", "memory-swap", " asks");
+        check_said(&c, "linux.resources.unified.memory.swap.max: no", "memory-swap", ": no");
+        ASSERT_TRUE(!resource_said(&c, "linux.resources.unified.memory.max.more: no", &n));
+        ASSERT_TRUE(!resource_said(&c, "MemoryMaximum", &n));
+        ASSERT_TRUE(!resource_said(&c, "TasksMax=0 is no limit.", &n));
+        ASSERT_TRUE(!resource_said(&c, "What is MemoryMax?", &n));
+}
+
 static void namespace_goes_anywhere(void) {
         Ctl c = { .ns = "default", .failure = EXIT_FAILURE };
         char *words[] = { (char *)"run", (char *)"-n", (char *)"other", (char *)"--json", (char *)"image", NULL };
@@ -166,5 +230,7 @@ static void json_is_looked_into(void) {
 TEST_MAIN({ "mounts are read", mounts_are_read }, { "wrong mounts are refused", wrong_mounts_are_refused },
           { "environment is read", environment_is_read }, { "environment files are read", environment_files_are_read },
           { "options end at the image", options_end_at_the_image },
+          { "swap is beside the memory", swap_is_beside_the_memory },
+          { "limits are called what was typed", limits_are_called_what_was_typed },
           { "namespace goes anywhere", namespace_goes_anywhere }, { "verbs are whole", verbs_are_whole },
           { "json is looked into", json_is_looked_into })
