@@ -375,7 +375,7 @@ class Played(CheckpointTest):
         super().setUp()
         self.place = tempfile.mkdtemp(prefix="played-")
         self.addCleanup(shutil.rmtree, self.place)
-        with open(CRIU, "x", encoding="utf-8") as f:
+        with open(CRIU, "w", encoding="utf-8") as f:
             self.addCleanup(os.unlink, CRIU)
             f.write(PLAYED.replace("@place@", self.place))
         os.chmod(CRIU, 0o755)
