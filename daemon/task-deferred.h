@@ -19,7 +19,7 @@ Deferred *deferred_free(Deferred *d);
 
 void task_deferred_forget(Task *t);
 
-/* task-launch.c: the start itself; what it takes out of q is its own. It begins with the task as it is, and on failure
+/* launch-begin.c: the start itself; what it takes out of q is its own. It begins with the task as it is, and on failure
  * ends so, but for one that is at_once. */
 typedef struct TaskRestore {
         int images;      /* descriptor of the checkpoint's */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The creation of a task, step by step.
+ * The creation of a task, step by step, once launch-begin.c has found nothing against it.
  *
  * An earlier shim of the same name goes first, then the image's chain is mounted, then a shim is taken, then scope and
  * launch are asked for at the same moment and overlap. The shim is kept alive until systemd's job has ended whatever
- * else happens (systemd 252 leaks a scope whose process dies before it is attached), and a failure is told only when
- * what had been begun is undone. A Launch belongs to its task and ends with one call of done.
+ * else happens (systemd 252 leaks a scope whose process dies before it is attached). What fails is launch-undo.c's. A
+ * Launch belongs to its task and ends with one call of done.
  */
 
 #include <errno.h>
@@ -15,54 +15,18 @@
 #include "daemon/checkpoint.h"
 #include "daemon/error.h"
 #include "daemon/event.h"
-#include "daemon/exec.h"
-#include "daemon/keep-warm.h"
+#include "daemon/launch-internal.h"
 #include "daemon/launcher.h"
 #include "daemon/limits.h"
-#include "daemon/log-fields.h"
 #include "daemon/pool.h"
 #include "daemon/rootfs.h"
 #include "daemon/scope-watch.h"
 #include "daemon/stdio.h"
-#include "daemon/sync.h"
 #include "daemon/task-deferred.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
 #include "shared/fd.h"
-#include "shared/log.h"
-
-#define UNDO_TIMEOUT_USEC (5 * USEC_PER_SEC)
-
-struct Launch {
-        Task *task;
-        Manager *manager;
-        bool start;   /* execute at once */
-        bool asked;   /* systemd may know the scope */
-        bool held;    /* SHIM_START waits for the scope's properties */
-        bool devices; /* and so does SHIM_LAUNCH, since they may change which devices can be opened */
-        bool created; /* SHIM_CREATED has come, SHIM_START is due */
-        bool failed;
-        bool restore; /* of a checkpoint, see task-deferred.h */
-        bool writes;  /* to its root file system */
-        int images;   /* of the checkpoint; -1 */
-        PlanResult plan;
-        JsonNode *spec; /* where it is not the container's own */
-        Stdio stdio;
-        char *chain_id;
-        const char *kind; /* of the chain */
-        ChainForm form;
-        ChainRequest *chain;
-        LauncherRequest *request;
-        UnitCall *unit; /* a job or a call at systemd that has not ended */
-        sd_event_source *timer;
-        int failure;
-        sd_bus_error error;
-        task_done_t done;
-        void *userdata;
-};
-
-static void launch_next(Launch *l);
 
 /** launch_free() - cancels everything that waits; done is not called */
 Launch *launch_free(Launch *l) {
@@ -83,118 +47,6 @@ Launch *launch_free(Launch *l) {
         g_free(l->chain_id);
         g_free(l);
         return NULL;
-}
-
-static void after_undo(void *userdata) {
-        Launch *l = userdata;
-
-        l->done(NULL, l->failure, &l->error, l->userdata);
-        pool_refill(l->manager->pool); /* a shim was used up all the same */
-        (void)launch_free(l);
-}
-
-static void after_fall_back(void *userdata) {
-        Launch *l = userdata;
-
-        l->task->launch = NULL;
-        process_tell_terminal(&l->task->process, -1);
-        after_undo(l);
-}
-
-/* A task that there was before stays, and is as it was; until its shim has gone it is still being started. */
-static void fall_back(Launch *l) {
-        Task *t = l->task;
-
-        pool_discard(l->manager->pool, t->ns->name, t->id);
-        if (!t->link && l->asked)
-                units_kill(l->manager->units, t->scope); /* what was restored knows no parent's death */
-        if (t->auto_remove == AUTO_REMOVE_NO)
-                (void)task_record_remove(t);
-        teardown_start(t, true, after_fall_back, l);
-}
-
-/* The task leaves, its shim (if any) is told to go, and whoever asked hears when it has gone. */
-static void leave(Launch *l) {
-        Task *t = l->task;
-
-        t->launch = NULL;
-        l->task = NULL;
-        pool_discard(l->manager->pool, t->ns->name, t->id);
-        if (!t->link && l->asked)
-                units_stop(l->manager->units, t->scope);
-        (void)task_leave(t, true, after_undo, l);
-}
-
-static void on_record_gone(int r _unused_, void *userdata) {
-        leave(userdata);
-}
-
-/* Everything of ours is quiet. A container that the same call has defined loses its record first: the task's directory
- * is what says that it was never started whole. */
-static void undo(Launch *l) {
-        Container *c = l->task->container;
-        Sync *sync = l->manager->sync;
-        uint64_t mark = sync_mark(sync);
-        Task *t = l->task;
-
-        l->timer = sd_event_source_disable_unref(l->timer);
-        checkpoints_forget_start(c, t->noted);
-        t->noted = 0;
-        if (l->restore && !t->at_once) {
-                fall_back(l);
-                return;
-        }
-        if (t->whole && container_recorded(c)) {
-                c->deleting = true; /* nobody writes it anew */
-                (void)container_remove_record(c);
-        }
-        if (sync_mark(sync) == mark)
-                leave(l);
-        else
-                sync_wait(sync, mark, on_record_gone, l);
-}
-
-static void launch_fail(Launch *l, int r, const sd_bus_error *error) {
-        if (l->failed)
-                return;
-        l->failed = true;
-        l->failure = r;
-        if (error && sd_bus_error_is_set(error))
-                (void)sd_bus_error_copy(&l->error, error);
-        else
-                error_set_errno(&l->error, r, "Container \"%s\" cannot be started", l->task->id);
-        event_failed(&l->task->process, r, &l->error);
-        chain_request_cancel(g_steal_pointer(&l->chain));
-        launcher_request_cancel(g_steal_pointer(&l->request));
-        if (!l->unit)
-                undo(l);
-}
-
-/** launch_shim_gone() - the shim's end before the task was created */
-void launch_shim_gone(Launch *l) {
-        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        int r;
-
-        l->task->link = link_free(l->task->link);
-        r = error_unavailable(&error, "The supervisor of container \"%s\" died while it was being started.",
-                              l->task->id);
-        launch_fail(l, r, &error);
-}
-
-static int on_timeout(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata) {
-        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
-        Launch *l = userdata;
-        int r;
-
-        r = error_unavailable(
-                &error, "Container \"%s\" was not ready in time; see the journal of davit-launcher.service and %s.",
-                l->task->id, l->task->scope);
-        unit_call_cancel(g_steal_pointer(&l->unit));
-        if (l->failed)
-                undo(l);
-        else
-                launch_fail(l, r, &error);
-        return 0;
 }
 
 /* The task exists: announced, then whoever asked is answered, then what can wait. */
@@ -289,7 +141,7 @@ static void on_scope(int r, const sd_bus_error *error, void *userdata) {
         if (r >= 0 && t->link)
                 r = link_request(t->link, SHIM_SCOPE, NULL, t->scope, NULL, 0, NULL, NULL);
         if (l->failed) {
-                undo(l);
+                launch_undo(l);
                 return;
         }
         if (r < 0)
@@ -302,7 +154,7 @@ static void on_properties(int r, const sd_bus_error *error, void *userdata) {
         l->unit = NULL;
         l->held = false;
         if (l->failed) {
-                undo(l);
+                launch_undo(l);
                 return;
         }
         if (r >= 0 && l->devices)
@@ -526,7 +378,7 @@ static void on_earlier_gone(void *userdata) {
         launch_next(userdata);
 }
 
-static void launch_next(Launch *l) {
+void launch_next(Launch *l) {
         Task *t = l->task;
         int r = 1;
 
@@ -538,174 +390,4 @@ static void launch_next(Launch *l) {
                 r = take_shim(l);
         if (r < 0)
                 launch_fail(l, r, NULL);
-}
-
-/* A root that the configuration says is only read, or a host's directory, is nothing to keep account of. */
-static bool writes_root(const Container *c, JsonNode *spec) {
-        JsonObject *o = json_node_get_object(spec);
-        JsonNode *node = json_object_get_member(o, "root");
-
-        if (!container_uses_overlay(c))
-                return false;
-        return !node || !JSON_NODE_HOLDS_OBJECT(node) ||
-               !json_object_get_boolean_member_with_default(json_node_get_object(node), "readonly", FALSE);
-}
-
-/* o NULL: the streams are there already */
-static int prepare(Launch *l, Container *c, JsonNode *spec, Options *o, sd_bus_error *error) {
-        unsigned n_listen = l->stdio.modes.n_listen_fds;
-        RootfsPlan rootfs = {};
-        int r;
-
-        if (o && o->listen_fds)
-                n_listen = o->listen_fds->len;
-        r = rootfs_check_free(c, error);
-        if (r >= 0)
-                r = rootfs_build(c, spec, n_listen, &l->plan, error);
-        if (r < 0)
-                return r;
-        l->writes = writes_root(c, spec);
-        r = o ? stdio_prepare(o, l->plan.terminal, &l->stdio, error) : 0;
-        if (r < 0)
-                return r;
-        r = rootfs_plan(c, &rootfs, error);
-        if (r < 0)
-                return r;
-        l->chain_id = g_steal_pointer(&rootfs.chain_id);
-        l->kind = rootfs.kind;
-        l->form = rootfs.form;
-        rootfs_plan_done(&rootfs);
-        return 0;
-}
-
-/** task_effective_spec() - the container's configuration, with the size of a terminal where one is given (not 0) */
-int task_effective_spec(Container *c, uint32_t width, uint32_t height, JsonNode **ret, sd_bus_error *error) {
-        SpecOptions console = { .console_width = width, .console_height = height };
-        g_autoptr(JsonNode) spec = NULL;
-        g_autoptr(GError) g = NULL;
-        JsonNode *copy;
-        int r;
-
-        r = container_load_spec(c, &spec, error);
-        if (r < 0)
-                return r;
-        if (!width || !height) {
-                *ret = g_steal_pointer(&spec);
-                return 0;
-        }
-        copy = spec_copy(spec);
-        if (!spec_apply_options(copy, &console, &g)) {
-                json_node_unref(copy);
-                return error_set_gerror(error, g);
-        }
-        *ret = copy;
-        return 0;
-}
-
-static Launch *launch_new(Container *c, bool start, task_done_t done, void *userdata) {
-        Launch *l = g_new0(Launch, 1);
-
-        l->manager = c->ns->manager;
-        l->manager->n_launches++;
-        l->start = start;
-        l->images = -1;
-        l->plan = (PlanResult)PLAN_RESULT_NULL;
-        stdio_init(&l->stdio);
-        l->done = done;
-        l->userdata = userdata;
-        return l;
-}
-
-/* A container whose task has ended is started again once that is deleted; one that has another task already is not. */
-static int refuse_second(const Task *t, sd_bus_error *error) {
-        if (t->deleting)
-                return error_exists(error, "The task of container \"%s\" is just being deleted; try again.", t->id);
-        if (t->launch)
-                return error_exists(error, "Container \"%s\" is being started already.", t->id);
-        if (process_ended(&t->process))
-                return error_exists(error, "Container \"%s\" has a task that has ended; delete the task first.", t->id);
-        if (t->process.status == TASK_CREATED)
-                return error_exists(error, "Container \"%s\" has a task already, which waits to be started.", t->id);
-        return error_exists(error, "Container \"%s\" is %s already.", t->id, task_status_name(t->process.status));
-}
-
-/** task_check_first() - whether the container may get a task */
-int task_check_first(const Container *c, sd_bus_error *error) {
-        return c->task ? refuse_second(c->task, error) : container_check_stays(c, error);
-}
-
-static void begin(Launch *l, Task *t) {
-        l->task = t;
-        t->launch = l;
-        (void)sd_event_add_time_relative(l->manager->event, &l->timer, CLOCK_MONOTONIC,
-                                         l->manager->config.start_timeout_usec, 0, on_timeout, l);
-        launch_next(l);
-}
-
-/**
- * task_launch() - begins to create the task of a container
- *
- * An error that is clear before anything has begun is returned and done not called; every other end is told by done,
- * on failure with a NULL task once everything is undone.
- */
-int task_launch(Container *c, Options *o, bool start, task_done_t done, void *userdata, sd_bus_error *error) {
-        g_autoptr(JsonNode) spec = NULL;
-        char scope[NAME_UNIT_MAX];
-        Launch *l;
-        Task *t;
-        int r;
-
-        r = task_check_first(c, error);
-        if (r < 0)
-                return r;
-        keep_warm_touch(c->ns->manager->keep_warm);
-        r = task_effective_spec(c, o->console_width, o->console_height, &spec, error);
-        if (r >= 0)
-                r = name_scope(c->ns->name, c->id, scope);
-        if (r < 0)
-                return error_set_errno(error, r, "Container \"%s\" cannot be started", c->id);
-        l = launch_new(c, start, done, userdata);
-        r = prepare(l, c, spec, o, error);
-        if (r < 0) {
-                (void)launch_free(l);
-                return r;
-        }
-        (void)task_new(c, scope, &t);
-        t->at_once = start;
-        t->whole = !c->visible;
-        if (o->console_width && o->console_height)
-                l->spec = g_steal_pointer(&spec);
-        t->process.terminal = l->plan.terminal;
-        if (o->auto_remove >= 0 && c->auto_remove != AUTO_REMOVE_CONTAINER)
-                t->auto_remove = o->auto_remove;
-        if (l->stdio.modes.out == SHIM_STDIO_JOURNAL || l->stdio.modes.err == SHIM_STDIO_JOURNAL)
-                (void)task_log_fields_write(t);
-        begin(l, t);
-        return 0;
-}
-
-/** task_restore() - see task-deferred.h; an error that is clear before anything has begun is returned */
-int task_restore(Task *t, TaskRestore *q, task_done_t done, void *userdata, sd_bus_error *error) {
-        Launch *l;
-        int r;
-
-        keep_warm_touch(t->ns->manager->keep_warm);
-        l = launch_new(t->container, true, done, userdata);
-        stdio_done(&l->stdio);
-        l->stdio = q->stdio;
-        stdio_init(&q->stdio);
-        l->restore = true;
-        l->images = take_fd(&q->images);
-        r = prepare(l, t->container, q->spec, NULL, error);
-        if (r >= 0 && l->plan.terminal != t->process.terminal)
-                r = error_precondition(error, "Task \"%s\" was created %s a terminal; delete it and create it again.",
-                                       t->id, t->process.terminal ? "with" : "without");
-        if (r < 0) {
-                (void)launch_free(l);
-                return r;
-        }
-        if (q->other_spec)
-                l->spec = json_node_ref(q->spec);
-        begin(l, t);
-        return 0;
 }

@@ -57,7 +57,7 @@ void task_forget(Task *t); /* frees it; off the bus and out of the tables; the r
 int task_leave(Task *t, bool discard, void (*done)(void *userdata), void *userdata);
 extern const LinkHandlers task_link_handlers;
 
-/* creation, task-launch.c. done is called once, perhaps before this returns. start: execute the program at once. */
+/* creation, launch-begin.c. done is called once, perhaps before this returns. start: execute the program at once. */
 int task_launch(Container *c, Options *options, bool start, task_done_t done, void *userdata, sd_bus_error *error);
 Launch *launch_free(Launch *l);
 void launch_shim_gone(Launch *l);
