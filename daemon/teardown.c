@@ -88,12 +88,11 @@ static int on_ended(sd_event_source *s _unused_, int fd _unused_, uint32_t reven
         return 0;
 }
 
-/* It hangs up a moment before it is out of its scope, but uses its files no more. */
+/* It hangs up a moment before it is out of its scope. */
 static void on_gone(void *userdata) {
         Teardown *d = userdata;
         int fd = link_pidfd(d->link);
 
-        remove_directory(d);
         if (fd < 0 || link_ended(d->link) || sd_event_add_io(d->manager->event, &d->exit, fd, EPOLLIN, on_ended, d) < 0)
                 finish(d);
 }
