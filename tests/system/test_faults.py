@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Every system call that creating, starting, entering and deleting a container costs, failed once: the caller is told, or
-it does not matter; nothing is left; the same name can be used again. The shim is also killed at each of them.
+"""Every system call that creating, starting, entering, stopping and deleting a container costs, failed once: the caller is
+told, or it does not matter; nothing is left; the same name can be used again. The manager and the shim are also killed at each
+of them.
 
 DAVIT_FAULTS=all: every call there is. Else a sample, whose seed is printed; DAVIT_SEED repeats it, DAVIT_FAULTS=N sets its
 size, and DAVIT_POINT="role: call N" takes those whose names contain that."""
@@ -223,6 +224,7 @@ class Faults(davit.TestCase):
     def attempt(self, function, point, process=0, target=None, follow=False):
         """The operation with its fault: (whether it has happened, its result, its error)."""
         result = error = None
+        killed = os.pidfd_open(target) if point and point.kill and process == 0 else -1
         with faults.Attached(target, *(point.options(process) if point else []), follow=follow) as attached:
             try:
                 result = function()
@@ -232,6 +234,10 @@ class Faults(davit.TestCase):
                 self.warm()
             attached.ended(0.15 if error is None or point is None else 0.02)
         hit = point is None or attached.hit()
+        if killed >= 0 and hit:
+            davit.wait_pidfd(killed)  # it may still answer, or hold its name, for a moment
+        elif killed >= 0:
+            os.close(killed)
         record = faults.Record(attached.log) if point is None else None
         attached.remove()
         davit.start_davitd()
@@ -333,9 +339,7 @@ class Faults(davit.TestCase):
             calls, _ = self.record(role, self.create, process, follow)
             self.delete()
             self.assertGreater(len(calls), 3, role)
-            found += faults.points(role, calls)
-            if role in ("shim", "init", "warm", "launcher"):
-                found += faults.points(role, calls, kill=True)
+            found += faults.points(role, calls) + faults.points(role, calls, kill=True)
         return found
 
     def create_one(self, point):
@@ -350,7 +354,7 @@ class Faults(davit.TestCase):
                 # Killed where it waits to be started. A shim that died before it was given the task is no loss: the next one has it.
                 if point.kill and point.role in ("shim", "init") and hit and not self.another_shim(target):
                     self.assert_over(restart=False)
-                elif manager == davit.main_pid():
+                else:
                     self.assertEqual(davit.get(self.task(), "Process.Status"), "created")
                     self.start()
                     self.assert_right()
@@ -372,9 +376,7 @@ class Faults(davit.TestCase):
             calls, _ = self.record(role, self.start, 0, False, self.start_target(role))
             self.delete()
             self.assertGreater(len(calls), 1, role)
-            found += faults.points(role, calls)
-            if role != "davitd":
-                found += faults.points(role, calls, kill=True)
+            found += faults.points(role, calls) + faults.points(role, calls, kill=True)
         return found
 
     def start_target(self, role):
@@ -386,7 +388,7 @@ class Faults(davit.TestCase):
             self.create()
             _, _, error, _ = self.attempt(self.start, point, 0, self.start_target(point.role))
             self.judge(error, manager, point.kill)
-            if error is None and not point.kill:
+            if error is None and (not point.kill or point.role == "davitd"):
                 self.assertEqual(davit.get(self.task(), "Process.Status"), "running")
                 self.assert_right()
             elif manager == davit.main_pid() and (error is None or error.name != LIBRARY):
@@ -431,9 +433,7 @@ class Faults(davit.TestCase):
             self.exec_shown(begun)
             self.delete()
             self.assertGreater(len(calls), 3, role)
-            found += faults.points(role, calls)
-            if role != "davitd":
-                found += faults.points(role, calls, kill=True)
+            found += faults.points(role, calls) + faults.points(role, calls, kill=True)
         return found
 
     def exec_one(self, point):
@@ -464,6 +464,36 @@ class Faults(davit.TestCase):
     def test_exec(self):
         self.over(self.exec_points(), self.exec_one)
 
+    # --- stop ---
+
+    def stop(self):
+        davit.call(self.task(), "Task.Stop", "(a{sv})", davit.options(TimeoutUSec=1000), timeout=20)
+
+    def stop_points(self):
+        found = []
+        for role in ("davitd", "shim"):
+            self.running()
+            calls, _ = self.record(role, self.stop, 0, False, self.exec_target(role))
+            self.delete()
+            self.assertGreater(len(calls), 3, role)
+            found += faults.points(role, calls) + faults.points(role, calls, kill=True)
+        return found
+
+    def stop_one(self, point):
+        manager = davit.main_pid()
+        with self.clean(manager):
+            self.running()
+            _, _, error, _ = self.attempt(self.stop, point, 0, self.exec_target(point.role))
+            self.judge(error, manager, False)
+            if error is not None:
+                self.stop()
+            self.assertEqual(davit.get(self.task(), "Process.Status"), "stopped")
+            ends = [(137, "signalled")] + ([(255, "lost")] if point.kill and point.role == "shim" else [])
+            self.assertIn(davit.call(self.task(), "Process.Wait")[:2], ends)
+
+    def test_stop(self):
+        self.over(self.stop_points(), self.stop_one)
+
     # --- delete ---
 
     DELETE = {"davitd": (0, False), "sync": (0, False), "shim": (0, False), "launcher": (0, False), "remover": (1, True)}
@@ -486,7 +516,7 @@ class Faults(davit.TestCase):
             calls, _ = self.record(role, self.delete, process, follow, self.delete_target(role))
             self.assertGreater(len(calls), 3, role)
             found += faults.points(role, calls)
-            if role not in ("davitd", "sync"):
+            if role != "sync":
                 found += faults.points(role, calls, kill=True)
         return found
 
