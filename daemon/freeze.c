@@ -137,11 +137,9 @@ static void thaw(Manager *m, const char *ns, const char *id, Task *t) {
 }
 
 static void release(Freeze *f) {
-        Namespace *ns = g_hash_table_lookup(f->manager->namespaces, f->ns);
-        Container *c = ns ? g_hash_table_lookup(ns->containers, f->id) : NULL;
+        Container *c = container_same(f->manager, f->ns, f->id, f->created_at);
 
-        if (c && c->created_at == f->created_at && c->task && !process_ended(&c->task->process) &&
-            c->task->process.status == TASK_PAUSED)
+        if (c && c->task && !process_ended(&c->task->process) && c->task->process.status == TASK_PAUSED)
                 thaw(f->manager, f->ns, f->id, c->task);
         else
                 mark_remove(f->manager, f->ns, f->id); /* it has gone, or somebody lets it run already */
@@ -217,15 +215,15 @@ Freeze *freeze_end(Freeze *f) {
         return NULL;
 }
 
-static Task *task_of(Manager *m, const char *ns_name, const char *id) {
-        Namespace *ns = g_hash_table_lookup(m->namespaces, ns_name);
+/* NULL: neither the namespace nor the container need be there any more. */
+static Task *task_in(const Namespace *ns, const char *id) {
         Container *c = ns ? g_hash_table_lookup(ns->containers, id) : NULL;
 
         return c ? c->task : NULL;
 }
 
 static void thaw_late(Thaw *x) {
-        Task *t = task_of(x->manager, x->ns, x->id);
+        Task *t = task_in(g_hash_table_lookup(x->manager->namespaces, x->ns), x->id);
 
         if (t && t->thaw == x && !process_ended(&t->process) && t->process.status == TASK_PAUSED)
                 thaw_now(x, t);
@@ -269,8 +267,7 @@ static void thaw_after_launcher(Manager *m, const char *ns, const char *id, Task
 
 static int recover_one(const char *id, JsonObject *o _unused_, void *userdata) {
         Namespace *ns = userdata;
-        Container *c = g_hash_table_lookup(ns->containers, id);
-        Task *t = c ? c->task : NULL;
+        Task *t = task_in(ns, id);
 
         if (t && !process_ended(&t->process) && t->process.status == TASK_PAUSED) {
                 log_info("Container %s/%s was held still by a manager that has gone; it runs on", ns->name, id);
@@ -282,8 +279,7 @@ static int recover_one(const char *id, JsonObject *o _unused_, void *userdata) {
 
 static int stop_one(const char *id, JsonObject *o _unused_, void *userdata) {
         Namespace *ns = userdata;
-        Container *c = g_hash_table_lookup(ns->containers, id);
-        Task *t = c ? c->task : NULL;
+        Task *t = task_in(ns, id);
         int r;
 
         if (!t || !t->link || process_ended(&t->process) || t->process.status == TASK_RUNNING || t->held)
