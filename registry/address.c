@@ -8,7 +8,9 @@
  */
 
 #include <arpa/inet.h>
+#include <curl/curl.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "registry/registry.h"
@@ -40,6 +42,43 @@ gboolean address_is_local(const struct sockaddr *address, gsize size) {
                 return is_local_v6(&v6.sin6_addr);
         }
         return TRUE;
+}
+
+static guint address_port(const struct sockaddr *address, gsize size) {
+        struct sockaddr_in6 a; /* its port is where IPv4's is */
+
+        if ((address->sa_family != AF_INET && address->sa_family != AF_INET6) || size < sizeof(struct sockaddr_in))
+                return 0;
+        memcpy(&a, address, MIN(size, sizeof(a)));
+        return ntohs(a.sin6_port);
+}
+
+/* 0: none. Source: libcurl's CURLOPT_PROXY(3), which says what a proxy without a port has. */
+static guint proxy_port(const char *proxy) {
+        CURLU *u = curl_url();
+        char *port = NULL;
+        guint n = 0;
+
+        if (u && curl_url_set(u, CURLUPART_URL, proxy, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK) {
+                n = g_str_has_prefix(proxy, "https://") ? 443 : 1080;
+                if (curl_url_get(u, CURLUPART_PORT, &port, 0) == CURLUE_OK)
+                        n = (guint)strtoul(port, NULL, 10);
+        }
+        curl_free(port);
+        curl_url_cleanup(u);
+        return n;
+}
+
+/** address_is_proxy() - whether a proxy is at this port, and so perhaps at this address: one may well be on this machine,
+ * and where it leads to is its to say */
+gboolean address_is_proxy(const struct sockaddr *address, gsize size) {
+        static const char *const names[] = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" };
+        guint port = address_port(address, size);
+
+        for (gsize i = 0; port > 0 && i < G_N_ELEMENTS(names); i++)
+                if (g_getenv(names[i]) && proxy_port(g_getenv(names[i])) == port)
+                        return TRUE;
+        return FALSE;
 }
 
 /** address_text_is_local() - of an address as text; what is none is not */

@@ -131,9 +131,10 @@ static size_t on_header(char *data, size_t one _unused_, size_t size, void *user
                 store_fail(&x->failure, STORE_FAIL_INVALID, "its headers are larger than %u bytes", HTTP_HEADERS_MAX);
                 return 0;
         }
-        if (g_str_has_prefix(line, "HTTP/"))
+        if (g_str_has_prefix(line, "HTTP/")) {
+                g_clear_error(&x->failure); /* of an address that was not to be connected to: there was another one */
                 begin_answer(x->answer);
-        else if (colon && line[0] != ' ' && line[0] != '\t') {
+        } else if (colon && line[0] != ' ' && line[0] != '\t') {
                 *colon = '\0';
                 if (!check_coding(x, g_strchomp(line), g_strstrip(colon + 1)))
                         return 0;
@@ -244,20 +245,10 @@ static void add_header(Exchange *x, const char *name, const char *value) {
 static curl_socket_t on_socket(void *userdata, curlsocktype purpose _unused_, struct curl_sockaddr *to) {
         Exchange *x = userdata;
 
-        if (!address_is_local(&to->addr, to->addrlen))
+        if (!address_is_local(&to->addr, to->addrlen) || address_is_proxy(&to->addr, to->addrlen))
                 return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
         store_fail(&x->failure, STORE_FAIL_INVALID, "it is this machine, where only a registry of its own may send us");
         return CURL_SOCKET_BAD;
-}
-
-/* One may well be on this machine, and what it leads to is its to say. */
-static gboolean has_proxy(void) {
-        static const char *const names[] = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" };
-
-        for (gsize i = 0; i < G_N_ELEMENTS(names); i++)
-                if (g_getenv(names[i]) && *g_getenv(names[i]))
-                        return TRUE;
-        return FALSE;
 }
 
 static void set_options(Exchange *x, const HttpTimes *times) {
@@ -292,7 +283,7 @@ static void set_options(Exchange *x, const HttpTimes *times) {
                 add_header(x, "Range", range);
         }
         (void)curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->headers);
-        if (q->foreign && !has_proxy()) {
+        if (q->foreign) {
                 (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_socket);
                 (void)curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, x);
         }

@@ -36,7 +36,7 @@ struct HttpRequest {
         const char *accept;        /* or NULL */
         const char *authorization; /* whole value, or NULL */
         const char *ca_directory;  /* certificates in addition to the system's, or NULL */
-        gboolean foreign;          /* a registry that is elsewhere has sent us: not to lead to this machine */
+        gboolean foreign;          /* a registry elsewhere has sent us: not to loopback or the link */
         guint64 from;              /* first byte that is wanted */
         gint64 deadline_usec;      /* for all of it; 0: none */
         HttpBegin begin;           /* where there is the next one */

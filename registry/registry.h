@@ -62,6 +62,7 @@ char *url_add_query(const char *url, const char *name, const char *value);
 
 /* address.c: whether it is this machine's alone, or of its link */
 gboolean address_is_local(const struct sockaddr *address, gsize size);
+gboolean address_is_proxy(const struct sockaddr *address, gsize size);
 gboolean address_text_is_local(const char *text);
 
 /* answer.c */

@@ -3,14 +3,18 @@
 
 import concurrent.futures
 import contextlib
+import http.client
+import http.server
 import json
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
+import urllib.parse
 
 import davit
 import images
@@ -23,6 +27,20 @@ CONNECT, STALL, RETRIES = 4000000, 4000000, 1
 
 
 CONFIGURATION = "/etc/davit/davit.conf.d/60-test-pull.conf"
+
+
+@contextlib.contextmanager
+def environment(**variables):
+    """Whoever pulls has these variables."""
+    drop_in = "/run/systemd/system/davit-registry@.service.d/50-test.conf"
+    os.makedirs(os.path.dirname(drop_in), exist_ok=True)
+    write(drop_in, "[Service]\n" + "".join(f'Environment="{name}={value}"\n' for name, value in variables.items()))
+    davit.systemctl("daemon-reload")
+    try:
+        yield
+    finally:
+        shutil.rmtree(os.path.dirname(drop_in))
+        davit.systemctl("daemon-reload")
 
 
 @contextlib.contextmanager
@@ -458,9 +476,37 @@ class Hostile(PullCase):
                 self.refused("pull", far.name(way), contains="it is this machine")
                 self.assertIn(self.other.host, self.stderr)
             self.assertEqual(self.other.seen()[begun:], [])
-            far.other = far
-            self.ctl("pull", "-q", far.name("redirect-other"), timeout=120)
-            self.ctl("image", "rm", "-f", "--sync", far.name("redirect-other"), timeout=120)
+            with environment(http_proxy="http://192.0.2.1:3128", no_proxy=f"{address},127.0.0.2"):
+                self.refused("pull", far.name("redirect-other"), contains="it is this machine")
+            self.assertEqual(self.other.seen()[begun:], [])
+            for variables in ({"http_proxy": self.proxy()}, {}):
+                far.other = far if not variables else self.other
+                with environment(**variables):
+                    self.ctl("pull", "-q", far.name("redirect-other"), timeout=120)
+                self.ctl("image", "rm", "-f", "--sync", far.name("redirect-other"), timeout=120)
+
+    def proxy(self):
+        """One on this machine, which is asked for everything."""
+        class Proxy(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                url = urllib.parse.urlsplit(self.path)
+                there = http.client.HTTPConnection(url.netloc)
+                there.request("GET", url.path, headers=dict(self.headers))
+                answer = there.getresponse()
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(answer.read())
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return f"http://127.0.0.1:{server.server_port}"
 
     def test_what_can_be_borne(self):
         """A cut connection goes on where it was, a registry that was busy is asked again, layers may lie elsewhere."""
