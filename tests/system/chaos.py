@@ -356,10 +356,13 @@ class Client(threading.Thread):
                     if not e.volatile:
                         e.killed(number)
 
+        # Nobody has to end of what may not have been sent.
         def maybe(t):
-            must = t.must_end
+            processes = [t, *t.execs.values()]
+            must = [p.must_end for p in processes]
             change(t)
-            t.must_end = must
+            for p, m in zip(processes, must):
+                p.must_end = m
 
         self.on_task(name, method, change, lambda t: t.alive(), "(s)", (number,), after=[self.changed(name, maybe)],
                      later=True)
@@ -768,7 +771,7 @@ class Chaos:
     def complain(self):
         if self.victim:
             raise Violation(f"seed {self.seed}, after {self.killed} kills, {self.victim.name}: {self.victim.failure}\n" +
-                            "\n".join(list(self.victim.history)[-60:]))
+                            "\n".join(list(self.victim.history)[-200:]))
 
     # --- kills ---
 

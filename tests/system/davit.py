@@ -171,6 +171,21 @@ def wait_until(condition, timeout=TIMEOUT, what="condition"):
         GLib.source_remove(tick)
 
 
+def handles(pid, number):
+    """Whether a process catches or ignores a signal."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+        masks = dict(line.split(":\t") for line in f.read().splitlines() if line.startswith("Sig"))
+    return any(int(masks[k], 16) & 1 << number - 1 for k in ("SigCgt", "SigIgn"))
+
+
+def wait_trap(task, number=signal.SIGTERM):
+    """A shell sets its traps some time after it has been executed. task: an object path, or an id."""
+    if not task.startswith("/"):
+        task = manager("GetTask", "(ss)", "", task)
+    pid = get(task, "Process.Pid")
+    wait_until(lambda: handles(pid, number), what="a trap")
+
+
 # --- systemd ---
 
 def run(*argv, check=True, timeout=TIMEOUT, **kwargs):

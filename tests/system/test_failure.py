@@ -344,6 +344,7 @@ class Crashes(SecurityTest):
                                          "trap 'exit 7' TERM; while :; do sleep 0.05; done"))
                 self.addCleanup(self.ctl, "rm", "-f", name)
                 scope = scope_of(name)
+                davit.wait_trap(name)
                 if not alive:
                     davit.systemctl("kill", "--signal=KILL", "--kill-who=main", "davitd.service")
                     davit.systemctl("stop", "davitd.service")

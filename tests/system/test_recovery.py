@@ -54,7 +54,7 @@ class Manager(davit.TestCase):
         id, task, pid, _ = self.start(["sh", "-c", "read x < /tmp/go; exit 23"],
                                       Mounts=[("tmpfs", "tmpfs", "/tmp", "mode=1777")], SpecPatch='{"process":{"args":["sh","-c",'
                                       '"trap \\"exit 23\\" USR1; while :; do sleep 0.05; done"]}}')
-        time.sleep(0.2)  # the shell sets its trap after it has been executed, which nothing announces
+        davit.wait_trap(task, signal.SIGUSR1)
         owner = davit.name_owner()
         kill_and_wait(davit.main_pid())
         davit.wait_until(lambda: davit.name_owner() != owner, what="the old name to go")
@@ -99,7 +99,7 @@ class Manager(davit.TestCase):
     def test_systemctl_stop_while_the_manager_is_dead(self):
         id, task, _, _ = self.start(["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.05; done"])
         scope = davit.get(task, "Task.Scope")
-        time.sleep(0.2)  # as above
+        davit.wait_trap(task)
         davit.systemctl("stop", "davitd.service")
         davit.systemctl("stop", scope)
         self.assertFalse(davit.unit_exists(scope))

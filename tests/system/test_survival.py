@@ -201,7 +201,7 @@ class Scope(SurvivalTest):
         tasks = [t for _, _, t in (created, running, paused, stubborn)]
         for task in tasks[1:]:
             pid = davit.get(task, "Process.Pid")
-            davit.wait_until(lambda pid=pid: not pid or "S" in open(f"/proc/{pid}/stat").read() and self.traps(pid), what="traps")
+            davit.wait_until(lambda pid=pid: not pid or "S" in open(f"/proc/{pid}/stat").read() and davit.handles(pid, signal.SIGTERM), what="traps")
         davit.call(paused[2], "Task.Pause")
         scopes = [davit.get(t, "Task.Scope") for t in tasks]
         self.without_manager()
@@ -211,12 +211,6 @@ class Scope(SurvivalTest):
         davit.start_davitd()
         self.assertEqual([davit.call(t, "Process.Wait")[:2] for t in tasks],
                          [(137, "signalled"), (31, "exited"), (32, "exited"), (137, "signalled")])
-
-    def traps(self, pid):
-        """Whether a process catches or ignores SIGTERM."""
-        with open(f"/proc/{pid}/status", encoding="utf-8") as f:
-            masks = dict(line.split(":\t") for line in f.read().splitlines() if line.startswith("Sig"))
-        return any(int(masks[k], 16) & 1 << signal.SIGTERM - 1 for k in ("SigCgt", "SigIgn"))
 
     def test_freeze(self):
         """Held still by systemd with no manager there, it is found, and goes on when it is let go."""
