@@ -80,6 +80,11 @@ static bool manager_ends(const Make *k) {
         return g_hash_table_size(k->manager->namespaces) == 0;
 }
 
+/* One of the container's next task, perhaps of the same name. */
+static bool another_is_made(const Make *k, const Container *c) {
+        return c && c->task && c->task->held && c->task != task_of(k);
+}
+
 /* Lets go of everything; the task runs on where it did. */
 static void release(Make *k) {
         Container *c = container_same(k->manager, k->ns, k->id, k->container_created_at);
@@ -92,7 +97,7 @@ static void release(Make *k) {
                 k->snapshot->busy = NULL;
                 snapshot_job_end(k->snapshot);
         }
-        if (c && !(c->task && c->task->held)) /* one of its next task may be being made */
+        if (c && !another_is_made(k, c))
                 checkpoints_tidy(c);
 }
 
@@ -105,7 +110,8 @@ static void discard(const Make *k) {
 static void undo(Make *k) {
         bool named = sd_bus_error_is_set(&k->error);
 
-        discard(k);
+        if (!another_is_made(k, container_same(k->manager, k->ns, k->id, k->container_created_at)))
+                discard(k);
         release(k);
         if (k->cancelled)
                 (void)job_finish_cancelled(k->job);

@@ -25,7 +25,7 @@
 struct Freeze {
         Manager *manager;
         char *ns, *id;
-        uint64_t created_at;
+        uint64_t created_at, task_created_at;
         bool asked; /* the shim has not answered yet, or is not asked yet: see Thaw.next */
         bool over;  /* freeze_end() has been called */
         freeze_done_t done;
@@ -138,9 +138,10 @@ static void thaw(Manager *m, const char *ns, const char *id, Task *t) {
 
 static void release(Freeze *f) {
         Container *c = container_same(f->manager, f->ns, f->id, f->created_at);
+        Task *t = c && c->task && c->task->process.created_at == f->task_created_at ? c->task : NULL;
 
-        if (c && c->task && !process_ended(&c->task->process) && c->task->process.status == TASK_PAUSED)
-                thaw(f->manager, f->ns, f->id, c->task);
+        if (t && !process_ended(&t->process) && t->process.status == TASK_PAUSED)
+                thaw(f->manager, f->ns, f->id, t);
         else
                 mark_remove(f->manager, f->ns, f->id); /* it has gone, or somebody lets it run already */
         (void)freeze_free(f);
@@ -156,10 +157,18 @@ static void on_paused(Task *t _unused_, int r, const sd_bus_error *error, void *
 }
 
 static Freeze *freeze_new(const Container *c, freeze_done_t done, void *userdata) {
-        Freeze *f = g_new0(Freeze, 1);
+        Freeze *f = g_new(Freeze, 1);
 
-        *f = (Freeze){ c->ns->manager, g_strdup(c->ns->name), g_strdup(c->id), c->created_at, true, false, done,
-                       userdata };
+        *f = (Freeze){
+                .manager = c->ns->manager,
+                .ns = g_strdup(c->ns->name),
+                .id = g_strdup(c->id),
+                .created_at = c->created_at,
+                .task_created_at = c->task->process.created_at,
+                .asked = true,
+                .done = done,
+                .userdata = userdata,
+        };
         return f;
 }
 
