@@ -48,7 +48,7 @@ static const Key keys[] = {
         { "Manager", "WarmShims", KEY_U32, AT(warm_shims), 1, 64, NULL },
         { "Manager", "ParkedScopes", KEY_U32, AT(parked_scopes), 0, 16, NULL },
         { "Manager", "KeepWarmUSec", KEY_U64, AT(keep_warm_usec), 0, 60 * USEC_PER_SEC, NULL },
-        { "Manager", "KeepWarmIntervalUSec", KEY_U64, AT(keep_warm_interval_usec), 1000, USEC_PER_SEC, NULL },
+        { "Manager", "KeepWarmIntervalUSec", KEY_U64, AT(keep_warm_interval_usec), 1000, 6000, NULL },
         { "Manager", "StopTimeoutUSec", KEY_U64, AT(stop_timeout_usec), 0, 86400 * USEC_PER_SEC, NULL },
         { "Manager", "StartTimeoutUSec", KEY_U64, AT(start_timeout_usec), 100000, 3600 * USEC_PER_SEC, NULL },
         { "Manager", "SeccompReport", KEY_WORD, AT(seccomp_report), 0, 0, yes_no },

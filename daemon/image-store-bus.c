@@ -171,8 +171,9 @@ static int import_call(Manager *m, const char *ns, const char *name, int fd, con
 
         if (!*ns)
                 ns = DAVIT_DEFAULT_NAMESPACE;
-        if (!name_namespace_valid(ns))
-                return error_invalid(error, "\"%s\" is not a valid namespace name.", ns);
+        r = manager_check_namespace(ns, error);
+        if (r < 0)
+                return r;
         if (*name && image_name_normalise(name, &whole) < 0)
                 return error_invalid(error, "\"%s\" is not a valid image name: %s.", name, image_name_why(name));
         options.name = whole;
@@ -268,8 +269,9 @@ static int pull_call(Manager *m, const char *ns, const char *name, const ImportA
 
         if (!*ns)
                 ns = DAVIT_DEFAULT_NAMESPACE;
-        if (!name_namespace_valid(ns))
-                return error_invalid(error, "\"%s\" is not a valid namespace name.", ns);
+        r = manager_check_namespace(ns, error);
+        if (r < 0)
+                return r;
         options.missing = streq(policy, "missing");
         if (!options.missing && !streq(policy, "always"))
                 return error_invalid(error, "Policy \"%s\" is not known; it is missing or always.", policy);

@@ -6,24 +6,41 @@
  * about the last one. While requests are recent, davitd therefore writes "0" into its own cgroup.procs every few
  * milliseconds: a move to where it already is, 25-40 us each, which makes the next scope start 4 to 5 times faster. It
  * touches no other cgroup, stops by itself after KeepWarmUSec, and is off where the file cannot be written.
+ *
+ * The first write, and one that comes late, waits for a grace period itself, and all who change cgroups wait with it.
+ * So a thread writes, not the loop, and begins when the request that has opened the window is likely to be served. The
+ * thread comes with the first request and sees nothing of davitd's but whether starts are under way. Owned by the
+ * manager.
  */
+
+#include "daemon/keep-warm.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/keep-warm.h"
 #include "shared/fd.h"
 #include "shared/log.h"
 #include "shared/process.h"
 
+/* How long after an attach the next one does not wait: somewhat less than a grace period ever takes. */
+#define COLD_AFTER_USEC 8000
+/* A short container's whole life. */
+#define FIRST_PAUSE_USEC 25000
+/* Where wake-ups come so late that each finds the path cold the window would do more harm than good. */
+#define COLD_MAX 3
+
 struct KeepWarm {
-        Manager *manager;
-        sd_event_source *timer;
-        int fd;         /* own cgroup.procs */
-        uint64_t until; /* CLOCK_MONOTONIC */
-        bool running;
+        Manager *manager; /* borrowed; of the thread's is n_launches alone */
+        uint64_t usec, interval_usec;
+        GThread *thread; /* NULL: not yet, or not here */
+        int fd;          /* own cgroup.procs */
+
+        GMutex lock; /* of what follows; times are of CLOCK_MONOTONIC */
+        GCond changed;
+        bool stop, running, refused;
+        uint64_t until, last; /* when the window closes; when the last attach was done that we know of */
 };
 
 static char *own_cgroup(void) {
@@ -54,74 +71,130 @@ static int open_procs(void) {
         return -ENOENT;
 }
 
-static int pulse(KeepWarm *k) {
-        return pwrite(k->fd, "0", 1, 0) == 1 ? 0 : -errno;
+/* ---- the thread ---- */
+
+static bool cold(const KeepWarm *k, uint64_t now) {
+        return now > k->last + COLD_AFTER_USEC;
 }
 
-static int on_timer(sd_event_source *s, uint64_t usec, void *userdata) {
+/* Writes until the window closes; the lock is held but for the writes. */
+static void keep_open(KeepWarm *k) {
+        uint64_t now = now_usec(CLOCK_MONOTONIC), next = now + FIRST_PAUSE_USEC;
+        unsigned int n_cold = 0;
+        ssize_t n;
+
+        while (!k->stop && now < k->until && n_cold <= COLD_MAX) {
+                if (g_cond_wait_until(&k->changed, &k->lock, (gint64)next))
+                        continue;
+                now = now_usec(CLOCK_MONOTONIC);
+                next = now + k->interval_usec;
+                /* A start that is under way attaches by itself, and would wait longer for two. */
+                if (cold(k, now) && g_atomic_int_get(&k->manager->n_launches) > 0)
+                        continue;
+                n_cold = cold(k, now) ? n_cold + 1 : 0;
+                g_mutex_unlock(&k->lock);
+                n = pwrite(k->fd, "0", 1, 0);
+                g_mutex_lock(&k->lock);
+                k->refused = n != 1;
+                if (k->refused)
+                        return;
+                now = now_usec(CLOCK_MONOTONIC);
+                k->last = now;
+                next = now + k->interval_usec;
+        }
+}
+
+static void *run(void *userdata) {
         KeepWarm *k = userdata;
-        uint64_t now = now_usec(CLOCK_MONOTONIC);
 
-        /* A wake-up that comes late finds the path cold, and would wait for a grace period itself. */
-        if (now >= k->until || now > usec + k->manager->config.keep_warm_interval_usec) {
+        g_mutex_lock(&k->lock);
+        while (!k->stop && !k->refused) {
+                if (k->running)
+                        keep_open(k);
                 k->running = false;
-                return 0;
+                if (!k->stop && !k->refused)
+                        g_cond_wait(&k->changed, &k->lock);
         }
-        /* While a start is under way the attach is its own, and this thread is needed for it. */
-        if (k->manager->n_launches == 0 && pulse(k) < 0) {
-                log_info("The keep-warm window ends: own cgroup.procs cannot be written");
-                k->fd = safe_close(k->fd);
-                k->running = false;
-                return 0;
-        }
-        (void)sd_event_source_set_time(s, now + k->manager->config.keep_warm_interval_usec);
-        return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+        g_mutex_unlock(&k->lock);
+        return NULL;
 }
+
+/* ---- the event loop's side ---- */
 
 /** keep_warm_new() - prepares the window; it is closed until the first touch */
-int keep_warm_new(Manager *m, KeepWarm **ret) {
+KeepWarm *keep_warm_new(Manager *m) {
         KeepWarm *k = g_new0(KeepWarm, 1);
-        int r;
 
         k->manager = m;
-        k->fd = m->config.keep_warm_usec > 0 ? open_procs() : -1;
-        r = sd_event_add_time(m->event, &k->timer, CLOCK_MONOTONIC, 0, 1, on_timer, k);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(k->timer, SD_EVENT_OFF);
-        if (r < 0) {
-                (void)keep_warm_free(k);
-                return log_error_errno(r, "Cannot make a timer");
-        }
-        *ret = k;
-        return 0;
+        k->usec = m->config.keep_warm_usec;
+        k->interval_usec = m->config.keep_warm_interval_usec;
+        k->fd = k->usec > 0 ? open_procs() : -1;
+        g_mutex_init(&k->lock);
+        g_cond_init(&k->changed);
+        return k;
 }
 
-/** keep_warm_free() - closes the window */
+/** keep_warm_free() - closes the window; waits for a write that is under way */
 KeepWarm *keep_warm_free(KeepWarm *k) {
         if (!k)
                 return NULL;
-        sd_event_source_disable_unref(k->timer);
+        g_mutex_lock(&k->lock);
+        k->stop = true;
+        g_cond_signal(&k->changed);
+        g_mutex_unlock(&k->lock);
+        if (k->thread)
+                (void)g_thread_join(k->thread);
+        g_mutex_clear(&k->lock);
+        g_cond_clear(&k->changed);
         k->fd = safe_close(k->fd);
         g_free(k);
         return NULL;
 }
 
-/**
- * keep_warm_touch() - opens the window, or keeps it open
- *
- * The first write of a cold window would itself wait for a grace period, so it is left to the timer: what the request
- * needs goes out first.
- */
+/** keep_warm_touch() - a request has come: opens the window, or keeps it open */
 void keep_warm_touch(KeepWarm *k) {
-        uint64_t now;
+        bool refused;
 
         if (!k || k->fd < 0)
                 return;
-        now = now_usec(CLOCK_MONOTONIC);
-        k->until = now + k->manager->config.keep_warm_usec;
-        if (k->running)
+        g_mutex_lock(&k->lock);
+        k->until = now_usec(CLOCK_MONOTONIC) + k->usec;
+        if (!k->running) {
+                k->running = true;
+                g_cond_signal(&k->changed);
+        }
+        refused = k->refused;
+        g_mutex_unlock(&k->lock);
+        if (refused) {
+                log_info("The keep-warm window ends: own cgroup.procs cannot be written");
+                k->fd = safe_close(k->fd);
+        }
+        if (k->thread)
                 return;
-        k->running = true;
-        (void)sd_event_source_set_time(k->timer, now + k->manager->config.keep_warm_interval_usec);
-        (void)sd_event_source_set_enabled(k->timer, SD_EVENT_ONESHOT);
+        k->thread = g_thread_try_new("keep-warm", run, k, NULL);
+        if (!k->thread) {
+                log_warning("Cannot make the thread that keeps the cgroup attach path warm");
+                k->fd = safe_close(k->fd);
+        }
+}
+
+/** keep_warm_attached() - systemd has just attached a process for us */
+void keep_warm_attached(KeepWarm *k) {
+        if (!k)
+                return;
+        g_mutex_lock(&k->lock);
+        k->last = now_usec(CLOCK_MONOTONIC);
+        g_mutex_unlock(&k->lock);
+}
+
+/** keep_warm_is_cold() - whether the next attach is likely to wait for a grace period, and others with it */
+bool keep_warm_is_cold(KeepWarm *k) {
+        bool r;
+
+        if (!k)
+                return true;
+        g_mutex_lock(&k->lock);
+        r = cold(k, now_usec(CLOCK_MONOTONIC));
+        g_mutex_unlock(&k->lock);
+        return r;
 }

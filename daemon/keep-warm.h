@@ -5,6 +5,8 @@
 
 #include "daemon/manager.h"
 
-int keep_warm_new(Manager *m, KeepWarm **ret);
+KeepWarm *keep_warm_new(Manager *m);
 KeepWarm *keep_warm_free(KeepWarm *k);
-void keep_warm_touch(KeepWarm *k); /* a request has come */
+void keep_warm_touch(KeepWarm *k);
+void keep_warm_attached(KeepWarm *k);
+bool keep_warm_is_cold(KeepWarm *k);

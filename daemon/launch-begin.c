@@ -79,7 +79,7 @@ static Launch *launch_new(Container *c, bool start, task_done_t done, void *user
         Launch *l = g_new0(Launch, 1);
 
         l->manager = c->ns->manager;
-        l->manager->n_launches++;
+        g_atomic_int_inc(&l->manager->n_launches);
         l->start = start;
         l->images = -1;
         l->plan = (PlanResult)PLAN_RESULT_NULL;

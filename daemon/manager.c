@@ -194,9 +194,8 @@ int manager_connect(Manager *m, sd_bus *bus) {
         r = sd_bus_attach_event(bus, m->event, SD_EVENT_PRIORITY_NORMAL);
         if (r < 0)
                 return log_error_errno(r, "Cannot watch the bus");
-        r = keep_warm_new(m, &m->keep_warm);
-        if (r >= 0)
-                r = units_new(m, &m->units);
+        m->keep_warm = keep_warm_new(m);
+        r = units_new(m, &m->units);
         if (r >= 0)
                 r = launcher_new(m, &m->launcher);
         if (r >= 0)
@@ -251,6 +250,16 @@ int manager_claim_name(Manager *m) {
         return 0;
 }
 
+/** manager_check_namespace() - whether a namespace can have this name */
+int manager_check_namespace(const char *name, sd_bus_error *error) {
+        if (name_namespace_valid(name))
+                return 0;
+        return error_invalid(error,
+                             "\"%s\" is no namespace: up to %u letters, digits, '_', '-' or '.', the first a letter or "
+                             "digit.",
+                             name, NAME_NAMESPACE_MAX);
+}
+
 /** manager_namespace() - finds a namespace by name, "" being the default one; with create it comes into being */
 int manager_namespace(Manager *m, const char *name, bool create, Namespace **ret, sd_bus_error *error) {
         Namespace *ns;
@@ -258,11 +267,9 @@ int manager_namespace(Manager *m, const char *name, bool create, Namespace **ret
 
         if (!*name)
                 name = DAVIT_DEFAULT_NAMESPACE;
-        if (!name_namespace_valid(name))
-                return error_invalid(error,
-                                     "\"%s\" is no namespace: up to %u letters, digits, '_', '-' or '.', the first a "
-                                     "letter or digit.",
-                                     name, NAME_NAMESPACE_MAX);
+        r = manager_check_namespace(name, error);
+        if (r < 0)
+                return r;
         ns = g_hash_table_lookup(m->namespaces, name);
         if (!ns && !create)
                 return error_not_found(error, "There is no namespace \"%s\".", name);

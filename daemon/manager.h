@@ -37,9 +37,9 @@ struct Manager {
         GHashTable *jobs;       /* GUINT_TO_POINTER(number) -> Job, owned by job.c */
         uint32_t n_jobs_ever;   /* number of the newest job */
         uint32_t n_containers, n_tasks;
-        uint32_t n_launches; /* starts under way */
-        char boot_id[37];    /* "" when it cannot be read */
-        bool silent;         /* nobody knows our name yet, and the bus no policy for us: nothing is announced */
+        int n_launches;         /* starts under way; atomic */
+        char boot_id[37];       /* "" when it cannot be read */
+        bool silent;            /* nobody knows our name yet, and the bus no policy for us: nothing is announced */
         Auth *auth;
         Collector *collector;
         Events *events;          /* NULL: nothing is told */
@@ -78,6 +78,7 @@ int manager_register(Manager *m);
 int manager_claim_name(Manager *m);
 
 /* namespaces */
+int manager_check_namespace(const char *name, sd_bus_error *error);
 int manager_namespace(Manager *m, const char *name, bool create, Namespace **ret, sd_bus_error *error);
 
 /* Frees an object after the current turn of the event loop, so that no handler up the stack loses its object. */

@@ -208,8 +208,10 @@ static int list(sd_bus_message *m, Manager *manager, const ObjectList *l, void *
                 return r;
         if (!*name)
                 name = DAVIT_DEFAULT_NAMESPACE;
-        if (!streq(name, "*") && !name_namespace_valid(name))
-                return error_invalid(error, "\"%s\" is no namespace; \"*\" means all.", name);
+        if (!streq(name, "*"))
+                r = manager_check_namespace(name, error);
+        if (r < 0)
+                return r;
 
         row_type = g_strdup_printf("(%s)", l->row);
         r = sd_bus_message_new_method_return(m, &reply);

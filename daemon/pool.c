@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/keep-warm.h"
 #include "daemon/launcher.h"
 #include "daemon/pool.h"
 #include "daemon/task.h"
@@ -19,8 +20,12 @@
 #include "plan/spec.h"
 #include "shared/fd.h"
 #include "shared/log.h"
+#include "shared/process.h"
 
 #define REFILL_PAUSE_USEC 3000
+/* A scope that is made on a cold path (keep-warm.c) holds up all others' changes of cgroups: not during the start's
+ * container, which may be a short one. */
+#define REFILL_COLD_PAUSE_USEC 30000
 #define RETRY_PAUSE_USEC (5 * USEC_PER_SEC)
 
 typedef struct Entry {
@@ -109,6 +114,8 @@ static void on_scope(int r, const sd_bus_error *error _unused_, void *userdata) 
         Entry *e = userdata;
 
         e->unit = NULL;
+        if (r >= 0)
+                keep_warm_attached(e->pool->manager->keep_warm);
         if (r >= 0)
                 r = e->link && link_alive(e->link)
                             ? link_request(e->link, SHIM_SCOPE, NULL, e->scope, NULL, 0, on_parked, e)
@@ -325,9 +332,24 @@ void pool_refill_later(Pool *p) {
         schedule(p, RETRY_PAUSE_USEC);
 }
 
+/* What is due already is not put off for ever by one start after the other. */
+static void schedule_refill(Pool *p) {
+        uint64_t due = 0;
+        int on = 0;
+
+        if (!keep_warm_is_cold(p->manager->keep_warm)) {
+                schedule(p, REFILL_PAUSE_USEC);
+                return;
+        }
+        (void)sd_event_source_get_enabled(p->timer, &on);
+        (void)sd_event_source_get_time(p->timer, &due);
+        if (on == SD_EVENT_OFF || due > now_usec(CLOCK_MONOTONIC) + REFILL_COLD_PAUSE_USEC)
+                schedule(p, REFILL_COLD_PAUSE_USEC);
+}
+
 /** pool_refill() - after a short pause; warm shims that were used are asked for then, too. p is NULL once the manager
  * goes */
 void pool_refill(Pool *p) {
         if (p)
-                schedule(p, REFILL_PAUSE_USEC);
+                schedule_refill(p);
 }

@@ -203,8 +203,10 @@ static int list(sd_bus_message *m, Manager *manager, Wanted *w, sd_bus_error *er
                 return r;
         if (!*name)
                 name = DAVIT_DEFAULT_NAMESPACE;
-        if (!streq(name, "*") && !name_namespace_valid(name))
-                return error_invalid(error, "\"%s\" is no namespace; \"*\" means all.", name);
+        if (!streq(name, "*"))
+                r = manager_check_namespace(name, error);
+        if (r < 0)
+                return r;
         r = listing_new(m, manager, wanted, &l);
         if (r < 0)
                 return r;

@@ -15,6 +15,7 @@
 #include "daemon/checkpoint.h"
 #include "daemon/error.h"
 #include "daemon/event.h"
+#include "daemon/keep-warm.h"
 #include "daemon/launch-internal.h"
 #include "daemon/launcher.h"
 #include "daemon/limits.h"
@@ -32,7 +33,7 @@
 Launch *launch_free(Launch *l) {
         if (!l)
                 return NULL;
-        l->manager->n_launches--;
+        (void)g_atomic_int_dec_and_test(&l->manager->n_launches);
         chain_request_cancel(l->chain);
         launcher_request_cancel(l->request);
         unit_call_cancel(l->unit);
@@ -136,6 +137,8 @@ static void on_scope(int r, const sd_bus_error *error, void *userdata) {
         Task *t = l->task;
 
         l->unit = NULL;
+        if (r >= 0)
+                keep_warm_attached(l->manager->keep_warm);
         if (r >= 0 && t->link && !link_alive(t->link))
                 r = -ECONNRESET;
         if (r >= 0 && t->link)

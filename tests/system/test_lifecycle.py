@@ -2,6 +2,7 @@
 """A container's life through the bus: every step, every way to end, and what is told about it."""
 
 import contextlib
+import glob
 import os
 import subprocess
 import time
@@ -110,14 +111,14 @@ class Life(davit.TestCase):
 
     def test_signal_reaches_a_handler(self):
         _, task, _, end = self.run_one(["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.05; done"])
-        davit.wait_until(lambda: davit.get(task, "Process.Status") == "running")
-        time.sleep(0.2)  # the shell sets its trap after it has been executed, which nothing announces
+        davit.wait_trap(task)
         davit.call(task, "Process.Kill", "(s)", "TERM")
         self.assertEqual(davit.read_exit(end), (9, "exited"))
 
     def test_stop_kills_after_the_timeout(self):
         """S-K08."""
         _, task, _, end = self.run_one(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
+        davit.wait_trap(task)
         begun = time.monotonic()
         davit.call(task, "Task.Stop", "(a{sv})", davit.options(TimeoutUSec=500000))
         self.assertLess(time.monotonic() - begun, 5)
@@ -126,6 +127,7 @@ class Life(davit.TestCase):
     def test_stop_without_force_times_out(self):
         """S-K07."""
         _, task, _, _ = self.run_one(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
+        davit.wait_trap(task)
         self.assertError("StopTimeout", davit.call, task, "Task.Stop", "(a{sv})", davit.options(TimeoutUSec=200000, Force=False))
         self.assertEqual(davit.get(task, "Process.Status"), "running")
 
@@ -137,6 +139,7 @@ class Life(davit.TestCase):
 
     def test_stop_as_a_job(self):
         _, task, _, _ = self.run_one(["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"])
+        davit.wait_trap(task)
         job = davit.call(task, "Task.BeginStop", "(a{sv})", davit.options(TimeoutUSec=5000000))
         davit.call(job, "Job.Wait")
         self.assertEqual(davit.get(task, "Process.Status"), "stopped")
@@ -150,7 +153,7 @@ class Life(davit.TestCase):
 
     def test_systemctl_stop(self):
         id, task, _, end = self.run_one(["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.05; done"])
-        time.sleep(0.2)  # see test_signal_reaches_a_handler
+        davit.wait_trap(task)
         davit.systemctl("stop", davit.get(task, "Task.Scope"))
         self.assertEqual(davit.read_exit(end), (7, "exited"))
         self.assertEqual(davit.get(task, "Process.ExitStatus"), 7)
@@ -446,6 +449,51 @@ class Limits(davit.TestCase):
         if "cpuset" in controllers:
             self.skipTest("this machine enforces AllowedCPUs=")
         self.assertError("NotSupported", davit.run_container, ["true"], SpecPatch=spec)
+
+
+class KeepWarm(davit.TestCase):
+    """What keeps attaching to cgroups cheap is done beside the loop, and for a while after a request only."""
+
+    @staticmethod
+    def thread():
+        """The directory of the thread that writes, in /proc."""
+        for task in glob.glob(f"/proc/{davit.main_pid()}/task/*"):
+            with open(f"{task}/comm", encoding="ascii") as f:
+                if f.read() == "keep-warm\n":
+                    return task
+        return None
+
+    def wakes(self):
+        with open(f"{self.thread()}/status", encoding="ascii") as f:
+            return int(f.read().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+    def test_it_ends(self):
+        def stands():
+            seen.append((time.monotonic(), self.wakes()))
+            return any(seen[-1][0] - at > 0.3 and wakes == seen[-1][1] for at, wakes in seen)
+
+        seen = []
+        with davit.configuration(KeepWarmUSec=500000):
+            davit.output_of(["true"])
+            before = self.wakes()
+            davit.wait_until(lambda: davit.output_of(["true"]) and self.wakes() > before + 20, what="a window that is open")
+            davit.wait_until(stands, what="a window that closes")
+
+    def test_nobody_waits_for_it(self):
+        davit.output_of(["true"])
+        with open(f"/proc/{davit.main_pid()}/cgroup", encoding="ascii") as f:
+            group = next(line[3:].strip() for line in f if line.startswith("0::"))
+        mount = "/sys/fs/cgroup/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
+        with subprocess.Popen(["strace", "-f", "-p", str(davit.main_pid()), "-P", f"{mount}{group}/cgroup.procs",
+                               "-e", "inject=pwrite64:delay_enter=3000000"], stderr=subprocess.PIPE, text=True) as tracer:
+            try:
+                davit.output_of(["true"])
+                self.assertTrue(any("pwrite64" in line for line in iter(tracer.stderr.readline, "")))
+                begun = time.monotonic()
+                davit.output_of(["true"])
+                self.assertLess(time.monotonic() - begun, 1.5)
+            finally:
+                tracer.terminate()
 
 
 class PlainTools(davit.TestCase):
