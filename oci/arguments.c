@@ -78,6 +78,11 @@ gboolean take_id(int argc, char *argv[], GError **error) {
         return TRUE;
 }
 
+/** take_nothing() - Makes sure that no argument is left. */
+gboolean take_nothing(int argc, char *argv[], GError **error) {
+        return argc < 2 || oci_fail(error, OCI_ERROR_USAGE, "%s: too many arguments: \"%s\"", argv[0], argv[1]);
+}
+
 /** pid_file_write() - Writes a process id where --pid-file says, whole or not at all. */
 gboolean pid_file_write(const char *path, pid_t pid, GError **error) {
         g_autofree char *directory = NULL, *name = NULL, *text = NULL;

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -142,6 +143,13 @@ static gboolean limit(Container *c, gboolean scoped, GError **error) {
         return !resources || group_limit(&c->state, resources, error);
 }
 
+static void warn(Container *c) {
+        JsonObject *process = NULL;
+
+        if (field_object(json_node_get_object(c->bundle.spec), "", "process", &process, NULL))
+                capabilities_warn(c->oci, process, (c->state.namespaces & CLONE_NEWUSER) != 0);
+}
+
 static gboolean make(Container *c, GError **error) {
         struct maker_request request = {};
         _cleanup_close_ int group = group_open(&c->state);
@@ -163,6 +171,7 @@ static gboolean make(Container *c, GError **error) {
         }
         for (guint i = 0; i < request.n_preserved; i++)
                 fds[n++] = 3 + (int)i;
+        warn(c);
         if (!maker_make(&c->maker, &request, fds, n, &c->made, error))
                 return FALSE;
         c->state.pid = c->made.pid;
@@ -247,6 +256,20 @@ static gboolean accompany(Container *c, GError **error) {
         }
 }
 
+/* The kernel kills for want of memory without a word to us. */
+static void explain(Container *c, GError **error) {
+        JsonObject *linux_ = NULL, *resources = NULL, *memory = NULL;
+        gint64 limit = 0;
+
+        if (!g_error_matches(*error, OCI_ERROR, OCI_ERROR_KILLED) ||
+            !field_object(json_node_get_object(c->bundle.spec), "", "linux", &linux_, NULL) ||
+            !field_object(linux_, "", "resources", &resources, NULL) ||
+            !field_object(resources, "", "memory", &memory, NULL) ||
+            !field_int(memory, "", "limit", 1, PLAN_MEMORY_MIN - 1, &limit, NULL) || limit == 0)
+                return;
+        g_prefix_error(error, "linux.resources.memory.limit may be too small (%" G_GINT64_FORMAT " bytes): ", limit);
+}
+
 static void undo(Container *c) {
         if (!c->exists)
                 return;
@@ -274,6 +297,7 @@ gboolean container_create(Container *c, Oci *oci, const char *id, const CreateOp
             group_make(&c->state, error) && limit(c, FALSE, error) && (options->run || listen_for_start(c, error)) &&
             make(c, error) && admit(c, error) && accompany(c, error))
                 return TRUE;
+        explain(c, error);
         undo(c);
         return FALSE;
 }

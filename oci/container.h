@@ -49,6 +49,9 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Container, container_clear)
 /* container.c */
 gboolean container_create(Container *container, Oci *oci, const char *id, const CreateOptions *options, GError **error);
 
+/* capabilities.c */
+void capabilities_warn(const Oci *oci, JsonObject *process, gboolean user_namespace);
+
 /* container-hooks.c */
 gboolean container_hooks(State *state, const struct plan *plan, guint32 stage, Status status, GError **error);
 void container_hooks_after(Oci *oci, State *state, const struct plan *plan);
@@ -74,3 +77,4 @@ gboolean create_parse(const char *usage, const char *summary, const GOptionEntry
 gboolean preserved_check(gint preserve_fds, Preserved *ret, GError **error);
 gboolean pid_file_write(const char *path, pid_t pid, GError **error);
 gboolean take_id(int argc, char *argv[], GError **error);
+gboolean take_nothing(int argc, char *argv[], GError **error);

@@ -66,16 +66,26 @@ static char *log_line(const Oci *oci, const char *level, const char *text) {
         return g_strdup_printf("time=\"%s\" level=%s msg=%s\n", time, level, quoted);
 }
 
+/** oci_log_open() - Opens a log file, which is made where it is missing; a descriptor, or a negative errno. */
+int oci_log_open(const char *path) {
+        int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+
+        return fd < 0 ? -errno : fd;
+}
+
 static void log_append(const Oci *oci, const char *level, const char *text) {
         g_autofree char *line = NULL;
         _cleanup_close_ int fd = -1;
+        int r;
 
         if (!oci->log)
                 return;
         line = log_line(oci, level, text);
-        fd = open(oci->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
-        if (fd < 0 || fd_write_all(fd, line, strlen(line)) < 0)
-                (void)fprintf(stderr, "davit-oci: cannot write %s: %s\n", oci->log, strerror(errno));
+        r = fd = oci_log_open(oci->log);
+        if (fd >= 0)
+                r = fd_write_all(fd, line, strlen(line));
+        if (r < 0)
+                (void)fprintf(stderr, "davit-oci: cannot write %s: %s\n", oci->log, strerror(-r));
 }
 
 /** oci_exit_status() - The status davit-oci ends with after an error. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "oci/bundle.h"
+#include "plan/capabilities.h"
 #include "plan/fields.h"
 #include "plan/spec.h"
 
@@ -62,19 +63,28 @@ static gboolean set_user(JsonObject *process, GError **error) {
         return TRUE;
 }
 
-static void set_capabilities(JsonObject *process) {
+/* A name that somebody has typed is no configuration's, which may be from a newer kernel than this. */
+static gboolean set_capabilities(JsonObject *process, GError **error) {
         static const char *const sets[] = { "bounding", "effective", "permitted" };
         JsonObject *capabilities = arg_cap ? field_ensure_object(process, "capabilities") : NULL;
 
-        for (gsize i = 0; capabilities && i < G_N_ELEMENTS(sets); i++)
-                append(capabilities, sets[i], arg_cap);
+        for (char **text = arg_cap; text && *text; text++) {
+                const char *name = capability_to_name(capability_from_name(*text));
+
+                if (!name)
+                        return oci_fail(error, OCI_ERROR_USAGE, "--cap: unknown capability \"%s\"", *text);
+                for (gsize i = 0; i < G_N_ELEMENTS(sets); i++)
+                        json_array_add_string_element(field_ensure_array(capabilities, sets[i]), name);
+        }
+        return TRUE;
 }
 
 static gboolean apply_options(JsonObject *process, GError **error) {
         if (!set_user(process, error))
                 return FALSE;
         append(process, "env", arg_env);
-        set_capabilities(process);
+        if (!set_capabilities(process, error))
+                return FALSE;
         if (arg_cwd)
                 json_object_set_string_member(process, "cwd", arg_cwd);
         if (arg_label)

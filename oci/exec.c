@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -44,6 +45,7 @@ static const GOptionEntry entries[] = {
 };
 
 typedef struct Exec {
+        const Oci *oci;
         State state;
         Maker maker;
         PlanResult plan;
@@ -92,6 +94,7 @@ static gboolean build_plan(Exec *x, int argc, char *argv[], GError **error) {
                                 "a terminal needs --console-socket when nobody stays to keep it");
         if (!x->plan.terminal && arg_console_socket)
                 return oci_fail(error, OCI_ERROR_FAILED, "--console-socket: the process does not ask for a terminal");
+        capabilities_warn(x->oci, json_node_get_object(process), (x->state.namespaces & CLONE_NEWUSER) != 0);
         return TRUE;
 }
 
@@ -185,12 +188,23 @@ static gboolean accompany(Exec *x, GError **error) {
         }
 }
 
+/* Of a container that ends meanwhile anything may be missed first. */
+static void explain(Exec *x, GError **error) {
+        if (!state_ending(&x->state))
+                return;
+        g_clear_error(error);
+        (void)oci_fail(error, OCI_ERROR_FAILED, "cannot exec in a stopped container");
+}
+
 static gboolean begin(Exec *x, GError **error) {
-        if (!make(x, error))
+        if (!make(x, error)) {
+                explain(x, error);
                 return FALSE;
+        }
         if (group_attach(&x->state, x->made.pid, error) && pid_file_write(arg_pid_file, x->made.pid, error) &&
             made_tell(&x->made, SETUP_SCOPED, -1, error) && accompany(x, error))
                 return TRUE;
+        explain(x, error);
         made_kill(&x->made);
         if (arg_pid_file)
                 (void)unlink(arg_pid_file);
@@ -220,7 +234,8 @@ static gboolean parse(Exec *x, int *argc, char ***argv, GError **error) {
 /** verb_exec() - davit-oci exec */
 int verb_exec(Oci *oci, int argc, char *argv[], GError **error) {
         g_auto(Exec) x = {
-                .state = STATE_NULL, .maker = MAKER_NULL, .plan = PLAN_RESULT_NULL, .made = MADE_NULL, .terminal = -1
+                .oci = oci,          .state = STATE_NULL, .maker = MAKER_NULL, .plan = PLAN_RESULT_NULL,
+                .made = MADE_NULL, .terminal = -1,
         };
         int status = 255, r;
 

@@ -58,7 +58,8 @@ int verb_features(Oci *oci _unused_, int argc, char *argv[], GError **error) {
         JsonArray *array;
 
         json_node_take_object(node, root);
-        if (!oci_parse(entries, NULL, "Shows what this runtime knows.", &argc, &argv, error))
+        if (!oci_parse(entries, NULL, "Shows what this runtime knows.", &argc, &argv, error) ||
+            !take_nothing(argc, argv, error))
                 return -1;
         json_object_set_string_member(root, "ociVersionMin", "1.0.0");
         json_object_set_string_member(root, "ociVersionMax", OCI_VERSION);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 
 #include "oci/container.h"
 #include "oci/group.h"
@@ -20,6 +21,12 @@ static const GOptionEntry entries[] = {
         { "regex", 'r', 0, G_OPTION_ARG_NONE, &arg_regex, "ID is a regular expression, which several may match", NULL },
         {},
 };
+
+/* By name or number; 0, as in kill(2), only asks whether the first process is there. */
+static gboolean parse_signal(const char *text, int *ret, GError **error) {
+        *ret = streq(text, "0") ? 0 : signal_from_name(text);
+        return *ret >= 0 || oci_fail(error, OCI_ERROR_FAILED, "unknown signal \"%s\"", text);
+}
 
 static gboolean kill_one(State *state, int signal, GError **error) {
         _cleanup_close_ int pidfd = state_pidfd(state);
@@ -48,7 +55,7 @@ static gboolean kill_id(Oci *oci, const char *id, gconstpointer data, GError **e
 
         if (!state_load(oci, id, &state, error))
                 return FALSE;
-        return arg_all ? kill_all(&state, signal, error) : kill_one(&state, signal, error);
+        return arg_all && signal ? kill_all(&state, signal, error) : kill_one(&state, signal, error);
 }
 
 /** verb_kill() - davit-oci kill */
@@ -59,11 +66,8 @@ int verb_kill(Oci *oci, int argc, char *argv[], GError **error) {
                        &argv, error))
                 return -1;
         if (argc == 3) {
-                signal = signal_from_name(argv[2]);
-                if (signal < 0) {
-                        (void)oci_fail(error, OCI_ERROR_FAILED, "unknown signal \"%s\"", argv[2]);
+                if (!parse_signal(argv[2], &signal, error))
                         return -1;
-                }
                 argc--;
         }
         if (!take_id(argc, argv, error))

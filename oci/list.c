@@ -60,7 +60,8 @@ int verb_list(Oci *oci, int argc, char *argv[], GError **error) {
         gboolean json;
 
         json_node_take_array(rows, json_array_new());
-        if (!oci_parse(entries, NULL, "Lists containers.", &argc, &argv, error) || !oci_ids(oci, ids, error))
+        if (!oci_parse(entries, NULL, "Lists containers.", &argc, &argv, error) ||
+            !take_nothing(argc, argv, error) || !oci_ids(oci, ids, error))
                 return -1;
         json = g_strcmp0(arg_format, "json") == 0;
         if (arg_format && !json && !streq(arg_format, "table")) {

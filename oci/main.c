@@ -72,13 +72,29 @@ static char *summary(void) {
         return g_string_free(s, FALSE);
 }
 
+/* One that cannot be written to is told at once: whoever reads it would take its silence for success. It is not kept
+ * open: from 3 on, descriptors are what --preserve-fds counts. */
+static gboolean open_log(Oci *oci, GError **error) {
+        int fd;
+
+        if (!arg_log || !*arg_log)
+                return TRUE;
+        fd = oci_log_open(arg_log);
+        if (fd < 0)
+                return oci_fail_errno(error, fd, "--log %s", arg_log);
+        safe_close(fd);
+        oci->log = arg_log;
+        return TRUE;
+}
+
 static gboolean set_log(Oci *oci, GError **error) {
         static const char *const levels[] = {
                 "emerg", "alert", "fatal", "error", "warning", "notice", "info", "debug"
         };
         const char *level = arg_debug ? "debug" : arg_log_level ? arg_log_level : "warning";
 
-        oci->log = arg_log;
+        if (!open_log(oci, error))
+                return FALSE;
         if (arg_log_format && !streq(arg_log_format, "text") && !streq(arg_log_format, "json"))
                 return oci_fail(error, OCI_ERROR_USAGE, "--log-format: unknown format \"%s\"", arg_log_format);
         oci->log_json = arg_log_format && streq(arg_log_format, "json");

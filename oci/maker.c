@@ -182,7 +182,7 @@ int made_hear(Made *made, struct packet *packet, GError **error) {
                 if (r <= 0 || packet->size < sizeof(record->message)) {
                         if (made->executing)
                                 return 0;
-                        (void)oci_fail(error, OCI_ERROR_FAILED, "the process was killed before its program ran");
+                        (void)oci_fail(error, OCI_ERROR_KILLED, "the process was killed before its program ran");
                         return -1;
                 }
                 if (record->message == SETUP_FAULT && packet->size == sizeof(*record)) {

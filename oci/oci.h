@@ -15,6 +15,7 @@ typedef enum OciError {
         OCI_ERROR_USAGE,          /* of the command line */
         OCI_ERROR_NOT_EXECUTABLE, /* the container's command is there and cannot be executed */
         OCI_ERROR_NO_COMMAND,     /* it is not there */
+        OCI_ERROR_KILLED,         /* somebody has killed what was being made */
 } OciError;
 
 typedef enum GroupDriver {
@@ -39,12 +40,14 @@ gboolean oci_fail_errno(GError **error, int r, const char *format, ...) G_GNUC_P
 int oci_report(const Oci *oci, const GError *error);
 void oci_warn(const Oci *oci, const char *format, ...) G_GNUC_PRINTF(2, 3);
 int oci_exit_status(const GError *error);
+int oci_log_open(const char *path);
 
 /* options.c */
 gboolean oci_parse(const GOptionEntry *entries, const char *usage, const char *summary, int *argc, char ***argv,
                    GError **error);
 const char *oci_cache_dir(void); /* of compiled seccomp programs; NULL: none */
 gboolean oci_open_root(Oci *oci, GError **error);
+gboolean oci_make_root(Oci *oci, GError **error);
 const char *group_driver_name(GroupDriver driver);
 gboolean group_driver_parse(const char *name, GroupDriver *ret);
 

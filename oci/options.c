@@ -70,16 +70,27 @@ const char *oci_cache_dir(void) {
         return geteuid() == 0 ? "/run/davit-oci.seccomp" : NULL;
 }
 
-/** oci_open_root() - Opens the directory of containers, which is made where it is missing. */
+/** oci_open_root() - Opens the directory of containers; where it is missing there are none, and root_fd stays -1. */
 gboolean oci_open_root(Oci *oci, GError **error) {
         if (oci->root_fd >= 0)
                 return TRUE;
         if (!oci->root)
                 oci->root = default_root();
-        if (g_mkdir_with_parents(oci->root, 0700) < 0)
-                return oci_fail_errno(error, errno, "--root %s", oci->root);
         oci->root_fd = open(oci->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (oci->root_fd < 0)
+        if (oci->root_fd < 0 && errno != ENOENT)
                 return oci_fail_errno(error, errno, "--root %s", oci->root);
+        return TRUE;
+}
+
+/** oci_make_root() - Opens the directory of containers, which is made where it is missing. */
+gboolean oci_make_root(Oci *oci, GError **error) {
+        if (!oci->root)
+                oci->root = default_root();
+        if (oci->root_fd < 0 && g_mkdir_with_parents(oci->root, 0700) < 0)
+                return oci_fail_errno(error, errno, "--root %s", oci->root);
+        if (!oci_open_root(oci, error))
+                return FALSE;
+        if (oci->root_fd < 0) /* it has gone again */
+                return oci_fail_errno(error, ENOENT, "--root %s", oci->root);
         return TRUE;
 }

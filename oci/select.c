@@ -27,6 +27,8 @@ gboolean oci_ids(Oci *oci, GPtrArray *ids, GError **error) {
 
         if (!oci_open_root(oci, error))
                 return FALSE;
+        if (oci->root_fd < 0)
+                return TRUE;
         r = dir_stream(oci->root_fd, &d);
         if (r < 0)
                 return oci_fail_errno(error, r, "--root %s", oci->root);

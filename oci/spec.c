@@ -103,12 +103,9 @@ int verb_spec(Oci *oci _unused_, int argc, char *argv[], GError **error) {
         _cleanup_close_ int fd = -1;
         int r;
 
-        if (!oci_parse(entries, NULL, "Writes a config.json to begin with.", &argc, &argv, error))
+        if (!oci_parse(entries, NULL, "Writes a config.json to begin with.", &argc, &argv, error) ||
+            !take_nothing(argc, argv, error))
                 return -1;
-        if (argc > 1) {
-                (void)oci_fail(error, OCI_ERROR_USAGE, "spec: too many arguments: \"%s\"", argv[1]);
-                return -1;
-        }
         path = g_build_filename(arg_bundle ? arg_bundle : ".", arg_file ? arg_file : "config.json", NULL);
         text = make_text();
         fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

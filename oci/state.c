@@ -27,6 +27,8 @@
 
 #define STATE_MAX (16U << 20)
 #define ID_MAX 1024U
+#define STAT_FLAGS 7          /* of the fields of /proc/PID/stat from the ")" on: proc(5) */
+#define PF_EXITING 0x00000004 /* in them: linux/sched.h of the kernel */
 
 static const char *const names[_STATUS_MAX] = {
         [STATUS_CREATING] = "creating", [STATUS_CREATED] = "created", [STATUS_RUNNING] = "running",
@@ -76,7 +78,7 @@ static int lock(int fd) {
 
 /** state_new() - Makes the directory of a new container and locks it. */
 gboolean state_new(Oci *oci, const char *id, State *ret, GError **error) {
-        if (!check_id(id, error) || !oci_open_root(oci, error))
+        if (!check_id(id, error) || !oci_make_root(oci, error))
                 return FALSE;
         if (mkdirat(oci->root_fd, id, 0700) < 0) {
                 if (errno == EEXIST)
@@ -218,8 +220,9 @@ gboolean state_load(Oci *oci, const char *id, State *ret, GError **error) {
                 return FALSE;
         ret->id = g_strdup(id);
         ret->driver = GROUP_DISABLED;
-        ret->dir_fd = openat(oci->root_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (ret->dir_fd < 0 && errno == ENOENT)
+        if (oci->root_fd >= 0)
+                ret->dir_fd = openat(oci->root_fd, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (oci->root_fd < 0 || (ret->dir_fd < 0 && errno == ENOENT))
                 return oci_fail(error, OCI_ERROR_FAILED, "container \"%s\" does not exist", id);
         if (ret->dir_fd < 0)
                 return oci_fail_errno(error, errno, "directory %s/%s", oci->root, id);
@@ -273,6 +276,21 @@ int state_pidfd(State *s) {
                 return -ESRCH;
         }
         return fd;
+}
+
+/** state_ending() - Whether the first process has gone or is on its way: what it shared is not to be had any more. */
+gboolean state_ending(State *s) {
+        _cleanup_close_ int pidfd = state_pidfd(s);
+        g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)s->pid);
+        g_auto(GStrv) fields = NULL;
+        _cleanup_free_ char *text = NULL;
+        const char *rest;
+
+        if (pidfd < 0 || file_read_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
+                return TRUE;
+        rest = strrchr(text, ')');
+        fields = g_strsplit(rest ? rest : "", " ", STAT_FLAGS + 2);
+        return g_strv_length(fields) > STAT_FLAGS && g_ascii_strtoull(fields[STAT_FLAGS], NULL, 10) & PF_EXITING;
 }
 
 /** state_status() - What the container is doing. */

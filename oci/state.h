@@ -52,6 +52,7 @@ void state_unlock(State *state);
 gboolean state_remove(Oci *oci, State *state, GError **error);
 Status state_status(State *state);
 int state_pidfd(State *state); /* -ESRCH: the container's process has gone */
+gboolean state_ending(State *state);
 const char *status_name(Status status);
 JsonNode *state_to_json(State *state, Status status, pid_t pid);
 int state_memfd(State *state, Status status, pid_t pid);

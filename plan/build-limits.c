@@ -4,7 +4,8 @@
  * process.capabilities and process.rlimits.
  *
  * Both are sets of names with numbers behind them. An unknown name is an error: a capability that
- * was misspelt in a list of what to keep would otherwise be lost in silence.
+ * was misspelt in a list of what to keep would otherwise be lost in silence. In bundles it is a
+ * warning of davit-oci's.
  */
 
 #include <string.h>
@@ -23,9 +24,11 @@ static gboolean build_set(Build *b, JsonObject *object, const char *name, guint6
         for (guint i = 0; names && i < names->len; i++) {
                 int capability = capability_from_name(names->pdata[i]);
 
+                if (!g_str_has_prefix(names->pdata[i], "CAP_"))
+                        capability = -1;
                 if (capability < 0 && b->context->bundle)
                         continue;
-                if (capability < 0 || !g_str_has_prefix(names->pdata[i], "CAP_"))
+                if (capability < 0)
                         return plan_fail(error, PLAN_ERROR_INVALID,
                                          "process.capabilities.%s[%u]: unknown capability \"%s\"", name, i,
                                          (const char *)names->pdata[i]);

@@ -83,17 +83,22 @@ static void apply_swap(JsonObject *linux_, guint64 value) {
                                       "memory.swap.max", text);
 }
 
+/* The largest of all is no limit, a configuration's -1. */
+static gint64 oci_limit(guint64 limit) {
+        return limit == G_MAXUINT64 ? -1 : (gint64)MIN(limit, (guint64)G_MAXINT64);
+}
+
 static void apply_resources(JsonObject *root, const SpecOptions *options) {
         JsonObject *linux_ = field_ensure_object(root, "linux");
 
         if (options->memory_max)
                 json_object_set_int_member(field_ensure_object(field_ensure_object(linux_, "resources"), "memory"),
-                                           "limit", (gint64)MIN(options->memory_max, (guint64)G_MAXINT64));
+                                           "limit", oci_limit(options->memory_max));
         if (options->has_memory_swap_max)
                 apply_swap(linux_, options->memory_swap_max);
         if (options->tasks_max)
                 json_object_set_int_member(field_ensure_object(field_ensure_object(linux_, "resources"), "pids"),
-                                           "limit", (gint64)MIN(options->tasks_max, (guint64)G_MAXINT64));
+                                           "limit", oci_limit(options->tasks_max));
         if (options->cpu_quota_per_sec_usec) {
                 JsonObject *cpu = field_ensure_object(field_ensure_object(linux_, "resources"), "cpu");
                 guint64 quota = options->cpu_quota_per_sec_usec / (G_USEC_PER_SEC / CPU_PERIOD_USEC);

@@ -121,7 +121,8 @@ int fd_set_nonblock(int fd, bool on) {
  *
  * Neither follows a symbolic link nor waits for a FIFO's writer.
  *
- * Return: 0 with *@ret allocated and NUL-terminated, -EFBIG, -EINVAL when it is no regular file, or a negative errno.
+ * Return: 0 with *@ret allocated and NUL-terminated, -EFBIG, -EISDIR, -EINVAL when it is no regular file for another
+ * reason, or a negative errno.
  */
 int file_read_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size) {
         _cleanup_close_ int fd = -1;
@@ -133,7 +134,7 @@ int file_read_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (!S_ISREG(st.st_mode))
-                return -EINVAL;
+                return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
         return fd_read_bounded(fd, max, ret, ret_size);
 }
 

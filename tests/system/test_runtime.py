@@ -101,6 +101,21 @@ class Life(runtime.RuntimeTest):
         self.refused("cannot exec in a stopped container", "exec", self.name, "true")
         self.refused("container not running", "pause", self.name)
 
+    def test_signal_0_asks_whether_it_is_there(self):
+        self.config("trap 'echo heard' TERM; echo ready; while :; do sleep 0.01; done")
+        self.refused("does not exist", "kill", self.name, "0")
+        self.create()
+        self.assertEqual(self.oci("kill", self.name, "0").stderr, "")
+        self.start()
+        self.wait_output("ready")
+        self.assertEqual(self.oci("kill", "--all", self.name, "0").stderr, "")
+        self.refused("unknown signal", "kill", self.name, "-0")
+        self.assertEqual((self.status(), self.output()), ("running", "ready\n"))
+        self.oci("kill", self.name, "KILL")
+        self.wait_status("stopped")
+        self.refused("container not running", "kill", self.name, "0")
+        self.refused("container not running", "kill", "--all", self.name, "0")
+
     def end_before_the_start(self, *namespaces):
         """How the subreaper sees a container end that was only created."""
         self.config("exit 5", linux__namespaces=[{"type": name} for name in namespaces])
@@ -202,6 +217,28 @@ class Life(runtime.RuntimeTest):
         self.assertEqual((row["status"], row["owner"], row["annotations"]), ("created", "root", {"a": "b"}))
         self.assertIn(self.name, self.oci("list", "-q").stdout.split())
         self.assertIn("created", self.oci("list").stdout)
+
+    def test_a_root_that_is_not_there_is_not_made(self):
+        """Who only looks makes nothing; there it has no containers. The first container makes it."""
+        root = os.path.join(self.bundle, "not/there")
+        oci = lambda *words: subprocess.run(["davit-oci", "--root", root, *words], cwd=self.bundle, capture_output=True,
+                                            text=True, check=False, timeout=30)
+        self.assertEqual((oci("list", "-q").stdout, oci("list", "-f", "json").stdout), ("", "[]\n"))
+        for words in (("state",), ("start",), ("kill",), ("delete",), ("ps",), ("exec", self.name), ("update",)):
+            done = oci(*words, self.name)
+            self.assertEqual(done.returncode, 1, words)
+            self.assertIn(f'container "{self.name}" does not exist', done.stderr)
+        self.assertEqual(runtime.result(oci("delete", "--force", self.name)), (0, "", ""))
+        self.assertEqual(runtime.result(oci("kill", "--regex", ".")), (0, "", ""))
+        self.assertFalse(os.path.exists(os.path.dirname(root)))
+        self.config()
+        self.assertEqual(runtime.result(oci("run", self.name)), (0, "", ""))
+        self.assertEqual(os.listdir(root), [])
+
+    def test_arguments_too_many(self):
+        for verb in ("features", "list", "spec"):
+            self.refused(f'{verb}: too many arguments: "x"', verb, "x", status=2)
+        self.assertEqual(os.listdir(self.bundle), [])
 
     def test_a_start_that_died_harms_nobody(self):
         self.config("echo started")
@@ -311,6 +348,25 @@ class Failure(runtime.RuntimeTest):
         with open(log + "2", encoding="utf-8") as f:
             self.assertIn("level=error msg=", f.read())
 
+    def test_a_log_that_cannot_be_written_is_told_first(self):
+        self.config("echo ran")
+        for log, why in (("/nonexistent/log", "No such file or directory"), (self.bundle, "Is a directory")):
+            for words in (("run", self.name), ("create", self.name), ("list",), ("nosuch",)):
+                self.refused(f"--log {log}: {why}", "--log", log, *words)
+            self.refused("does not exist", "state", self.name)
+        log = os.path.join(self.bundle, "log")
+        self.assertEqual(self.oci("--log", log, "run", "--preserve-fds", "0", self.name).stdout, "ran\n")
+        self.assertEqual(os.path.getsize(log), 0)
+        self.refused("--preserve-fds: descriptor 3", "--log", log, "run", "--preserve-fds", "1", self.name)
+
+    def test_a_directory_in_place_of_a_file(self):
+        self.config(["sleep", "1000"])
+        self.refused("Is a directory", "run", "--config", self.bundle, self.name)
+        self.create()
+        self.start()
+        for words in (("exec", "--process"), ("update", "--resources")):
+            self.refused(f"{self.bundle}: Is a directory", *words, self.bundle, self.name)
+
     def test_a_killed_run_leaves_no_process(self):
         """davit-oci dies while it makes a container: its process notices and goes."""
         self.config("exec sleep 1000", hooks={"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "1000"]}]})
@@ -386,6 +442,25 @@ class Exec(runtime.RuntimeTest):
         self.refused("neither a command nor", "exec", self.name, status=2)
         self.refused("--user", "exec", "--user", "name", self.name, "true", status=2)
         self.refused("--console-socket", "exec", "--detach", "--tty", self.name, "true")
+
+    def test_container_that_ends_meanwhile(self):
+        """The first process has let go of all it had, and is kept by one that its parent does not collect."""
+        pid = self.state()["pid"]
+        with subprocess.Popen(["davit-oci", "--root", runtime.ROOT, "exec", self.name, "sh", "-c", "echo in; sleep 1000"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as other:
+            self.assertEqual(other.stdout.readline(), "in\n")
+            other.send_signal(signal.SIGSTOP)
+            try:
+                self.oci("kill", self.name, "KILL")
+                end = time.monotonic() + 10
+                while os.path.exists(f"/proc/{pid}/root/bin"):
+                    self.assertLess(time.monotonic(), end, "it does not end")
+                self.assertNotEqual(self.status(), "stopped")
+                self.refused("cannot exec in a stopped container", "exec", self.name, "true")
+            finally:
+                other.send_signal(signal.SIGCONT)
+            self.assertEqual(other.wait(10), 128 + 9)
+        self.wait_status("stopped")
 
     def test_groups_and_namespaces(self):
         own = self.exec(self.name, "sh", "-c", "for n in pid mnt net; do readlink /proc/self/ns/$n; done").stdout

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+import unittest.mock
 
 import davit
 
@@ -69,6 +70,15 @@ class Podman(unittest.TestCase):
         done = self.run_it("sh", "-c", "ls /dev | grep -c .; readlink /proc/self/ns/pid", check=True,
                            options=("--privileged", "--pid=host"))
         self.assertEqual(done.stdout.split()[1], os.readlink("/proc/self/ns/pid"))
+
+    def test_runtime_by_name(self):
+        """As davit-oci(8) has it: a name is what containers.conf makes of it."""
+        path = os.path.join(self.directory, "containers.conf")
+        with open(path, "w", encoding="ascii") as f:
+            f.write(f'[engine.runtimes]\ndavit-oci = ["{RUNTIME}"]\n')
+        with unittest.mock.patch.dict(os.environ, CONTAINERS_CONF=path):
+            done = self.podman("--runtime", "davit-oci", "run", "--rm", "--network=none", "localhost/busybox", "echo", "named")
+        self.assertEqual(done.stdout, "named\n")
 
     def test_life(self):
         name = "life"

@@ -190,6 +190,11 @@ class Limits:
         self.config(linux__resources={"memory": {"limit": 1 << 20, "swap": 1 << 10}}, **self.place())
         self.refused("memory.swap", "run", self.name)
 
+    def test_too_little_memory_to_begin_with_is_said(self):
+        for verb in ("create", "run"):
+            self.config(linux__resources={"memory": {"limit": 1000}}, **self.place())
+            self.refused("linux.resources.memory.limit may be too small (1000 bytes)", verb, self.name)
+
     def test_what_is_no_property_of_a_unit(self):
         """With either driver; 0 is a value here."""
         if UNIFIED:
