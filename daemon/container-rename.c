@@ -138,6 +138,8 @@ int container_rename(Container *c, const char *to, container_renamed_t done, voi
         int r;
 
         r = container_check_stays(c, error);
+        if (r >= 0 && streq(c->id, to))
+                return error_exists(error, "Container \"%s\" is called that already.", to);
         if (r >= 0)
                 r = container_check_new(c->ns, to, error);
         if (r >= 0 && s)

@@ -172,6 +172,13 @@ void exec_started(Exec *e, const struct shim_started *s, int terminal) {
         event_exec(e, EVENT_EXEC_STARTED);
 }
 
+/* The one thing a shim has against an exec at that step which may be over the next moment. */
+static bool is_paused(const LinkAnswer *a) {
+        const struct shim_failed *f = a->body;
+
+        return a->head && a->head->type == SHIM_FAILED && f->step == SHIM_STEP_PLAN && a->error == -EBUSY;
+}
+
 static void on_started(const LinkAnswer *a, void *userdata) {
         _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         g_autofree Start *s = userdata;
@@ -188,6 +195,8 @@ static void on_started(const LinkAnswer *a, void *userdata) {
         if (stdio_drop_unknown(&e->stdio, a->head && a->head->type == SHIM_FAILED ? a->body : NULL))
                 r = error_precondition(&error, "The supervisor of task \"%s\" is of a version without DropAfterUSec.",
                                        e->process.task->id);
+        else if (is_paused(a))
+                r = error_precondition(&error, "Container \"%s\" is paused; resume it first.", e->process.task->id);
         else
                 r = task_failure_of(e->process.task, e->process.exec_id, what, a, &error);
         event_failed(&e->process, r, &error);

@@ -200,8 +200,9 @@ static int verify(const Update *u, sd_bus_error *error) {
 
                 if (!lifts(p) && !inside(u->task, p->controller))
                         return error_not_supported(error,
-                                                   "%s cannot be changed: the task was started outside the \"%s\" "
-                                                   "hierarchy of this host's cgroup version 1.",
+                                                   "%s cannot be changed while it runs: the task was started outside "
+                                                   "the \"%s\" hierarchy of this host's cgroup version 1; stop it, "
+                                                   "change the limit and start it again.",
                                                    p->field, p->controller);
         }
 
@@ -331,15 +332,21 @@ static void begin(Update *u) {
 
 static int set_limit(PlanUpdate *plan, const OptionLimit *l, sd_bus_error *error) {
         for (size_t i = 0; i < ELEMENTSOF(limits); i++) {
+                uint64_t min = limits[i].min, max = limits[i].max;
                 bool none = l->value == UINT64_MAX;
 
                 if (!streq(limits[i].name, l->name))
                         continue;
-                if (none ? !limits[i].unlimited
-                         : l->value < limits[i].min || (limits[i].max > 0 && l->value > limits[i].max))
+                if (min == PLAN_MEMORY_MIN && l->value < min)
+                        return error_invalid(error,
+                                             "%s: %" PRIu64 " bytes are too few: the minimum is %" PRIu64 " (4 MiB).",
+                                             l->name, l->value, min);
+                if (max == 0 && l->value < min)
+                        return error_invalid(error, "%s=%" PRIu64 " is too little: the minimum is %" PRIu64 ".",
+                                             l->name, l->value, min);
+                if (none ? !limits[i].unlimited : l->value < min || (max > 0 && l->value > max))
                         return error_invalid(error, "%s=%" PRIu64 " is not between %" PRIu64 " and %" PRIu64 ".",
-                                             l->name, l->value, limits[i].min,
-                                             limits[i].max ? limits[i].max : UINT64_MAX);
+                                             l->name, l->value, min, max);
                 plan_update_set(plan, l->name, g_variant_new_uint64(l->value), limits[i].controller, l->name);
         }
         return 0;
