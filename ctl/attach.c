@@ -147,6 +147,7 @@ int verb_attach(Ctl *ctl, int argc, char **argv) {
         if (r != 0)
                 return r;
         s.path = path;
+        s.id = id;
         s.terminal = true;
         r = session_open(&s);
         if (r == 0)

@@ -83,6 +83,7 @@ void namespace_note(Ctl *ctl, bool everywhere);
 int property_get(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name);
 int property_string(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name,
                     const char **ret);
+const char *task_status(Ctl *ctl, Call *call, const char *id);
 
 /* object paths */
 char *path_encode(const char *prefix, const char *segment);

@@ -94,24 +94,18 @@ static int log_rate(ContainerOptions *o, const char *arg) {
 static int number_option(ContainerOptions *o, int key, const char *arg) {
         switch (key) {
         case 'm':
-                if (!parse_size(arg, &o->memory) || o->memory == 0)
-                        return ctl_error(o->ctl, _("'%s' is no size; give bytes, or a number with unit k, m or g"),
-                                         arg);
-                return 0;
+                if (resource_size(o->ctl, arg, &o->memory) != 0)
+                        return o->ctl->failure;
+                return o->memory > 0 ? 0 : ctl_error(o->ctl, "%s", _("--memory 0 leaves nothing; max is no limit"));
         case OPTION_MEMORY_SWAP:
                 o->has_swap = true;
-                if (!resource_parse_swap(arg, &o->swap))
-                        return ctl_error(o->ctl, _("'%s' is no size; give bytes, or a number with unit k, m or g"),
-                                         arg);
-                return 0;
+                return resource_size(o->ctl, arg, &o->swap);
         case OPTION_CPUS:
                 if (!parse_cpus(arg, &o->cpu_usec))
                         return ctl_error(o->ctl, _("'%s' is no number of processors; give one such as 2 or 0.5"), arg);
                 return 0;
         case OPTION_PIDS:
-                if (!parse_unsigned(arg, UINT32_MAX, &o->pids) || o->pids == 0)
-                        return ctl_error(o->ctl, _("'%s' is no limit of processes; give a number from 1"), arg);
-                return 0;
+                return resource_pids(o->ctl, arg, &o->pids);
         case OPTION_LOG_RATE:
                 return log_rate(o, arg);
         case OPTION_DROP_AFTER:
@@ -133,7 +127,7 @@ static int list_option(ContainerOptions *o, int key, const char *arg) {
         case OPTION_ENV_FILE:
                 return env_add_file(o->ctl, &o->env, arg);
         case OPTION_UNSETENV:
-                return strv_add(&o->env, arg) ? 0 : ctl_oom(o->ctl);
+                return env_remove(o->ctl, &o->env, arg);
         case 'v':
                 return mount_add_volume(o->ctl, &o->mounts, arg);
         case OPTION_MOUNT:

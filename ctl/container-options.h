@@ -34,10 +34,10 @@ typedef struct ContainerOptions {
         { OPTION_READ_ONLY, "read-only", NULL, N_("Mount the root file system read-only") },                    \
         { OPTION_CAP_ADD, "cap-add", N_("CAPABILITY"), N_("Add a capability, or ALL") },                        \
         { OPTION_CAP_DROP, "cap-drop", N_("CAPABILITY"), N_("Drop a capability, or ALL") },                     \
-        { 'm', "memory", N_("SIZE"), N_("Memory limit, with unit b, k, m or g") },                              \
+        { 'm', "memory", N_("SIZE"), N_("Memory limit, with unit b, k, m or g; \"max\": none") },               \
         { OPTION_MEMORY_SWAP, "memory-swap", N_("SIZE"), N_("Limit of memory and swap together; with --memory") },   \
         { OPTION_CPUS, "cpus", N_("N"), N_("Processor limit, such as 1.5") },                                   \
-        { OPTION_PIDS, "pids-limit", N_("N"), N_("Limit of processes and threads") },                           \
+        { OPTION_PIDS, "pids-limit", N_("N"), N_("Limit of processes and threads; \"max\": none") },            \
         { 'l', "label", N_("KEY[=VALUE]"), N_("Set a label") },                                                 \
         { 'h', "hostname", N_("NAME"), N_("Host name") },                                                       \
         { OPTION_NETWORK, "network", N_("none|host"), N_("Network (default: none)") },                          \
@@ -103,6 +103,7 @@ int append_runtime_options(Message *m, const Strv *options);
 /* env.c */
 int env_add(Ctl *ctl, Strv *env, const char *arg);
 int env_add_file(Ctl *ctl, Strv *env, const char *path);
+int env_remove(Ctl *ctl, Strv *env, const char *arg);
 
 /* mount.c */
 int mount_add_volume(Ctl *ctl, Strv *mounts, const char *arg);

@@ -60,6 +60,7 @@ const Verb *verb_find(const char *name);
 /* options.c */
 int options_parse(Ctl *ctl, const char *verb, int *argc, char ***argv, OptionHandler handler, void *userdata);
 void options_help(const Verb *verb);
+int ctl_namespace(Ctl *ctl, const char *name);
 
 /* message.c */
 const char *ctl_gettext(const char *message) __attribute__((format_arg(1)));

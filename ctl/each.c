@@ -3,7 +3,8 @@
 /*
  * One method called on every container a user named. All calls go out before the first answer is awaited, so stopping
  * ten containers takes as long as the slowest of them. Ids are taken as they are and looked up by their beginning only
- * where there is no such object. What failed is printed and the others still done.
+ * where there is no such object. What failed is printed and the others still done. An exec is named by its container
+ * and its own id, which is taken whole.
  */
 
 #include "ctl/each.h"
@@ -13,12 +14,22 @@ typedef struct Target {
         Call call;
 } Target;
 
+/* The object that is called; to free, NULL where memory ran out. */
+static char *target_path(Ctl *ctl, const Each *each, const Target *target) {
+        _cleanup_free_ char *path = path_of(ctl->ns, each->kind, target->id), *prefix = NULL;
+
+        if (!path || !each->exec)
+                return TAKE_PTR(path);
+        prefix = text_printf("%s/exec", path);
+        return prefix ? path_encode(prefix, each->exec) : NULL;
+}
+
 static int target_send(Ctl *ctl, const Each *each, Target *target) {
         _cleanup_message_ Message *m = NULL;
         _cleanup_free_ char *path = NULL;
         int r;
 
-        path = path_of(ctl->ns, each->kind, target->id);
+        path = target_path(ctl, each, target);
         if (!path)
                 return ctl_oom(ctl);
         r = call_new(ctl, path, each->interface, each->member, &m);
@@ -46,6 +57,27 @@ static int target_retry(Ctl *ctl, const Each *each, Target *target) {
         return r == 0 ? call_wait(ctl, &target->call) : r;
 }
 
+/* There is such a container, but no such object of it. */
+static int target_absent(Ctl *ctl, const Each *each, const Target *target) {
+        _cleanup_free_ char *path = path_of(ctl->ns, "task", target->id);
+        _cleanup_call_ Call call = {};
+        int r;
+
+        if (!path)
+                return ctl_oom(ctl);
+        if (each->exec) {
+                r = call_simple(ctl, &call, path, DBUS_PROPERTIES, "Get", "ss", BUS_PROCESS, "Status");
+                if (r == 0)
+                        r = call_wait(ctl, &call);
+                if (r != 0)
+                        return r;
+                if (!error_no_object(call_error(&call)))
+                        return ctl_error(ctl, _("container '%s' has no exec '%s'; see 'davitctl top %s'"), target->id,
+                                         each->exec, target->id);
+        }
+        return ctl_error(ctl, _("container '%s' is not running"), target->id);
+}
+
 static int target_done(Ctl *ctl, const Each *each, Target *target) {
         int r;
 
@@ -57,14 +89,14 @@ static int target_done(Ctl *ctl, const Each *each, Target *target) {
         if (error_no_object(call_error(&target->call)) && each->missing_ok)
                 return 0;
         if (error_no_object(call_error(&target->call)) && !each->absent_ok)
-                return ctl_error(ctl, _("container '%s' is not running"), target->id);
+                return target_absent(ctl, each, target);
         if (each->refused && call_failed(&target->call, "FailedPrecondition"))
-                return ctl_error(ctl, _("container '%s' %s"), target->id, _(each->refused));
+                return each->refused(ctl, target->id, &target->call);
         if (call_error(&target->call) && !error_no_object(call_error(&target->call)))
                 return call_report(ctl, &target->call, target->id);
         if (each->answered)
                 return each->answered(ctl, target->id, &target->call, each->userdata);
-        printf("%s\n", target->id);
+        printf("%s\n", each->exec ?: target->id);
         return 0;
 }
 
@@ -75,6 +107,10 @@ int each_call(Ctl *ctl, const Each *each, int argc, char **argv) {
 
         if (!targets)
                 return ctl_oom(ctl);
+        if (each->exec && argc != 1) {
+                free(targets);
+                return ctl_error(ctl, _("--exec is about one container; name no other"));
+        }
         for (; sent < argc && r == 0; sent++) {
                 targets[sent].id = strdup(argv[sent]);
                 r = targets[sent].id ? target_send(ctl, each, &targets[sent]) : ctl_oom(ctl);

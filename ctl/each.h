@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* One method called on every container a user named, all at once. */
+/* One method called on every container a user named, all at once, or on one exec of the one that was named. */
 
 #include "ctl/bus.h"
+
+enum { OPTION_EXEC = OPTION_FREE };
+
+#define EACH_OPTION_EXEC                                                                                               \
+        { OPTION_EXEC, "exec", N_("ID"), N_("Of the one container named this exec, as davitctl top calls it") }
 
 typedef struct Each {
         const char *kind; /* "task" or "container" */
@@ -13,7 +18,8 @@ typedef struct Each {
                         void *userdata); /* NULL: print the id. 0 or an exit status */
         bool absent_ok;                  /* a container without a task is as wanted already */
         bool missing_ok;                 /* no such container is as wanted already */
-        const char *refused;             /* what to say where its state forbids it, after its id; NULL: as told */
+        int (*refused)(Ctl *ctl, const char *id, Call *call); /* says that its state forbids it; NULL: as told */
+        const char *exec;                /* id of an exec of the one container; NULL: it is about containers */
         void *userdata;
 } Each;
 

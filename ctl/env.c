@@ -22,6 +22,13 @@ int env_add(Ctl *ctl, Strv *env, const char *arg) {
         return strv_take(env, text_printf("%s=%s", arg, value)) ? 0 : ctl_oom(ctl);
 }
 
+/** env_remove() - the name of one that is not to be there. 0 or an exit status. */
+int env_remove(Ctl *ctl, Strv *env, const char *arg) {
+        if (!*arg || strchr(arg, '='))
+                return ctl_error(ctl, _("'%s' is no name of an environment variable"), arg);
+        return strv_add(env, arg) ? 0 : ctl_oom(ctl);
+}
+
 /** env_add_file() - the variables of a file. 0 or an exit status. */
 int env_add_file(Ctl *ctl, Strv *env, const char *path) {
         _cleanup_fclose_ FILE *f = NULL;

@@ -64,18 +64,21 @@ static int call_exec(ContainerOptions *o, Session *s, Call *call, const char *ta
         return r == 0 ? session_call_wait(s, call) : r;
 }
 
-/* The call to the task of what the user named; a second one where that was only the beginning of an id. */
-static int exec_in(ContainerOptions *o, Session *s, Call *call, char **argv) {
-        _cleanup_free_ char *id = NULL, *task = NULL;
+/* The call to the task of what the user named; a second one where that was only the beginning of an id, which @ret_id
+ * is then. */
+static int exec_in(ContainerOptions *o, Session *s, Call *call, char **argv, char **ret_id) {
+        _cleanup_free_ char *task = NULL;
+        char *id;
         int r;
 
+        s->exec = argv[0];
         task = path_of(o->ctl->ns, "task", argv[0]);
         if (!task)
                 return ctl_oom(o->ctl);
         r = call_exec(o, s, call, task, argv + 1);
         if (r != 0 || !error_no_object(call_error(call)))
                 return r;
-        id = container_resolve(o->ctl, argv[0]);
+        s->exec = id = *ret_id = container_resolve(o->ctl, argv[0]);
         if (!id)
                 return o->ctl->failure;
         free(task);
@@ -94,7 +97,7 @@ static int exec_follow(ContainerOptions *o, Session *s, Call *call) {
         int fd, r;
 
         if (call_error(call))
-                return launch_report(o->ctl, call, NULL);
+                return session_report(s, call);
         r = message_read(call->reply, "so", NULL, &path);
         if (r < 0)
                 return bus_protocol_error(o->ctl, r);
@@ -116,6 +119,7 @@ static int exec_follow(ContainerOptions *o, Session *s, Call *call) {
 int verb_exec(Ctl *ctl, int argc, char **argv) {
         _cleanup_container_options_ ContainerOptions o = CONTAINER_OPTIONS_INIT(ctl);
         _cleanup_session_ Session s = SESSION_INIT(ctl);
+        _cleanup_free_ char *id = NULL;
         _cleanup_call_ Call call = {};
         int r;
 
@@ -127,6 +131,7 @@ int verb_exec(Ctl *ctl, int argc, char **argv) {
                 return r;
         s.interactive = o.interactive;
         s.terminal = o.terminal && !o.detach;
+        s.leave_on_second = !s.terminal || !s.interactive; /* the keys of a terminal are the program's */
         if (s.terminal && s.interactive && !isatty(STDIN_FILENO))
                 return ctl_error(ctl, _("-i with -t needs a terminal on stdin; leave -t out"));
         if (!s.terminal && !o.detach) {
@@ -135,7 +140,7 @@ int verb_exec(Ctl *ctl, int argc, char **argv) {
                         return ctl_error(ctl, _("cannot make a pipe: %s"), strerror(-r));
                 ctl->stderr_given = s.stdio.given[STDERR_FILENO] == STDERR_FILENO;
         }
-        r = exec_in(&o, &s, &call, argv);
+        r = exec_in(&o, &s, &call, argv, &id);
         stdio_sent(&s.stdio);
         return r == 0 ? exec_follow(&o, &s, &call) : r;
 }

@@ -52,6 +52,58 @@ static int print_properties(Ctl *ctl, Json *j, Call *call) {
         return r < 0 ? bus_protocol_error(ctl, r) : 0;
 }
 
+/* Whether a process has ended, from its properties. Negative errno. */
+static int has_ended(Message *reply) {
+        const char *name, *kind = "";
+        int r;
+
+        r = message_enter(reply, 'a', "{sv}");
+        while (r >= 0 && (r = message_enter(reply, 'e', "sv")) > 0) {
+                r = message_read(reply, "s", &name);
+                if (r >= 0 && streq(name, "ExitKind"))
+                        r = message_read(reply, "v", "s", &kind);
+                if (r >= 0)
+                        r = message_exit(reply);
+        }
+        message_rewind(reply);
+        return r < 0 ? r : *kind != '\0';
+}
+
+/* A property of a process: what has not happened yet has neither a time nor a status, and no process no number. */
+static int print_process_property(Json *j, Message *m, bool ended) {
+        const char *name;
+        uint64_t n = 0;
+        uint32_t u = 0;
+        int r;
+
+        r = message_read(m, "s", &name);
+        if (r < 0)
+                return r;
+        if (streq(name, "Pid") || streq(name, "ExitStatus")) {
+                r = message_read(m, "v", "u", &u);
+                n = u;
+        } else if (streq(name, "StartedAt") || streq(name, "ExitedAt"))
+                r = message_read(m, "v", "t", &n);
+        else
+                return json_property(j, name, m);
+        json_key(j, name);
+        json_u64(j, n > 0 || (ended && streq(name, "ExitStatus")) ? n : UINT64_MAX);
+        return r;
+}
+
+static int print_process(Ctl *ctl, Json *j, Call *call) {
+        int ended = has_ended(call->reply), r = ended;
+
+        if (r >= 0)
+                r = message_enter(call->reply, 'a', "{sv}");
+        while (r >= 0 && (r = message_enter(call->reply, 'e', "sv")) > 0) {
+                r = print_process_property(j, call->reply, ended);
+                if (r >= 0)
+                        r = message_exit(call->reply);
+        }
+        return r < 0 ? bus_protocol_error(ctl, r) : 0;
+}
+
 /* What is asked about a container; its configuration and its task's are large, so they come when asked for by name. */
 enum { CONTAINER, CONTAINER_SPEC, PROCESS, TASK, TASK_SPEC, _QUESTION_MAX };
 
@@ -91,7 +143,7 @@ static int print_container(Ctl *ctl, Json *j, Call *calls) {
         if (r == 0 && !call_error(calls + TASK) && !call_error(calls + PROCESS)) {
                 json_key(j, "Task");
                 json_open(j, '{');
-                r = print_properties(ctl, j, calls + PROCESS);
+                r = print_process(ctl, j, calls + PROCESS);
                 if (r == 0)
                         r = print_properties(ctl, j, calls + TASK);
                 if (r == 0 && !call_error(calls + TASK_SPEC) && !same)

@@ -48,6 +48,21 @@ int launch_report(Ctl *ctl, const Call *call, const char *subject) {
         return status;
 }
 
+static bool is_paused(Ctl *ctl, const char *id) {
+        _cleanup_call_ Call call = {};
+        const char *status = task_status(ctl, &call, id);
+
+        return status && streq(status, "paused");
+}
+
+/** session_report() - launch_report() of a session's own program, with the way out of a pause. */
+int session_report(Session *s, const Call *call) {
+        if (s->exec && call_failed(call, "FailedPrecondition") && is_paused(s->ctl, s->exec))
+                return ctl_error(s->ctl, _("container '%s' is paused; 'davitctl unpause %s' lets it go on"), s->exec,
+                                 s->exec);
+        return launch_report(s->ctl, call, NULL);
+}
+
 /** append_console_size() - the size of our terminal, where we have one; negative errno. */
 int append_console_size(Message *m) {
         unsigned columns, rows;

@@ -7,6 +7,7 @@
 
 int dup_cloexec(int fd);
 int launch_report(Ctl *ctl, const Call *call, const char *subject);
+int session_report(Session *s, const Call *call);
 int append_console_size(Message *m);
 int task_create(Session *s, Call *call, const char *container, const char *checkpoint);
 int task_created(Session *s, Call *call, const char **ret_path);

@@ -60,21 +60,40 @@ static int on_option(int key, const char *arg, void *userdata) {
         }
 }
 
-/* Why there is nothing to be seen, where that is so. */
+/* A property of the task that is true or false; -1 where it is not known. */
+static int task_property(Ctl *ctl, const char *path, const char *interface, const char *name) {
+        _cleanup_call_ Call call = {};
+        int value;
+
+        if (call_simple(ctl, &call, path, DBUS_PROPERTIES, "Get", "ss", interface, name) != 0 ||
+            call_wait(ctl, &call) != 0 || call_error(&call) || message_read(call.reply, "v", "b", &value) < 0)
+                return -1;
+        return value;
+}
+
+static bool runs(Ctl *ctl, const char *path) {
+        _cleanup_call_ Call call = {};
+        const char *status;
+
+        return property_string(ctl, &call, path, BUS_PROCESS, "Status", &status) == 0 && !streq(status, "stopped");
+}
+
+/* Why there is nothing to be seen, where that is so. Of what runs nothing will come, so nobody is kept waiting. */
 static int note_elsewhere(Logs *logs, const char *id) {
         _cleanup_free_ char *path = path_of(logs->ctl->ns, "task", id);
-        _cleanup_call_ Call call = {};
-        int journal, r;
+        const char *why;
 
         if (!path)
                 return ctl_oom(logs->ctl);
-        r = call_simple(logs->ctl, &call, path, DBUS_PROPERTIES, "Get", "ss", BUS_TASK, "Journal");
-        if (r == 0)
-                r = call_wait(logs->ctl, &call);
-        if (r != 0 || call_error(&call))
-                return r;
-        if (message_read(call.reply, "v", "b", &journal) >= 0 && !journal)
-                ctl_note(_("the output of container '%s' does not go to the journal; see --log of 'davitctl run'"), id);
+        if (task_property(logs->ctl, path, BUS_TASK, "Journal") != 0)
+                return 0;
+        why = task_property(logs->ctl, path, BUS_PROCESS, "Terminal") > 0 ?
+                      _("the output of container '%s' does not go to the journal but to its terminal (-t)") :
+                      _("the output of container '%s' does not go to the journal: it was started in the foreground "
+                        "(without -d), or with a --log that says so");
+        if (logs->follow && runs(logs->ctl, path))
+                return ctl_error(logs->ctl, why, id);
+        ctl_note(why, id);
         return 0;
 }
 

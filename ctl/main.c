@@ -10,10 +10,22 @@
 #include "ctl/ctl.h"
 #include "ctl/verbs.h"
 
+static int option_wrong(Ctl *ctl, const char *option) {
+        static const char *const plain[] = { "--version", "--help", "--json" };
+        int n = (int)strcspn(option, "=");
+
+        if (streq(option, "--namespace") || streq(option, "-n"))
+                return ctl_error(ctl, _("option '%s' needs a value; see 'davitctl help'"), option);
+        for (size_t i = 0; option[n] && i < ELEMENTSOF(plain); i++)
+                if ((size_t)n == strlen(plain[i]) && strncmp(option, plain[i], (size_t)n) == 0)
+                        return ctl_error(ctl, _("option '%s' takes no value; see 'davitctl help'"), plain[i]);
+        return ctl_error(ctl, _("unknown option '%s'; see 'davitctl help'"), option);
+}
+
 /* Options before the verb. Returns -1 to go on, or an exit status. */
 static int global_options(Ctl *ctl, int *argc, char ***argv) {
         while (*argc > 1 && (*argv)[1][0] == '-') {
-                const char *option = (*argv)[1];
+                const char *option = (*argv)[1], *ns = NULL;
                 int used = 1;
 
                 if (streq(option, "--version"))
@@ -23,12 +35,14 @@ static int global_options(Ctl *ctl, int *argc, char ***argv) {
                 if (streq(option, "--json"))
                         ctl->json = true;
                 else if (strncmp(option, "--namespace=", 12) == 0)
-                        ctl->ns = option + 12;
+                        ns = option + 12;
                 else if ((streq(option, "--namespace") || streq(option, "-n")) && *argc > 2) {
-                        ctl->ns = (*argv)[2];
+                        ns = (*argv)[2];
                         used = 2;
                 } else
-                        return ctl_error(ctl, _("unknown option '%s'; see 'davitctl help'"), option);
+                        return option_wrong(ctl, option);
+                if (ns && ctl_namespace(ctl, ns) != 0)
+                        return ctl->failure;
                 *argc -= used;
                 *argv += used;
         }

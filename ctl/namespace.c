@@ -20,9 +20,9 @@ enum { OPTION_RESET = OPTION_FREE + 200 };
 
 const Option namespace_default_options[] = {
         { OPTION_NETWORK, "network", N_("none|host"), N_("Network") },
-        { 'm', "memory", N_("SIZE"), N_("Memory limit, with unit b, k, m or g") },
+        { 'm', "memory", N_("SIZE"), N_("Memory limit, with unit b, k, m or g; \"max\": none") },
         { OPTION_CPUS, "cpus", N_("N"), N_("Processor limit, such as 1.5") },
-        { OPTION_PIDS, "pids-limit", N_("N"), N_("Limit of processes and threads") },
+        { OPTION_PIDS, "pids-limit", N_("N"), N_("Limit of processes and threads; \"max\": none") },
         { OPTION_STOP_SIGNAL, "stop-signal", N_("SIGNAL"), N_("Signal that asks the program to end") },
         { OPTION_STOP_TIMEOUT, "stop-timeout", N_("SECONDS"), N_("Time to end before it is killed") },
         { OPTION_LOG_RATE, "log-rate", N_("LINES[/TIME]"), N_("Lines the journal takes in that time; 0: all") },
@@ -96,6 +96,8 @@ int verb_namespace_create(Ctl *ctl, int argc, char **argv) {
         int r;
 
         r = options_parse(ctl, "namespace create", &argc, &argv, on_option, &labels);
+        if (r == 0 && !*argv[0])
+                return ctl_error(ctl, "%s", _("the name of the namespace is empty"));
         if (r == 0)
                 r = call_new(ctl, BUS_PATH, BUS_MANAGER, "CreateNamespace", &m);
         if (r != 0)

@@ -103,3 +103,15 @@ int property_string(Ctl *ctl, Call *call, const char *path, const char *interfac
         r = message_read(call->reply, "v", "s", ret);
         return r < 0 ? bus_protocol_error(ctl, r) : 0;
 }
+
+/** task_status() - what the task of a container is doing; in the answer, so it lives as long as @call. NULL where there
+ * is no task, or nobody says: nothing is printed. */
+const char *task_status(Ctl *ctl, Call *call, const char *id) {
+        _cleanup_free_ char *path = path_of(ctl->ns, "task", id);
+        const char *status;
+
+        if (!path || call_simple(ctl, call, path, DBUS_PROPERTIES, "Get", "ss", BUS_PROCESS, "Status") != 0 ||
+            call_wait(ctl, call) != 0 || call_error(call) || message_read(call->reply, "v", "s", &status) < 0)
+                return NULL;
+        return status;
+}

@@ -86,16 +86,56 @@ static const char *foreign_hint(const char *word, int letter) {
         return NULL;
 }
 
-static int option_wrong(Ctl *ctl, const Verb *verb, int c, char **argv) {
-        const char *word = optind > 0 ? argv[optind - 1] : "";
+static int option_unknown(Ctl *ctl, const Verb *verb, const char *word) {
+        const char *hint = foreign_hint(word, word[1] != '-' && !word[2] ? word[1] : 0);
 
+        if (hint)
+                return ctl_error(ctl, "%s", _(hint));
+        return ctl_error(ctl, _("unknown option '%s'; see 'davitctl %s --help'"), word, verb->name);
+}
+
+/* Whether a word names a long option of ours, written in full, and not a beginning of it. */
+static bool is_known(const Tables *t, const char *word) {
+        size_t n = strcspn(word, "=");
+
+        for (size_t i = 0; i < t->n_longs; i++)
+                if (strlen(t->longs[i].name) + 2 == n && strncmp(t->longs[i].name, word + 2, n - 2) == 0)
+                        return true;
+        return false;
+}
+
+/* Whether what getopt_long() is not content with is a long option: a letter it knows has no value too many. */
+static bool is_long(const Tables *t, int c, const char *word) {
+        if (c == ':' || optopt == 0)
+                return strncmp(word, "--", 2) == 0;
+        for (size_t i = 0; i < t->n_longs; i++)
+                if (t->longs[i].val == optopt)
+                        return true;
+        return false;
+}
+
+/* Says what is wrong in the user's words. @before: the letter before, NUL where there is none; after one without a
+ * value "=" comes as the next letter. */
+static int option_wrong(Ctl *ctl, const Verb *verb, const Tables *t, int c, char before, char **argv) {
+        char letter[] = { '-', (char)optopt, '\0' };
+        const char *word = argv[optind - 1];
+
+        if (is_long(t, c, word)) {
+                if (!is_known(t, word))
+                        return option_unknown(ctl, verb, word);
+        } else if (optopt < 0) /* half a character; the word is only left when its last letter is done */
+                return option_unknown(ctl, verb, argv[optind] ?: word);
+        else {
+                if (c == '?' && (optopt != '=' || !before))
+                        return option_unknown(ctl, verb, letter);
+                if (c == '?')
+                        letter[1] = before;
+                word = letter;
+        }
         if (c == ':')
                 return ctl_error(ctl, _("option '%s' needs a value; see 'davitctl %s --help'"), word, verb->name);
-        if (foreign_hint(word, optopt))
-                return ctl_error(ctl, "%s", _(foreign_hint(word, optopt)));
-        if (optopt > 0 && optopt < OPTION_LONG)
-                return ctl_error(ctl, _("unknown option '-%c'; see 'davitctl %s --help'"), optopt, verb->name);
-        return ctl_error(ctl, _("unknown option '%s'; see 'davitctl %s --help'"), word, verb->name);
+        return ctl_error(ctl, _("option '%.*s' takes no value; see 'davitctl %s --help'"), (int)strcspn(word, "="),
+                         word, verb->name);
 }
 
 /* The word of the long option just parsed. */
@@ -125,12 +165,22 @@ static bool own_letter(const Verb *verb, int key) {
         return false;
 }
 
+/** ctl_namespace() - takes what was given as the namespace. An empty name is the default one's for the manager, but
+ * here more likely a variable that was not set. 0 or an exit status. */
+int ctl_namespace(Ctl *ctl, const char *name) {
+        if (!*name)
+                return ctl_error(ctl, "%s",
+                                 _("the name of the namespace is empty; leave the option out for the default"));
+        ctl->ns = name;
+        return 0;
+}
+
 /* Returns -1 where the option is the verb's, otherwise as options_parse(). */
 static int common_option(Ctl *ctl, const Verb *verb, int c) {
         if (verb->latest && c == latest_option.key)
                 ctl->latest = true;
         else if (c == OPTION_NAMESPACE || (c == 'n' && !own_letter(verb, c)))
-                ctl->ns = optarg;
+                return ctl_namespace(ctl, optarg);
         else if (c == OPTION_JSON)
                 ctl->json = true;
         else if (c == OPTION_HELP || (c == 'h' && !own_letter(verb, c))) {
@@ -174,16 +224,17 @@ int options_parse(Ctl *ctl, const char *name, int *argc, char ***argv, OptionHan
         const Verb *verb = verb_find(name);
         Tables tables = {};
         int c, r, index = -1;
+        char before = '\0';
 
         tables_fill(&tables, verb);
         optind = 0;
         opterr = 0;
         while ((c = getopt_long(*argc, *argv, tables.shorts, tables.longs, &index)) >= 0) {
                 if (c == '?' || c == ':')
-                        return option_wrong(ctl, verb, c, *argv);
+                        return option_wrong(ctl, verb, &tables, c, before, *argv);
                 if (index >= 0 && !is_whole(&tables.longs[index], *argv))
-                        return ctl_error(ctl, _("unknown option '%s'; see 'davitctl %s --help'"), option_word(*argv),
-                                         verb->name);
+                        return option_unknown(ctl, verb, option_word(*argv));
+                before = index < 0 ? (char)c : '\0';
                 index = -1;
                 r = common_option(ctl, verb, c);
                 if (r < 0) {

@@ -197,6 +197,11 @@ static void json_number(Json *j, const char *key, uint64_t value) {
         json_u64(j, value);
 }
 
+/* One that is 0 where there is none. */
+static void json_some(Json *j, const char *key, uint64_t value) {
+        json_number(j, key, value > 0 ? value : UINT64_MAX);
+}
+
 static void print_json_container(Json *j, const Container *c) {
         json_open(j, '{');
         json_member(j, "Namespace", c->ns);
@@ -211,11 +216,11 @@ static void print_json_container(Json *j, const Container *c) {
         json_close(j, '}');
         json_number(j, "CreatedAt", c->created);
         json_member(j, "Status", c->status);
-        json_number(j, "Pid", c->pid);
-        json_number(j, "StartedAt", c->started_at);
-        json_number(j, "ExitStatus", c->exit_status);
+        json_some(j, "Pid", c->pid);
+        json_some(j, "StartedAt", c->started_at);
+        json_number(j, "ExitStatus", *c->kind ? c->exit_status : UINT64_MAX);
         json_member(j, "ExitKind", c->kind);
-        json_number(j, "ExitedAt", c->exited_at);
+        json_some(j, "ExitedAt", c->exited_at);
         json_member(j, "Object", c->object);
         json_close(j, '}');
 }

@@ -52,12 +52,20 @@ const char *resource_said(const Ctl *ctl, const char *sentence, size_t *ret_size
         return NULL;
 }
 
-/** resource_parse_swap() - a size, or "max" or "-1", which are no limit. */
-bool resource_parse_swap(const char *s, uint64_t *ret) {
-        if (!streq(s, "max") && !streq(s, "-1"))
-                return parse_size(s, ret);
+/** resource_size() - a size, or "max" or "-1", which are no limit. 0 or an exit status. */
+int resource_size(Ctl *ctl, const char *s, uint64_t *ret) {
         *ret = NO_LIMIT;
-        return true;
+        if (streq(s, "max") || streq(s, "-1") || parse_size(s, ret))
+                return 0;
+        return ctl_error(ctl, _("'%s' is no size; give one such as 64m or 2g, or max for no limit"), s);
+}
+
+/** resource_pids() - a number of processes, or "max" or "-1", which are no limit. 0 or an exit status. */
+int resource_pids(Ctl *ctl, const char *s, uint64_t *ret) {
+        *ret = NO_LIMIT;
+        if (streq(s, "max") || streq(s, "-1") || (parse_unsigned(s, UINT32_MAX, ret) && *ret > 0))
+                return 0;
+        return ctl_error(ctl, _("'%s' is no limit of processes; give a number from 1, or max for no limit"), s);
 }
 
 /**

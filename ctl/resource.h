@@ -9,5 +9,6 @@
 
 void resource_given(Ctl *ctl, const char *option);
 const char *resource_said(const Ctl *ctl, const char *sentence, size_t *ret_size);
-bool resource_parse_swap(const char *s, uint64_t *ret);
+int resource_size(Ctl *ctl, const char *s, uint64_t *ret);
+int resource_pids(Ctl *ctl, const char *s, uint64_t *ret);
 int resource_swap(Ctl *ctl, bool has_memory, uint64_t memory, uint64_t *swap);

@@ -3,7 +3,7 @@
 /*
  * davitctl rm: removes containers, with what they wrote; with -f running ones too.
  * With -f a container that is not there is no error, so that clean-up scripts can be run twice.
- * Images stay.
+ * Images stay. With --exec it is the record of an exec that goes: one that has ended, or was never started.
  */
 
 #include "ctl/each.h"
@@ -11,33 +11,79 @@
 
 const Option rm_options[] = {
         { 'f', "force", NULL, N_("Kill it first where it runs; one that is not there is no error") },
+        EACH_OPTION_EXEC,
         {},
 };
 
-static int on_option(_unused_ int key, _unused_ const char *arg, void *userdata) {
-        *(bool *)userdata = true;
+typedef struct Rm {
+        bool force;
+        const char *exec;
+} Rm;
+
+static int on_option(int key, const char *arg, void *userdata) {
+        Rm *rm = userdata;
+
+        if (key == OPTION_EXEC)
+                rm->exec = arg;
+        else
+                rm->force = true;
         return 0;
 }
 
 static int append(Message *m, void *userdata) {
-        const bool *force = userdata;
+        const Rm *rm = userdata;
 
-        return *force ? message_append(m, "a{sv}", 1, "Force", "b", 1) : message_append(m, "a{sv}", 0);
+        return rm->force ? message_append(m, "a{sv}", 1, "Force", "b", 1) : message_append(m, "a{sv}", 0);
+}
+
+static bool has_not_ended(Ctl *ctl, const char *id) {
+        _cleanup_call_ Call call = {};
+        const char *status = task_status(ctl, &call, id);
+
+        return status && !streq(status, "stopped");
+}
+
+static int refused(Ctl *ctl, const char *id, Call *call) {
+        if (has_not_ended(ctl, id))
+                return ctl_error(ctl, _("container '%s' has not ended; stop it first, or use -f"), id);
+        return call_report(ctl, call, id);
+}
+
+/* Takes the names that are there already away; returns how many are left. */
+static int drop_repeated(int argc, char **argv) {
+        int n = 0;
+
+        for (int i = 0; i < argc; i++) {
+                int k = 0;
+
+                while (k < n && !streq(argv[k], argv[i]))
+                        k++;
+                if (k == n)
+                        argv[n++] = argv[i];
+        }
+        return n;
 }
 
 /** verb_rm() - see above. */
 int verb_rm(Ctl *ctl, int argc, char **argv) {
-        bool force = false;
-        Each each = { .kind = "container",
-                      .interface = BUS_CONTAINER,
-                      .member = "Delete",
-                      .append = append,
-                      .userdata = &force };
+        Rm rm = {};
+        Each each = {
+                .kind = "container", .interface = BUS_CONTAINER, .member = "Delete", .append = append, .userdata = &rm
+        };
         int r;
 
-        r = options_parse(ctl, "rm", &argc, &argv, on_option, &force);
-        each.missing_ok = force;
-        if (!force)
-                each.refused = N_("has not ended; stop it first, or use -f");
+        r = options_parse(ctl, "rm", &argc, &argv, on_option, &rm);
+        if (r == 0 && rm.exec && rm.force)
+                r = ctl_error(ctl, _("--force is about containers; end an exec with 'davitctl kill --exec' first"));
+        if (rm.exec) {
+                each.kind = "task";
+                each.interface = BUS_PROCESS;
+                each.exec = rm.exec;
+        }
+        each.missing_ok = rm.force;
+        if (!rm.force && !rm.exec)
+                each.refused = refused;
+        if (r == 0 && !rm.exec)
+                argc = drop_repeated(argc, argv);
         return r == 0 ? each_call(ctl, &each, argc, argv) : r;
 }

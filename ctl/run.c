@@ -113,6 +113,7 @@ static int run_plain(ContainerOptions *o, Session *s, int argc, char **argv) {
         r = call_run(o, s, &call, argc, argv, &id);
         if (r != 0)
                 return r;
+        s->id = id;
         if (!o->detach)
                 return session_run(s);
         printf("%s\n", id);
@@ -135,7 +136,7 @@ static int create_container(ContainerOptions *o, Session *s, Call *call, int arg
                 return r;
         if (call_error(call))
                 return launch_report(o->ctl, call, argc > 0 ? argv[0] : NULL);
-        r = message_read(call->reply, "so", NULL, ret_path);
+        r = message_read(call->reply, "so", &s->id, ret_path);
         return r < 0 ? bus_protocol_error(o->ctl, r) : 0;
 }
 
@@ -180,11 +181,14 @@ int verb_run(Ctl *ctl, int argc, char **argv) {
                 r = container_options_check(&o, argc);
         if (r == 0 && o.log && !o.detach)
                 r = ctl_error(ctl, _("--log goes with -d only; otherwise the output comes here"));
+        if (r == 0 && o.interactive && o.detach && !o.terminal && (!o.log || !streq(o.log, "pipe")))
+                r = ctl_error(ctl, _("nobody is at stdin with -d; use --log pipe or -t, and 'davitctl attach' then"));
         if (r == 0)
                 r = session_open(&s);
         if (r != 0)
                 return r;
         s.interactive = o.interactive;
         s.terminal = o.terminal && !o.detach;
+        s.leave_on_second = !s.terminal || !s.interactive; /* the keys of a terminal are the program's */
         return s.terminal ? run_terminal(&o, &s, argc, argv) : run_plain(&o, &s, argc, argv);
 }

@@ -258,6 +258,16 @@ static bool detached(const Session *s) {
         return false;
 }
 
+/* What goes on without us, and how to end it. */
+static void tell_detached(const Session *s) {
+        if (s->interactive && isatty(STDERR_FILENO))
+                (void)fputs("\r\n", stderr);
+        if (s->id)
+                ctl_note(_("detached; container '%s' runs on; 'davitctl stop %s' stops it"), s->id, s->id);
+        else
+                ctl_note("%s", _("detached; the program runs on"));
+}
+
 /** session_run() - stays until the program has ended. Returns its exit status. */
 int session_run(Session *s) {
         int status = -1;
@@ -276,9 +286,7 @@ int session_run(Session *s) {
                 drain(s);
         terminal_restore();
         if (status < 0) {
-                if (s->interactive && isatty(STDERR_FILENO))
-                        (void)fputs("\r\n", stderr);
-                ctl_note("%s", _("detached; the program runs on"));
+                tell_detached(s);
                 return s->left_by > 0 ? 128 + s->left_by : EXIT_SUCCESS;
         }
         return status;
@@ -308,7 +316,7 @@ int session_terminal(Session *s, const char *path) {
         if (r != 0)
                 return r;
         if (call_error(&start))
-                return launch_report(s->ctl, &start, NULL);
+                return session_report(s, &start);
         if (call_error(&open) || call_error(&wait))
                 return call_report(s->ctl, call_error(&open) ? &open : &wait, NULL);
         r = message_read(open.reply, "h", &fd);

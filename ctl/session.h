@@ -8,6 +8,8 @@
 typedef struct Session {
         Ctl *ctl;
         const char *path; /* the Process object; borrowed */
+        const char *id;   /* of the container whose own program it is, or NULL; borrowed */
+        const char *exec; /* of the container it is executed in, or NULL; borrowed */
         int signal_fd;
         int exit_fd; /* owned */
         bool terminal;

@@ -199,6 +199,8 @@ static int start_attached(Ctl *ctl, const char *given, const Start *start) {
         if (r != 0)
                 return r;
         s.interactive = start->interactive;
+        s.id = id;
+        s.leave_on_second = !terminal || !s.interactive; /* the keys of a terminal are the program's */
         return terminal ? attach_terminal(&s, path, id, start->checkpoint)
                         : attach_plain(ctl, &s, id, start->checkpoint);
 }

@@ -145,7 +145,7 @@ static int pause_for(Stats *s, uint64_t usec) {
         }
 }
 
-/* What was named has to run, each. */
+/* What was named has to run, each. 0, or an exit status after an error about each that does not. */
 static int check_named(const Stats *s) {
         int status = 0;
 
@@ -160,27 +160,28 @@ static int check_named(const Stats *s) {
         return status;
 }
 
-static int resolve(Stats *s, int argc, char **argv) {
-        for (int i = 0; i < argc; i++) {
-                char *id = container_resolve(s->ctl, argv[i]);
+static int resolve(Ctl *ctl, const char *name, void *userdata) {
+        char *id = container_resolve(ctl, name);
+        Stats *s = userdata;
 
-                if (!id)
-                        return s->ctl->failure;
-                if (!strv_take(&s->ids, id))
-                        return ctl_oom(s->ctl);
-        }
-        return 0;
+        if (!id)
+                return ctl->failure;
+        return strv_take(&s->ids, id) ? 0 : ctl_oom(ctl);
 }
 
-static int stats(Stats *s) {
+/* @status: what is to be exited with where all else goes well. */
+static int stats(Stats *s, int status) {
         bool screen = !s->once && !s->ctl->json && terminal_columns() > 0;
-        int r;
+        int r, named;
 
         r = look(s);
-        if (r == 0)
-                r = check_named(s);
         if (r != 0)
                 return r;
+        named = check_named(s);
+        if (named != 0)
+                status = named;
+        if (status != 0 && (!s->once || s->now.n == 0))
+                return status;
         if (screen)
                 r = show(s, screen);
         while (r == 0) {
@@ -192,7 +193,7 @@ static int stats(Stats *s) {
                 if (s->once || (s->ids.n > 0 && s->now.n == 0) || ferror(stdout))
                         break;
         }
-        return r;
+        return r == 0 ? status : r;
 }
 
 /** verb_stats() - see above. */
@@ -204,10 +205,11 @@ int verb_stats(Ctl *ctl, int argc, char **argv) {
         if (r == 0 && s.all_namespaces && argc > 0)
                 r = ctl_error(ctl, "%s",
                               _("containers of one namespace are named, or those of all are shown, not both"));
-        if (r == 0)
-                r = resolve(&s, argc, argv);
-        if (r == 0)
-                r = stats(&s);
+        if (r == 0) {
+                r = object_each(ctl, argc, argv, resolve, &s);
+                if (s.ids.n > 0 || argc == 0)
+                        r = stats(&s, r);
+        }
         sample_clear(&s.before);
         sample_clear(&s.now);
         strv_clear(&s.ids);

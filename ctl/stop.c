@@ -71,7 +71,7 @@ static int restarted(Ctl *ctl, const char *id, _unused_ Call *call, _unused_ voi
 }
 
 /* A container that goes with its end would be gone when it is to be started again, with all that it has written. */
-static int check_stays(Ctl *ctl, const char *given, _unused_ void *userdata) {
+static int check_stays(Ctl *ctl, const char *given) {
         _cleanup_free_ char *id = NULL, *path = NULL;
         _cleanup_call_ Call call = {};
         const char *removal;
@@ -87,6 +87,22 @@ static int check_stays(Ctl *ctl, const char *given, _unused_ void *userdata) {
         return 0;
 }
 
+/* Takes those away that cannot be restarted. 0, or an exit status after an error about each. */
+static int keep_staying(Ctl *ctl, int *argc, char **argv) {
+        int n = 0, status = 0;
+
+        for (int i = 0; i < *argc; i++) {
+                int r = check_stays(ctl, argv[i]);
+
+                if (r == 0)
+                        argv[n++] = argv[i];
+                else
+                        status = r;
+        }
+        *argc = n;
+        return status;
+}
+
 static int stop(Ctl *ctl, const char *verb, int argc, char **argv) {
         Stop s = { .ctl = ctl };
         Each each = {
@@ -98,12 +114,15 @@ static int stop(Ctl *ctl, const char *verb, int argc, char **argv) {
                 .userdata = &s,
                 .answered = streq(verb, "restart") ? restarted : NULL,
         };
-        int r;
+        int r, status = 0;
 
         r = options_parse(ctl, verb, &argc, &argv, on_option, &s);
-        if (r == 0 && each.answered)
-                r = object_each(ctl, argc, argv, check_stays, NULL);
-        return r == 0 ? each_call(ctl, &each, argc, argv) : r;
+        if (r != 0)
+                return r;
+        if (each.answered)
+                status = keep_staying(ctl, &argc, argv);
+        r = argc > 0 ? each_call(ctl, &each, argc, argv) : 0;
+        return r == 0 ? status : r;
 }
 
 /** verb_stop() - see above. */

@@ -80,19 +80,14 @@ static int parse_limit(Update *u, size_t i, const char *arg) {
                         return 0;
                 return ctl_error(u->ctl, _("'%s' is no number of processors; give one such as 2 or 0.5"), arg);
         case OPTION_PIDS:
+                return resource_pids(u->ctl, arg, value);
         case OPTION_CPU_WEIGHT:
         case OPTION_IO_WEIGHT:
                 if (parse_unsigned(arg, UINT32_MAX, value))
                         return 0;
                 return ctl_error(u->ctl, _("'%s' is no number"), arg);
-        case OPTION_MEMORY_SWAP:
-                if (resource_parse_swap(arg, value))
-                        return 0;
-                return ctl_error(u->ctl, _("'%s' is no size; give bytes, or a number with unit k, m or g"), arg);
         default:
-                if (parse_size(arg, value))
-                        return 0;
-                return ctl_error(u->ctl, _("'%s' is no size; give bytes, or a number with unit k, m or g"), arg);
+                return resource_size(u->ctl, arg, value);
         }
 }
 
@@ -110,7 +105,7 @@ static int on_option(int key, const char *arg, void *userdata) {
                 u->cpuset = arg;
                 return 0;
         default:
-                if (!strchr(arg, '='))
+                if (*arg == '=' || !strchr(arg, '='))
                         return ctl_error(u->ctl, _("'%s' is not of the form FILE=VALUE"), arg);
                 return strv_add(&u->files, arg) ? 0 : ctl_oom(u->ctl);
         }
@@ -228,9 +223,10 @@ static int task_answered(_unused_ Ctl *ctl, _unused_ const char *id, _unused_ Ca
         return 0;
 }
 
-static int update_one(Update *u, char *given) {
-        _cleanup_free_ char *id = container_resolve(u->ctl, given), *path = NULL;
+static int update_one(Ctl *ctl, const char *given, void *userdata) {
+        _cleanup_free_ char *id = container_resolve(ctl, given), *path = NULL;
         _cleanup_call_ Call get = {};
+        const Update *u = userdata;
         char *argv[] = { id, NULL };
         Each task = { .kind = "task",
                       .interface = BUS_TASK,
@@ -238,38 +234,38 @@ static int update_one(Update *u, char *given) {
                       .append = append_task,
                       .answered = task_answered,
                       .absent_ok = true,
-                      .userdata = u };
+                      .userdata = userdata };
         Each container = { .kind = "container",
                            .interface = BUS_CONTAINER,
                            .member = "Update",
                            .append = append_container,
-                           .userdata = u };
+                           .userdata = userdata };
         const char *status = "";
         int r;
 
         if (!id)
-                return u->ctl->failure;
-        path = path_of(u->ctl->ns, "task", id);
+                return ctl->failure;
+        path = path_of(ctl->ns, "task", id);
         if (!path)
-                return ctl_oom(u->ctl);
-        r = call_simple(u->ctl, &get, path, DBUS_PROPERTIES, "Get", "ss", BUS_PROCESS, "Status");
+                return ctl_oom(ctl);
+        r = call_simple(ctl, &get, path, DBUS_PROPERTIES, "Get", "ss", BUS_PROCESS, "Status");
         if (r == 0)
-                r = call_wait(u->ctl, &get);
+                r = call_wait(ctl, &get);
         if (r != 0)
                 return r;
         if (!call_error(&get) && message_read(get.reply, "v", "s", &status) < 0)
-                return bus_protocol_error(u->ctl, -EBADMSG);
+                return bus_protocol_error(ctl, -EBADMSG);
         if (*status && !streq(status, "stopped"))
-                r = each_call(u->ctl, &task, 1, argv);
+                r = each_call(ctl, &task, 1, argv);
         else if (u->runtime)
-                r = ctl_error(u->ctl, _("container '%s' is not running"), id);
+                r = ctl_error(ctl, _("container '%s' is not running"), id);
         if (r != 0)
                 return r;
         if (u->runtime) {
                 printf("%s\n", id);
                 return 0;
         }
-        return each_call(u->ctl, &container, 1, argv);
+        return each_call(ctl, &container, 1, argv);
 }
 
 /** verb_update() - see above. */
@@ -285,8 +281,8 @@ int verb_update(Ctl *ctl, int argc, char **argv) {
                 any = any || u.given[i];
         if (r == 0 && !any && !u.cpuset && u.files.n == 0)
                 r = ctl_error(ctl, "%s", _("say which limit is to change; see 'davitctl help update'"));
-        for (int i = 0; i < argc && r == 0; i++)
-                r = update_one(&u, argv[i]);
+        if (r == 0)
+                r = object_each(ctl, argc, argv, update_one, &u);
         strv_clear(&u.files);
         return r;
 }

@@ -21,7 +21,8 @@ extern const Option attach_options[], checkpoint_create_options[], checkpoint_ls
         ps_options[], pull_options[], restart_options[], rm_options[], run_options[], snapshot_apply_options[],
         snapshot_commit_options[], snapshot_ls_options[], snapshot_mount_options[], snapshot_prepare_options[],
         snapshot_usage_options[], start_options[], stats_options[], stop_options[], system_check_options[],
-        system_collect_options[], system_df_options[], system_prune_options[], update_options[], why_kept_options[];
+        system_collect_options[], system_df_options[], system_prune_options[], update_options[], wait_options[],
+        why_kept_options[];
 
 /* each in the file of its name, small ones of a group together */
 typedef int VerbFunction(Ctl *ctl, int argc, char **argv);

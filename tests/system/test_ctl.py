@@ -228,6 +228,57 @@ class Run(CtlCase):
         out, _ = child.communicate(timeout=davit.TIMEOUT)
         self.assertEqual((out, child.returncode), ("got\n", 9))
 
+    def deaf(self, id, *argv):
+        """davitctl with a program that no INT reaches, since the first process of a container needs a handler for it."""
+        child = spawn(*argv, ROOTFS, "sh", "-c", "echo ready; exec sleep 1000") if argv[0] == "run" else spawn(*argv)
+        self.assertEqual(child.stdout.readline(), "ready\n")
+        # What it says may come before the answer to its start.
+        davit.wait_until(lambda: id in [t[1] for t in davit.manager("ListTasks", "(sa{sv})", "", {}) if t[3] == "running"])
+        pid = davit.get(davit.manager("GetTask", "(ss)", "", id), "Process.Pid")
+        davit.wait_until(lambda: not davit.handles(pid, signal.SIGINT), what="the shell, which has one, to be another program")
+        return child
+
+    def left(self, id, child):
+        """One INT keeps davitctl, two at once end it and leave the program."""
+        child.send_signal(signal.SIGINT)
+        time.sleep(1.2)
+        self.assertIsNone(child.poll())
+        child.send_signal(signal.SIGINT)
+        davit.wait_until(lambda: sleeps(child.pid), what="davitctl to have passed it on")
+        child.send_signal(signal.SIGINT)
+        self.assertEqual(child.wait(davit.TIMEOUT), 128 + signal.SIGINT)
+        self.assertEqual(os.read(child.stderr.fileno(), 4096).decode(), f"detached; container '{id}' runs on; 'davitctl stop {id}' stops it\n",
+                         "the program has the other ends, so the pipes have none yet")
+        child.stdout.close()
+        child.stderr.close()
+        self.assertEqual(davit.get(davit.manager("GetTask", "(ss)", "", id), "Process.Status"), "running")
+
+    def test_second_signal_leaves(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.left(id, self.deaf(id, "run", "--name", id))
+        self.ctl("stop", "-t", "0", id)
+        self.left(id, self.deaf(id, "start", "-a", id))
+
+    def test_second_signal_leaves_what_goes_with_its_end(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.left(id, self.deaf(id, "run", "--rm", "--name", id))
+        self.ctl("kill", id)
+        davit.wait_until(lambda: davit.ctl("inspect", id).returncode == 1, what="it to be removed")
+
+    def test_stdin_of_a_detached_one(self):
+        """Refused where nobody could ever write to it."""
+        id = davit.unique("ctl")
+        for options in (("-d", "-i"), ("-di", "--log", "null")):
+            self.refused("run", *options, "--name", id, ROOTFS, "cat", status=125, contains="--log pipe or -t", input="a word")
+        self.refused("inspect", id, contains=id)
+        for options in (("-d", "-i", "--log", "pipe"), ("-dit",)):
+            id = davit.unique("ctl")
+            self.addCleanup(davit.remove_container, id)
+            self.ctl("run", *options, "--name", id, ROOTFS, "cat")
+            self.assertEqual(davit.get(davit.manager("GetTask", "(ss)", "", id), "Process.Status"), "running")
+
     def test_manager_dies_meanwhile(self):
         id = davit.unique("ctl")
         self.addCleanup(davit.remove_container, id)
@@ -303,6 +354,25 @@ class Run(CtlCase):
             self.assertIn("does not go to the journal", self.stderr)
         self.assertEqual(self.ctl("logs", self.sleeper()), "")
         self.assertEqual(self.stderr, "")
+
+    def test_logs_of_the_foreground(self):
+        """Not in the journal, which is said, and not waited for while it runs."""
+        id, other = davit.unique("ctl"), davit.unique("ctl")
+        for one in (id, other):
+            self.addCleanup(davit.remove_container, one)
+        child = spawn("run", "-i", "--name", id, ROOTFS, "sh", "-c", "echo ready; read x; echo end", stdin=subprocess.PIPE)
+        self.assertEqual(child.communicate(timeout=davit.TIMEOUT)[0], "ready\nend\n")
+        self.assertEqual(self.ctl("logs", id), "")
+        self.assertIn("in the foreground (without -d)", self.stderr)
+        self.assertEqual(self.ctl("logs", "-f", id), "", "it has ended")
+        child = spawn("start", "-a", "-i", id, stdin=subprocess.PIPE)
+        self.assertEqual(child.stdout.readline(), "ready\n")
+        self.refused("logs", "-f", id, contains="in the foreground (without -d)")
+        self.assertEqual(child.communicate("\n", timeout=davit.TIMEOUT)[0], "end\n")
+        self.ctl("run", "-dt", "--name", other, ROOTFS, "sleep", "1000")
+        self.assertEqual(self.ctl("logs", other), "")
+        self.assertIn("to its terminal (-t)", self.stderr)
+        self.refused("logs", "-f", other, contains="to its terminal (-t)")
 
     def test_log_to_a_file(self):
         id = davit.unique("ctl")
@@ -438,6 +508,21 @@ class Exec(CtlCase):
         self.ctl("wait", id)
         self.ctl("exec", id, "true", status=125)
 
+    def test_in_a_paused_one(self):
+        """Who can let it go on is told how."""
+        id = self.sleeper()
+        self.ctl("pause", id)
+        self.refused("exec", id, "true", status=125, contains=f"container '{id}' is paused; 'davitctl unpause {id}'")
+        self.ctl("exec", "-t", id, "true", status=125)
+        self.assertIn(f"unpause {id}", self.stderr)
+        task = davit.manager("GetTask", "(ss)", "", id)
+        with self.assertRaises(davit.DavitError) as caught:
+            davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["true"], {})
+        self.assertEqual((caught.exception.name, caught.exception.message),
+                         ("FailedPrecondition", f'Container "{id}" is paused; resume it first.'))
+        self.ctl("unpause", id)
+        self.ctl("exec", id, "true")
+
     def test_limit_of_processes(self):
         """The limit that a further process would exceed is named."""
         id = self.sleeper("--pids-limit", "2")
@@ -464,6 +549,54 @@ class Exec(CtlCase):
         davit.wait_until(lambda: davit.ctl("exec", id, "test", "-e", "/tmp/marker").returncode == 0)
         self.assertGreaterEqual(len(json.loads(self.ctl("top", "--json", id))), 2)
         self.ctl("exec", id, "rm", "/tmp/marker")
+
+    def execs(self, id):
+        return sorted({one["ExecId"] for one in json.loads(self.ctl("top", "--json", id))})
+
+    def test_by_its_id(self):
+        """S-X15, S-X17, S-K02, S-W02: the exec that is named is signalled, waited for and taken away, and nothing else is."""
+        id = self.sleeper()
+        for name in ("one", "two"):
+            _, _, _, end = davit.call(davit.manager("GetTask", "(ss)", "", id), "Task.ExecStart", "(sasa{sv})", name,
+                                      ["sleep", "1001"], {})
+            self.addCleanup(os.close, end)
+        self.assertEqual(self.execs(id), ["init", "one", "two"])
+        self.refused("rm", "--exec", "one", id, contains='"one" is running; kill it first')
+        waits = spawn("wait", "--exec=one", id)
+        self.assertEqual(self.ctl("kill", "--exec", "one", "-s", "USR1", id), "one")
+        self.assertEqual(waits.communicate(timeout=davit.TIMEOUT), (f"{128 + signal.SIGUSR1}\n", ""))
+        self.assertEqual(json.loads(self.ctl("wait", "--json", "--exec", "one", id)),
+                         {"Id": id, "ExecId": "one", "ExitStatus": 128 + signal.SIGUSR1})
+        self.assertEqual(self.execs(id), ["init", "two"])
+        self.refused("kill", "--exec", "one", id, contains='"one" has ended')
+        self.assertEqual(self.ctl("rm", "--exec", "one", id), "one")
+        for verb in ("kill", "wait", "rm"):
+            self.refused(verb, "--exec", "one", id, contains=f"container '{id}' has no exec 'one'; see 'davitctl top {id}'")
+        self.assertEqual(self.execs(id), ["init", "two"])
+
+    def test_of_davitctl_by_its_id(self):
+        id = self.sleeper()
+        self.ctl("exec", "-d", id, "sleep", "1001")
+        name, = set(self.execs(id)) - {"init"}
+        self.assertEqual(self.ctl("kill", "-l", "--exec", name), name)
+        davit.wait_until(lambda: self.execs(id) == ["init"], what="the end of the exec")
+        davit.wait_until(lambda: davit.ctl("wait", "--exec", name, id).returncode != 0, what="the end of its object")
+        self.refused("wait", "--exec", name, id, contains="has no exec")
+
+    def test_ids_of_none(self):
+        ids = [davit.unique("ctl") for _ in range(2)]
+        for id in ids:
+            self.addCleanup(davit.remove_container, id)
+            self.ctl("create", "--name", id, ROOTFS, "sleep", "1000")
+        for verb in ("kill", "wait", "rm"):
+            self.refused(verb, "--exec", "x", *ids, contains="--exec is about one container")
+            self.refused(verb, "--exec", "x", "no-such", contains="there is no container 'no-such'")
+            self.refused(verb, "--exec", "x", ids[0], contains="is not running")
+        self.ctl("start", *ids)
+        self.refused("kill", "--all", "--exec", "x", ids[0], contains="--exec about one exec")
+        self.refused("rm", "-f", "--exec", "x", ids[0], contains="--force is about containers")
+        self.refused("kill", "--exec", "init", ids[0], contains="has no exec 'init'")
+        self.assertEqual([c["Task"]["Status"] for c in json.loads(self.ctl("inspect", *ids))], ["running"] * 2)
 
 
 class Verbs(CtlCase):
@@ -510,6 +643,27 @@ class Verbs(CtlCase):
         task = json.loads(self.ctl("inspect", id), parse_int=int)[0]["Task"]
         self.assertEqual((task["MemoryMax"], task["MemoryHigh"]), (64 << 20, None))
         self.assertNotIn(str(2**64 - 1), self.ctl("inspect", id) + self.ctl("stats", "--no-stream", "--json", id))
+
+    def test_what_has_not_happened_is_null(self):
+        """Neither a status nor a time, nor the number of a process that there is none of."""
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        names = ("Pid", "StartedAt", "ExitStatus", "ExitedAt")
+
+        def shown():
+            listed = json.loads(self.ctl("ps", "-a", "--json", "--filter", f"id={id}"))[0]
+            task = json.loads(self.ctl("inspect", id))[0].get("Task", dict.fromkeys(names))
+            self.assertEqual([listed[name] for name in names], [task[name] for name in names])
+            return [listed[name] and (listed[name] > 0) for name in names]
+
+        self.ctl("create", "--name", id, ROOTFS, "sh", "-c", "trap exit TERM; while :; do sleep 0.1; done")
+        self.assertEqual(shown(), [None, None, None, None])
+        self.ctl("start", id)
+        self.assertEqual(shown(), [True, True, None, None])
+        davit.wait_trap(id)
+        self.ctl("kill", "-s", "TERM", id)
+        self.assertEqual(self.ctl("wait", id), "0")
+        self.assertEqual(shown()[1:], [True, 0, True])
 
     def test_control_characters_are_visible(self):
         id = davit.unique("ctl")
@@ -561,7 +715,7 @@ class Verbs(CtlCase):
         id = davit.unique("ctl")
         self.addCleanup(davit.remove_container, id)
         self.ctl("run", "-d", "--name", id, ROOTFS, "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
-        davit.wait_until(lambda: "trap" in self.ctl("top", id))
+        davit.wait_trap(id)
         self.refused("stop", "--no-force", "-t", "0.3", id)
         self.assertIn(id, self.ctl("ps", "-q").splitlines())
         begun = time.monotonic()
@@ -584,15 +738,68 @@ class Verbs(CtlCase):
         self.assertEqual(self.ctl("kill", "no-such", id, status=1), id)
         self.assertIn("no-such", self.stderr)
 
+    def test_a_wrong_name_does_not_stop_update_restart_and_stats(self):
+        one, two = self.sleeper(), self.sleeper()
+        self.assertEqual(self.ctl("update", "--memory", "64m", one, "no-such", two, status=1).splitlines(), [one, two])
+        self.assertEqual(self.stderr.count("no-such"), 1)
+        for id in one, two:
+            self.assertEqual(davit.get(davit.manager("GetTask", "(ss)", "", id), "Task.MemoryMax"), 64 << 20)
+        self.assertEqual(self.ctl("restart", "-t", "0", one, "no-such", two, status=1).splitlines(), [one, two])
+        self.assertEqual(self.stderr.count("no-such"), 1)
+        out = self.ctl("stats", "--no-stream", "--json", one, "no-such", two, status=1)
+        self.assertEqual(sorted(row["Id"] for row in json.loads(out)), sorted([one, two]))
+        self.assertIn("no-such", self.stderr)
+        self.ctl("kill", two)
+        self.ctl("wait", two)
+        rows = self.ctl("stats", "--no-stream", two, one, status=1).splitlines()
+        self.assertEqual([row.split()[0] for row in rows[1:]], [one])
+        self.assertIn(f"'{two}' is not running", self.stderr)
+        self.refused("stats", one, two, contains=two)
+        self.refused("stats", "--no-stream", "no-such", contains="no-such")
+
+    def test_rm_says_why(self):
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("create", "--name", id, ROOTFS, "true")
+        self.assertEqual(self.ctl("rm", id, id), id)
+        self.assertEqual(self.stderr, "")
+        id = self.sleeper()
+        self.refused("rm", id, id, contains=f"container '{id}' has not ended; stop it first, or use -f")
+        self.ctl("kill", id)
+        self.ctl("wait", id)
+        self.assertEqual(self.ctl("rm", id, id), id)
+
     def test_kill_with_a_signal(self):
         id = davit.unique("ctl")
         self.addCleanup(davit.remove_container, id)
         self.ctl("run", "-d", "--name", id, ROOTFS, "sh", "-c", "trap 'exit 8' USR1; while :; do sleep 0.1; done")
-        davit.wait_until(lambda: "trap" in self.ctl("top", id))
+        davit.wait_trap(id, signal.SIGUSR1)
         self.ctl("kill", "-s", "USR1", id)
         self.assertEqual(self.ctl("wait", id), "8")
         id = self.sleeper()
         self.refused("kill", "-s", "NO_SUCH", id, contains="NO_SUCH")
+
+    def test_the_name_it_has(self):
+        id = self.sleeper()
+        self.refused("rename", id, id, contains="is called that already")
+        self.assertNotIn("delete", self.stderr)
+
+    def test_limit_that_needs_a_start(self):
+        """Where version 1 lets a task have a limit it was started without only from its next start, the way there is said."""
+        id = self.sleeper()
+        for option, value, name in (("--cpus", "0.5", "CPUQuotaPerSecUSec"), ("--io-weight", "50", "IOWeight")):
+            done = davit.ctl("update", option, value, id)
+            if "hierarchy" in done.stderr:
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(f"{option} cannot be changed while it runs", done.stderr)
+                self.assertIn("stop it, change the limit and start it again", done.stderr)
+                self.ctl("stop", "-t", "0", id)
+                self.ctl("update", option, value, id)
+                self.ctl("start", id)
+                task = json.loads(self.ctl("inspect", id))[0]["Task"]
+                self.assertIn(task[name], (500000, 50))
+            else:
+                self.assertTrue(done.returncode == 0 or "no cgroup controller" in done.stderr, done.stderr)
 
     def test_kill_all(self):
         id = davit.unique("ctl")
@@ -651,9 +858,13 @@ class Verbs(CtlCase):
         id = self.sleeper("--rm")
         other = self.sleeper()
         before = json.loads(self.ctl("inspect", other))[0]["Task"]["Pid"]
-        self.refused("restart", "-t", "0", other, id, contains="--rm")
-        self.assertEqual([c["Task"]["Status"] for c in json.loads(self.ctl("inspect", id, other))], ["running"] * 2)
-        self.assertEqual(json.loads(self.ctl("inspect", other))[0]["Task"]["Pid"], before)
+        pid = json.loads(self.ctl("inspect", id))[0]["Task"]["Pid"]
+        self.assertEqual(self.ctl("restart", "-t", "0", id, other, status=1), other)
+        self.assertIn("--rm", self.stderr)
+        tasks = [c["Task"] for c in json.loads(self.ctl("inspect", id, other))]
+        self.assertEqual([t["Status"] for t in tasks], ["running"] * 2)
+        self.assertEqual(tasks[0]["Pid"], pid)
+        self.assertNotEqual(tasks[1]["Pid"], before)
 
     def test_namespaces(self):
         ns, id = davit.unique("ns"), davit.unique("ctl")
@@ -685,6 +896,62 @@ class Verbs(CtlCase):
         self.refused("--no-such-option", "ps", contains="--no-such-option")
         self.refused("ps", "argument", contains="too many")
         self.refused("rm", contains="too few")
+
+    def test_options_are_named_as_they_were_typed(self):
+        for words, option, what in (
+                (("logs", "--follow=3", "z"), "--follow", "takes no value"),
+                (("rm", "--force=true", "x"), "--force", "takes no value"),
+                (("ps", "--all=yes"), "--all", "takes no value"),
+                (("ps", "--json=1"), "--json", "takes no value"),
+                (("ps", "-aq=3"), "-q", "takes no value"),
+                (("ps", "-a="), "-a", "takes no value"),
+                (("--json=1", "ps"), "--json", "takes no value"),
+                (("-n",), "-n", "needs a value"),
+                (("ps", "-an"), "-n", "needs a value"),
+                (("ps", "--namespace"), "--namespace", "needs a value")):
+            self.refused(*words, contains=f"option '{option}' {what}; see 'davitctl ")
+        self.refused("run", "--rm=true", status=125, contains="option '--rm' takes no value; see 'davitctl run --help'")
+        for words, option in (
+                (("ps", "-=3"), "-="), (("ps", "-aZq"), "-Z"), (("ps", "--al=3"), "--al=3"),
+                (("ps", "--namesp"), "--namesp"), (("ps", "-a", "-\u00e4"), "-\u00e4")):
+            self.refused(*words, contains=f"unknown option '{option}'; see 'davitctl ps --help'",
+                         env={**os.environ, "LC_ALL": "C.UTF-8"})
+        self.refused("run", "-p", "80", status=125, contains="ports cannot be published")
+        self.refused("run", "--publish=80", status=125, contains="ports cannot be published")
+
+    def test_bad_namespaces(self):
+        for words in ("-n", "", "ps"), ("ps", "--namespace="), ("ps", "-n", ""), ("namespace", "create", ""):
+            self.refused(*words, contains="the name of the namespace is empty")
+        self.refused("run", "-n", "", ROOTFS, "true", status=125, contains="the name of the namespace is empty")
+        bad = {**os.environ, "DAVIT_NAMESPACE": "b d"}
+        for words in ("ps",), ("stop", "x"), ("stats", "--no-stream"), ("image", "ls"), ("namespace", "create", "b d"):
+            self.refused(*words, contains="\"b d\" is no namespace: up to 32 letters", env=bad)
+        id = self.sleeper()
+        self.assertIn(id, self.ctl("ps", "-q", env={**os.environ, "DAVIT_NAMESPACE": ""}).splitlines())
+
+    def test_no_limit_and_too_little(self):
+        size, pids = "give one such as 64m or 2g, or max", "give a number from 1, or max"
+        id = self.sleeper("--memory", "max", "--pids-limit", "-1")
+        task = davit.manager("GetTask", "(ss)", "", id)
+        self.assertEqual(davit.get(task, "Task.MemoryMax"), 2**64 - 1)
+        self.assertEqual(davit.get(task, "Task.TasksMax"), 2**64 - 1)
+        resources = json.loads(self.ctl("inspect", id))[0]["Spec"]["linux"]["resources"]
+        self.assertEqual([resources["memory"]["limit"], resources["pids"]["limit"]], [-1, -1])
+        self.ctl("update", "--pids-limit", "50", "--memory", "64m", id)
+        self.ctl("update", "--pids-limit", "-1", "--memory", "max", id)
+        self.assertEqual(davit.get(task, "Task.MemoryMax"), 2**64 - 1)
+        self.assertEqual(davit.get(task, "Task.TasksMax"), 2**64 - 1)
+        for value in "1x", "-2", "":
+            self.refused("update", "--memory", value, id, contains=size)
+            self.refused("update", "--pids-limit", value, id, contains=pids)
+            self.refused("run", "--memory", value, ROOTFS, "true", status=125, contains=size)
+            self.refused("run", "--pids-limit", value, ROOTFS, "true", status=125, contains=pids)
+        few = "--memory: 100 bytes are too few: the minimum is 4194304 (4 MiB)"
+        self.refused("update", "--memory", "100", id, contains=few)
+        self.refused("run", "--memory", "100", ROOTFS, "true", status=125, contains=few)
+        self.ctl("kill", id)
+        self.ctl("wait", id)
+        self.refused("update", "--memory", "100", id, contains=few)
 
     def test_manager_dies_before_it_answers(self):
         """Who only asks asks the next one."""
@@ -789,6 +1056,10 @@ class Completion(CtlCase):
         self.assertEqual(self.complete("exec", id, id[:-1]), [])
         self.assertIn(image, self.complete("run", "--rm", image[:3]))
         self.assertNotIn(id, self.complete("-n", "no-such", "stop", id[:-1]))
+        self.ctl("exec", "-d", id, "sleep", "1001")
+        names = {one["ExecId"] for one in json.loads(self.ctl("top", "--json", id))} - {"init"}
+        self.assertEqual(set(self.complete("kill", id, "--exec", "")), names)
+        self.assertEqual(self.complete("kill", "--exec", ""), [])
 
 
 if __name__ == "__main__":

@@ -354,8 +354,21 @@ class Prune(ImageCase):
         self.assertIn("nothing", self.prune("--label", "no=such"))
         self.assertIn("nothing", self.prune("--until", "1971-01-01"))
         self.assertIn(name, self.prune("--dry-run", "--until", "0s"))
+        self.assertNotIn(name, self.prune("--dry-run", "--dangling"))
         self.prune("--until", "soon", status=1)
         self.assertIn("soon", self.stderr)
+
+    def test_dangling(self):
+        """An image whose name is a digest goes, one with a name of its own stays."""
+        name = self.image_here()
+        digest = json.loads(self.ctl("-n", self.NAMESPACE, "image", "inspect", name))[0]["Digest"]
+        for prune in (["image", "prune"], ["system", "prune", "--kind=images"]):
+            nameless = f"{davit.unique('dangling')}@{digest}"
+            self.ctl("-n", self.NAMESPACE, "image", "tag", name, nameless)
+            self.assertEqual(set(self.ctl("-n", self.NAMESPACE, "image", "ls", "-q").splitlines()), {name, nameless})
+            self.assertEqual(self.ctl("-n", self.NAMESPACE, *prune, "-qy", "--dangling", timeout=120).split(),
+                             ["images", nameless])
+            self.assertEqual(self.ctl("-n", self.NAMESPACE, "image", "ls", "-q"), name)
 
 
 class Terminals(ImageCase):

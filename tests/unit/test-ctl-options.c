@@ -158,6 +158,7 @@ static void swap_is_beside_the_memory(void) {
         check_swap("2g", "1g", EXIT_DAVIT, 0);
         check_swap("1g", "0", EXIT_DAVIT, 0);
         check_swap("1g", "-2", EXIT_DAVIT, 0);
+        check_swap("max", "1g", EXIT_DAVIT, 0);
         check_swap("1g", "much", EXIT_DAVIT, 0);
 }
 
