@@ -59,7 +59,7 @@ class RuntimeTest(davit.TestCase):
             ready = f"{directory}/ready"
             os.mkfifo(ready)
             opts["Mounts"] = [("bind", directory, "/mnt", "")]
-            task, end = self.run_one("/bin/sh", "-c", "trap 'exit 7' TERM; echo >/mnt/ready; sleep 1000 & wait", **opts)
+            task, end = self.run_one("/bin/sh", "-c", "trap 'exit 7' TERM; sleep 1000 & echo >/mnt/ready; wait", **opts)
             self.addCleanup(os.close, end)
             with open(ready, encoding="ascii") as fifo:
                 fifo.read()
