@@ -13,7 +13,7 @@ vm_suite() {
     esac
 }
 
-packages_vm="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs cpio xz-utils zstd busybox-static python3 binutils"
+packages_vm="qemu-system-x86 qemu-utils mmdebstrap e2fsprogs kmod cpio xz-utils zstd busybox-static python3 binutils"
 
 # What Davit is linked with, what its tests call, and what a booted system cannot be without.
 vm_packages_guest="systemd,systemd-sysv,dbus,polkitd,kmod,mount,procps,iproute2,util-linux,libcap2-bin,attr,
