@@ -27,8 +27,6 @@
 
 #define STATE_MAX (16U << 20)
 #define ID_MAX 1024U
-#define STAT_FLAGS 7          /* of the fields of /proc/PID/stat from the ")" on: proc(5) */
-#define PF_EXITING 0x00000004 /* in them: linux/sched.h of the kernel */
 
 static const char *const names[_STATUS_MAX] = {
         [STATUS_CREATING] = "creating", [STATUS_CREATED] = "created", [STATUS_RUNNING] = "running",
@@ -255,42 +253,31 @@ void state_unlock(State *s) {
         (void)flock(s->dir_fd, LOCK_UN);
 }
 
-/* A process that has ended and was not collected is as good as gone. */
-static gboolean is_zombie(pid_t pid) {
-        g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
-        _cleanup_free_ char *text = NULL;
-        const char *state;
-
-        if (file_read_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
-                return TRUE;
-        state = strrchr(text, ')');
-        return !state || state[1] != ' ' || state[2] == 'Z' || state[2] == 'X';
-}
-
-/** state_pidfd() - The container's first process; a descriptor, or -ESRCH. */
-int state_pidfd(State *s) {
+/* The container's first process; a descriptor, or -ESRCH. One that has ended and was not collected is as good as gone.
+ */
+static int open_process(State *s, struct process_stat *ret) {
         int fd = s->pid > 0 ? process_open(s->pid, s->started) : -ESRCH;
 
-        if (fd >= 0 && is_zombie(s->pid)) {
+        if (fd >= 0 && (process_stat(s->pid, ret) < 0 || ret->state == 'Z' || ret->state == 'X')) {
                 safe_close(fd);
                 return -ESRCH;
         }
         return fd;
 }
 
+/** state_pidfd() - The container's first process; a descriptor, or -ESRCH. */
+int state_pidfd(State *s) {
+        struct process_stat stat;
+
+        return open_process(s, &stat);
+}
+
 /** state_ending() - Whether the first process has gone or is on its way: what it shared is not to be had any more. */
 gboolean state_ending(State *s) {
-        _cleanup_close_ int pidfd = state_pidfd(s);
-        g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)s->pid);
-        g_auto(GStrv) fields = NULL;
-        _cleanup_free_ char *text = NULL;
-        const char *rest;
+        struct process_stat stat;
+        _cleanup_close_ int pidfd = open_process(s, &stat);
 
-        if (pidfd < 0 || file_read_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
-                return TRUE;
-        rest = strrchr(text, ')');
-        fields = g_strsplit(rest ? rest : "", " ", STAT_FLAGS + 2);
-        return g_strv_length(fields) > STAT_FLAGS && g_ascii_strtoull(fields[STAT_FLAGS], NULL, 10) & PF_EXITING;
+        return pidfd < 0 || stat.exiting;
 }
 
 /** state_status() - What the container is doing. */

@@ -10,38 +10,69 @@
 #include "shared/process.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "shared/fd.h"
 #include "shared/macros.h"
 #include "shared/syscalls.h"
 
-/** process_start_time() - when a process was started, in clock ticks since boot
+#define STAT_MAX 4096U
+
+/* proc(5), /proc/PID/stat: fields by number; PF_EXITING of the kernel's sched.h */
+#define STAT_STATE 3
+#define STAT_FLAGS 9
+#define STAT_START_TIME 22
+#define STAT_SIGNAL 31
+#define FLAG_EXITING UINT64_C(0x4)
+
+/** process_stat() - what the kernel says of a process, its main thread where that makes a difference
  *
- * Source: proc(5), /proc/PID/stat field 22. The command name in field 2 may hold spaces and parentheses, so
- * counting starts behind the last one.
+ * Source: proc(5), /proc/PID/stat. The command name in field 2 may hold spaces and parentheses, so counting starts
+ * behind the last one.
  *
  * Return: 0, -ESRCH when there is no such process, or a negative errno.
  */
-int process_start_time(pid_t pid, uint64_t *ret) {
+int process_stat(pid_t pid, struct process_stat *ret) {
+        uint64_t fields[STAT_SIGNAL + 1] = {};
         _cleanup_free_ char *text = NULL;
         char path[32], *p;
         int r;
 
         (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-        r = file_read_at(AT_FDCWD, path, 4096, &text, NULL);
+        r = file_read_at(AT_FDCWD, path, STAT_MAX, &text, NULL);
         if (r < 0)
                 return r == -ENOENT ? -ESRCH : r;
 
         p = strrchr(text, ')');
-        for (int field = 2; p && field < 22; field++) {
-                p = strchr(p, ' ');
-                if (p)
-                        p++;
+        for (int i = STAT_STATE; i <= STAT_SIGNAL; i++) {
+                p = p ? strchr(p, ' ') : NULL;
+                if (!p)
+                        return -EBADMSG;
+                p++;
+                fields[i] = i == STAT_STATE ? (uint64_t)*p : strtoull(p, NULL, 10);
         }
-        if (!p || sscanf(p, "%" SCNu64, ret) != 1)
-                return -EBADMSG;
+        *ret = (struct process_stat){
+                .state = (char)fields[STAT_STATE],
+                .exiting = fields[STAT_FLAGS] & FLAG_EXITING,
+                .start_time = fields[STAT_START_TIME],
+                .signals = fields[STAT_SIGNAL],
+        };
+        return 0;
+}
+
+/** process_start_time() - when a process was started, in clock ticks since boot
+ *
+ * Return: 0, -ESRCH when there is no such process, or a negative errno.
+ */
+int process_start_time(pid_t pid, uint64_t *ret) {
+        struct process_stat stat;
+        int r;
+
+        r = process_stat(pid, &stat);
+        if (r < 0)
+                return r;
+        *ret = stat.start_time;
         return 0;
 }
 

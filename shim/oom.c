@@ -24,17 +24,12 @@
 #include "shim/shim.h"
 
 #define COUNTER_FILE_MAX 512U /* on the stack, where it is no page that was never touched */
-#define STAT_FILE_MAX 4096U
 #define LOOK_AGAIN_USEC (20 * USEC_PER_SEC / 1000)
 #define LOOKS 100U
 
 /* What it takes to look at the container's processes and to tell is a part of this. */
 #define ROOM_MIN UINT64_C(0x40000)
 
-/* proc(5), /proc/PID/stat: fields 9 and 31; PF_EXITING of the kernel's sched.h */
-#define STAT_FLAGS 9
-#define STAT_SIGNAL 31
-#define FLAG_EXITING UINT64_C(0x4)
 #define SIGKILL_BIT (UINT64_C(1) << (SIGKILL - 1))
 
 static bool counter_read(const struct oom *o, uint64_t *ret) {
@@ -133,36 +128,15 @@ short oom_poll_events(const struct shim *s) {
         return s->oom.version1 ? POLLIN : POLLPRI;
 }
 
-static bool stat_fields(pid_t pid, uint64_t *flags, uint64_t *signals) {
-        _cleanup_free_ char *text = NULL;
-        _cleanup_close_ int fd = proc_open(pid, "stat", O_RDONLY);
-        char *p;
-
-        if (fd < 0 || fd_read_bounded(fd, STAT_FILE_MAX, &text, NULL) < 0)
-                return false;
-        p = strrchr(text, ')');
-        for (int field = 2; p && field < STAT_SIGNAL; field++) {
-                p = strchr(p, ' ');
-                if (p)
-                        p++;
-                if (p && field + 1 == STAT_FLAGS)
-                        *flags = strtoull(p, NULL, 10);
-        }
-        if (!p)
-                return false;
-        *signals = strtoull(p, NULL, 10);
-        return true;
-}
-
 /* On its way out, and nobody has asked for it. */
 static bool dying(const struct shim *s, const struct process *p) {
-        uint64_t flags = 0, signals = 0;
+        struct process_stat stat;
 
         if (p->state != PROCESS_RUNNING && p->state != PROCESS_CREATED)
                 return false;
-        if (p->killed || s->killed || !stat_fields(p->pid, &flags, &signals))
+        if (p->killed || s->killed || process_stat(p->pid, &stat) < 0)
                 return false;
-        return (flags & FLAG_EXITING) || (signals & SIGKILL_BIT);
+        return stat.exiting || (stat.signals & SIGKILL_BIT);
 }
 
 static bool somebody_dying(const struct shim *s) {

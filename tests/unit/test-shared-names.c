@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "shared/exit-record.h"
@@ -229,6 +231,45 @@ static void test_processes(void) {
         ASSERT_EQ(process_open(getpid(), start + 1), -ESRCH);
 }
 
+/* A name is the process's own to choose, so it may look like what follows it. */
+static void test_process_stat(void) {
+        static char name[] = "a) Z 1 (b)";
+        struct process_stat stat;
+        uint64_t start;
+        sigset_t usr1, before;
+        siginfo_t info;
+        int number;
+        pid_t pid;
+
+        ASSERT_OK(prctl(PR_SET_NAME, name));
+        sigemptyset(&usr1);
+        sigaddset(&usr1, SIGUSR1);
+        ASSERT_OK(sigprocmask(SIG_BLOCK, &usr1, &before));
+        ASSERT_OK(raise(SIGUSR1));
+        ASSERT_OK(process_stat(getpid(), &stat));
+        ASSERT_EQ(stat.state, 'R');
+        ASSERT_FALSE(stat.exiting);
+        ASSERT_EQ(stat.signals, 1 << (SIGUSR1 - 1));
+        ASSERT_OK(process_start_time(getpid(), &start));
+        ASSERT_EQ(stat.start_time, start);
+        ASSERT_EQ(sigwait(&usr1, &number), 0);
+        ASSERT_OK(sigprocmask(SIG_SETMASK, &before, NULL));
+
+        pid = fork();
+        ASSERT_OK(pid);
+        if (pid == 0)
+                _exit(0);
+        ASSERT_OK(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT));
+        ASSERT_OK(process_stat(pid, &stat));
+        ASSERT_EQ(stat.state, 'Z');
+        ASSERT_TRUE(stat.exiting);
+        ASSERT_GE(stat.start_time, start);
+        ASSERT_EQ(stat.signals, 0);
+        ASSERT_EQ(waitpid(pid, NULL, 0), pid);
+        ASSERT_EQ(process_stat(pid, &stat), -ESRCH);
+}
+
 TEST_MAIN({ "ids", test_ids }, { "oom record", test_oom_record }, { "violation record", test_violation_record },
           { "units", test_units }, { "random id", test_random_id }, { "signals", test_signals },
-          { "tables", test_tables }, { "exit record", test_exit_record }, { "processes", test_processes })
+          { "tables", test_tables }, { "exit record", test_exit_record }, { "processes", test_processes },
+          { "process stat", test_process_stat })
