@@ -256,18 +256,40 @@ static gboolean accompany(Container *c, GError **error) {
         }
 }
 
-/* The kernel kills for want of memory without a word to us. */
-static void explain(Container *c, GError **error) {
-        JsonObject *linux_ = NULL, *resources = NULL, *memory = NULL;
+/* The limit on memory that holds, in bytes, and where it is written; G_MAXUINT64: none that is a plain number.
+ * "unified" comes last with either driver. */
+static guint64 find_memory_limit(JsonObject *spec, const char **ret_field) {
+        JsonObject *linux_ = NULL, *resources = NULL, *memory = NULL, *unified = NULL;
+        const char *text = NULL;
         gint64 limit = 0;
+        char *end;
 
-        if (!g_error_matches(*error, OCI_ERROR, OCI_ERROR_KILLED) ||
-            !field_object(json_node_get_object(c->bundle.spec), "", "linux", &linux_, NULL) ||
+        if (!field_object(spec, "", "linux", &linux_, NULL) ||
             !field_object(linux_, "", "resources", &resources, NULL) ||
             !field_object(resources, "", "memory", &memory, NULL) ||
-            !field_int(memory, "", "limit", 1, PLAN_MEMORY_MIN - 1, &limit, NULL) || limit == 0)
+            !field_object(resources, "", "unified", &unified, NULL))
+                return G_MAXUINT64;
+        if (field_string(unified, "", "memory.max", &text, NULL) && text) {
+                guint64 max = g_ascii_strtoull(text, &end, 10);
+
+                *ret_field = "unified.memory.max";
+                return *end ? G_MAXUINT64 : max;
+        }
+        *ret_field = "memory.limit";
+        return field_int(memory, "", "limit", 1, G_MAXINT64, &limit, NULL) && limit > 0 ? (guint64)limit : G_MAXUINT64;
+}
+
+/* The kernel kills for want of memory without a word to us. */
+static void explain(Container *c, GError **error) {
+        const char *field = NULL;
+        guint64 limit;
+
+        if (!g_error_matches(*error, OCI_ERROR, OCI_ERROR_KILLED))
                 return;
-        g_prefix_error(error, "linux.resources.memory.limit may be too small (%" G_GINT64_FORMAT " bytes): ", limit);
+        limit = find_memory_limit(json_node_get_object(c->bundle.spec), &field);
+        if (limit < PLAN_MEMORY_MIN)
+                g_prefix_error(error, "linux.resources.%s may be too small (%" G_GUINT64_FORMAT " bytes): ", field,
+                               limit);
 }
 
 static void undo(Container *c) {

@@ -195,6 +195,14 @@ class Limits:
             self.config(linux__resources={"memory": {"limit": 1000}}, **self.place())
             self.refused("linux.resources.memory.limit may be too small (1000 bytes)", verb, self.name)
 
+    def test_too_little_memory_by_a_file_is_said(self):
+        """Which outweighs memory.limit; systemd knows the file on version 1 too."""
+        if not UNIFIED and isinstance(self, Cgroupfs):
+            self.skipTest("needs cgroup version 2")
+        for memory in ({}, {"limit": 64 * MIB}):
+            self.config(linux__resources={"memory": memory, "unified": {"memory.max": "8192"}}, **self.place())
+            self.refused("linux.resources.unified.memory.max may be too small (8192 bytes)", "run", self.name)
+
     def test_what_is_no_property_of_a_unit(self):
         """With either driver; 0 is a value here."""
         if UNIFIED:
