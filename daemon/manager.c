@@ -260,6 +260,13 @@ int manager_check_namespace(const char *name, sd_bus_error *error) {
                              name, NAME_NAMESPACE_MAX);
 }
 
+/** manager_check_namespaces() - which namespaces are to be listed: one, "" being the default one, or all, "*" */
+int manager_check_namespaces(const char **name, sd_bus_error *error) {
+        if (!**name)
+                *name = DAVIT_DEFAULT_NAMESPACE;
+        return streq(*name, "*") ? 0 : manager_check_namespace(*name, error);
+}
+
 /** manager_namespace() - finds a namespace by name, "" being the default one; with create it comes into being */
 int manager_namespace(Manager *m, const char *name, bool create, Namespace **ret, sd_bus_error *error) {
         Namespace *ns;

@@ -79,6 +79,7 @@ int manager_claim_name(Manager *m);
 
 /* namespaces */
 int manager_check_namespace(const char *name, sd_bus_error *error);
+int manager_check_namespaces(const char **name, sd_bus_error *error); /* of a list: "*" is all */
 int manager_namespace(Manager *m, const char *name, bool create, Namespace **ret, sd_bus_error *error);
 
 /* Frees an object after the current turn of the event loop, so that no handler up the stack loses its object. */

@@ -204,12 +204,8 @@ static int list(sd_bus_message *m, Manager *manager, const ObjectList *l, void *
         r = sd_bus_message_read(m, "s", &name);
         if (r >= 0)
                 r = bus_options_read(m, l->filters, l->n_filters, 1, filters, error);
-        if (r < 0)
-                return r;
-        if (!*name)
-                name = DAVIT_DEFAULT_NAMESPACE;
-        if (!streq(name, "*"))
-                r = manager_check_namespace(name, error);
+        if (r >= 0)
+                r = manager_check_namespaces(&name, error);
         if (r < 0)
                 return r;
 

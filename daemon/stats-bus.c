@@ -199,12 +199,8 @@ static int list(sd_bus_message *m, Manager *manager, Wanted *w, sd_bus_error *er
                 r = bus_options_read(m, table, ELEMENTSOF(table), MANY, w, error);
         if (r >= 0)
                 r = read_parts(w->parts, &wanted, error);
-        if (r < 0)
-                return r;
-        if (!*name)
-                name = DAVIT_DEFAULT_NAMESPACE;
-        if (!streq(name, "*"))
-                r = manager_check_namespace(name, error);
+        if (r >= 0)
+                r = manager_check_namespaces(&name, error);
         if (r < 0)
                 return r;
         r = listing_new(m, manager, wanted, &l);
