@@ -13,6 +13,7 @@
 #include "ctl/bus.h"
 #include "ctl/resource.h"
 #include "ctl/text.h"
+#include "shared/name.h"
 
 #define OPTIONS_MAX 64
 
@@ -175,6 +176,17 @@ int ctl_namespace(Ctl *ctl, const char *name) {
         return 0;
 }
 
+/* The same answer for every verb, also for those of which the manager is not told the namespace, and no "*", which is
+ * what -A says. */
+static int check_namespace(Ctl *ctl) {
+        if (name_namespace_valid(ctl->ns))
+                return 0;
+        return ctl_error(ctl,
+                         _("'%s' is no namespace: up to %u letters and digits, with one '_', '-' or '.' between two of "
+                           "them"),
+                         ctl->ns, NAME_NAMESPACE_MAX);
+}
+
 /* Returns -1 where the option is the verb's, otherwise as options_parse(). */
 static int common_option(Ctl *ctl, const Verb *verb, int c) {
         if (verb->latest && c == latest_option.key)
@@ -246,6 +258,9 @@ int options_parse(Ctl *ctl, const char *name, int *argc, char ***argv, OptionHan
         }
         *argc -= optind;
         *argv += optind;
+        r = check_namespace(ctl);
+        if (r != 0)
+                return r;
         if (ctl->latest) {
                 /* "rm -f -l web" would remove two. */
                 if (*argc > 0 && verb->min_args <= 1)

@@ -76,10 +76,8 @@ int checkpoint_check_new(const Container *c, const char *name, sd_bus_error *err
 /** checkpoint_check_name() - whether it is a name at all */
 int checkpoint_check_name(const char *name, sd_bus_error *error) {
         if (!name_id_valid(name))
-                return error_invalid(error,
-                                     "\"%s\" is no name of a checkpoint: up to %u letters, digits, '_', '-' or '.', "
-                                     "the first a letter or digit.",
-                                     name, NAME_ID_MAX);
+                return error_invalid(error, "\"%s\" is no name of a checkpoint: up to %u " NAME_RULE ".", name,
+                                     NAME_ID_MAX);
         return 0;
 }
 

@@ -144,10 +144,7 @@ static int build_spec(const Options *o, JsonObject *image_config, JsonNode **ret
 /** container_check_new() - whether a container may get this id */
 int container_check_new(Namespace *ns, const char *id, sd_bus_error *error) {
         if (!name_id_valid(id))
-                return error_invalid(
-                        error,
-                        "\"%s\" is no id: up to %u letters, digits, '_', '-' or '.', the first a letter or digit.", id,
-                        NAME_ID_MAX);
+                return error_invalid(error, "\"%s\" is no id: up to %u " NAME_RULE ".", id, NAME_ID_MAX);
         if (g_hash_table_contains(ns->containers, id))
                 return error_exists(error,
                                     "Container \"%s\" exists in namespace \"%s\"; delete it first or take another id.",

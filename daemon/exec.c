@@ -99,9 +99,8 @@ static int check_new(Task *t, const char *exec_id, char **command, sd_bus_error 
         if (process_ended(&t->process) || !t->link)
                 return error_precondition(error, "Task \"%s\" is not running; start its container again.", t->id);
         if (!name_id_valid(exec_id) || strlen(exec_id) >= SHIM_EXEC_ID_MAX || streq(exec_id, "init"))
-                return error_invalid(
-                        error, "\"%s\" is no exec id: up to %u letters, digits, '_', '-' or '.', and not \"init\".",
-                        exec_id, SHIM_EXEC_ID_MAX - 1);
+                return error_invalid(error, "\"%s\" is no exec id: up to %u " NAME_RULE ", and not \"init\".", exec_id,
+                                     SHIM_EXEC_ID_MAX - 1);
         if (g_hash_table_contains(t->execs, exec_id))
                 return error_exists(error,
                                     "Task \"%s\" has an exec \"%s\" already; delete that first, or take another id.",

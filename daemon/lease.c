@@ -277,8 +277,7 @@ int lease_create(Namespace *ns, const char *id, const LeaseOptions *options, Lea
         if (!*id)
                 r = new_id(ns, random);
         else if (!name_id_valid(id))
-                return error_invalid(error, "\"%s\" is no id of a lease: up to %u letters, digits, '_', '-' or '.'.",
-                                     id, NAME_ID_MAX);
+                return error_invalid(error, "\"%s\" is no id of a lease: up to %u " NAME_RULE ".", id, NAME_ID_MAX);
         else if (g_hash_table_contains(ns->leases, id))
                 return error_exists(error, "There is a lease \"%s\" in namespace \"%s\" already.", id, ns->name);
         if (r < 0)

@@ -254,10 +254,7 @@ int manager_claim_name(Manager *m) {
 int manager_check_namespace(const char *name, sd_bus_error *error) {
         if (name_namespace_valid(name))
                 return 0;
-        return error_invalid(error,
-                             "\"%s\" is no namespace: up to %u letters, digits, '_', '-' or '.', the first a letter or "
-                             "digit.",
-                             name, NAME_NAMESPACE_MAX);
+        return error_invalid(error, "\"%s\" is no namespace: up to %u " NAME_RULE ".", name, NAME_NAMESPACE_MAX);
 }
 
 /** manager_check_namespaces() - which namespaces are to be listed: one, "" being the default one, or all, "*" */

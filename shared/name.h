@@ -20,6 +20,8 @@
 #define NAME_ID_MAX 64U /* bytes, without NUL */
 #define NAME_NAMESPACE_MAX 32U
 #define NAME_UNIT_MAX 256U /* with NUL */
+/* what a sentence says of both, after "up to N " */
+#define NAME_RULE "letters and digits, with one '_', '-' or '.' between two of them"
 
 /* names */
 bool name_id_valid(const char *id);
