@@ -11,7 +11,7 @@
 #include "ctl/verbs.h"
 
 const Option exec_options[] = {
-        { 'd', "detach", NULL, N_("Do not stay until it ends") },
+        { 'd', "detach", NULL, N_("Do not stay; print the id of the exec") },
         { 'i', "interactive", NULL, N_("Connect stdin") },
         { 't', "tty", NULL, N_("Give the program a terminal") },
         { 'e', "env", N_("KEY[=VALUE]"), N_("Set a variable; without VALUE take ours") },
@@ -93,12 +93,12 @@ static int exec_in(ContainerOptions *o, Session *s, Call *call, char **argv, cha
 }
 
 static int exec_follow(ContainerOptions *o, Session *s, Call *call) {
-        const char *path;
+        const char *id, *path;
         int fd, r;
 
         if (call_error(call))
                 return session_report(s, call);
-        r = message_read(call->reply, "so", NULL, &path);
+        r = message_read(call->reply, "so", &id, &path);
         if (r < 0)
                 return bus_protocol_error(o->ctl, r);
         if (s->terminal) {
@@ -108,8 +108,10 @@ static int exec_follow(ContainerOptions *o, Session *s, Call *call) {
         r = message_read(call->reply, "uh", NULL, &fd);
         if (r < 0)
                 return bus_protocol_error(o->ctl, r);
-        if (o->detach)
+        if (o->detach) {
+                printf("%s\n", id);
                 return EXIT_SUCCESS;
+        }
         s->path = path;
         s->exit_fd = dup_cloexec(fd);
         return s->exit_fd < 0 ? bus_protocol_error(o->ctl, -errno) : session_run(s);
@@ -125,12 +127,16 @@ int verb_exec(Ctl *ctl, int argc, char **argv) {
 
         ctl->failure = EXIT_DAVIT;
         r = options_parse(ctl, "exec", &argc, &argv, container_option, &o);
+        if (r == 0 && o.interactive && o.detach)
+                r = ctl_error(ctl, _("nobody is at stdin with -d; leave -i out"));
+        if (r == 0 && o.terminal && o.detach)
+                r = ctl_error(ctl, _("nobody reads the terminal of an exec with -d; leave -t out"));
         if (r == 0)
                 r = session_open(&s);
         if (r != 0)
                 return r;
         s.interactive = o.interactive;
-        s.terminal = o.terminal && !o.detach;
+        s.terminal = o.terminal;
         s.leave_on_second = !s.terminal || !s.interactive; /* the keys of a terminal are the program's */
         if (s.terminal && s.interactive && !isatty(STDIN_FILENO))
                 return ctl_error(ctl, _("-i with -t needs a terminal on stdin; leave -t out"));
