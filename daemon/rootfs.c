@@ -188,11 +188,19 @@ static int refuse_limit(const Limits *l, const PlanUnitProperty *p, sd_bus_error
                                    p->controller);
 }
 
+/* Where there can be no such limit, there is none already. What is kept for a container is no limit of it: all the
+ * memory there is would be. */
+static bool asks_nothing(const PlanUnitProperty *p) {
+        return g_variant_is_of_type(p->value, G_VARIANT_TYPE_UINT64) &&
+               g_variant_get_uint64(p->value) == G_MAXUINT64 && !streq(p->name, "MemoryLow") &&
+               !streq(p->name, "MemoryMin");
+}
+
 /** rootfs_check_limits() - refuses, by name, a limit that nothing on this host would enforce */
 int rootfs_check_limits(Manager *m, GPtrArray *properties, GPtrArray *unified, sd_bus_error *error) {
         for (guint i = 0; properties && i < properties->len; i++) {
                 PlanUnitProperty *p = g_ptr_array_index(properties, i);
-                if (!limits_property_enforced(m->limits, p->name, p->controller))
+                if (!asks_nothing(p) && !limits_property_enforced(m->limits, p->name, p->controller))
                         return refuse_limit(m->limits, p, error);
         }
         for (guint i = 0; unified && i < unified->len; i++) {
