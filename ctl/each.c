@@ -3,8 +3,8 @@
 /*
  * One method called on every container a user named. All calls go out before the first answer is awaited, so stopping
  * ten containers takes as long as the slowest of them. Ids are taken as they are and looked up by their beginning only
- * where there is no such object. What failed is printed and the others still done. An exec is named by its container
- * and its own id, which is taken whole.
+ * where there is no such object, or where two names may be of one container, which is called once. What failed is
+ * printed and the others still done. An exec is named by its container and its own id, which is taken whole.
  */
 
 #include "ctl/each.h"
@@ -100,22 +100,51 @@ static int target_done(Ctl *ctl, const Each *each, Target *target) {
         return 0;
 }
 
-/** each_call() - see above. Returns 0 or the exit status of the last failure. */
-int each_call(Ctl *ctl, const Each *each, int argc, char **argv) {
-        Target *targets = calloc((size_t)argc, sizeof(*targets));
-        int r = 0, status = 0, sent = 0;
+/* Whether another name may be of the same container: of an id and its beginning, or two beginnings of an id, one begins
+ * with the other. */
+static bool has_relative(int argc, char **argv, int i) {
+        for (int k = 0; k < argc; k++) {
+                size_t n = strlen(argv[i]), other = strlen(argv[k]);
 
-        if (!targets)
-                return ctl_oom(ctl);
-        if (each->exec && argc != 1) {
-                free(targets);
-                return ctl_error(ctl, _("--exec is about one container; name no other"));
+                if (k != i && strncmp(argv[i], argv[k], n < other ? n : other) == 0)
+                        return true;
         }
-        for (; sent < argc && r == 0; sent++) {
-                targets[sent].id = strdup(argv[sent]);
+        return false;
+}
+
+static bool has_string(const Strv *strv, const char *s) {
+        for (size_t i = 0; i < strv->n; i++)
+                if (streq(strv->v[i], s))
+                        return true;
+        return false;
+}
+
+/* What was named, each container once. 0, or the exit status of the last failure. */
+static int take_names(Ctl *ctl, const Each *each, int argc, char **argv, Strv *ret) {
+        int r, status = 0;
+
+        for (int i = 0; i < argc; i++) {
+                _cleanup_free_ char *id = NULL;
+
+                r = !each->repeats && has_relative(argc, argv, i) ? container_find(ctl, argv[i], &id) : 0;
+                if (r != 0)
+                        status = r;
+                else if ((each->repeats || !has_string(ret, id ?: argv[i])) && !strv_add(ret, id ?: argv[i]))
+                        return ctl_oom(ctl);
+        }
+        return status;
+}
+
+/* Calls all of them and takes their answers. */
+static int call_targets(Ctl *ctl, const Each *each, Target *targets, const Strv *names) {
+        int r = 0, status = 0;
+        size_t sent = 0;
+
+        for (; sent < names->n && r == 0; sent++) {
+                targets[sent].id = strdup(names->v[sent]);
                 r = targets[sent].id ? target_send(ctl, each, &targets[sent]) : ctl_oom(ctl);
         }
-        for (int i = 0; i < sent; i++) {
+        for (size_t i = 0; i < sent; i++) {
                 int failed = r == 0 ? target_done(ctl, each, &targets[i]) : r;
 
                 if (failed != 0)
@@ -123,6 +152,24 @@ int each_call(Ctl *ctl, const Each *each, int argc, char **argv) {
                 call_clear(&targets[i].call);
                 free(targets[i].id);
         }
-        free(targets);
         return status;
+}
+
+/** each_call() - see above. Returns 0 or the exit status of the last failure. */
+int each_call(Ctl *ctl, const Each *each, int argc, char **argv) {
+        _cleanup_strv_ Strv names = {};
+        Target *targets;
+        int r, status;
+
+        if (each->exec && argc != 1)
+                return ctl_error(ctl, _("--exec is about one container; name no other"));
+        status = take_names(ctl, each, argc, argv, &names);
+        if (names.n == 0)
+                return status;
+        targets = calloc(names.n, sizeof(*targets));
+        if (!targets)
+                return ctl_oom(ctl);
+        r = call_targets(ctl, each, targets, &names);
+        free(targets);
+        return r == 0 ? status : r;
 }

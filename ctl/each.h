@@ -18,6 +18,7 @@ typedef struct Each {
                         void *userdata); /* NULL: print the id. 0 or an exit status */
         bool absent_ok;                  /* a container without a task is as wanted already */
         bool missing_ok;                 /* no such container is as wanted already */
+        bool repeats;                    /* a container that is named twice is called twice */
         int (*refused)(Ctl *ctl, const char *id, Call *call); /* says that its state forbids it; NULL: as told */
         const char *exec;                /* id of an exec of the one container; NULL: it is about containers */
         void *userdata;

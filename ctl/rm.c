@@ -49,21 +49,6 @@ static int refused(Ctl *ctl, const char *id, Call *call) {
         return call_report(ctl, call, id);
 }
 
-/* Takes the names that are there already away; returns how many are left. */
-static int drop_repeated(int argc, char **argv) {
-        int n = 0;
-
-        for (int i = 0; i < argc; i++) {
-                int k = 0;
-
-                while (k < n && !streq(argv[k], argv[i]))
-                        k++;
-                if (k == n)
-                        argv[n++] = argv[i];
-        }
-        return n;
-}
-
 /** verb_rm() - see above. */
 int verb_rm(Ctl *ctl, int argc, char **argv) {
         Rm rm = {};
@@ -83,7 +68,5 @@ int verb_rm(Ctl *ctl, int argc, char **argv) {
         each.missing_ok = rm.force;
         if (!rm.force && !rm.exec)
                 each.refused = refused;
-        if (r == 0 && !rm.exec)
-                argc = drop_repeated(argc, argv);
         return r == 0 ? each_call(ctl, &each, argc, argv) : r;
 }

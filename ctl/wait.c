@@ -40,9 +40,12 @@ static int answered(Ctl *ctl, const char *id, Call *call, void *userdata) {
 /** verb_wait() - see above. */
 int verb_wait(Ctl *ctl, int argc, char **argv) {
         const char *exec = NULL;
-        Each each = {
-                .kind = "task", .interface = BUS_PROCESS, .member = "Wait", .answered = answered, .userdata = &exec
-        };
+        Each each = { .kind = "task",
+                      .interface = BUS_PROCESS,
+                      .member = "Wait",
+                      .answered = answered,
+                      .repeats = true,
+                      .userdata = &exec };
         int r;
 
         r = options_parse(ctl, "wait", &argc, &argv, on_option, &exec);
