@@ -38,7 +38,9 @@ static int report_sentence(Ctl *ctl, const char *message) {
         size_t n = 0;
         const char *option = resource_said(ctl, message, &n);
 
-        return option ? ctl_error(ctl, "--%s%s", option, message + n) : ctl_error(ctl, "%s", message);
+        if (!option)
+                return ctl_error(ctl, "%s", message);
+        return ctl_error(ctl, "--%s%s%s", option, message[n - 1] == '.' ? " " : "", message + n);
 }
 
 static int report(Ctl *ctl, const char *name, const char *message, const char *subject) {

@@ -27,6 +27,7 @@ static const struct {
         { "cpuset-cpus", { "AllowedCPUs", OCI "unified.cpuset.cpus" } },
         { "io-weight", { "IOWeight", OCI "unified.io.weight" } },
         { "pids-limit", { "TasksMax", OCI "pids.limit", OCI "unified.pids.max" } },
+        { "cgroup-conf", { OCI "unified." } }, /* and the file */
 };
 
 /** resource_given() - notes that an option was given; one that is no limit is not noted. */
@@ -43,8 +44,9 @@ const char *resource_said(const Ctl *ctl, const char *sentence, size_t *ret_size
                 for (size_t k = 0; k < ELEMENTSOF(resources[i].names) && resources[i].names[k]; k++) {
                         size_t n = strlen(resources[i].names[k]);
 
-                        if (!(ctl->resources & UINT32_C(1) << i) || strncmp(sentence, resources[i].names[k], n) != 0 ||
-                            isalnum((unsigned char)sentence[n]) || sentence[n] == '.')
+                        if (!(ctl->resources & UINT32_C(1) << i) || strncmp(sentence, resources[i].names[k], n) != 0)
+                                continue;
+                        if (sentence[n - 1] != '.' && (isalnum((unsigned char)sentence[n]) || sentence[n] == '.'))
                                 continue;
                         *ret_size = n;
                         return resources[i].option;
