@@ -344,6 +344,8 @@ if sys.argv[-1] == "check":
     sys.exit(1 if say("check") else 0)
 sock = socket.socket(fileno=int(sys.argv[-1]))
 options = fields(fields(sock.recv(1 << 20))[2])
+with open(f"{PLACE}/asked", "w") as asked:
+    asked.write(" ".join(str(key) for key, value in options.items() if value == 1))
 with open(f"/proc/{os.getppid()}/fd/{options[1]}/played.img", "w") as image:
     image.write("no image")
 open(f"{PLACE}/dumping", "w").close()
@@ -426,6 +428,41 @@ class Played(CheckpointTest):
         self.assertEqual(self.names(), ["one"])
         self.assertEqual(sorted(os.listdir(f"{self.directory}/one/images")), ["davit.dump", "played.img"])
         self.call("DeleteCheckpoint", "(s)", "one")
+
+    def test_options_of_davitctl(self):
+        """S-P05, S-P06: each asks criu for one thing more, and is kept for the restore."""
+        self.start()
+        self.say("finish")
+
+        def asked(name, *options):
+            made = davit.ctl("checkpoint", "create", "--quiet", *options, self.own, name, check=True)
+            self.assertEqual((made.stdout, made.stderr), (f"{name}\n", ""))
+            with open(f"{self.place}/asked", encoding="utf-8") as f, \
+                    open(f"{self.directory}/{name}/checkpoint.json", encoding="utf-8") as g:
+                return set(map(int, f.read().split())), json.load(g)["options"]
+        plain, kept = asked("plain")
+        self.assertEqual(kept, [])
+        single = {"--unix-sockets": 4, "--tcp": 5, "--file-locks": 8, "--terminal": 50}  # of criu's rpc.proto
+        words = []
+        for option, number in single.items():
+            now, kept = asked(option[2:], option)
+            self.assertEqual((option, now - plain, plain - now, len(kept)), (option, {number}, set(), 1))
+            words += kept
+        now, kept = asked("all", *single)
+        self.assertEqual((now - plain, sorted(kept)), (set(single.values()), sorted(words)))
+        self.assertEqual(len(set(words)), len(single))
+
+    def test_terminal(self):
+        """S-P06."""
+        self.own, self.container = self.define(["sleep", "1000"], image=davit.busybox_image(), Terminal=True)
+        task = self.start()
+        self.say("finish")
+        made = davit.ctl("checkpoint", "create", "--quiet", self.own, "one")
+        self.assertEqual((made.returncode, made.stdout, self.names()), (1, "", []))
+        self.assertRegex(made.stderr, r"\Adavitctl: .*terminal.*\n\Z")
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+        self.assertEqual(davit.ctl("checkpoint", "create", "--quiet", "--terminal", self.own, "one", check=True).stdout, "one\n")
+        self.assertEqual(self.names(), ["one"])
 
     def test_launcher_gone(self):
         """S-P18: what dumps outlives the launcher, and would hold the container still once more."""

@@ -56,10 +56,10 @@ class CtlCase(davit.TestCase):
         self.stderr = done.stderr
         return done.stdout.rstrip("\n")
 
-    def refused(self, *argv, status=1, contains="", **kwargs):
-        """davitctl fails with this status and one line that says why."""
+    def refused(self, *argv, status=1, contains="", lines=1, **kwargs):
+        """davitctl fails with this status and one line that says why, or one for each name that is wrong."""
         self.assertEqual(self.ctl(*argv, status=status, **kwargs), "")
-        self.assertRegex(self.stderr, r"\Adavitctl: [^\n]+\n\Z")
+        self.assertRegex(self.stderr, rf"\A(davitctl: [^\n]+\n){{{lines}}}\Z")
         self.assertIn(contains, self.stderr)
 
     def sleeper(self, *options):
@@ -83,10 +83,16 @@ class Run(CtlCase):
         out = self.ctl("run", "--rm", ROOTFS, "sh", "-c", "seq 1 200000")
         self.assertEqual(len(out.splitlines()), 200000)
 
+    def running(self, id):
+        """What a program says may come before the answer to its start."""
+        davit.wait_until(lambda: id in [t[1] for t in davit.manager("ListTasks", "(sa{sv})", "", {}) if t[3] == "running"])
+
     def test_status_of_a_signal(self):
         id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
         child = spawn("run", "--rm", "--name", id, ROOTFS, "sh", "-c", "echo ready; sleep 1000")
         self.assertEqual(child.stdout.readline(), "ready\n")
+        self.running(id)
         self.assertEqual(self.ctl("kill", id), id)
         child.communicate(timeout=davit.TIMEOUT)
         self.assertEqual(child.returncode, 137)
@@ -232,8 +238,7 @@ class Run(CtlCase):
         """davitctl with a program that no INT reaches, since the first process of a container needs a handler for it."""
         child = spawn(*argv, ROOTFS, "sh", "-c", "echo ready; exec sleep 1000") if argv[0] == "run" else spawn(*argv)
         self.assertEqual(child.stdout.readline(), "ready\n")
-        # What it says may come before the answer to its start.
-        davit.wait_until(lambda: id in [t[1] for t in davit.manager("ListTasks", "(sa{sv})", "", {}) if t[3] == "running"])
+        self.running(id)
         pid = davit.get(davit.manager("GetTask", "(ss)", "", id), "Process.Pid")
         davit.wait_until(lambda: not davit.handles(pid, signal.SIGINT), what="the shell, which has one, to be another program")
         return child
@@ -545,10 +550,16 @@ class Exec(CtlCase):
 
     def test_detached(self):
         id = self.sleeper()
-        self.ctl("exec", "-d", id, "sh", "-c", "echo done >/tmp/marker; sleep 1000")
+        name = self.ctl("exec", "-d", id, "sh", "-c", "echo done >/tmp/marker; sleep 1000")
         davit.wait_until(lambda: davit.ctl("exec", id, "test", "-e", "/tmp/marker").returncode == 0)
-        self.assertGreaterEqual(len(json.loads(self.ctl("top", "--json", id))), 2)
+        self.assertEqual(self.execs(id), sorted(["init", name]))
         self.ctl("exec", id, "rm", "/tmp/marker")
+
+    def test_detached_from_what_nobody_reaches(self):
+        id = self.sleeper()
+        self.refused("exec", "-d", "-i", id, "true", status=125, contains="nobody is at stdin with -d")
+        self.refused("exec", "-d", "-t", id, "true", status=125, contains="nobody reads the terminal of an exec")
+        self.assertEqual(self.execs(id), ["init"])
 
     def execs(self, id):
         return sorted({one["ExecId"] for one in json.loads(self.ctl("top", "--json", id))})
@@ -576,8 +587,7 @@ class Exec(CtlCase):
 
     def test_of_davitctl_by_its_id(self):
         id = self.sleeper()
-        self.ctl("exec", "-d", id, "sleep", "1001")
-        name, = set(self.execs(id)) - {"init"}
+        name = self.ctl("exec", "-d", id, "sleep", "1001")
         self.assertEqual(self.ctl("kill", "-l", "--exec", name), name)
         davit.wait_until(lambda: self.execs(id) == ["init"], what="the end of the exec")
         davit.wait_until(lambda: davit.ctl("wait", "--exec", name, id).returncode != 0, what="the end of its object")
@@ -757,6 +767,21 @@ class Verbs(CtlCase):
         self.refused("stats", one, two, contains=two)
         self.refused("stats", "--no-stream", "no-such", contains="no-such")
 
+    def test_two_names_of_one(self):
+        """Both are of the one container, which is called once; a wait tells of it as often as it is named."""
+        id = self.ctl("run", "-d", "--stop-signal", "KILL", ROOTFS, "sleep", "1000")
+        self.addCleanup(davit.remove_container, id)
+        other = self.sleeper()
+        self.assertEqual(self.ctl("pause", id[:9], id, other, id[:10]), f"{id}\n{other}")
+        self.assertEqual(self.ctl("unpause", id, id[:9], other, other), f"{id}\n{other}")
+        self.assertEqual(self.ctl("stop", id[:9], id), id)
+        self.assertEqual(self.ctl("wait", id[:9], id), "137\n137")
+        self.ctl("rm", id[:10], "no-such", id, id[:9], "no-such", status=1)
+        self.assertEqual(self.stderr, "davitctl: there is no container 'no-such' in namespace 'default'; see 'davitctl ps -a'\n")
+        self.assertNotIn(id, self.ctl("ps", "-aq"))
+        self.refused("rm", id[:9], id, contains=id[:9], lines=2)
+        self.assertEqual(self.ctl("rm", "-f", id[:9], id, other, other[:-1]), other)
+
     def test_rm_says_why(self):
         id = davit.unique("ctl")
         self.addCleanup(davit.remove_container, id)
@@ -924,8 +949,13 @@ class Verbs(CtlCase):
             self.refused(*words, contains="the name of the namespace is empty")
         self.refused("run", "-n", "", ROOTFS, "true", status=125, contains="the name of the namespace is empty")
         bad = {**os.environ, "DAVIT_NAMESPACE": "b d"}
-        for words in ("ps",), ("stop", "x"), ("stats", "--no-stream"), ("image", "ls"), ("namespace", "create", "b d"):
-            self.refused(*words, contains="\"b d\" is no namespace: up to 32 letters", env=bad)
+        for words in (("ps",), ("stop", "x"), ("stats", "--no-stream"), ("image", "ls"), ("events", "--until=0s"),
+                      ("system", "df")):
+            self.refused(*words, contains="'b d' is no namespace: up to 32 letters", env=bad)
+        self.refused("namespace", "create", "b d", contains="\"b d\" is no namespace: up to 32 letters")
+        self.refused("events", "-n", "x" * 33, contains="is no namespace: up to 32 letters")
+        self.refused("-n", "*", "ps", contains="'*' is no namespace")
+        self.refused("run", "-n", "b d", ROOTFS, "true", status=125, contains="'b d' is no namespace")
         id = self.sleeper()
         self.assertIn(id, self.ctl("ps", "-q", env={**os.environ, "DAVIT_NAMESPACE": ""}).splitlines())
 

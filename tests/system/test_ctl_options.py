@@ -40,6 +40,75 @@ class Update(test_ctl.CtlCase):
                                  contains=f"davitctl: {option} asks for a limit, but this host has no means to enforce {name}")
                     self.assertEqual((self.unit(name), self.definition()), (before, {}))
 
+    def test_lifted(self):
+        """E06: no limit is there already where there can be none; memory that is kept for a container is no limit."""
+        for option, name, file in (("--memory-high", "MemoryHigh", "memory.high"), ("--memory-swap", "MemorySwapMax", "memory.swap.max")):
+            with self.subTest(option=option):
+                self.assertEqual(self.ctl("update", option, "max", self.name), self.name)
+                self.assertEqual((self.unit(name), self.definition()[file]), ("infinity", "max"))
+        self.ctl("stop", "-t", "0", self.name)
+        self.ctl("start", self.name)
+        self.assertEqual(self.unit("MemoryHigh"), "infinity")
+        if not UNIFIED:
+            self.refused("update", "--memory-low", "max", self.name, contains="--memory-low asks for a limit, but this host has no means")
+
+    def quota(self):
+        """Processor time in a period, both in microseconds; nothing where there is no limit."""
+        if UNIFIED:
+            found = read(self.task, "cpu.max").split()
+        elif os.path.exists(directory(self.task, "cpu")):
+            found = [read(self.task, f"cpu.cfs_{name}_us", "cpu") for name in ("quota", "period")]
+        else:
+            return []
+        return found if found[0] not in ("max", "-1") else []
+
+    def test_cpus(self):
+        """E06, S-V01: as run and create have it, and at once where it runs."""
+        self.name = self.sleeper("--cpus", "0.5")
+        self.task = davit.manager("GetTask", "(ss)", "", self.name)
+        self.assertEqual(self.quota(), ["50000", "100000"])
+        self.assertEqual(self.ctl("update", "--cpus=1.25", self.name), self.name)
+        self.assertEqual((self.quota(), self.unit("CPUQuotaPerSecUSec"), self.definition()),
+                         (["125000", "100000"], "1.250000s", {"cpu.max": "125000 100000"}))
+        self.ctl("update", "--runtime", "--cpus", "max", self.name)
+        self.assertEqual((self.quota(), self.definition()["cpu.max"]), ([], "125000 100000"))
+        for wrong in "0", "-1", "many", "":
+            self.refused("update", "--cpus", wrong, self.name, contains=f"'{wrong}' is no number of processors")
+            self.refused("run", "--cpus", wrong, ROOTFS, "true", status=125, contains=f"'{wrong}' is no number of processors")
+        self.name = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, self.name)
+        self.ctl("create", "--name", self.name, "--cpus", "2", ROOTFS, "sleep", "1000")
+        self.ctl("start", self.name)
+        self.task = davit.manager("GetTask", "(ss)", "", self.name)
+        self.assertEqual(self.quota(), ["200000", "100000"])
+
+    def test_cpu_weight(self):
+        """E06: version 1 counts in shares, of which 1024 are the weight 100."""
+        self.name = self.sleeper("--cpus", "0.5")  # which has a group for it on every host
+        self.task = davit.manager("GetTask", "(ss)", "", self.name)
+
+        def share():
+            return read(self.task, "cpu.weight") if UNIFIED else str(int(read(self.task, "cpu.shares", "cpu")) * 100 // 1024)
+        self.assertEqual(self.ctl("update", "--cpu-weight", "50", self.name), self.name)
+        self.assertEqual((share(), self.unit("CPUWeight"), self.definition()), ("50", "50", {"cpu.weight": "50"}))
+        self.ctl("update", "--runtime", "--cpu-weight=200", self.name)
+        self.assertEqual((share(), self.definition()), ("200", {"cpu.weight": "50"}))
+        for wrong in "0", "10001", "max":
+            self.refused("update", "--cpu-weight", wrong, self.name, contains="--cpu-weight")
+        self.refused("update", "--cpu-weight", "heavy", self.name, contains="'heavy' is no number")
+        self.assertEqual(share(), "200")
+
+    def test_cpuset(self):
+        """E06."""
+        self.refused("update", "--cpuset-cpus", "0-", self.name, contains='--cpuset-cpus: "0-" is not a list')
+        if UNIFIED:
+            self.assertEqual(self.ctl("update", "--cpuset-cpus", "0", self.name), self.name)
+            self.assertEqual((read(self.task, "cpuset.cpus"), self.unit("AllowedCPUs"), self.definition()),
+                             ("0", "0", {"cpuset.cpus": "0"}))
+        else:
+            self.refused("update", "--cpuset-cpus", "0", self.name, contains="davitctl: --cpuset-cpus asks for a limit")
+            self.assertEqual((self.unit("AllowedCPUs"), self.definition()), ("", {}))
+
     def weights(self):
         """What the kernel has, in whichever file; nothing where the task has no group for it."""
         found = {}
@@ -87,8 +156,12 @@ class Update(test_ctl.CtlCase):
             self.assertEqual((read(self.task, "payload/memory.oom.group"), tasks_limit(self.task)), ("1", 34))
         else:
             self.refused("update", "--cgroup-conf", "memory.oom.group=1", "--cgroup-conf", "pids.max=34", self.name,
-                         contains='memory.oom.group asks for a limit, but this host has no "memory" cgroup controller of version 2')
+                         contains='davitctl: --cgroup-conf memory.oom.group asks for a limit, but this host has no "memory" cgroup controller of version 2')
             self.assertEqual((tasks_limit(self.task), self.definition()), (33, {"pids.max": "33"}))
+        for file, value, says in (("no/such", "1", "is not the name of a file"), ("pids.max", "0", '"0" is not a value'),
+                                  ("memory.max", "100", "100 bytes are too few"), ("cgroup.kill", "1", "is no limit")):
+            self.refused("update", "--cgroup-conf", f"{file}={value}", self.name, contains=f"davitctl: --cgroup-conf {file}: {says}")
+        self.refused("update", "--cgroup-conf", "pids.max=x", "--pids-limit", "9", self.name, contains="davitctl: --")
         for wrong in ("pids.max", "=34", ""):
             self.refused("update", "--cgroup-conf", wrong, self.name, contains=f"'{wrong}' is not of the form FILE=VALUE")
 
