@@ -136,9 +136,15 @@ static void thaw(Manager *m, const char *ns, const char *id, Task *t) {
         thaw_now(thaw_new(m, ns, id, t), t);
 }
 
-static void release(Freeze *f) {
+/* NULL: it has gone. */
+static Task *task_of(const Freeze *f) {
         Container *c = container_same(f->manager, f->ns, f->id, f->created_at);
-        Task *t = c && c->task && c->task->process.created_at == f->task_created_at ? c->task : NULL;
+
+        return c && c->task && c->task->process.created_at == f->task_created_at ? c->task : NULL;
+}
+
+static void release(Freeze *f) {
+        Task *t = task_of(f);
 
         if (t && !process_ended(&t->process) && t->process.status == TASK_PAUSED)
                 thaw(f->manager, f->ns, f->id, t);
@@ -213,13 +219,27 @@ int freeze_begin(Container *c, freeze_done_t done, void *userdata, Freeze **ret,
         return 1;
 }
 
+/* A process that the kernel keeps busy cannot be held still, and the answer would not come; this makes it come. */
+static void call_off(const Freeze *f) {
+        Task *t = task_of(f);
+        int r;
+
+        if (!t || !t->link || t->process.status != TASK_PAUSING || (t->thaw && t->thaw->next == f))
+                return;
+        r = link_request(t->link, SHIM_RESUME, NULL, NULL, NULL, 0, NULL, NULL);
+        if (r < 0)
+                (void)log_warning_errno(r, "Container %s/%s cannot be resumed", f->ns, f->id);
+}
+
 /** freeze_end() - see freeze.h; NULL is fine */
 Freeze *freeze_end(Freeze *f) {
         if (!f)
                 return NULL;
 
         f->over = true;
-        if (!f->asked)
+        if (f->asked)
+                call_off(f);
+        else
                 release(f);
         return NULL;
 }

@@ -111,18 +111,23 @@ static void test_hold(Shim *s, const void *data _unused_) {
         g_assert_null(freeze_end(NULL));
 }
 
-/* Given up before the supervisor has answered: nobody is told, and it runs on all the same. */
-static void test_given_up(Shim *s, const void *data _unused_) {
-        uint32_t serial;
+/* Given up before the supervisor has answered, which it may never do by itself: nobody is told, and it runs on all the
+ * same, also where the answer was on its way. */
+static void test_given_up(Shim *s, const void *data) {
+        const int *answer = data;
+        uint32_t serial, resume;
         Freeze *f;
 
         g_assert_cmpint(hold(s, &f), ==, 1);
         serial = asked(s, SHIM_PAUSE);
         (void)freeze_end(f);
-        nothing_asked(s);
-        reply(s, serial, 0);
+        resume = asked(s, SHIM_RESUME);
+        reply(s, serial, *answer);
+        reply(s, resume, 0);
         g_assert_cmpuint(s->n_done, ==, 0);
-        reply(s, asked(s, SHIM_RESUME), 0);
+        if (*answer == 0)
+                reply(s, asked(s, SHIM_RESUME), 0);
+        nothing_asked(s);
         g_assert_cmpint(s->t->process.status, ==, TASK_RUNNING);
         g_assert_false(marked(s));
 }
@@ -288,11 +293,13 @@ static void test_stale_mark(Shim *s, const void *data _unused_) {
 #define ADD(name, func) g_test_add(name, Shim, NULL, begin, func, end)
 
 int main(int argc, char **argv) {
+        static const int called_off = -ECANCELED, done = 0;
         static const bool yes = true, no = false;
 
         g_test_init(&argc, &argv, NULL);
         ADD("/freeze/hold", test_hold);
-        ADD("/freeze/given-up", test_given_up);
+        g_test_add("/freeze/given-up", Shim, &called_off, begin, test_given_up, end);
+        g_test_add("/freeze/given-up-late", Shim, &done, begin, test_given_up, end);
         ADD("/freeze/refused", test_refused);
         ADD("/freeze/still-already", test_still_already);
         ADD("/freeze/being-started", test_being_started);
