@@ -31,8 +31,11 @@
 #define OUTPUT_MAX 65536U
 #define FREEZE_SECONDS 60
 #define GHOST_MAX (64U << 20) /* of a file that is open and has no name any more */
-/* criu undoes what it has begun when it is told so at one of its steps; killed it may take the container with it. */
+/* criu undoes what it has begun when it is told so at one of its steps; killed it may take the container with it. So
+ * long it has for that, or to end what it holds. */
 #define ORDERLY_USEC (5 * USEC_PER_SEC)
+/* What is killed and has not ended then is kept by the kernel, such as by a file system that does not answer. */
+#define DEATH_MSEC 3000
 #define STILL_MSEC 5000
 
 struct role {
@@ -43,8 +46,9 @@ struct role {
         bool given_up; /* by the manager, or with it */
         bool end, asked, told;
         int failure;      /* of criu's, that came when it had been told to end the processes; negative errno */
-        uint64_t kill_at; /* CLOCK_MONOTONIC, microseconds; 0: it is not given up */
+        uint64_t kill_at; /* CLOCK_MONOTONIC, microseconds; 0: the manager has not said how it is to end */
         pid_t criu;
+        bool killed, stuck; /* criu: it had to be; and is there even so */
         struct dump_task task;
         uint64_t bytes;
         char version[CRIU_VERSION_MAX];
@@ -188,23 +192,97 @@ static void hear_launcher(struct role *r) {
         } else
                 r->given_up = true;
         packet_done(&p);
-        if (r->given_up && r->kill_at == 0)
+        if ((r->given_up || r->end) && r->kill_at == 0)
                 r->kill_at = now_usec(CLOCK_MONOTONIC) + ORDERLY_USEC;
 }
 
-/* How long to wait for criu, in milliseconds; a launcher that has gone has nothing more to say. */
+/* How long to wait for a child, in milliseconds; a launcher that has gone has nothing more to say. */
 static int wait_for(const struct role *r) {
         uint64_t now = now_usec(CLOCK_MONOTONIC);
 
         return r->kill_at == 0 ? -1 : now >= r->kill_at ? 0 : (int)((r->kill_at - now) / 1000) + 1;
 }
 
+/* Until @fd has something to say (true), or it is time for its process to be killed; which is not one to be left time
+ * where nothing has to be undone. */
+static bool attend(struct role *r, int fd, bool undoes) {
+        for (;;) {
+                struct pollfd p[] = { { .fd = fd, .events = POLLIN },
+                                      { .fd = r->given_up ? -1 : r->sock, .events = POLLIN } };
+
+                if (poll(p, ELEMENTSOF(p), wait_for(r)) < 0)
+                        continue;
+                if (p[1].revents)
+                        hear_launcher(r);
+                if (p[0].revents)
+                        return true;
+                if (wait_for(r) == 0 || (r->given_up && !undoes))
+                        return false;
+        }
+}
+
+/* Whether a child that is to end has done so, by itself or killed. It stays what it is until it is reaped. */
+static bool child_ended(pid_t pid, int msec) {
+        _cleanup_close_ int fd = sys_pidfd_open(pid, 0);
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+
+        return fd < 0 || poll(&p, 1, msec) > 0;
+}
+
+static bool child_kill(pid_t pid) {
+        (void)kill(pid, SIGKILL);
+        return child_ended(pid, DEATH_MSEC);
+}
+
+struct finished {
+        uint64_t bytes;
+        struct fault fault;
+};
+
+_noreturn_ static void finish_main(int images, int out) {
+        struct finished f = { .fault = FAULT_NULL };
+
+        child_begin();
+        (void)close_range(STDERR_FILENO + 1, (unsigned)images - 1, 0); /* and with that what shows that we are there */
+        (void)close_range((unsigned)images + 1, (unsigned)out - 1, 0);
+        (void)close_range((unsigned)out + 1, ~0U, 0);
+        (void)dump_images_finish(images, &f.bytes, &f.fault);
+        _exit(write(out, &f, sizeof(f)) == sizeof(f) ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
+/* A child does it, since a disk that does not answer would hold us up beyond any signal. */
+static int finish(struct role *r, struct fault *fault) {
+        struct clone_args args = { .exit_signal = SIGCHLD };
+        struct finished f;
+        int fds[2], q;
+        pid_t pid;
+
+        if (pipe2(fds, O_CLOEXEC) < 0)
+                return fault_set(fault, SHIM_STEP_RESTORE, errno, "sync the images");
+        pid = sys_clone3(&args);
+        if (pid == 0)
+                finish_main(r->images, fds[1]);
+        safe_close(fds[1]);
+        q = pid < 0 ? -errno : attend(r, fds[0], false) ? 0 : -ECANCELED;
+        if (q >= 0)
+                q = read(fds[0], &f, sizeof(f)) == sizeof(f) ? 0 : -ECHILD;
+        safe_close(fds[0]);
+        if (pid > 0 && child_kill(pid))
+                (void)waitpid(pid, NULL, 0);
+        if (q < 0)
+                return fault_set(fault, SHIM_STEP_RESTORE, q, "sync the images");
+        r->bytes = f.bytes;
+        *fault = f.fault;
+        return f.fault.error;
+}
+
 /* All is written, and criu holds the processes until the manager has kept it or not. */
 static bool ask_for_end(struct role *r) {
         struct fault fault = FAULT_NULL;
 
-        if (dump_images_finish(r->images, &r->bytes, &fault) < 0) {
-                tell(r, fault.error, LAUNCHER_DUMP_FAILED, fault.text);
+        if (finish(r, &fault) < 0) {
+                if (!r->given_up)
+                        tell(r, fault.error, LAUNCHER_DUMP_FAILED, fault.text);
                 return false;
         }
         tell(r, 0, LAUNCHER_DUMP_OK, r->version);
@@ -217,19 +295,11 @@ static bool ask_for_end(struct role *r) {
 /* Until criu's last word. 0: it has dumped; 1: it could not, as the answer says; or a negative errno. */
 static int converse(struct role *r, struct criu_answer *a) {
         for (;;) {
-                struct pollfd p[] = { { .fd = r->criu_sock, .events = POLLIN },
-                                      { .fd = r->given_up ? -1 : r->sock, .events = POLLIN } };
                 bool go_on = true;
                 int q;
 
-                if (poll(p, ELEMENTSOF(p), wait_for(r)) < 0)
-                        continue;
-                if (p[1].revents)
-                        hear_launcher(r);
-                if (r->given_up && wait_for(r) == 0)
-                        return -ECANCELED;
-                if (!p[0].revents)
-                        continue;
+                if (!attend(r, r->criu_sock, true))
+                        return r->given_up ? -ECANCELED : -ETIMEDOUT;
                 q = criu_receive(r->criu_sock, a);
                 if (packet_transient(q))
                         continue;
@@ -265,18 +335,17 @@ static void hold(struct role *r) {
         safe_close(c.events_fd);
 }
 
-/* Not before it has gone is the container in nobody's hands. */
+/* Not before it has gone is the container in nobody's hands. One that the kernel keeps does nothing any more. */
 static void criu_stop(struct role *r, bool at_once) {
         if (r->criu <= 0)
                 return;
         r->criu_sock = safe_close(r->criu_sock);
-        if (at_once)
-                (void)kill(r->criu, SIGKILL);
+        r->killed = at_once || !child_ended(r->criu, (int)(ORDERLY_USEC / 1000));
+        r->stuck = r->killed && !child_kill(r->criu);
         /* Those that criu has started are of its session, and its number stays taken until it is reaped. */
-        (void)waitid(P_PID, (id_t)r->criu, &(siginfo_t){ .si_pid = 0 }, WEXITED | WNOWAIT);
         (void)kill(-r->criu, SIGKILL);
-        (void)waitpid(r->criu, NULL, 0);
-        r->criu = 0;
+        if (!r->stuck)
+                (void)waitpid(r->criu, NULL, 0);
         if (r->frozen && !r->end)
                 hold(r);
 }
@@ -291,6 +360,18 @@ static void explain(struct role *r, const struct criu_answer *a) {
                 tell(r, -ENOSPC, LAUNCHER_DUMP_FAILED, text);
         else
                 tell(r, -EBUSY, LAUNCHER_DUMP_REFUSED, text);
+}
+
+/* written: criu had done its part */
+static void say_given_up(struct role *r, bool written) {
+        char stuck[64];
+
+        (void)snprintf(stuck, sizeof(stuck), "criu, process %d, does not end even when it is killed", (int)r->criu);
+        tell(r, -ECANCELED, LAUNCHER_DUMP_CANCELLED,
+             r->stuck    ? stuck
+             : written   ? "its images were not on the disk yet"
+             : r->killed ? "criu did not answer and was killed"
+                         : "criu has undone what it had begun");
 }
 
 static void freezer_look(struct role *r) {
@@ -321,13 +402,11 @@ static void dump(struct role *r, const char *program, const struct launcher_dump
         r->failure = r->end && q != 0 ? (q < 0 ? q : -EIO) : 0;
         if (q == 1)
                 explain(r, &answer);
-        else if (q < 0)
-                tell(r, q, q == -ECANCELED ? LAUNCHER_DUMP_CANCELLED : LAUNCHER_DUMP_FAILED,
-                     fault.error < 0   ? fault.text
-                     : q == -ECANCELED ? "the dump was given up"
-                                       : "criu has ended without an answer");
-        else if (!r->told && dump_images_finish(r->images, &r->bytes, &fault) < 0)
-                tell(r, fault.error, LAUNCHER_DUMP_FAILED, fault.text);
+        else if (q == -ECANCELED || (q == 0 && !r->told && finish(r, &fault) == -ECANCELED))
+                say_given_up(r, q == 0);
+        else if (q < 0 || fault.error < 0)
+                tell(r, q < 0 ? q : fault.error, LAUNCHER_DUMP_FAILED,
+                     fault.error < 0 ? fault.text : "criu has ended without an answer");
         else
                 tell(r, 0, LAUNCHER_DUMP_OK, r->version);
         dump_task_done(&r->task);

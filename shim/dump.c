@@ -5,29 +5,38 @@
  *
  * Each is a process of its own (dump-role.c), which the launcher lets work and whose words it passes on to the manager
  * that has asked. A manager that goes away takes its dumps with it: they are over, and their containers in nobody's
- * hands, before the next manager is heard.
+ * hands, before the next manager is heard. One that has not ended so long after it was told to is killed, and one that
+ * the kernel keeps even so is not waited for.
  */
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "shared/log.h"
 #include "shared/macros.h"
+#include "shared/process.h"
 #include "shared/syscalls.h"
 #include "shim/dump.h"
 #include "shim/launcher.h"
+
+/* A dump that was told to end takes less where it can at all. */
+#define PATIENCE_USEC (15 * USEC_PER_SEC)
+#define DEATH_USEC USEC_PER_SEC
 
 struct dump {
         struct dump *next;
         pid_t pid;
         int sock;
         uint32_t serial;
-        bool only_check; /* LAUNCHER_DUMP_CHECK: it holds nothing */
-        bool told;       /* LAUNCHER_DUMP_DONE has gone out */
-        bool ended;      /* and LAUNCHER_DUMP_ENDED, or there is to be none */
+        bool only_check;  /* LAUNCHER_DUMP_CHECK: it holds nothing */
+        bool told;        /* LAUNCHER_DUMP_DONE has gone out */
+        bool ended;       /* and LAUNCHER_DUMP_ENDED, or there is to be none */
+        uint64_t kill_at; /* CLOCK_MONOTONIC, microseconds; 0: it was not told to end */
 };
 
 static void failed(struct launcher *l, uint32_t serial, int error, const char *text) {
@@ -117,11 +126,45 @@ void dump_start(struct launcher *l, struct packet *p, const struct launcher_dump
         l->dumps = d;
 }
 
-/** dump_end() - pass on what the manager wants of a dump; one that is over is passed over */
+static void dump_kill(struct dump *d) {
+        (void)kill(d->pid, SIGKILL);
+        d->kill_at = 0;
+}
+
+/** dump_end() - pass on what the manager wants of a dump; one that is over is passed over
+ *
+ * Who only asks criu what it can hears nothing until criu has answered, and takes criu along.
+ */
 void dump_end(struct launcher *l, const struct launcher_dump_end *end, uint32_t serial) {
-        for (struct dump *d = l->dumps; d; d = d->next)
-                if (d->serial == serial)
-                        (void)shim_send(d->sock, LAUNCHER_DUMP_END, 0, end, NULL, NULL, 0);
+        for (struct dump *d = l->dumps; d; d = d->next) {
+                if (d->serial != serial)
+                        continue;
+                if (d->only_check)
+                        dump_kill(d);
+                else if (shim_send(d->sock, LAUNCHER_DUMP_END, 0, end, NULL, NULL, 0) >= 0)
+                        d->kill_at = now_usec(CLOCK_MONOTONIC) + PATIENCE_USEC;
+        }
+}
+
+static int wait_until(uint64_t then) {
+        uint64_t now = now_usec(CLOCK_MONOTONIC);
+
+        return then <= now ? 0 : (int)((then - now) / 1000) + 1;
+}
+
+/** dump_timeout() - kills those that are late; how long until the next one is, in milliseconds, or -1 */
+int dump_timeout(struct launcher *l) {
+        int next = -1;
+
+        for (struct dump *d = l->dumps; d; d = d->next) {
+                int msec = d->kill_at == 0 ? -1 : wait_until(d->kill_at);
+
+                if (msec == 0)
+                        dump_kill(d);
+                else if (msec > 0 && (next < 0 || msec < next))
+                        next = msec;
+        }
+        return next;
 }
 
 /** dump_fill() - what to wait for; @p has room for DUMPS_MAX. Return: how many */
@@ -133,8 +176,28 @@ size_t dump_fill(struct launcher *l, struct pollfd *p) {
         return n;
 }
 
-/* Out of the list; its process ends by itself, or does so when it sees that nobody is there. Who only asks criu what it
- * can sees nothing until criu has answered, and takes criu along. */
+static bool ended_until(const struct dump *d, uint64_t then) {
+        _cleanup_close_ int fd = sys_pidfd_open(d->pid, 0);
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+
+        return fd < 0 || poll(&p, 1, wait_until(then)) > 0;
+}
+
+/* Its process ends by itself, or does so when it sees that nobody is there. */
+static void dump_bury(struct dump *d, uint64_t until) {
+        bool ended = ended_until(d, until);
+
+        if (!ended) {
+                dump_kill(d);
+                ended = ended_until(d, now_usec(CLOCK_MONOTONIC) + DEATH_USEC);
+        }
+        if (ended)
+                (void)waitpid(d->pid, NULL, 0);
+        else
+                log_warning("Process %d, which dumps a container, does not end even when it is killed", (int)d->pid);
+        free(d);
+}
+
 static void dump_forget_one(struct launcher *l, struct dump *d) {
         for (struct dump **p = &l->dumps; *p; p = &(*p)->next)
                 if (*p == d) {
@@ -142,10 +205,7 @@ static void dump_forget_one(struct launcher *l, struct dump *d) {
                         break;
                 }
         safe_close(d->sock);
-        if (d->only_check)
-                (void)kill(d->pid, SIGKILL);
-        (void)waitpid(d->pid, NULL, 0);
-        free(d);
+        dump_bury(d, now_usec(CLOCK_MONOTONIC) + PATIENCE_USEC);
 }
 
 static void pass_on(struct launcher *l, struct dump *d) {
@@ -190,6 +250,17 @@ void dump_poll(struct launcher *l, const struct pollfd *p, size_t n) {
 
 /** dump_forget() - the manager has gone: no dump goes on */
 void dump_forget(struct launcher *l) {
-        while (l->dumps)
-                dump_forget_one(l, l->dumps);
+        uint64_t until = now_usec(CLOCK_MONOTONIC) + PATIENCE_USEC;
+
+        for (struct dump *d = l->dumps; d; d = d->next) {
+                d->sock = safe_close(d->sock);
+                if (d->only_check)
+                        dump_kill(d);
+        }
+        while (l->dumps) {
+                struct dump *d = l->dumps;
+
+                l->dumps = d->next;
+                dump_bury(d, until);
+        }
 }

@@ -211,7 +211,7 @@ static bool turn(struct launcher *l) {
         };
         size_t n = dump_fill(l, p + POLL_DUMPS);
 
-        if (poll(p, POLL_DUMPS + n, -1) < 0)
+        if (poll(p, POLL_DUMPS + n, dump_timeout(l)) < 0)
                 return true;
         if (p[POLL_SIGNAL].revents && !handle_signals(l))
                 return false;

@@ -62,6 +62,7 @@ void removal_forget(struct launcher *l);
 struct dump;
 void dump_start(struct launcher *l, struct packet *p, const struct launcher_dump *request, uint32_t serial);
 void dump_end(struct launcher *l, const struct launcher_dump_end *end, uint32_t serial);
+int dump_timeout(struct launcher *l);
 size_t dump_fill(struct launcher *l, struct pollfd *p);
 void dump_poll(struct launcher *l, const struct pollfd *p, size_t n);
 void dump_forget(struct launcher *l);
