@@ -5,13 +5,15 @@
  * What can be refused is refused before anything is touched, this host's inability included. The record comes last, so
  * a checkpoint is there whole or not at all; and only then, with Exit, is the task ended. A failure at any step, a
  * cancellation and the end of the manager leave a task that runs, or is paused, as it was before; not before the
- * process that dumps has gone, which would hold it still once more, and writes into the directory. The task may go at
- * any moment; it is looked up again at every step.
+ * process that dumps has gone, which would hold it still once more, and writes into the directory. What takes longer
+ * than is configured is given up like that, and where that process does not go even so its job ends without it. The
+ * task may go at any moment; it is looked up again at every step.
  */
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -44,13 +46,14 @@ typedef struct Make {
         int images;
         Freeze *freeze;
         Snapshot *snapshot; /* held */
-        Job *job;
-        uint32_t serial;       /* of the dump; 0: it has not begun, or is over */
+        Job *job;           /* NULL: nobody waits any more */
+        sd_event_source *timer;
+        uint32_t serial;       /* of the check, then of the dump; 0: it has not begun, or is over */
         int life;              /* ends with the process that dumps; -1: it was never asked for */
         sd_event_source *over; /* that end, waited for after a failure */
         int failure;
         sd_bus_error error;
-        bool cancelled;
+        bool cancelled, late;
         checkpoint_begun_t begun; /* NULL once it has been called */
         void *userdata;
 } Make;
@@ -58,6 +61,7 @@ typedef struct Make {
 static void make_free(Make *k) {
         k->manager->makes = g_slist_remove(k->manager->makes, k);
         sd_event_source_disable_unref(k->over);
+        sd_event_source_disable_unref(k->timer);
         sd_bus_error_free(&k->error);
         checkpoint_free(k->checkpoint);
         (void)safe_close(k->images);
@@ -107,18 +111,24 @@ static void discard(const Make *k) {
         checkpoint_dir_discard(k->manager, k->ns, k->id, entry);
 }
 
-static void undo(Make *k) {
+/* Whoever waits is told, once. */
+static void tell_failure(Make *k) {
         bool named = sd_bus_error_is_set(&k->error);
+        Job *job = TAKE_PTR(k->job);
 
+        if (job && k->cancelled)
+                (void)job_finish_cancelled(job);
+        else if (job)
+                (void)job_finish_error(job,
+                                       named ? k->error.name : error_kind_bus_name(error_kind_from_errno(k->failure)),
+                                       named && k->error.message ? k->error.message : g_strerror(-k->failure));
+}
+
+static void undo(Make *k) {
         if (!another_is_made(k, container_same(k->manager, k->ns, k->id, k->container_created_at)))
                 discard(k);
         release(k);
-        if (k->cancelled)
-                (void)job_finish_cancelled(k->job);
-        else
-                (void)job_finish_error(k->job,
-                                       named ? k->error.name : error_kind_bus_name(error_kind_from_errno(k->failure)),
-                                       named && k->error.message ? k->error.message : g_strerror(-k->failure));
+        tell_failure(k);
         make_free(k);
 }
 
@@ -127,20 +137,69 @@ static int on_over(sd_event_source *s _unused_, int fd _unused_, uint32_t revent
         return 0;
 }
 
+static int late(const Make *k, const char *why, sd_bus_error *error) {
+        return error_unavailable(
+                error,
+                "The checkpoint of task \"%s\" was not made within %.6g s (CheckpointTimeoutUSec) and has "
+                "been given up: %s.",
+                k->id, (double)k->manager->config.checkpoint_timeout_usec / USEC_PER_SEC, why);
+}
+
+/* What dumps has been told to go, or killed by the launcher, and is there still: it is waited for without the job. */
+static int on_stuck(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata) {
+        static const char what[] = "what dumps it does not end, and it is held still until that has gone";
+        Make *k = userdata;
+
+        log_warning("The checkpoint of task %s/%s is given up, but %s", k->ns, k->id, what);
+        if (k->late && !sd_bus_error_is_set(&k->error))
+                (void)late(k, what, &k->error);
+        tell_failure(k);
+        return 0;
+}
+
+static void set_timer(Make *k, uint64_t usec, sd_event_time_handler_t handler) {
+        k->timer = sd_event_source_disable_unref(k->timer);
+        (void)sd_event_add_time_relative(k->manager->event, &k->timer, CLOCK_MONOTONIC, usec, 0, handler, k);
+}
+
 static void fail(Make *k, int r, const sd_bus_error *error) {
         if (manager_ends(k)) {
                 make_free(k);
                 return;
         }
         k->failure = r;
-        if (error && sd_bus_error_is_set(error))
+        if (error && sd_bus_error_is_set(error) && !sd_bus_error_is_set(&k->error))
                 (void)sd_bus_error_copy(&k->error, error);
         if (k->life < 0 || sd_event_add_io(k->manager->event, &k->over, k->life, EPOLLIN, on_over, k) < 0)
                 undo(k);
+        else if (k->job)
+                set_timer(k, STOP_USEC, on_stuck);
 }
 
 static int gone(const Make *k, sd_bus_error *error) {
         return error_precondition(error, "Task \"%s\" has ended meanwhile.", k->id);
+}
+
+/* ---- what takes too long ---- */
+
+/* Its answer tells the end of it. */
+static void give_up(Make *k) {
+        (void)launcher_dump_end(k->manager->launcher, k->serial, false, NULL, NULL);
+        set_timer(k, STOP_USEC, on_stuck);
+}
+
+static int on_late(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        Make *k = userdata;
+
+        k->late = true;
+        if (k->begun)
+                (void)launcher_dump_end(k->manager->launcher, k->serial, false, NULL, NULL);
+        else if (k->serial > 0)
+                give_up(k);
+        else if (k->life < 0)
+                fail(k, late(k, "its processes could not be held still", &error), &error);
+        return 0;
 }
 
 /* ---- the end ---- */
@@ -164,7 +223,10 @@ static void on_exited(Process *p _unused_, void *userdata) {
                 succeed(k);
 }
 
-/* The checkpoint is there; a dump that cannot end what it holds leaves that to systemd. */
+static void on_killed(Task *t _unused_, int r _unused_, const sd_bus_error *error _unused_, void *userdata _unused_) {
+}
+
+/* The checkpoint is there; a dump that cannot end what it holds leaves that to the supervisor. */
 static void on_ended(int error, const char *message, void *userdata) {
         Make *k = userdata;
         Task *t = task_of(k);
@@ -175,9 +237,20 @@ static void on_ended(int error, const char *message, void *userdata) {
         }
         if (error < 0) {
                 log_warning("Task %s/%s is not ended by its dump (%s); killing it", k->ns, k->id, message);
-                units_kill(k->manager->units, t->scope);
+                if (task_kill(t, "", SIGKILL, true, on_killed, NULL, NULL) < 0)
+                        units_kill(k->manager->units, t->scope);
         }
         process_wait(&t->process, on_exited, k);
+}
+
+static int on_end_late(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata) {
+        Make *k = userdata;
+        Task *t = task_of(k);
+
+        log_warning("Task %s/%s does not end after its checkpoint; killing it", k->ns, k->id);
+        if (t)
+                units_kill(k->manager->units, t->scope);
+        return 0;
 }
 
 static void end_task(Make *k) {
@@ -185,6 +258,7 @@ static void end_task(Make *k) {
         int r;
 
         k->serial = 0;
+        set_timer(k, STOP_USEC, on_end_late);
         r = launcher_dump_end(k->manager->launcher, serial, true, on_ended, k);
         if (r < 0)
                 on_ended(r, g_strerror(-r), k);
@@ -234,6 +308,8 @@ static int dump_failure(const Make *k, const struct launcher_dumped *d, const ch
 
         if (g_str_has_suffix(why, "."))
                 why[strlen(why) - 1] = '\0';
+        if (k->late)
+                return late(k, k->begun ? "\"criu check\" did not answer" : why, error);
         switch (d->cause) {
         case LAUNCHER_DUMP_MISSING:
                 return error_not_supported(error, "This host cannot make checkpoints: %s.", why);
@@ -255,8 +331,10 @@ static void on_dumped(const struct launcher_dumped *d, const char *text, void *u
 
         if (d->error < 0 || !k->exit)
                 k->serial = 0;
-        if (manager_ends(k) || k->cancelled || d->error < 0) {
-                r = d->error < 0 ? dump_failure(k, d, text, &error) : -ECANCELED;
+        if (manager_ends(k) || k->cancelled || k->late || d->error < 0) {
+                r = d->error < 0 ? dump_failure(k, d, text, &error)
+                    : k->late    ? late(k, "its end came too late", &error)
+                                 : -ECANCELED;
                 refuse_dump(k); /* a cancellation may have crossed its success */
                 fail(k, r, &error);
         } else
@@ -313,7 +391,9 @@ static void on_cancel(Job *job _unused_, void *userdata) {
 
         k->cancelled = true;
         if (k->serial > 0)
-                (void)launcher_dump_end(k->manager->launcher, k->serial, false, NULL, NULL);
+                give_up(k);
+        else if (k->life < 0)
+                fail(k, -ECANCELED, NULL);
 }
 
 /* ---- the beginning ---- */
@@ -420,6 +500,7 @@ static void start(Make *k, Task *t) {
 
         (void)job_new(k->manager, "checkpoint", subject, on_cancel, k, &k->job);
         k->begun(k->job, 0, NULL, k->userdata);
+        k->begun = NULL;
         k->checkpoint->created = now_usec(CLOCK_REALTIME);
         take_snapshot(k, t->container);
         r = freeze_begin(t->container, on_frozen, k, &k->freeze, &error);
@@ -436,6 +517,7 @@ static void on_checked(const struct launcher_dumped *d, const char *text, void *
         Task *t = task_of(k);
         int r;
 
+        k->serial = 0;
         if (d->error < 0)
                 r = dump_failure(k, d, text, &error);
         else if (!t)
@@ -458,7 +540,6 @@ int checkpoint_make(Task *t, const CheckpointOptions *o, checkpoint_begun_t begu
                     sd_bus_error *error) {
         static const struct launcher_dump only_check = { .flags = LAUNCHER_DUMP_CHECK };
         Launcher *launcher = t->ns->manager->launcher;
-        uint32_t serial;
         Make *k;
         int r;
 
@@ -481,11 +562,12 @@ int checkpoint_make(Task *t, const CheckpointOptions *o, checkpoint_begun_t begu
         k->checkpoint->name = g_strdup(o->name);
         k->checkpoint->flags = o->flags;
         k->checkpoint->usable = true;
-        r = launcher_dump(launcher, &only_check, -1, -1, on_checked, k, &serial);
+        r = launcher_dump(launcher, &only_check, -1, -1, on_checked, k, &k->serial);
         if (r < 0) {
                 make_free(k);
                 return error_unavailable(error, "The launcher cannot be reached: %s.", g_strerror(-r));
         }
+        set_timer(k, k->manager->config.checkpoint_timeout_usec, on_late);
         return 0;
 }
 

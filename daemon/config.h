@@ -27,6 +27,7 @@ typedef struct Config {
         uint64_t keep_warm_interval_usec; /* [Manager] KeepWarmIntervalUSec= */
         uint64_t stop_timeout_usec;       /* [Manager] StopTimeoutUSec= */
         uint64_t start_timeout_usec;      /* [Manager] StartTimeoutUSec= */
+        uint64_t checkpoint_timeout_usec; /* [Manager] CheckpointTimeoutUSec= */
         uint64_t exit_idle_usec;          /* reserved for bus activation; 0: never */
         char **short_name_registries;     /* [Images] ShortNameRegistries= */
         const char *seccomp_report;       /* [Manager] SeccompReport=, "yes" or "no" */

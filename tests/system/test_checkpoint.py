@@ -5,14 +5,19 @@ What this host's criu would make of them is tested in the virtual machine; here 
 is missing or refuses, and a dump is made by a criu that the tests play."""
 
 import contextlib
+import ctypes
+import errno
 import glob
 import hashlib
 import json
 import os
 import shutil
 import signal
+import stat
+import struct
 import subprocess
 import tempfile
+import threading
 import time
 
 import davit
@@ -286,6 +291,51 @@ class Waiting(CheckpointTest):
         self.assertError("FailedPrecondition", self.create, contains="Mounts")
 
 
+class SilentMount:
+    """A file system that can be mounted and never answers: who looks for a file in it is in the kernel's hands, beyond
+    any signal."""
+
+    FORCE, DETACH = 1, 2
+    LOOKUP, FORGET, GETATTR, INTERRUPT = 1, 2, 3, 36
+
+    def __init__(self, path):
+        self.path, self.asked = path, threading.Event()
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0,allow_other"
+        if self.libc.mount(b"silent", path.encode(), b"fuse", 0, options.encode()) < 0:
+            raise OSError(ctypes.get_errno(), "mount")
+        self.answer(os.read(self.fd, 65536), 0, struct.pack("<4I2H2I2H8I", 7, 31, 0, 0, 1, 1, 4096, 1, 1, 0, *[0] * 8))
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def answer(self, request, error=0, data=b""):
+        os.write(self.fd, struct.pack("<Ii", 16 + len(data), -error) + request[8:16] + data)
+
+    def serve(self):
+        """What has been read cannot be called back by who has asked."""
+        with contextlib.suppress(OSError):
+            while True:
+                request = os.read(self.fd, 65536)
+                kind = struct.unpack_from("<I", request, 4)[0]
+                if kind == self.LOOKUP:
+                    self.asked.set()
+                elif kind == self.GETATTR:
+                    self.answer(request, 0, struct.pack("<Q2I6Q10I", 0, 0, 0, 1, *[0] * 8, stat.S_IFDIR | 0o755, 2, *[0] * 5))
+                elif kind not in (self.FORGET, self.INTERRUPT):
+                    self.answer(request, errno.ENOSYS)
+
+    def let_go(self):
+        """Whoever has asked is told that nobody is there."""
+        if self.fd < 0:
+            return
+        self.libc.umount2(self.path.encode(), self.FORCE)
+        self.thread.join()
+        os.close(self.fd)
+        self.fd = -1
+        self.libc.umount2(self.path.encode(), self.DETACH)
+
+
 #: As far as davit-dump talks with it. What a test has written into PLACE is what comes of it.
 PLAYED = r"""#!/usr/bin/python3
 import os, socket, sys, time
@@ -349,6 +399,8 @@ with open(f"{PLACE}/asked", "w") as asked:
 with open(f"/proc/{os.getppid()}/fd/{options[1]}/played.img", "w") as image:
     image.write("no image")
 open(f"{PLACE}/dumping", "w").close()
+if os.path.ismount(f"{PLACE}/silent"):
+    os.stat(f"{PLACE}/silent/file")
 
 
 def step(name):
@@ -364,15 +416,15 @@ go_on = go_on and step(b"post-dump")
 if not go_on:
     time.sleep(0.5)
 elif not options[3]:
+    if os.path.exists(f"{PLACE}/stop"):
+        os.kill(os.getpid(), 19)
     os.kill(options[2], 9)
 sock.send(field(1, 1) + field(2, 1 if go_on else 0))
 """
 CRIU = "/usr/local/sbin/criu"
 
 
-class Played(CheckpointTest):
-    """What is killed, or fails, while a criu that is played holds a container."""
-
+class PlayedTest(CheckpointTest):
     def setUp(self):
         super().setUp()
         self.place = tempfile.mkdtemp(prefix="played-")
@@ -409,12 +461,19 @@ class Played(CheckpointTest):
     def assertRunsOn(self, task):  # pylint: disable=invalid-name
         """It runs when nothing of the dump is there any more, which has left nothing."""
         davit.wait_until(lambda: not davit.processes("criu", "davit-dump"), what="the dump to end")
+        self.assertRunsBeside(task)
+
+    def assertRunsBeside(self, task):  # pylint: disable=invalid-name
         davit.wait_until(lambda: not self.held(task), what="the container to run")
         davit.wait_until(lambda: davit.get(task, "Process.Status") == "running", what="the task to run on")
         davit.wait_until(lambda: not os.path.exists(self.directory), what="the half one to go")
         marks = f"{davit.RUNTIME}/namespaces/default/frozen/{self.own}*"
         davit.wait_until(lambda: not glob.glob(marks), what="the mark to go")
         self.assertEqual(self.names(), [])
+
+
+class Played(PlayedTest):
+    """What is killed, or fails, while a criu that is played holds a container."""
 
     def test_made(self):
         """S-P05: the task ends once the checkpoint is there; what was left of another one is no part of it."""
@@ -513,6 +572,7 @@ class Played(CheckpointTest):
                                                image=davit.busybox_image())
         task = self.start()
         pid = davit.get(task, "Process.Pid")
+        davit.wait_trap(task)
         os.kill(pid, signal.SIGSTOP)  # as criu would keep it from hearing
         job = self.begin(task)
         with subprocess.Popen(["davitctl", "stop", "--time", "30", self.own], stdout=subprocess.DEVNULL) as stop:
@@ -547,3 +607,99 @@ class Played(CheckpointTest):
         for _ in range(3):  # more than there are warm shims
             self.run_one(["true"])
         davit.wait_until(lambda: not davit.processes("criu", "davit-dump"), what="criu to end")
+
+
+class Late(PlayedTest):
+    """S-P18: a dump that does not end of itself is ended, and the task runs on."""
+
+    def stop(self, name):
+        for pid in davit.processes(name):
+            os.kill(pid, signal.SIGSTOP)
+
+    def silent(self):
+        path = f"{self.place}/silent"
+        os.mkdir(path)
+        mount = SilentMount(path)
+        self.addCleanup(mount.let_go)
+        return mount
+
+    def test_too_long(self):
+        """In order where criu listens, by force where it does not; and nothing is left but an error that says so."""
+        task = self.start()
+        with davit.configuration(CheckpointTimeoutUSec=1500000):
+            job = self.begin(task)
+            error = self.assertError("Unavailable", davit.call, job, "Job.Wait", contains="CheckpointTimeoutUSec")
+            self.assertIn("within 1.5 s", error.message)
+            self.assertIn("has undone", error.message)
+            self.assertRunsOn(task)
+            job = self.begin(task, Exit=True)
+            self.stop("criu")
+            self.assertError("Unavailable", davit.call, job, "Job.Wait", contains="was killed")
+            self.assertRunsOn(task)
+        self.say("finish")
+        davit.call(davit.call(task, "Task.Checkpoint", "(sa{sv})", "one", {}), "Job.Wait")
+        self.assertEqual(self.names(), ["one"])
+
+    def test_check(self):
+        self.say("hang")
+        task = self.start()
+        with davit.configuration(CheckpointTimeoutUSec=1000000):
+            self.assertError("Unavailable", davit.call, task, "Task.Checkpoint", "(sa{sv})", "one", {},
+                             contains='"criu check" did not answer')
+            self.assertRunsOn(task)
+
+    def test_cancelled(self):
+        """Whoever of them does not listen."""
+        task = self.start()
+        for name in ("criu", "davit-dump"):
+            with self.subTest(name):
+                job = self.begin(task)
+                self.stop(name)
+                davit.call(job, "Job.Cancel")
+                self.assertError("FailedPrecondition", davit.call, job, "Job.Wait", contains="cancelled")
+                self.assertRunsOn(task)
+
+    def test_kernel(self):
+        """What the kernel keeps from ending is not waited for."""
+        task = self.start()
+        mount = self.silent()
+        for end in ("timeout", "manager"):
+            with self.subTest(end), davit.configuration(CheckpointTimeoutUSec=1000000):
+                job = self.begin(task)
+                self.assertTrue(mount.asked.wait(davit.TIMEOUT))
+                if end == "timeout":
+                    self.assertError("Unavailable", davit.call, job, "Job.Wait", contains="even when it is killed")
+                else:
+                    davit.kill_davitd()
+                self.assertRunsBeside(task)
+                self.assertTrue(davit.processes("criu"))
+        mount.let_go()
+        self.assertRunsOn(task)
+
+    def test_not_still(self):
+        """A process that the kernel keeps cannot be held still: nothing has begun, and the others run on."""
+        mount = self.silent()
+        self.own, self.container = self.define(["stat", "/silent/file"], image=davit.busybox_image(),
+                                               Mounts=[("bind", mount.path, "/silent", "rbind")])
+        task = self.start()
+        self.assertTrue(mount.asked.wait(davit.TIMEOUT))
+        with davit.configuration(CheckpointTimeoutUSec=1000000):
+            job = davit.call(task, "Task.Checkpoint", "(sa{sv})", "one", {})
+            self.assertError("Unavailable", davit.call, job, "Job.Wait", contains="could not be held still")
+            self.assertRunsOn(task)
+        job = davit.call(task, "Task.Checkpoint", "(sa{sv})", "one", {})
+        davit.call(job, "Job.Cancel")
+        self.assertError("FailedPrecondition", davit.call, job, "Job.Wait", contains="cancelled")
+        self.assertRunsOn(task)
+        mount.let_go()
+        davit.call(task, "Process.Wait")
+
+    def test_end(self):
+        """The checkpoint is there, and what was to end does, though criu does not do it."""
+        task = self.start()
+        self.say("stop")
+        job = self.begin(task, Exit=True)
+        self.say("finish")
+        davit.call(job, "Job.Wait")
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (137, "signalled"))
+        self.assertEqual(self.names(), ["one"])
