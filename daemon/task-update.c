@@ -39,17 +39,18 @@ typedef struct Update {
 /* Names are systemd's, so the values pass as they are. */
 static const struct {
         const char *name, *controller;
-        uint64_t min, max; /* beside UINT64_MAX, which is no limit; max 0: any */
-        bool unlimited;
+        uint64_t min, max;
+        const char *range; /* what is said of a value outside */
 } limits[] = {
-        { "MemoryMax", "memory", PLAN_MEMORY_MIN, 0, true },
-        { "MemoryHigh", "memory", 0, 0, true },
-        { "MemoryLow", "memory", 0, 0, true },
-        { "MemorySwapMax", "memory", 0, 0, true },
-        { "CPUQuotaPerSecUSec", "cpu", 1000, 0, true },
-        { "CPUWeight", "cpu", 1, 10000, false },
-        { "IOWeight", "io", 1, 10000, false },
-        { "TasksMax", "pids", 1, 0, true },
+        { "MemoryMax", "memory", PLAN_MEMORY_MIN, UINT64_MAX, "bytes are too few: the minimum is 4194304 (4 MiB)" },
+        { "MemoryHigh", "memory", 0, UINT64_MAX, NULL },
+        { "MemoryLow", "memory", 0, UINT64_MAX, NULL },
+        { "MemorySwapMax", "memory", 0, UINT64_MAX, NULL },
+        { "CPUQuotaPerSecUSec", "cpu", 1000, UINT64_MAX,
+          "microseconds a second are too few: the minimum is 1000 (0.001 of a processor)" },
+        { "CPUWeight", "cpu", 1, 10000, "is not between 1 and 10000" },
+        { "IOWeight", "io", 1, 10000, "is not between 1 and 10000" },
+        { "TasksMax", "pids", 1, UINT64_MAX, "is too few: the minimum is 1" },
 };
 
 static void update_free(Update *u) {
@@ -332,21 +333,10 @@ static void begin(Update *u) {
 
 static int set_limit(PlanUpdate *plan, const OptionLimit *l, sd_bus_error *error) {
         for (size_t i = 0; i < ELEMENTSOF(limits); i++) {
-                uint64_t min = limits[i].min, max = limits[i].max;
-                bool none = l->value == UINT64_MAX;
-
                 if (!streq(limits[i].name, l->name))
                         continue;
-                if (min == PLAN_MEMORY_MIN && l->value < min)
-                        return error_invalid(error,
-                                             "%s: %" PRIu64 " bytes are too few: the minimum is %" PRIu64 " (4 MiB).",
-                                             l->name, l->value, min);
-                if (max == 0 && l->value < min)
-                        return error_invalid(error, "%s=%" PRIu64 " is too little: the minimum is %" PRIu64 ".",
-                                             l->name, l->value, min);
-                if (none ? !limits[i].unlimited : l->value < min || (max > 0 && l->value > max))
-                        return error_invalid(error, "%s=%" PRIu64 " is not between %" PRIu64 " and %" PRIu64 ".",
-                                             l->name, l->value, min, max);
+                if (l->value < limits[i].min || l->value > limits[i].max)
+                        return error_invalid(error, "%s: %" PRIu64 " %s.", l->name, l->value, limits[i].range);
                 plan_update_set(plan, l->name, g_variant_new_uint64(l->value), limits[i].controller, l->name);
         }
         return 0;

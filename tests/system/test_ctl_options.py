@@ -126,7 +126,7 @@ class Update(test_ctl.CtlCase):
     def test_io_weight(self):
         """E06: at once where the task has a group for it, as on hosts of version 2, and for the next start."""
         before = self.weights()
-        self.refused("update", "--io-weight", "0", self.name, contains="--io-weight=0 is not between 1 and 10000")
+        self.refused("update", "--io-weight", "0", self.name, contains="--io-weight: 0 is not between 1 and 10000")
         self.refused("update", "--io-weight", "heavy", self.name, contains="'heavy' is no number")
         done = davit.ctl("update", "--io-weight", "80", self.name)
         if UNIFIED or done.returncode == 0:

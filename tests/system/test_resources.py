@@ -101,8 +101,13 @@ class Update(Base):
         """E06: all of a change happens or nothing does, and the refusal says which part it was."""
         task = self.task(MemoryMax=64 * MIB, TasksMax=50)
         cases = [
-            ("InvalidArgument", {"TasksMax": 60, "MemoryMax": 4096}, "MemoryMax"),
-            ("InvalidArgument", {"TasksMax": 60, "CPUWeight": 10001}, "CPUWeight"),
+            ("InvalidArgument", {"TasksMax": 60, "MemoryMax": 4 * MIB - 1},
+             "MemoryMax: 4194303 bytes are too few: the minimum is 4194304 (4 MiB)."),
+            ("InvalidArgument", {"TasksMax": 60, "CPUQuotaPerSecUSec": 999},
+             "CPUQuotaPerSecUSec: 999 microseconds a second are too few: the minimum is 1000 "),
+            ("InvalidArgument", {"TasksMax": 60, "CPUWeight": 10001}, "CPUWeight: 10001 is not between 1 and 10000."),
+            ("InvalidArgument", {"TasksMax": 60, "CPUWeight": NO_LIMIT}, "is not between 1 and 10000."),
+            ("InvalidArgument", {"MemoryMax": 70 * MIB, "TasksMax": 0}, "TasksMax: 0 is too few: the minimum is 1."),
             ("InvalidArgument", {"TasksMax": 60, "AllowedCPUs": "0-"}, "cpuset.cpus"),
             ("InvalidArgument", {"TasksMax": 60, "resources": {"memory": {"limit": 80 * MIB, "swap": 70 * MIB}}}, "swap"),
             ("InvalidArgument", {"TasksMax": 60, "unified": {"no/such": "1"}}, "no/such"),
@@ -429,7 +434,7 @@ class Ctl(Base):
         now = memory_limit(task)
         self.ctl("update", "--runtime", "--pids-limit", "61", id)
         self.assertEqual(tasks_limit(task), 61)
-        self.assertIn("--cpu-weight=0 is", self.ctl("update", "--cpu-weight", "0", "--pids-limit", "99", id, status=1))
+        self.assertIn("--cpu-weight: 0 is not between 1 and 10000", self.ctl("update", "--cpu-weight", "0", "--pids-limit", "99", id, status=1))
         self.assertIn("say with --memory", self.ctl("update", "--memory-swap", "1g", "--pids-limit", "99", id, status=1))
         if not UNIFIED:
             self.assertIn("--memory-swap asks for a limit",
