@@ -620,7 +620,9 @@ class TestCase(unittest.TestCase):
         return caught.exception
 
     def leaks(self, **kwargs):
-        """Begins a leak check that runs after the test and after the cleanups that it adds later."""
+        """Begins a leak check that runs after the test and after the cleanups that it adds later. The busybox image, which
+        tests share and nobody removes, is there before."""
+        busybox_image()
         check = LeakCheck(**kwargs)
         check.__enter__()
         self.addCleanup(check.check)

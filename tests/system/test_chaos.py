@@ -56,7 +56,6 @@ class Kills(davit.TestCase):
     time_limit = max(120, KILLS * 3)
 
     def prepare(self):
-        davit.busybox_image()
         davit.rootfs()
         self.leaks(timeout=20)
 

@@ -632,7 +632,6 @@ class Verbs(CtlCase):
 
     def test_filters(self):
         """What ps is asked for is found, what it cannot find by is refused with what there is."""
-        davit.busybox_image()
         id, ns = davit.unique("ctl"), davit.unique("ns")
         self.addCleanup(davit.remove_container, id)
         self.ctl("create", "--name", id, "busybox", "true")
@@ -1007,10 +1006,6 @@ class Verbs(CtlCase):
 
 
 class Images(CtlCase):
-    def setUp(self):
-        davit.busybox_image()
-        super().setUp()
-
     def test_import_list_run_remove(self):
         archive, name = davit.busybox_archive(), davit.unique("ctl") + ":1"
         self.addCleanup(davit.ctl, "image", "rm", name)
@@ -1059,10 +1054,6 @@ class Images(CtlCase):
 
 
 class Completion(CtlCase):
-    def setUp(self):
-        davit.busybox_image()
-        super().setUp()
-
     def complete(self, *words):
         """What bash would offer for the last of these words."""
         script = ('. /usr/share/bash-completion/completions/davitctl; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _davitctl; '

@@ -18,10 +18,6 @@ import test_ctl_terminal
 
 
 class ImageCase(test_ctl.CtlCase):
-    def setUp(self):
-        davit.busybox_image()
-        super().setUp()
-
     def scratch(self):
         """A directory that goes with the test."""
         path = f"{davit.FIXTURES}/{davit.unique('ctl')}"

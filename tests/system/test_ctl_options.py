@@ -186,10 +186,6 @@ class Stats(test_ctl.CtlCase):
 
 
 class Environment(test_ctl.CtlCase):
-    def setUp(self):
-        davit.busybox_image()
-        super().setUp()
-
     def file(self, text):
         path = f"{davit.FIXTURES}/{davit.unique('env')}"
         with open(path, "w", encoding="utf-8") as f:

@@ -157,11 +157,6 @@ class Definitions(SecurityTest):
 
 
 class Archives(SecurityTest):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        davit.busybox_image()  # the store makes its own directories with the first image
-
     def import_file(self, data, name="broken:latest"):
         path = os.path.join(self.work, "archive")
         with open(path, "wb") as f:

@@ -42,7 +42,6 @@ class RuntimeTest(davit.TestCase):
 
     def setUp(self):
         program(self.runtime)
-        davit.busybox_image()
         self.leaks()
         self.name = davit.unique()
         self.addCleanup(davit.remove_container, self.name)

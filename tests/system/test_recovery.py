@@ -26,10 +26,6 @@ def kill_and_wait(pid, number=signal.SIGKILL):
 class Manager(davit.TestCase):
     time_limit = 120
 
-    @classmethod
-    def setUpClass(cls):
-        davit.busybox_image()
-
     def setUp(self):
         self.leaks()
 

@@ -36,11 +36,6 @@ def descriptors(pid):
 
 
 class TaskTest(davit.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        davit.busybox_image()
-
     def setUp(self):
         self.leaks()
 
