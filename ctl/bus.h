@@ -83,7 +83,9 @@ void namespace_note(Ctl *ctl, bool everywhere);
 int property_get(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name);
 int property_string(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name,
                     const char **ret);
+const char *property_ask(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name);
 const char *task_status(Ctl *ctl, Call *call, const char *id);
+bool task_lives(Ctl *ctl, const char *id);
 
 /* object paths */
 char *path_encode(const char *prefix, const char *segment);

@@ -59,22 +59,11 @@ static int target_retry(Ctl *ctl, const Each *each, Target *target) {
 
 /* There is such a container, but no such object of it. */
 static int target_absent(Ctl *ctl, const Each *each, const Target *target) {
-        _cleanup_free_ char *path = path_of(ctl->ns, "task", target->id);
         _cleanup_call_ Call call = {};
-        int r;
 
-        if (!path)
-                return ctl_oom(ctl);
-        if (each->exec) {
-                r = call_simple(ctl, &call, path, DBUS_PROPERTIES, "Get", "ss", BUS_PROCESS, "Status");
-                if (r == 0)
-                        r = call_wait(ctl, &call);
-                if (r != 0)
-                        return r;
-                if (!error_no_object(call_error(&call)))
-                        return ctl_error(ctl, _("container '%s' has no exec '%s'; see 'davitctl top %s'"), target->id,
-                                         each->exec, target->id);
-        }
+        if (each->exec && task_status(ctl, &call, target->id))
+                return ctl_error(ctl, _("container '%s' has no exec '%s'; see 'davitctl top %s'"), target->id,
+                                 each->exec, target->id);
         return ctl_error(ctl, _("container '%s' is not running"), target->id);
 }
 

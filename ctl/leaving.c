@@ -25,28 +25,11 @@ static void on_removed(Message *m, void *userdata) {
                 leaving->gone = true;
 }
 
-/* A text property of an object; false where there is no such object any more. */
-static bool property(Ctl *ctl, const char *path, const char *interface, const char *name, char **ret) {
+static bool is_leaving(Ctl *ctl, const char *id, const char *container) {
         _cleanup_call_ Call call = {};
-        const char *text;
+        const char *remove = property_ask(ctl, &call, container, BUS_CONTAINER, "AutoRemove");
 
-        if (call_simple(ctl, &call, path, DBUS_PROPERTIES, "Get", "ss", interface, name) != 0 ||
-            call_wait(ctl, &call) != 0 || call_error(&call))
-                return false;
-        if (message_read(call.reply, "v", "s", &text) < 0)
-                return false;
-        *ret = strdup(text);
-        return *ret;
-}
-
-static bool is_leaving(Ctl *ctl, const char *container, const char *task) {
-        _cleanup_free_ char *remove = NULL, *status = NULL;
-
-        if (!property(ctl, container, BUS_CONTAINER, "AutoRemove", &remove))
-                return true;
-        if (!streq(remove, "container"))
-                return false;
-        return !property(ctl, task, BUS_PROCESS, "Status", &status) || streq(status, "stopped");
+        return !remove || (streq(remove, "container") && !task_lives(ctl, id));
 }
 
 static void wait_gone(Ctl *ctl, Leaving *leaving) {
@@ -68,24 +51,21 @@ static void wait_gone(Ctl *ctl, Leaving *leaving) {
 
 /** name_is_leaving() - whether a name that is taken becomes free by itself; true once it has. */
 bool name_is_leaving(Ctl *ctl, const char *id) {
-        _cleanup_free_ char *container = path_of(ctl->ns, "container", id), *task = path_of(ctl->ns, "task", id);
+        _cleanup_free_ char *container = path_of(ctl->ns, "container", id);
+        _cleanup_call_ Call there = {};
         Leaving leaving = { .path = container };
         bool is;
 
-        if (!container || !task)
+        if (!container)
                 return false;
         if (bus_match(ctl,
                       "type='signal',sender='" BUS_NAME "',path='" BUS_PATH
                       "',interface='org.freedesktop.DBus.ObjectManager',member='InterfacesRemoved'",
                       on_removed, &leaving) < 0)
                 return false;
-        is = is_leaving(ctl, container, task);
-        if (is) {
-                _cleanup_free_ char *there = NULL;
-
-                if (property(ctl, container, BUS_CONTAINER, "Id", &there))
-                        wait_gone(ctl, &leaving);
-        }
+        is = is_leaving(ctl, id, container);
+        if (is && property_ask(ctl, &there, container, BUS_CONTAINER, "Id"))
+                wait_gone(ctl, &leaving);
         ctl->on_signal = NULL;
         return is;
 }

@@ -71,13 +71,6 @@ static int task_property(Ctl *ctl, const char *path, const char *interface, cons
         return value;
 }
 
-static bool runs(Ctl *ctl, const char *path) {
-        _cleanup_call_ Call call = {};
-        const char *status;
-
-        return property_string(ctl, &call, path, BUS_PROCESS, "Status", &status) == 0 && !streq(status, "stopped");
-}
-
 /* Why there is nothing to be seen, where that is so. Of what runs nothing will come, so nobody is kept waiting. */
 static int note_elsewhere(Logs *logs, const char *id) {
         _cleanup_free_ char *path = path_of(logs->ctl->ns, "task", id);
@@ -91,7 +84,7 @@ static int note_elsewhere(Logs *logs, const char *id) {
                       _("the output of container '%s' does not go to the journal but to its terminal (-t)") :
                       _("the output of container '%s' does not go to the journal: it was started in the foreground "
                         "(without -d), or with a --log that says so");
-        if (logs->follow && runs(logs->ctl, path))
+        if (logs->follow && task_lives(logs->ctl, id))
                 return ctl_error(logs->ctl, why, id);
         ctl_note(why, id);
         return 0;

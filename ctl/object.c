@@ -104,14 +104,29 @@ int property_string(Ctl *ctl, Call *call, const char *path, const char *interfac
         return r < 0 ? bus_protocol_error(ctl, r) : 0;
 }
 
+/** property_ask() - property_string() where there may be no such object; in the answer, so it lives as long as @call.
+ * NULL where there is none, or nobody says: nothing is printed. */
+const char *property_ask(Ctl *ctl, Call *call, const char *path, const char *interface, const char *name) {
+        const char *value;
+
+        if (call_simple(ctl, call, path, DBUS_PROPERTIES, "Get", "ss", interface, name) != 0 ||
+            call_wait(ctl, call) != 0 || call_error(call) || message_read(call->reply, "v", "s", &value) < 0)
+                return NULL;
+        return value;
+}
+
 /** task_status() - what the task of a container is doing; in the answer, so it lives as long as @call. NULL where there
  * is no task, or nobody says: nothing is printed. */
 const char *task_status(Ctl *ctl, Call *call, const char *id) {
         _cleanup_free_ char *path = path_of(ctl->ns, "task", id);
-        const char *status;
 
-        if (!path || call_simple(ctl, call, path, DBUS_PROPERTIES, "Get", "ss", BUS_PROCESS, "Status") != 0 ||
-            call_wait(ctl, call) != 0 || call_error(call) || message_read(call->reply, "v", "s", &status) < 0)
-                return NULL;
-        return status;
+        return path ? property_ask(ctl, call, path, BUS_PROCESS, "Status") : NULL;
+}
+
+/** task_lives() - whether a container has a task that has not ended; not where nobody says. */
+bool task_lives(Ctl *ctl, const char *id) {
+        _cleanup_call_ Call call = {};
+        const char *status = task_status(ctl, &call, id);
+
+        return status && !streq(status, "stopped");
 }

@@ -36,15 +36,8 @@ static int append(Message *m, void *userdata) {
         return rm->force ? message_append(m, "a{sv}", 1, "Force", "b", 1) : message_append(m, "a{sv}", 0);
 }
 
-static bool has_not_ended(Ctl *ctl, const char *id) {
-        _cleanup_call_ Call call = {};
-        const char *status = task_status(ctl, &call, id);
-
-        return status && !streq(status, "stopped");
-}
-
 static int refused(Ctl *ctl, const char *id, Call *call) {
-        if (has_not_ended(ctl, id))
+        if (task_lives(ctl, id))
                 return ctl_error(ctl, _("container '%s' has not ended; stop it first, or use -f"), id);
         return call_report(ctl, call, id);
 }

@@ -224,8 +224,7 @@ static int task_answered(_unused_ Ctl *ctl, _unused_ const char *id, _unused_ Ca
 }
 
 static int update_one(Ctl *ctl, const char *given, void *userdata) {
-        _cleanup_free_ char *id = container_resolve(ctl, given), *path = NULL;
-        _cleanup_call_ Call get = {};
+        _cleanup_free_ char *id = container_resolve(ctl, given);
         const Update *u = userdata;
         char *argv[] = { id, NULL };
         Each task = { .kind = "task",
@@ -240,22 +239,11 @@ static int update_one(Ctl *ctl, const char *given, void *userdata) {
                            .member = "Update",
                            .append = append_container,
                            .userdata = userdata };
-        const char *status = "";
-        int r;
+        int r = 0;
 
         if (!id)
                 return ctl->failure;
-        path = path_of(ctl->ns, "task", id);
-        if (!path)
-                return ctl_oom(ctl);
-        r = call_simple(ctl, &get, path, DBUS_PROPERTIES, "Get", "ss", BUS_PROCESS, "Status");
-        if (r == 0)
-                r = call_wait(ctl, &get);
-        if (r != 0)
-                return r;
-        if (!call_error(&get) && message_read(get.reply, "v", "s", &status) < 0)
-                return bus_protocol_error(ctl, -EBADMSG);
-        if (*status && !streq(status, "stopped"))
+        if (task_lives(ctl, id))
                 r = each_call(ctl, &task, 1, argv);
         else if (u->runtime)
                 r = ctl_error(ctl, _("container '%s' is not running"), id);
