@@ -5,6 +5,8 @@
 
 #include "ctl/session.h"
 
+struct ContainerOptions;
+
 int dup_cloexec(int fd);
 int launch_report(Ctl *ctl, const Call *call, const char *subject);
 int session_report(Session *s, const Call *call);
@@ -13,4 +15,7 @@ int task_create(Session *s, Call *call, const char *container, const char *check
 int task_created(Session *s, Call *call, const char **ret_path);
 
 /* leaving.c */
-bool name_is_leaving(Ctl *ctl, const char *id);
+typedef int (*container_send_t)(struct ContainerOptions *o, Session *s, Call *call, int argc, char **argv);
+
+int container_define(struct ContainerOptions *o, Session *s, Call *call, int argc, char **argv);
+int container_make(struct ContainerOptions *o, Session *s, Call *call, int argc, char **argv, container_send_t send);

@@ -8,7 +8,6 @@
 
 #include "ctl/container-options.h"
 #include "ctl/launch.h"
-#include "ctl/pull.h"
 #include "ctl/terminal.h"
 #include "ctl/verbs.h"
 
@@ -20,16 +19,6 @@ const Option run_options[] = {
         CONTAINER_OPTIONS,
         {},
 };
-
-static int send_and_wait(Session *s, Call *call, Message *m) {
-        int r;
-
-        r = message_close(m);
-        if (r < 0)
-                return bus_protocol_error(s->ctl, r);
-        r = call_send(s->ctl, call, m);
-        return r == 0 ? session_call_wait(s, call) : r;
-}
 
 /* Sends Run and waits for the answer. */
 static int send_run(ContainerOptions *o, Session *s, Call *call, int argc, char **argv) {
@@ -54,35 +43,11 @@ static int send_run(ContainerOptions *o, Session *s, Call *call, int argc, char 
         return r == 0 ? session_call_wait(s, call) : r;
 }
 
-typedef int (*Sender)(ContainerOptions *o, Session *s, Call *call, int argc, char **argv);
-
-/* Sends a call that makes a container, and again where what stood in its way goes: an image that can be pulled, a
- * container of that name that is being removed. */
-static int send_until_free(ContainerOptions *o, Session *s, Call *call, int argc, char **argv, Sender sender) {
-        char **image = container_image(o, argc, argv);
-        bool again = false;
-        int r = 0;
-
-        if (image)
-                r = pull_always(o, image);
-        if (r == 0)
-                r = sender(o, s, call, argc, argv);
-        if (r == 0 && image)
-                r = pull_missing(o, call, image, &again);
-        if (r == 0 && again)
-                r = sender(o, s, call, argc, argv);
-        if (r == 0 && o->name && call_failed(call, "AlreadyExists") && name_is_leaving(o->ctl, o->name)) {
-                call_clear(call);
-                r = sender(o, s, call, argc, argv);
-        }
-        return r;
-}
-
 /* One call of Run; @ret_id: borrowed from the call. */
 static int call_run(ContainerOptions *o, Session *s, Call *call, int argc, char **argv, const char **ret_id) {
         int fd, r;
 
-        r = send_until_free(o, s, call, argc, argv, send_run);
+        r = container_make(o, s, call, argc, argv, send_run);
         stdio_sent(&s->stdio);
         if (r != 0)
                 return r;
@@ -120,18 +85,10 @@ static int run_plain(ContainerOptions *o, Session *s, int argc, char **argv) {
         return EXIT_SUCCESS;
 }
 
-static int send_create(ContainerOptions *o, Session *s, Call *call, int argc, char **argv) {
-        _cleanup_message_ Message *m = NULL;
-        int r;
-
-        r = container_call_new(o, "CreateContainer", argc, argv, &m);
-        return r == 0 ? send_and_wait(s, call, m) : r;
-}
-
 static int create_container(ContainerOptions *o, Session *s, Call *call, int argc, char **argv, const char **ret_path) {
         int r;
 
-        r = send_until_free(o, s, call, argc, argv, send_create);
+        r = container_make(o, s, call, argc, argv, container_define);
         if (r != 0)
                 return r;
         if (call_error(call))

@@ -630,6 +630,18 @@ class Verbs(CtlCase):
         self.assertIn(id, self.ctl("ps", "-q", "--filter", "status=exited").splitlines())
         self.refused("ps", "--filter", "colour=red", contains="colour")
 
+    def test_a_name_that_becomes_free(self):
+        """What goes with its program is waited for by who wants its name; what stays is not."""
+        id = davit.unique("ctl")
+        self.addCleanup(davit.remove_container, id)
+        for _ in range(5):
+            self.ctl("run", "--rm", "--name", id, ROOTFS, "true")
+            self.ctl("create", "--name", id, ROOTFS, "true")
+            for verb in ("create", "run"):
+                self.refused(verb, "--name", id, ROOTFS, "true", status=125 if verb == "run" else 1, contains="exists in namespace")
+            self.ctl("rm", id)
+            self.ctl("run", "--rm", "--name", id, ROOTFS, "true")
+
     def test_filters(self):
         """What ps is asked for is found, what it cannot find by is refused with what there is."""
         id, ns = davit.unique("ctl"), davit.unique("ns")
