@@ -258,10 +258,6 @@ class Faults(davit.TestCase):
         if killed:
             self.assertIn(error.name, ("Unavailable", "FailedPrecondition", "Internal"), error.message)
 
-    def points(self, operation):
-        """All points of one operation, from recordings of it."""
-        raise NotImplementedError
-
     def over(self, all_points, operation):
         wanted = os.environ.get("DAVIT_POINT")
         if wanted:
@@ -333,12 +329,15 @@ class Faults(davit.TestCase):
         self.create_container()
         self.create_task()
 
-    def create_points(self):
+    def points(self, roles, before, function, target, then=lambda _: None, least=3):
+        """All points of an operation, from a recording of it by each role. then: is given what it has returned."""
         found = []
-        for role, (process, follow) in self.CREATE.items():
-            calls, _ = self.record(role, self.create, process, follow)
+        for role, (process, follow) in roles.items():
+            before()
+            calls, result = self.record(role, function, process, follow, target(role))
+            then(result)
             self.delete()
-            self.assertGreater(len(calls), 3, role)
+            self.assertGreater(len(calls), least, role)
             found += faults.points(role, calls) + faults.points(role, calls, kill=True)
         return found
 
@@ -365,19 +364,11 @@ class Faults(davit.TestCase):
                 self.run_task()
 
     def test_create(self):
-        self.over(self.create_points(), self.create_one)
+        self.over(self.points(self.CREATE, lambda: None, self.create, self.target), self.create_one)
 
     # --- start ---
 
-    def start_points(self):
-        found = []
-        for role in ("davitd", "shim", "init"):
-            self.create()
-            calls, _ = self.record(role, self.start, 0, False, self.start_target(role))
-            self.delete()
-            self.assertGreater(len(calls), 1, role)
-            found += faults.points(role, calls) + faults.points(role, calls, kill=True)
-        return found
+    START = {"davitd": (0, False), "shim": (0, False), "init": (0, False)}
 
     def start_target(self, role):
         return {"davitd": davit.main_pid, "shim": self.shim, "init": lambda: davit.get(self.task(), "Process.Pid")}[role]()
@@ -411,7 +402,7 @@ class Faults(davit.TestCase):
         davit.wait_until(over, 10, "the end of the task")
 
     def test_start(self):
-        self.over(self.start_points(), self.start_one)
+        self.over(self.points(self.START, self.create, self.start, self.start_target, least=1), self.start_one)
 
     # --- exec ---
 
@@ -424,17 +415,6 @@ class Faults(davit.TestCase):
 
     def exec_target(self, role):
         return davit.main_pid() if role == "davitd" else self.shim()
-
-    def exec_points(self):
-        found = []
-        for role, (process, follow) in self.EXEC.items():
-            self.running()
-            calls, begun = self.record(role, self.exec, process, follow, self.exec_target(role))
-            self.exec_shown(begun)
-            self.delete()
-            self.assertGreater(len(calls), 3, role)
-            found += faults.points(role, calls) + faults.points(role, calls, kill=True)
-        return found
 
     def exec_one(self, point):
         process, follow = self.EXEC[point.role]
@@ -462,22 +442,14 @@ class Faults(davit.TestCase):
             self.assert_exec_right(self.exec())
 
     def test_exec(self):
-        self.over(self.exec_points(), self.exec_one)
+        self.over(self.points(self.EXEC, self.running, self.exec, self.exec_target, self.exec_shown), self.exec_one)
 
     # --- stop ---
 
+    STOP = {"davitd": (0, False), "shim": (0, False)}
+
     def stop(self):
         davit.call(self.task(), "Task.Stop", "(a{sv})", davit.options(TimeoutUSec=1000), timeout=20)
-
-    def stop_points(self):
-        found = []
-        for role in ("davitd", "shim"):
-            self.running()
-            calls, _ = self.record(role, self.stop, 0, False, self.exec_target(role))
-            self.delete()
-            self.assertGreater(len(calls), 3, role)
-            found += faults.points(role, calls) + faults.points(role, calls, kill=True)
-        return found
 
     def stop_one(self, point):
         manager = davit.main_pid()
@@ -492,7 +464,7 @@ class Faults(davit.TestCase):
             self.assertIn(davit.call(self.task(), "Process.Wait")[:2], ends)
 
     def test_stop(self):
-        self.over(self.stop_points(), self.stop_one)
+        self.over(self.points(self.STOP, self.running, self.stop, self.exec_target), self.stop_one)
 
     # --- delete ---
 
