@@ -2,6 +2,7 @@
 """PullImage on the bus, with a registry worker that the test plays: what the manager asks it, what becomes of what it
 sends, whose error ends a job, and that a pull which does not become whole leaves nothing, whoever is killed."""
 
+import contextlib
 import io
 import json
 import os
@@ -175,29 +176,42 @@ class PullTest(davit.TestCase):
         self.assertRaises(TimeoutError, self.listener.accept)
         self.listener.settimeout(30)
 
-    def pull(self, image, name=HOST + "/app:1", fds=(), **opts):
-        """A whole pull: the job's result, and what the workers were asked."""
-        job, asked = self.begin(name, fds, **opts), []
+    @contextlib.contextmanager
+    def serving(self, serve):
+        """Whoever asks for a worker meanwhile gets one, which is `serve` in a thread of its own."""
+        over, threads = [], []
 
-        def serve():
+        def listen():
             self.listener.settimeout(0.1)
             while not over:
                 try:
                     worker = self.accept()
                 except TimeoutError:
                     continue
-                asked.append(worker.request)
-                image.serve(worker)
+                threads.append(threading.Thread(target=serve, args=(worker,)))
+                threads[-1].start()
 
-        over = []
-        thread = threading.Thread(target=serve)
-        thread.start()
+        listener = threading.Thread(target=listen)
+        listener.start()
         try:
-            return self.wait(job), asked
+            yield
         finally:
             over.append(True)
-            thread.join(60)
+            listener.join(60)
+            for thread in threads:
+                thread.join(60)
             self.listener.settimeout(30)
+
+    def pull(self, image, name=HOST + "/app:1", fds=(), **opts):
+        """A whole pull: the job's result, and what the workers were asked."""
+        job, asked = self.begin(name, fds, **opts), []
+
+        def serve(worker):
+            asked.append(worker.request)
+            image.serve(worker)
+
+        with self.serving(serve):
+            return self.wait(job), asked
 
     def assertJobFails(self, job, word, contains=""):  # pylint: disable=invalid-name
         with self.assertRaises(davit.DavitError) as caught:
@@ -337,28 +351,10 @@ class Pull(PullTest):
         shared = [fresh() for _ in range(3)]
         made = {f"{HOST}/many-{i}:1": Image([*shared[:i % 3 + 1], fresh()]) for i in range(6)}
         jobs = [self.begin(name) for name in [*made, *made]]
-        over, threads = [], []
-
-        def serve():
-            self.listener.settimeout(0.1)
-            while not over:
-                try:
-                    worker = self.accept()
-                except TimeoutError:
-                    continue
-                threads.append(threading.Thread(target=made[worker.request["reference"]].serve, args=(worker,)))
-                threads[-1].start()
-
-        server = threading.Thread(target=serve)
-        server.start()
-        try:
+        with self.serving(lambda worker: made[worker.request["reference"]].serve(worker)):
             for job in jobs:
                 davit.call(davit.manager("Collect", "(a{sv})", {}), "Job.Wait", timeout=60)
                 self.assertEqual(len(self.wait(job)["Images"]), 1)
-        finally:
-            over.append(True)
-            for thread in (server, *threads):
-                thread.join(60)
         self.assertEqual(self.names(), sorted(made))
         for name, image in made.items():
             self.assertEqual(self.props(name)["Digest"], image.digest)
