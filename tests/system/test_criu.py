@@ -287,12 +287,7 @@ class Cut(CriuTest):
 
     def test_shim_killed(self):
         """A supervisor killed while it restores: nothing of it is left, and the task can be started again."""
-        task, lines = self.start()
-        lines.next()
-        self.checkpoint(task, "one", Exit=True)
-        davit.call(task, "Process.Delete", "(a{sv})", {})
-        task, _ = davit.call(self.container, "Container.CreateTask", "(a{sv})",
-                             davit.options(Checkpoint="one", Output="null"))
+        task = self.restorable()
         thread = threading.Thread(target=self.try_start, args=(task,))
         thread.start()
         davit.wait_until(lambda: davit.processes("criu"), what="criu to restore")
@@ -345,12 +340,7 @@ class Cut(CriuTest):
 
     def test_restore_cut_off(self):
         """A manager killed while it restores: the task runs, or waits to be started as before."""
-        task, lines = self.start()
-        lines.next()
-        self.checkpoint(task, "one", Exit=True)
-        davit.call(task, "Process.Delete", "(a{sv})", {})
-        task, _ = davit.call(self.container, "Container.CreateTask", "(a{sv})",
-                             davit.options(Checkpoint="one", Output="null"))
+        task = self.restorable()
         for i in range(3):
             thread = threading.Thread(target=self.try_start, args=(task,))
             thread.start()
@@ -365,6 +355,15 @@ class Cut(CriuTest):
             davit.call(task, "Process.Start")
         self.assertEqual(davit.get(task, "Process.Status"), "running")
         davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))
+
+    def restorable(self):
+        """A task that waits to be started from a checkpoint."""
+        task, lines = self.start()
+        lines.next()
+        self.checkpoint(task, "one", Exit=True)
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        return davit.call(self.container, "Container.CreateTask", "(a{sv})",
+                          davit.options(Checkpoint="one", Output="null"))[0]
 
     def try_start(self, task):
         with contextlib.suppress(davit.DavitError):
