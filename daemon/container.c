@@ -128,8 +128,11 @@ static int build_spec(const Options *o, JsonObject *image_config, JsonNode **ret
                         return error_set_gerror(error, g);
         } else
                 spec = spec_default_new();
-        if (!o->spec && image_config && !spec_apply_image(spec, image_config, &so, &g))
-                return error_set_gerror(error, g);
+        if (!o->spec && image_config) {
+                if (!spec_apply_image(spec, image_config, &so, &g))
+                        return error_set_gerror(error, g);
+                so.entrypoint = so.command = NULL; /* are in it now */
+        }
         if ((!o->spec || options_change_spec(o)) && !spec_apply_options(spec, &so, &g))
                 return error_set_gerror(error, g);
         if (o->spec_patch) {

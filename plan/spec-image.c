@@ -81,8 +81,8 @@ static gboolean apply_scalars(JsonObject *root, JsonObject *process, JsonObject 
 /**
  * spec_apply_image() - Applies an image's configuration to a specification, in place.
  * @image_config: the image's configuration document, or only its "config" object
- * @options: the caller's Entrypoint and Cmd take the place of the image's; the rest of it is
- *           spec_apply_options()'s, to be called afterwards. May be NULL.
+ * @options: the caller's Entrypoint and Cmd take the place of the image's; the rest of it, without
+ *           those two, is spec_apply_options()'s, to be called afterwards. May be NULL.
  *
  * PLAN_ERROR_INVALID names the field, also when no command is left.
  */

@@ -108,20 +108,6 @@ static void apply_resources(JsonObject *root, const SpecOptions *options) {
         }
 }
 
-/* An image has put its entrypoint before the command already: then the arguments end as the options want. */
-static gboolean args_fit(JsonObject *process, const SpecOptions *options) {
-        JsonArray *args = field_ensure_array(process, "args");
-        gsize n = json_array_get_length(args), m = spec_strv_length(options->command);
-
-        if (options->entrypoint || n < m)
-                return FALSE;
-        for (gsize i = 0; i < m; i++)
-                if (g_strcmp0(json_node_get_string(json_array_get_element(args, (guint)(n - m + i))),
-                              options->command[i]) != 0)
-                        return FALSE;
-        return TRUE;
-}
-
 static void set_args(JsonObject *process, const SpecOptions *options) {
         g_autoptr(GPtrArray) args = g_ptr_array_new();
 
@@ -136,14 +122,13 @@ static void set_args(JsonObject *process, const SpecOptions *options) {
 /**
  * spec_apply_options() - Applies a caller's options to a specification, in place.
  *
- * To be called after spec_apply_image() where there is an image; without one, command and
- * entrypoint become process.args here.
+ * Entrypoint and command become process.args, so they are not given again where spec_apply_image(), which
+ * comes before this, has taken them.
  */
 gboolean spec_apply_options(JsonNode *spec, const SpecOptions *options, GError **error) {
         JsonObject *root = json_node_get_object(spec), *process = field_ensure_object(root, "process");
 
-        if ((spec_strv_length(options->command) > 0 || options->entrypoint) && !args_fit(process, options))
-                set_args(process, options);
+        set_args(process, options);
         if (options->hostname && *options->hostname) {
                 g_autofree char *assignment = g_strconcat("HOSTNAME=", options->hostname, NULL);
 

@@ -339,6 +339,11 @@ class System(OciTest):
         self.assertEqual(spec["process"]["args"], ["echo", "given"])
         spec["process"]["args"] = ["echo", "whole"]
         spec["root"]["path"] = davit.rootfs()
+        for command, args in (([], ["echo", "whole"]), (["id"], ["id"]), (["whole"], ["whole"]), (["echo", "whole"], ["echo", "whole"])):
+            with self.subTest(command=command):
+                id, container = davit.create_container(command, id=davit.unique("oci"), Spec=json.dumps(spec))
+                self.addCleanup(davit.remove_container, id)
+                self.assertEqual(json.loads(davit.get(container, "Container.Spec"))["process"]["args"], args)
         self.assertEqual(davit.output_of([], Spec=json.dumps(spec)), ("whole\n", (0, "exited")))
 
     def test_whole_configuration_by_descriptor(self):

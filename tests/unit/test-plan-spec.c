@@ -12,18 +12,26 @@
 
 #define STRV(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
+/* What a container's definition is made of: the image first, which takes the command with it. */
+static gboolean apply(JsonNode *spec, const char *image, const SpecOptions *options, GError **error) {
+        SpecOptions rest = options ? *options : (SpecOptions){};
+
+        if (image) {
+                g_autoptr(JsonNode) config = json(image);
+
+                if (!spec_apply_image(spec, json_node_get_object(config), options, error))
+                        return FALSE;
+                rest.entrypoint = rest.command = NULL;
+        }
+        return !options || spec_apply_options(spec, &rest, error);
+}
+
 /* The default patched by "change" must be what image and options have made. */
 static void expect(const char *image, const SpecOptions *options, const char *change) {
         g_autoptr(JsonNode) spec = spec_default_new(), plain = spec_default_new(), patch = json(change), want = NULL;
         g_autoptr(GError) error = NULL;
 
-        if (image) {
-                g_autoptr(JsonNode) config = json(image);
-
-                if (!spec_apply_image(spec, json_node_get_object(config), options, &error))
-                        g_error("%s: %s", image, error->message);
-        }
-        if (options && !spec_apply_options(spec, options, &error))
+        if (!apply(spec, image, options, &error))
                 g_error("%s: %s", change, error->message);
         want = spec_merge_patch(plain, patch);
         if (!json_node_equal(spec, want)) {
@@ -34,13 +42,10 @@ static void expect(const char *image, const SpecOptions *options, const char *ch
 }
 
 static void expect_error(const char *image, const SpecOptions *options, PlanError code, const char *message) {
-        g_autoptr(JsonNode) spec = spec_default_new(), config = image ? json(image) : NULL;
+        g_autoptr(JsonNode) spec = spec_default_new();
         g_autoptr(GError) error = NULL;
-        gboolean good = !image || spec_apply_image(spec, json_node_get_object(config), options, &error);
 
-        if (good && options)
-                good = spec_apply_options(spec, options, &error);
-        g_assert_false(good);
+        g_assert_false(apply(spec, image, options, &error));
         if (!g_error_matches(error, PLAN_ERROR, (int)code) || !strstr(error->message, message))
                 g_error("code %d, \"%s\" instead of code %d, \"%s\"", error->code, error->message, (int)code, message);
 }
@@ -79,6 +84,27 @@ static void test_image_command(void) {
         expect_error(image, &(SpecOptions){ .entrypoint = (const char *const[]){ NULL } }, PLAN_ERROR_INVALID,
                      "process.args");
         expect_error("{'config':{}}", NULL, PLAN_ERROR_INVALID, "process.args");
+}
+
+/* A whole configuration has no entrypoint that a command would come after, however its arguments end. */
+static void test_whole_command(void) {
+        static const struct {
+                const char *command[4], *whole;
+        } cases[] = {
+                { { "id" }, "{'process':{'args':['id']}}" },
+                { { "whole" }, "{'process':{'args':['whole']}}" },
+                { { "echo", "whole" }, "{'process':{'args':['echo','whole']}}" },
+                { { NULL }, "{'process':{'args':['echo','whole']}}" },
+        };
+
+        for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autoptr(JsonNode) spec = patched("{'process':{'args':['echo','whole']}}");
+                g_autoptr(JsonNode) want = patched(cases[i].whole);
+                g_autoptr(GError) error = NULL;
+
+                g_assert_true(spec_apply_options(spec, &(SpecOptions){ .command = cases[i].command }, &error));
+                g_assert_true(json_node_equal(spec, want));
+        }
 }
 
 static void test_image_bad(void) {
@@ -271,6 +297,7 @@ int main(int argc, char **argv) {
         g_test_init(&argc, &argv, NULL);
         g_test_add_func("/spec/image", test_image);
         g_test_add_func("/spec/image/command", test_image_command);
+        g_test_add_func("/spec/whole/command", test_whole_command);
         g_test_add_func("/spec/image/bad", test_image_bad);
         g_test_add_func("/spec/options", test_options);
         g_test_add_func("/spec/options/network", test_options_network);
