@@ -31,7 +31,8 @@ static const char *const types[] = {
         "content.delete",    "lease.create",
         "lease.update",      "lease.delete",
         "namespace.create",  "namespace.update",
-        "namespace.delete",  NULL,
+        "namespace.delete",  "job.failed",
+        NULL,
 };
 
 /* Fields of an entry that tell nothing more; journald's own begin with an underscore. */

@@ -226,7 +226,7 @@ int method_check_store(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         g_autoptr(JsonObject) request = NULL;
         CheckOptions options = { 0 };
         Manager *manager = userdata;
-        StoreWork work = { .type = "check", .subject = "store", .accept = accept_check, .userdata = manager };
+        StoreWork work = { .ns = "", .type = "check", .subject = "store", .accept = accept_check, .userdata = manager };
         Job *job;
         int r;
 

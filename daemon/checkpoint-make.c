@@ -498,7 +498,7 @@ static void start(Make *k, Task *t) {
         g_autofree char *subject = g_strdup_printf("%s/%s", k->ns, k->id);
         int r;
 
-        (void)job_new(k->manager, "checkpoint", subject, on_cancel, k, &k->job);
+        (void)job_new(k->manager, k->ns, "checkpoint", subject, on_cancel, k, &k->job);
         k->begun(k->job, 0, NULL, k->userdata);
         k->begun = NULL;
         k->checkpoint->created = now_usec(CLOCK_REALTIME);

@@ -48,7 +48,8 @@ int method_collect(sd_bus_message *m, void *userdata, sd_bus_error *error) {
 
         r = bus_options_read(m, table, ELEMENTSOF(table), 1, &options, error);
         if (r >= 0)
-                r = job_new(manager, "collect", options.dry_run ? "store, dry run" : "store", on_cancel, NULL, &job);
+                r = job_new(manager, "", "collect", options.dry_run ? "store, dry run" : "store", on_cancel, NULL,
+                            &job);
         if (r < 0)
                 return r;
 

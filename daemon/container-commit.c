@@ -198,7 +198,7 @@ int container_commit_begin(Container *c, const ContainerCommitOptions *o, Job **
                 work_free(w);
                 return r;
         }
-        (void)job_new(c->ns->manager, "commit", subject, on_cancel, w, &w->job);
+        (void)job_new(c->ns->manager, c->ns->name, "commit", subject, on_cancel, w, &w->job);
         commit_show(w->commit, w->job);
         *ret = w->job;
         return 0;

@@ -408,7 +408,11 @@ static int commit_accept(JsonObject *result, void *userdata, GVariant **ret, sd_
 static int commit_start(Ingest *i, const WriteOptions *options, uint64_t size, Known *before, Job **ret,
                         sd_bus_error *error) {
         g_autoptr(JsonObject) request = json_object_new();
-        StoreWork work = { .type = "content-commit", .subject = i->ref, .request = request, .n_fds = 1 };
+        StoreWork work = { .ns = i->ns->name,
+                           .type = "content-commit",
+                           .subject = i->ref,
+                           .request = request,
+                           .n_fds = 1 };
         _cleanup_close_ int fd = -1;
         Commit *c;
 

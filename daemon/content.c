@@ -463,7 +463,11 @@ static void unhold(void *p) {
 int content_read(Content *c, uint64_t offset, uint64_t length, int *ret_fd, sd_bus_error *error) {
         g_autoptr(JsonObject) request = json_object_new();
         Manager *m = c->ns->manager;
-        StoreWork work = { .type = "content-read", .subject = c->digest, .request = request, .n_fds = 1 };
+        StoreWork work = { .ns = c->ns->name,
+                           .type = "content-read",
+                           .subject = c->digest,
+                           .request = request,
+                           .n_fds = 1 };
         int fds[2], r;
 
         if (c->size > 0 && (offset > c->size || length > c->size - offset))

@@ -369,7 +369,7 @@ int disk_usage_begin(Manager *m, Job **ret, sd_bus_error *error) {
         g_array_set_clear_func(d->uppers, upper_clear);
         r = sd_event_add_defer(m->event, &d->begin, on_begin, d);
         if (r >= 0)
-                r = job_new(m, "disk-usage", "store", on_cancel, d, &d->job);
+                r = job_new(m, "", "disk-usage", "store", on_cancel, d, &d->job);
         if (r < 0) {
                 usage_free(d);
                 return error_set_errno(error, r, "Measuring cannot be begun");

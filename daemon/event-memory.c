@@ -46,7 +46,7 @@ static char *key_of(EventType type, const char *ns, const char *id, const char *
  * it again. */
 static bool is_step(EventType type) {
         return !g_str_has_suffix(event_info(type)->name, ".update") && type != EVENT_TASK_OOM &&
-               type != EVENT_TASK_SECCOMP && type != EVENT_TASK_FAILED;
+               type != EVENT_TASK_SECCOMP && type != EVENT_TASK_FAILED && type != EVENT_JOB_FAILED;
 }
 
 static void remember(Events *e, EventType type, char *key) {

@@ -84,6 +84,8 @@ static const EventInfo infos[_EVENT_TYPE_MAX] = {
                                      "Namespace @CONTAINER_NAMESPACE@ has been changed." },
         [EVENT_NAMESPACE_DELETE] = { "namespace.delete", "b29466e1b207422ea9b17a1027bbec0f", 6,
                                      "Namespace @CONTAINER_NAMESPACE@ has been deleted." },
+        [EVENT_JOB_FAILED] = { "job.failed", "79c455fbe805445496d8e7f8faba3fcb", 4,
+                               "A job \"@JOB_TYPE@\" on @DAVIT_ID@ has failed: @ERROR@" },
 };
 
 /** event_info() - the row of a type */

@@ -42,6 +42,7 @@ typedef enum EventType {
         EVENT_NAMESPACE_CREATE,
         EVENT_NAMESPACE_UPDATE,
         EVENT_NAMESPACE_DELETE,
+        EVENT_JOB_FAILED,
         _EVENT_TYPE_MAX,
 } EventType;
 

@@ -146,6 +146,7 @@ int image_import_begin(Manager *m, const char *ns, int archive, const ImportOpti
         g_autoptr(JsonObject) request = image_import_request(m, options);
         Import *i = g_new0(Import, 1);
         const StoreWork work = {
+                .ns = ns,
                 .type = "import",
                 .subject = options->name ?: "archive",
                 .request = request,
@@ -219,6 +220,7 @@ int image_save_begin(Namespace *ns, char **names, int output, const SaveOptions 
         g_autoptr(JsonObject) request = json_object_new();
         JsonArray *images = json_array_new();
         const StoreWork work = {
+                .ns = ns->name,
                 .type = "save",
                 .subject = names[0],
                 .request = request,

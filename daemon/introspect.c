@@ -52,7 +52,7 @@ static int make_samples(Manager *m) {
         if (r >= 0)
                 r = exec_restore(t, SAMPLE, NULL, false, false, &e);
         if (r >= 0)
-                r = job_new(m, SAMPLE, SAMPLE, NULL, NULL, &j);
+                r = job_new(m, SAMPLE, SAMPLE, SAMPLE, NULL, NULL, &j);
         if (r < 0)
                 return r;
         t->process.visible = e->process.visible = true;

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "daemon/event.h"
 #include "daemon/job-bus.h"
 #include "daemon/job.h"
 #include "shared/macros.h"
@@ -90,6 +91,7 @@ static void job_free(void *p) {
         sd_event_source_disable_unref(job->timer);
         g_clear_pointer(&job->waiters, g_ptr_array_unref);
         g_clear_pointer(&job->result, g_variant_unref);
+        g_free(job->ns);
         g_free(job->type);
         g_free(job->subject);
         g_free(job->error);
@@ -150,12 +152,14 @@ static int on_progress_due(sd_event_source *source _unused_, uint64_t usec _unus
 
 /**
  * job_new() - a running job
+ * @ns: the namespace it works in; "": the whole host
  * @type: one word, such as "import"
  * @subject: what it works on, for people
  * @cancel: asked to stop the work; NULL when it cannot be stopped
  * @ret: owned by the table; valid until it is finished or dropped
  */
-int job_new(Manager *m, const char *type, const char *subject, JobCancelFunc cancel, void *userdata, Job **ret) {
+int job_new(Manager *m, const char *ns, const char *type, const char *subject, JobCancelFunc cancel, void *userdata,
+            Job **ret) {
         Job *job;
 
         do
@@ -165,6 +169,7 @@ int job_new(Manager *m, const char *type, const char *subject, JobCancelFunc can
         job = g_new0(Job, 1);
         job->manager = m;
         job->number = m->n_jobs_ever;
+        job->ns = g_strdup(ns);
         job->type = g_strdup(type);
         job->subject = g_strdup(subject);
         job->cancel = cancel;
@@ -253,8 +258,11 @@ int job_finish_ok(Job *job, GVariant *result) {
  * job_finish_error() - the work has failed
  * @error: a whole D-Bus error name
  * @message: a sentence that says what to do
+ *
+ * The one end that is an event: the job goes soon, and whoever began it may not be there.
  */
 int job_finish_error(Job *job, const char *error, const char *message) {
+        g_autofree char *path = NULL;
         int r;
 
         r = job_set_state(job, JOB_EVENT_FINISH_ERROR);
@@ -263,6 +271,9 @@ int job_finish_error(Job *job, const char *error, const char *message) {
 
         job->error = g_strdup(error);
         job->message = g_strdup(message);
+        path = job_bus_path(job);
+        event_emit(job->manager, EVENT_JOB_FAILED, job->ns, job->subject, path, "JOB_TYPE", job->type, "ERROR_NAME",
+                   job->error, "ERROR", job->message, NULL);
         return job_ended(job);
 }
 

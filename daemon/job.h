@@ -45,6 +45,7 @@ typedef void (*JobCancelFunc)(Job *job, void *userdata);
 struct Job {
         Manager *manager;
         uint32_t number;
+        char *ns; /* "": the whole host */
         char *type;
         char *subject;
         JobState state;
@@ -70,7 +71,8 @@ void jobs_set_times(
 Job *job_find(Manager *m, uint32_t number);
 
 /* for those who do the work */
-int job_new(Manager *m, const char *type, const char *subject, JobCancelFunc cancel, void *userdata, Job **ret);
+int job_new(Manager *m, const char *ns, const char *type, const char *subject, JobCancelFunc cancel, void *userdata,
+            Job **ret);
 int job_progress(Job *job, const JobProgress *progress);
 int job_finish_ok(Job *job, GVariant *result);
 int job_finish_error(Job *job, const char *error, const char *message);

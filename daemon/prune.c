@@ -214,7 +214,8 @@ int prune_begin(Manager *m, Namespace *ns, const PruneOptions *options, Job **re
         p->gone = g_ptr_array_new();
         r = sd_event_add_defer(m->event, &p->begin, on_begin, p);
         if (r >= 0)
-                r = job_new(m, "prune", options->dry_run ? "plan" : "everything unused", on_cancel, p, &p->job);
+                r = job_new(m, ns ? ns->name : "", "prune", options->dry_run ? "plan" : "everything unused", on_cancel,
+                            p, &p->job);
         if (r < 0) {
                 prune_free(p);
                 return error_set_errno(error, r, "Pruning cannot be begun");

@@ -516,7 +516,7 @@ int pull_begin(Manager *m, const char *ns, const PullOptions *options, Job **ret
         r = pull_new(m, ns, options, &p, error);
         if (!p)
                 return r;
-        (void)job_new(m, "pull", options->image.name, on_cancel, p, &p->job);
+        (void)job_new(m, ns, "pull", options->image.name, on_cancel, p, &p->job);
         *ret = p->job;
         if (image) {
                 finish_ok(p, image->record->name,

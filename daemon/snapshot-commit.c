@@ -112,7 +112,7 @@ int snapshot_commit_begin(Snapshot *s, const SnapshotCommitOptions *o, Job **ret
                 work_free(w);
                 return r;
         }
-        (void)job_new(s->ns->manager, "commit", subject, on_cancel, w, &w->job);
+        (void)job_new(s->ns->manager, s->ns->name, "commit", subject, on_cancel, w, &w->job);
         commit_show(w->commit, w->job);
         *ret = w->job;
         return 0;

@@ -81,7 +81,8 @@ int snapshot_diff_begin(Snapshot *s, const SnapshotDiffOptions *o, Job **ret, sd
         g_autofree char *subject = g_strdup_printf("%s/%s", s->ns->name, s->key), *from = NULL;
         g_autoptr(JsonObject) request = json_object_new();
         int fds[] = { o->output, -1 }, r;
-        StoreWork work = { .type = "diff",
+        StoreWork work = { .ns = s->ns->name,
+                           .type = "diff",
                            .subject = subject,
                            .request = request,
                            .fds = fds,
@@ -231,7 +232,7 @@ int snapshot_apply_begin(Snapshot *s, int layer, const char *digest, Job **ret, 
                 return r;
         }
         s->busy = "written to";
-        (void)job_new(s->ns->manager, "apply", subject, on_apply_cancel, a, &a->job);
+        (void)job_new(s->ns->manager, s->ns->name, "apply", subject, on_apply_cancel, a, &a->job);
         *ret = a->job;
         return 0;
 }

@@ -210,7 +210,7 @@ int store_job_begin(StoreJobs *s, const StoreWork *work, Job **ret, sd_bus_error
         if (!ret)
                 return 0;
 
-        r = job_new(s->m, work->type, work->subject, on_cancel, w, &w->job);
+        r = job_new(s->m, work->ns, work->type, work->subject, on_cancel, w, &w->job);
         *ret = w->job;
         return r;
 }

@@ -9,6 +9,7 @@
 
 /* One operation. Strings and descriptors are copied, the request is referenced, userdata is taken in any case. */
 typedef struct StoreWork {
+        const char *ns;      /* of the Job; "": the whole host */
         const char *type;    /* of the Job */
         const char *subject; /* of the Job, for people */
         JsonObject *request;

@@ -95,7 +95,7 @@ static int method_begin_stop(sd_bus_message *m, void *userdata, sd_bus_error *er
                 return r;
         subject = g_strdup_printf("%s/%s", t->ns->name, t->id);
         s = g_new0(StopJob, 1);
-        r = job_new(t->ns->manager, "stop", subject, on_job_cancelled, s, &s->job);
+        r = job_new(t->ns->manager, t->ns->name, "stop", subject, on_job_cancelled, s, &s->job);
         if (r < 0) {
                 g_free(s);
                 return error_set_errno(error, r, "No job can be made");

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Events: in one order, numbered, live, from the manager's files and from the journal; nothing missed, nothing twice."""
 
+import fcntl
 import json
 import os
 import random
@@ -95,6 +96,16 @@ class Order(davit.TestCase):
         davit.call(container, "Container.Delete", "(a{sv})", {})
         return id
 
+    def check_entry(self, event):
+        """The journal's entry of an event says what the manager's record says."""
+        def entries():
+            davit.run("journalctl", "--sync")
+            out = davit.run("journalctl", "-o", "json", f"MESSAGE_ID={event['MESSAGE_ID']}",
+                            f"DAVIT_SEQUENCE={event['DAVIT_SEQUENCE']}").stdout
+            return [json.loads(line) for line in out.splitlines()]
+        entry = davit.wait_until(entries, what="the entry")[0]
+        self.assertEqual({name: entry.get(name) for name in event}, event)
+
     WHOLE = ["container.create", "container.update", "task.create", "task.start", "task.paused", "task.resumed",
              "task.exec-added", "task.exec-started", "task.exec-exited", "task.exec-deleted", "task.exit", "task.delete",
              "container.delete"]
@@ -146,13 +157,59 @@ class Order(davit.TestCase):
         self.assertEqual(types(kept), ["container.create", "task.failed", "container.delete"])
         self.assertEqual((kept[1]["ERROR_NAME"], kept[1]["ERROR"]), (caught.exception.full_name, caught.exception.message))
         self.assertEqual(kept[1]["PRIORITY"], "4")
-        davit.wait_until(lambda: davit.journal(f"MESSAGE_ID={kept[1]['MESSAGE_ID']}", f"DAVIT_ID={id}"), what="the entry")
+        self.check_entry(kept[1])
         id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("events"))
         self.addCleanup(davit.remove_container, id)
         with self.assertRaises(davit.DavitError):
             davit.call(task, "Task.ExecStart", "(sasa{sv})", "bad", ["/no/such/program"], {})
         self.assertEqual([(e["DAVIT_EVENT"], e.get("EXEC_ID")) for e in since(before) if e["DAVIT_ID"] == id][3:],
                          [("task.failed", "bad")])
+
+    def fail_job(self, job):
+        """Waits for a job that fails; the error."""
+        with self.assertRaises(davit.DavitError) as caught:
+            davit.call(job, "Job.Wait")
+        return caught.exception
+
+    def check_failed(self, event, namespace, type, subject, job, error):
+        self.assertEqual([event[f] for f in ("DAVIT_EVENT", "CONTAINER_NAMESPACE", "JOB_TYPE", "DAVIT_ID", "DAVIT_OBJECT",
+                                             "ERROR_NAME", "ERROR", "PRIORITY")],
+                         ["job.failed", namespace, type, subject, job, error.full_name, error.message, "4"])
+        self.check_entry(event)
+
+    def test_failed_job(self):
+        """S-E08: a job that fails is told with its cause, in the journal too, where nobody waited; one that is cancelled is
+        not."""
+        namespace = davit.unique("events")
+        with open("/proc/self/exe", "rb") as garbage, davit.Signals("Namespace.Event") as signals:
+            before = last()
+            job = davit.manager("ImportImage", "(ssha{sv})", namespace, "bad:1", 0, {}, fds=[garbage.fileno()])
+            told = signals.wait(lambda path, member, body: body[0] == "job.failed" and body[2] == job)[2]
+        kept = [e for e in since(before) if e["DAVIT_EVENT"] == "job.failed"]
+        self.assertEqual([int(e["DAVIT_SEQUENCE"]) for e in kept], [told[4]])
+        self.check_failed(kept[0], namespace, "import", "bad:1", job, self.fail_job(job))
+        reader, writer = os.pipe()
+        job = davit.manager("ImportImage", "(ssha{sv})", namespace, "bad:1", 0, {}, fds=[reader])
+        davit.call(job, "Job.Cancel")
+        self.assertIn("cancelled", self.fail_job(job).message)
+        os.close(reader)
+        os.close(writer)
+        self.assertEqual(types(since(int(kept[0]["DAVIT_SEQUENCE"])), "bad:1"), [])
+
+    def test_failed_job_of_the_host(self):
+        """S-E08: the failure of a job that belongs to no namespace is told to who wants those of all."""
+        before = last()
+        follower = Follower("-A", f"--cursor={before}", "-f", "type=job")
+        self.addCleanup(follower.close)
+        with open(f"{davit.STATE}/lock", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            job = davit.manager("CheckStore", "(a{sv})", {})
+            davit.wait_until(lambda: "davit-store@" in davit.systemctl("list-units", "--plain", "davit-store@*").stdout,
+                             what="the worker")
+            davit.systemctl("kill", "--signal=KILL", "davit-store@*.service")
+            error = self.fail_job(job)
+        self.check_failed([e for e in since(before) if e["DAVIT_OBJECT"] == job][0], "", "check", "store", job, error)
+        follower.wait(lambda e: e["Type"] == "job.failed" and e["Object"] == job)
 
     def test_told_when_all_is_cleared(self):
         """S-E03: who is told that a container is gone finds nothing of it, and can have its id at once."""

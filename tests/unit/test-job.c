@@ -69,7 +69,7 @@ static void test_every_event_in_every_state(void) {
                         int expected = job_next_state((JobState)s, (JobEvent)e), r;
                         Job *job;
 
-                        g_assert_cmpint(job_new(&m, "import", "x", on_cancel, &n_cancels, &job), ==, 0);
+                        g_assert_cmpint(job_new(&m, "default", "import", "x", on_cancel, &n_cancels, &job), ==, 0);
                         (void)apply(job, way_to[s]);
                         g_assert_cmpint(job->state, ==, s);
                         r = apply(job, (JobEvent)e);
@@ -91,7 +91,7 @@ static void test_cancel(void) {
 
         g_assert_cmpint(sd_event_new(&m.event), >=, 0);
         jobs_init(&m);
-        g_assert_cmpint(job_new(&m, "import", "x", on_cancel, &n_cancels, &job), ==, 0);
+        g_assert_cmpint(job_new(&m, "default", "import", "x", on_cancel, &n_cancels, &job), ==, 0);
         n_cancels = 0;
         g_assert_cmpint(job_cancel(job), ==, 0);
         g_assert_cmpint(job_cancel(job), ==, 0);
@@ -100,7 +100,7 @@ static void test_cancel(void) {
         g_assert_cmpint(job_finish_ok(job, NULL), ==, 0); /* the work was faster */
         g_assert_cmpint(job_cancel(job), ==, -EALREADY);
 
-        g_assert_cmpint(job_new(&m, "stop", "x", NULL, NULL, &job), ==, 0);
+        g_assert_cmpint(job_new(&m, "default", "stop", "x", NULL, NULL, &job), ==, 0);
         g_assert_cmpint(job_cancel(job), ==, -EOPNOTSUPP);
         jobs_done(&m);
         sd_event_unref(m.event);
@@ -112,12 +112,12 @@ static void test_numbers(void) {
 
         g_assert_cmpint(sd_event_new(&m.event), >=, 0);
         jobs_init(&m);
-        g_assert_cmpint(job_new(&m, "t", "s", NULL, NULL, &a), ==, 0);
+        g_assert_cmpint(job_new(&m, "default", "t", "s", NULL, NULL, &a), ==, 0);
         g_assert_cmpuint(a->number, ==, UINT32_MAX);
-        g_assert_cmpint(job_new(&m, "t", "s", NULL, NULL, &b), ==, 0);
+        g_assert_cmpint(job_new(&m, "default", "t", "s", NULL, NULL, &b), ==, 0);
         g_assert_cmpuint(b->number, ==, 1);
         m.n_jobs_ever = UINT32_MAX - 1;
-        g_assert_cmpint(job_new(&m, "t", "s", NULL, NULL, &b), ==, 0);
+        g_assert_cmpint(job_new(&m, "default", "t", "s", NULL, NULL, &b), ==, 0);
         g_assert_cmpuint(b->number, ==, 2); /* those in use are left out, and 0 */
         jobs_done(&m);
         sd_event_unref(m.event);
@@ -201,7 +201,7 @@ static void test_bus_wait(BusFixture *f, const void *data) {
         Job *job;
 
         (void)data;
-        g_assert_cmpint(job_new(&f->m, "import", "debian:12", NULL, NULL, &job), ==, 0);
+        g_assert_cmpint(job_new(&f->m, "default", "import", "debian:12", NULL, NULL, &job), ==, 0);
         g_assert_cmpint(sd_bus_call_method_async(f->pair.client, NULL, NULL, JOB_1, JOB_INTERFACE, "Wait",
                                                  bus_pair_on_reply, &before, ""),
                         >=, 0);
@@ -249,7 +249,7 @@ static void test_bus_failure(BusFixture *f, const void *data) {
         Job *job;
 
         (void)data;
-        g_assert_cmpint(job_new(&f->m, "import", "x", NULL, NULL, &job), ==, 0);
+        g_assert_cmpint(job_new(&f->m, "default", "import", "x", NULL, NULL, &job), ==, 0);
         g_assert_cmpint(job_finish_error(job, DAVIT_BUS_ERROR "NotFound", "There is 100% nothing."), ==, 0);
         reply = call(f, JOB_INTERFACE, "Wait", NULL, NULL);
         g_assert_cmpstr(sd_bus_message_get_error(reply)->name, ==, DAVIT_BUS_ERROR "NotFound");
@@ -270,7 +270,7 @@ static void test_bus_progress(BusFixture *f, const void *data) {
 
         (void)data;
         jobs_set_times(60 * USEC_PER_SEC, USEC_PER_SEC / 10);
-        g_assert_cmpint(job_new(&f->m, "import", "x", NULL, NULL, &job), ==, 0);
+        g_assert_cmpint(job_new(&f->m, "default", "import", "x", NULL, NULL, &job), ==, 0);
         for (gint64 begin = g_get_monotonic_time(); g_get_monotonic_time() < begin + 250000;) {
                 JobProgress p = { .bytes_done = ++job->progress.bytes_done + 1, .bytes_total = 1U << 30 };
 
@@ -293,7 +293,7 @@ static void test_bus_expiry(BusFixture *f, const void *data) {
 
         (void)data;
         jobs_set_times(20000, 100000);
-        g_assert_cmpint(job_new(&f->m, "import", "x", NULL, NULL, &job), ==, 0);
+        g_assert_cmpint(job_new(&f->m, "default", "import", "x", NULL, NULL, &job), ==, 0);
         g_assert_cmpint(job_finish_cancelled(job), ==, 0);
         g_assert_nonnull(job_find(&f->m, 1));
         while (job_find(&f->m, 1))
