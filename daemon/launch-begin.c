@@ -146,7 +146,8 @@ int task_launch(Container *c, Options *o, bool start, task_done_t done, void *us
         (void)task_new(c, scope, &t);
         t->at_once = start;
         t->whole = !c->visible;
-        if (o->console_width && o->console_height)
+        t->own_spec = o->console_width && o->console_height;
+        if (t->own_spec)
                 l->spec = g_steal_pointer(&spec);
         t->process.terminal = l->plan.terminal;
         if (o->auto_remove >= 0 && c->auto_remove != AUTO_REMOVE_CONTAINER)
@@ -177,7 +178,8 @@ int task_restore(Task *t, TaskRestore *q, task_done_t done, void *userdata, sd_b
                 (void)launch_free(l);
                 return r;
         }
-        if (q->other_spec)
+        t->own_spec = q->other_spec;
+        if (t->own_spec)
                 l->spec = json_node_ref(q->spec);
         begin(l, t);
         return 0;

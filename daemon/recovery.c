@@ -427,7 +427,7 @@ static void recover_task(Recovery *v, Container *c, int dir_fd, JsonObject *o) {
                 return;
         if (o)
                 apply_json(t, o);
-        (void)task_files_read_spec(t);
+        task_files_read_spec(t, o);
         r = connect_shim(v->manager, dir_fd, &task_link_handlers, t, &t->link);
         if (r >= 0) {
                 ask(v, t);
@@ -530,7 +530,7 @@ static int on_task_record(const char *name, JsonObject *o, void *userdata) {
         if (r < 0)
                 return r;
         apply_json(t, o);
-        (void)task_files_read_spec(t);
+        task_files_read_spec(t, o);
         t->auto_remove = AUTO_REMOVE_NO;
         g_strlcpy(t->boot_id, boot_id, sizeof(t->boot_id));
         if (record_get_string(o, "exit_kind", &kind) >= 0 && exit_kind_from_name(kind) &&

@@ -82,6 +82,8 @@ static int write_json(int dir_fd, const char *name, JsonObject *o) {
 
         json_node_set_object(node, o);
         text = json_to_string(node, FALSE);
+        if (strlen(text) > RECORD_SIZE_MAX)
+                return -E2BIG; /* nobody could read it again */
         return file_replace_at(dir_fd, name, text, strlen(text), 0600, false);
 }
 
@@ -107,6 +109,8 @@ static JsonObject *task_json(const Task *t) {
         json_object_set_int_member(o, "violation_number", (int64_t)t->violation_number);
         json_object_set_int_member(o, "noted_start", (int64_t)t->noted);
         record_set_strv(o, "command", (const char *const *)t->process.command);
+        if (t->own_spec)
+                json_object_set_string_member(o, "spec", t->spec_text ?: "");
         return o;
 }
 
@@ -193,21 +197,78 @@ GPtrArray *task_files_list_execs(const Task *t) {
         return ids;
 }
 
-/** task_files_read_spec() - takes the configuration from config.json, or from the container where that is missing */
-int task_files_read_spec(Task *t) {
+/** task_file_unusable() - says so of one that is there; ns, id: of the task */
+void task_file_unusable(int r, const char *ns, const char *id, const char *name) {
+        if (r != -ENOENT)
+                (void)log_warning_errno(r, "File task/%s/%s/%s cannot be used", ns, id, name);
+}
+
+/* -EBADMSG where it is none */
+static int take_spec(Task *t, const char *text, size_t size) {
+        const char *kept = t->container->spec_text;
+        g_autoptr(JsonNode) spec = NULL;
+
+        if (g_strcmp0(text, kept) == 0) {
+                t->spec_text = g_ref_string_acquire((char *)kept);
+                return 0;
+        }
+        spec = spec_parse(text, size, NULL);
+        if (!spec)
+                return -EBADMSG;
+        t->spec_text = g_ref_string_new(text);
+        return 0;
+}
+
+static int read_config(Task *t) {
         _cleanup_free_ char *text = NULL;
-        const char *kept = t->container ? t->container->spec_text : NULL;
         _cleanup_close_ int fd = -1;
         size_t size;
         int r;
 
         fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
-        r = fd < 0 ? fd : file_read_at(fd, CONFIG_NAME, RECORD_SIZE_MAX, &text, &size);
-        if (r < 0 && !kept)
-                return r;
-        t->spec_text =
-                r < 0 || g_strcmp0(text, kept) == 0 ? g_ref_string_acquire((char *)kept) : g_ref_string_new(text);
-        return 0;
+        if (fd < 0)
+                return fd;
+        r = file_read_at(fd, CONFIG_NAME, RECORD_SIZE_MAX, &text, &size);
+        return r < 0 ? r : take_spec(t, text, size);
+}
+
+/**
+ * task_files_read_spec() - takes the configuration from config.json, or where that cannot be used from what is known
+ *
+ * o: what its files say of the task; NULL: nothing. They have the configuration where it is not the container's.
+ */
+void task_files_read_spec(Task *t, JsonObject *o) {
+        const char *own = NULL;
+        int r;
+
+        if (o)
+                (void)record_get_string(o, "spec", &own);
+        t->own_spec = own || !o;
+        r = read_config(t);
+        if (r >= 0)
+                return;
+        task_file_unusable(r, t->ns->name, t->id, CONFIG_NAME);
+        if (own)
+                (void)take_spec(t, own, strlen(own));
+        else if (o)
+                t->spec_text = g_ref_string_acquire(t->container->spec_text);
+}
+
+/** task_keep_spec() - to be called before its container's configuration changes: the task's own outlives that */
+int task_keep_spec(Task *t) {
+        int r;
+
+        if (!t->spec_text || t->own_spec || t->deferred)
+                return 0;
+        t->own_spec = true;
+        r = task_files_write_state(t);
+        if (r == -ENOENT) /* of an earlier boot */
+                r = 0;
+        if (r >= 0 && t->auto_remove == AUTO_REMOVE_NO)
+                r = task_record_save(t);
+        if (r < 0)
+                t->own_spec = false;
+        return r;
 }
 
 /** task_load_spec() - a reference to the configuration the task really uses, as a tree */

@@ -152,16 +152,28 @@ class After(TaskTest):
         davit.start_davitd()
 
     def test_other_boot(self):
-        """S-O01, S-W07: a container is there, its task has ended, with its exit where that was seen, and can go."""
-        ended, ended_task, _, end = self.run_one(["sh", "-c", "exit 9"], Labels={"a": "b"})
-        ran, ran_task, _, _ = self.run_one(["sleep", "1000"])
+        """S-O01, S-O12, S-W07: a container is there, its task has ended, with its exit where that was seen and the
+        configuration it had, whatever its container's is, and can go."""
+        ended, ended_task, _, end = self.run_one(["sh", "-c", "exit 9"], Labels={"a": "b"}, Env=["WHICH=first"])
+        ran, ran_task, _, _ = self.run_one(["sleep", "1000"], Env=["WHICH=first"])
         never, _ = self.define(["sh", "-c", "exit 8"])
         gone, _, _, _ = self.run_one(["sleep", "1000"], AutoRemove="container")
         when = davit.read_exit(end).exited_at
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as f:
             self.assertEqual(davit.get(ran_task, "Task.BootId"), f.read().strip().replace("-", ""))
+        _, sized_task, _, sized_end = self.run_one(["true"], Terminal=True, ConsoleSize=(91, 37))
+        davit.read_exit(sized_end)
+
+        def update(id):
+            container = davit.manager("GetContainer", "(ss)", "", id)
+            davit.call(container, "Container.Update", "(a{sv})", davit.options(Env=["WHICH=second"]))
+            self.assertIn("WHICH=second", davit.get(container, "Container.Spec"))
+        update(ended)
         with self.other_boot():
             pass
+        update(ran)
+        davit.restart_davitd()
+        self.assertIn('"width":91', davit.get(sized_task, "Task.Spec"))
         self.assertEqual({c[1] for c in davit.manager("ListContainers", "(sa{sv})", "", {})} & {ended, ran, never, gone},
                          {ended, ran, never})
         for id, task, expected in ((ended, ended_task, (9, "exited", when)), (ran, ran_task, (255, "lost", 0))):
@@ -169,6 +181,7 @@ class After(TaskTest):
             self.assertEqual(davit.call(task, "Process.Wait"), expected)
             self.assertEqual(davit.get(task, "Task.BootId"), "00000000111122223333444444444444")
             self.assertIn("exit 9" if id == ended else "sleep", davit.get(task, "Task.Spec"))
+            self.assertIn("WHICH=first", davit.get(task, "Task.Spec"))
             self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", {}), expected)
         for id in (ended, never):
             _, _, end = davit.call(davit.manager("GetContainer", "(ss)", "", id), "Container.Start", "(a{sv})", {})
