@@ -26,6 +26,7 @@
 #include "daemon/launcher.h"
 #include "daemon/snapshot.h"
 #include "daemon/task-deferred.h"
+#include "daemon/task-files.h"
 #include "daemon/task.h"
 #include "daemon/units.h"
 #include "shared/fd.h"

@@ -19,6 +19,7 @@
 #include "daemon/event.h"
 #include "daemon/record.h"
 #include "daemon/rootfs.h"
+#include "daemon/task-files.h"
 #include "daemon/task.h"
 #include "shared/log.h"
 #include "shared/name.h"

@@ -14,6 +14,7 @@
 #include "daemon/event.h"
 #include "daemon/exec.h"
 #include "daemon/task-deferred.h"
+#include "daemon/task-files.h"
 #include "shared/macros.h"
 #include "shared/plan.h"
 

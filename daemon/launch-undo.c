@@ -12,6 +12,7 @@
 #include "daemon/launch-internal.h"
 #include "daemon/pool.h"
 #include "daemon/sync.h"
+#include "daemon/task-files.h"
 #include "daemon/teardown.h"
 
 static void after_undo(void *userdata) {

@@ -14,6 +14,7 @@
 #include "daemon/keep-warm.h"
 #include "daemon/launcher.h"
 #include "daemon/pool.h"
+#include "daemon/task-files.h"
 #include "daemon/task.h"
 #include "daemon/units.h"
 #include "plan/build.h"

@@ -33,6 +33,7 @@
 #include "daemon/snapshot-dir.h"
 #include "daemon/sync.h"
 #include "daemon/task-deferred.h"
+#include "daemon/task-files.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"

@@ -20,6 +20,7 @@
 #include "daemon/bus.h"
 #include "daemon/error.h"
 #include "daemon/record.h"
+#include "daemon/task-files.h"
 #include "daemon/task.h"
 #include "plan/spec.h"
 #include "shared/fd.h"

@@ -15,6 +15,7 @@
 #include "daemon/exec.h"
 #include "daemon/rootfs.h"
 #include "daemon/task-deferred.h"
+#include "daemon/task-files.h"
 #include "daemon/task.h"
 #include "daemon/units.h"
 #include "shared/fd.h"

@@ -19,6 +19,7 @@
 #include "daemon/exec.h"
 #include "daemon/log-fields.h"
 #include "daemon/record.h"
+#include "daemon/task-files.h"
 #include "daemon/task.h"
 #include "shared/fd.h"
 #include "shared/log.h"

@@ -24,6 +24,7 @@
 #include "daemon/scope-watch.h"
 #include "daemon/stdio.h"
 #include "daemon/task-deferred.h"
+#include "daemon/task-files.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"

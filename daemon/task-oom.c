@@ -11,6 +11,7 @@
 #include <inttypes.h>
 
 #include "daemon/event.h"
+#include "daemon/task-files.h"
 #include "daemon/task.h"
 #include "shared/log.h"
 #include "shared/oom-record.h"

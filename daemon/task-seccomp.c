@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "daemon/event.h"
+#include "daemon/task-files.h"
 #include "daemon/task-seccomp.h"
 #include "plan/seccomp.h"
 #include "shared/log.h"

@@ -17,6 +17,7 @@
 #include "daemon/log-fields.h"
 #include "daemon/scope-watch.h"
 #include "daemon/task-deferred.h"
+#include "daemon/task-files.h"
 #include "daemon/task-seccomp.h"
 #include "daemon/task.h"
 #include "daemon/teardown.h"

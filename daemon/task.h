@@ -29,7 +29,7 @@ struct Task {
         Launch *launch;     /* NULL: the task has been created */
         Deferred *deferred; /* task-deferred.c: it has no process yet; else NULL */
         GHashTable *execs;  /* exec id -> Exec, owned */
-        char *spec_text;    /* GRefString: the configuration it really uses; NULL while it is being created, or unknown */
+        char *spec_text;    /* GRefString: the configuration it really uses; NULL: not known, or not yet */
         bool own_spec;      /* it is not its container's, or may not be */
         bool journal;       /* extra fields for its streams have been written */
         bool at_once;       /* created and started by one call: there is nothing in between */
@@ -95,23 +95,6 @@ void task_update_drop(Task *t); /* those who wait hear that the task has gone */
 /* kills for want of memory, task-oom.c */
 void task_oom(Task *t, const struct shim_oom *e);
 void task_oom_recover(Task *t); /* what a shim that has gone has left behind */
-
-/* files, task-files.c */
-int task_dir_open(Manager *m, const char *ns, const char *id, bool create); /* /run/davit/task/<ns>/<id> */
-int task_dir_remove(Manager *m, const char *ns, const char *id);
-void task_dirs_sweep(int task_fd, const char *ns);
-int task_files_write_spec(Task *t);
-int task_files_write_state(Task *t);
-int task_files_write_exec(Exec *e);
-void task_files_remove_exec(Exec *e);
-int task_files_read_exec_exit(const Task *t, const char *exec_id, struct exit_record *ret);
-GPtrArray *task_files_list_execs(const Task *t);
-void task_file_unusable(int r, const char *ns, const char *id, const char *name);
-void task_files_read_spec(Task *t, JsonObject *o);
-int task_keep_spec(Task *t);
-int task_load_spec(Task *t, JsonNode **ret, sd_bus_error *error);
-int task_record_save(Task *t); /* of a kept container: what must last */
-int task_record_remove(Task *t);
 
 /* bus face, task-bus.c */
 int task_bus_register(Manager *m);

@@ -14,6 +14,7 @@
 
 #include "daemon/runtime.h"
 #include "daemon/scope.h"
+#include "daemon/task-files.h"
 #include "daemon/teardown.h"
 #include "daemon/units.h"
 #include "shared/fd.h"
