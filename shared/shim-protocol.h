@@ -61,7 +61,7 @@ enum shim_message_type {
         SHIM_LAUNCH,
         /* no body; text: unit name. systemd has finished the scope's job: the shim finds its cgroups and verifies it */
         SHIM_SCOPE,
-        /* no body. Lets the first process execute. Answered by SHIM_STARTED or SHIM_FAILED with its serial. */
+        /* no body. Lets the first process execute. SHIM_STARTED or SHIM_FAILED; -ESRCH: killed, SHIM_EXITED follows. */
         SHIM_START,
         SHIM_EXEC, /* struct shim_exec; fds: plan, then stdio and text as in SHIM_LAUNCH. Answered as SHIM_START is. */
         SHIM_KILL, /* struct shim_kill */

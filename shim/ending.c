@@ -107,6 +107,7 @@ void shim_kill_all(struct shim *s) {
 static void stop_begin(struct shim *s, int signal) {
         bool still = s->paused || s->pausing;
 
+        process_note_signal(&s->init, signal);
         if (s->foreign) {
                 foreign_signal(s, signal, 0);
                 if (still)

@@ -323,7 +323,10 @@ static void executed(struct shim *s, struct call *call) {
 static void make_failed(struct shim *s, struct call *call) {
         struct process *p = call->process;
 
-        if (call->ended && p->created) { /* killed while it waited: an ordinary end */
+        /* Killed on somebody's demand while it waited: an ordinary end. Else its program could not be executed, and the
+         * runtime may have cleared away what was left. */
+        if (call->ended && p->created && call->end.si_code != CLD_EXITED &&
+            process_was_sent(s, p, call->end.si_status)) {
                 struct shim_failed failed = { .error = -ESRCH, .step = SHIM_STEP_RUNTIME };
 
                 (void)shim_tell(s, SHIM_FAILED, p->serial, &failed, call->fault.text, NULL, 0);

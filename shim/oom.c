@@ -134,7 +134,7 @@ static bool dying(const struct shim *s, const struct process *p) {
 
         if (p->state != PROCESS_RUNNING && p->state != PROCESS_CREATED)
                 return false;
-        if (p->killed || s->killed || process_stat(p->pid, &stat) < 0)
+        if (process_was_sent(s, p, SIGKILL) || process_stat(p->pid, &stat) < 0)
                 return false;
         return stat.exiting || (stat.signals & SIGKILL_BIT);
 }
@@ -223,7 +223,7 @@ bool oom_ended(struct shim *s, const struct process *p, bool by_sigkill) {
         if (o->fd < 0)
                 return false;
         count(o);
-        if (o->pending == 0 || !by_sigkill || p->killed || s->killed)
+        if (o->pending == 0 || !by_sigkill || process_was_sent(s, p, SIGKILL))
                 return false;
         if (p != &s->init && dying(s, &s->init))
                 return false;

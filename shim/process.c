@@ -177,6 +177,17 @@ void process_done(struct shim *s, struct process *p) {
                 p->kept[i] = safe_close(p->kept[i]);
 }
 
+/** process_note_signal() - somebody has asked for that signal to it */
+void process_note_signal(struct process *p, int signal) {
+        if (signal > 0)
+                p->sent |= UINT64_C(1) << (signal - 1);
+}
+
+/** process_was_sent() - whether somebody has: then it is not the kernel's own */
+bool process_was_sent(const struct shim *s, const struct process *p, int signal) {
+        return (p->sent & UINT64_C(1) << (signal - 1)) || (signal == SIGKILL && s->killed);
+}
+
 /** process_forget() - the end of an exec: out of the list, closed and freed */
 void process_forget(struct shim *s, struct process *p) {
         for (struct process **q = &s->execs; *q; q = &(*q)->next)

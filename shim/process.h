@@ -27,7 +27,6 @@ struct process {
         enum process_state state;
         bool created;   /* it has waited for SHIM_START, or does */
         bool executing; /* it has said that execve is next */
-        bool killed;    /* somebody has asked for its SIGKILL */
         pid_t pid;
         int pidfd;
         int sock;        /* to the process while it is being made */
@@ -36,6 +35,7 @@ struct process {
         bool filter_kills;               /* its seccomp filter may end in SIGSYS */
         struct violation_filter *filter; /* until its listener is known; NULL: nothing is told */
         uint32_t serial; /* of the request that is to be answered */
+        uint64_t sent;   /* signals that somebody has asked for, 1 << (number - 1) */
         uint64_t start_time, created_at, started_at;
         uint64_t dropped, dropped_told; /* bytes of its outputs, and of those the manager knows */
         struct shim_exited exited;
@@ -50,4 +50,6 @@ void process_forget(struct shim *s, struct process *p);
 void process_ended(struct shim *s, struct process *p, const siginfo_t *info);
 void process_started(struct shim *s, struct process *p);
 void process_done(struct shim *s, struct process *p);
+void process_note_signal(struct process *p, int signal);
+bool process_was_sent(const struct shim *s, const struct process *p, int signal);
 void shim_tell_state(struct shim *s, const struct process *p, uint32_t serial);

@@ -26,6 +26,9 @@ static void request_kill(struct shim *s, const struct shim_kill *k, uint32_t ser
         }
         if (k->all) {
                 s->killed = s->killed || k->signal == SIGKILL;
+                process_note_signal(&s->init, k->signal);
+                for (p = s->execs; p; p = p->next)
+                        process_note_signal(p, k->signal);
                 r = cgroup_kill(&s->cgroup, k->signal);
                 shim_reply(s, serial, r, r < 0 ? "signal to the container" : NULL);
                 return;
@@ -35,7 +38,7 @@ static void request_kill(struct shim *s, const struct shim_kill *k, uint32_t ser
                 shim_reply(s, serial, -ESRCH, "no such process");
                 return;
         }
-        p->killed = p->killed || k->signal == SIGKILL;
+        process_note_signal(p, k->signal);
         if (s->foreign && p == &s->init && k->signal > 0 && k->signal != SIGKILL) {
                 foreign_signal(s, k->signal, serial);
                 return;
