@@ -3,7 +3,8 @@
  * A start of a task that comes to nothing.
  *
  * What had been begun is undone before whoever asked is told, and that begins when no job of systemd's is under way. A
- * task that the start has made goes; one that waited to be restored stays as it was.
+ * task that the start has made goes, and so does one that was created before and whose program cannot be executed; one
+ * that waited to be restored stays as it was.
  */
 
 #include "daemon/checkpoint.h"
@@ -125,4 +126,33 @@ int launch_timeout(sd_event_source *s _unused_, uint64_t usec _unused_, void *us
         else
                 launch_fail(l, r, &error);
         return 0;
+}
+
+typedef struct Failed {
+        int r;
+        sd_bus_error error;
+        task_done_t done;
+        void *userdata;
+} Failed;
+
+static void after_failed(void *userdata) {
+        Failed *f = userdata;
+
+        if (f->done)
+                f->done(NULL, f->r, &f->error, f->userdata);
+        sd_bus_error_free(&f->error);
+        g_free(f);
+}
+
+/** task_start_failed() - the program of a created task cannot be executed, and its shim is ending: the task goes, what
+ * it was made of stays. done (may be NULL) is called when nothing of it is left; error is what it is told. */
+void task_start_failed(Task *t, int r, const sd_bus_error *error, task_done_t done, void *userdata) {
+        Failed *f = g_new0(Failed, 1);
+
+        *f = (Failed){ .r = r, .done = done, .userdata = userdata };
+        (void)sd_bus_error_copy(&f->error, error);
+        event_failed(&t->process, r, error);
+        checkpoints_forget_start(t->container, t->noted);
+        t->noted = 0;
+        (void)task_leave(t, true, after_failed, f);
 }

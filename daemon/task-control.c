@@ -161,14 +161,26 @@ void task_started(Task *t, const struct shim_started *s) {
         (void)task_files_write_state(t);
 }
 
+/** task_start_is_over() - a created task has become none; one that was killed while it waited has an end, told next */
+bool task_start_is_over(const LinkAnswer *a) {
+        return a->head && a->head->type == SHIM_FAILED && a->error != -ESRCH;
+}
+
 static void on_started(const LinkAnswer *a, void *userdata) {
-        Request *q = userdata;
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        g_autofree Request *q = userdata;
         Task *t = q->task;
+        int r = 0;
 
         if (a->head && a->head->type == SHIM_STARTED)
                 task_started(t, a->body);
         t->starting = false;
-        on_plain_answer(a, userdata);
+        if (a->error < 0 || !a->head)
+                r = task_failure_of(t, "", q->what, a, &error);
+        if (task_start_is_over(a) && t->container)
+                task_start_failed(t, r, &error, q->done, q->userdata);
+        else
+                q->done(t, r, &error, q->userdata);
 }
 
 /** task_start() - executes the program of a created task; not while something reads what it would write to */
@@ -203,11 +215,16 @@ int task_kill(Task *t, const char *exec_id, int sig, bool all, task_done_t done,
                     error);
 }
 
+/* p is NULL where its start has failed meanwhile and took it away. */
 static void on_stopped(Process *p, void *userdata) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
         Request *q = userdata;
+        int r = 0;
 
         link_forget(q->task->link, q);
-        request_done(q, p ? 0 : -ESRCH, NULL);
+        if (!p)
+                r = error_not_found(&error, "Task \"%s\" could not be started, and is gone.", q->task->id);
+        request_done(q, r, &error);
 }
 
 static void on_stop_answer(const LinkAnswer *a, void *userdata) {

@@ -14,6 +14,7 @@
 #include "daemon/error.h"
 #include "daemon/sync.h"
 #include "daemon/task.h"
+#include "daemon/teardown.h"
 #include "daemon/units.h"
 #include "shared/log.h"
 
@@ -139,12 +140,25 @@ static void on_gone(void *userdata) {
         finish(d);
 }
 
+/* Its start has failed before it could be killed, and took it away: it is gone, as was wanted. */
+static void on_taken_away(Delete *d) {
+        const Task *t = d->task;
+
+        d->pending = 1;
+        if (!teardown_wait(d->manager, t->ns->name, t->id, on_gone, d))
+                on_gone(d);
+}
+
 static void on_end(Process *p, void *userdata) {
         Delete *d = userdata;
         Sync *sync = d->manager->sync;
         uint64_t mark = sync_mark(sync);
 
         (void)g_queue_remove(&d->manager->deletes, d);
+        if (!p && !d->task->container) {
+                on_taken_away(d);
+                return;
+        }
         if (!p) {
                 if (d->killed)
                         d->manager->n_deletes--;

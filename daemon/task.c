@@ -218,6 +218,21 @@ void task_lost(Task *t) {
         }
 }
 
+/* Nobody waits for the sentence any more, but it is kept. */
+static void late_failure(Task *t, Exec *e, const LinkAnswer *a) {
+        _cleanup_bus_error_ sd_bus_error error = SD_BUS_ERROR_NULL;
+        int r;
+
+        if (!e && !task_start_is_over(a))
+                return;
+        r = task_failure_of(t, e ? e->process.exec_id : "", "A start that the last manager was asked for", a, &error);
+        if (e) {
+                event_failed(&e->process, r, &error);
+                exec_forget(e);
+        } else
+                task_start_failed(t, r, &error, NULL, NULL);
+}
+
 /* What the last manager has asked for finds this one: the program of a created task or exec runs, or it never will. */
 static void late_answer(Task *t, const LinkAnswer *a) {
         const struct shim_started *s = a->head->type == SHIM_STARTED ? a->body : NULL;
@@ -232,8 +247,8 @@ static void late_answer(Task *t, const LinkAnswer *a) {
                 exec_started(e, s, packet_take_fd(a->packet, 0));
         else if (s)
                 task_started(t, s);
-        else if (e)
-                exec_forget(e);
+        else
+                late_failure(t, e, a);
 }
 
 static void task_dropped(Task *t, const struct shim_dropped *d) {

@@ -62,6 +62,7 @@ extern const LinkHandlers task_link_handlers;
 int task_launch(Container *c, Options *options, bool start, task_done_t done, void *userdata, sd_bus_error *error);
 Launch *launch_free(Launch *l);
 void launch_shim_gone(Launch *l);
+void task_start_failed(Task *t, int r, const sd_bus_error *error, task_done_t done, void *userdata);
 
 /* events */
 void task_started(Task *t, const struct shim_started *s); /* task-control.c */
@@ -85,6 +86,7 @@ typedef void (*task_streams_t)(int r, const int fds[3], const sd_bus_error *erro
 int task_open_streams(Task *t, const char *exec_id, task_streams_t done, void *userdata, sd_bus_error *error);
 int task_close_streams(Task *t, const char *exec_id, uint32_t mask, task_done_t done, void *userdata,
                        sd_bus_error *error);
+bool task_start_is_over(const LinkAnswer *a); /* no program will run, and how it has ended is not told either */
 int task_failure(const char *what, const LinkAnswer *a, sd_bus_error *error);
 int task_failure_of(Task *t, const char *exec_id, const char *what, const LinkAnswer *a, sd_bus_error *error);
 

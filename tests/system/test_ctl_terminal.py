@@ -7,11 +7,13 @@ import pty
 import select
 import signal
 import struct
+import tempfile
 import termios
 import time
 import unittest
 
 import davit
+from test_events import last, since, types
 
 ROOTFS = "--rootfs=" + davit.FIXTURES + "/busybox"
 
@@ -171,6 +173,30 @@ class Terminals(davit.TestCase):
         t = Terminal("run", "--rm", "-it", ROOTFS, "does-not-exist")
         t.expect("does-not-exist")
         self.assertEqual(t.end(), (127, False))
+
+    def test_no_program(self):
+        """S-T08: the kernel refuses it when all is made, and davitctl takes all back; of a container that was there, the task."""
+        with tempfile.TemporaryDirectory(dir="/run") as directory:
+            begun, id = time.time(), davit.unique("ctl")
+            with open(f"{directory}/garbage", "wb", opener=lambda path, flags: os.open(path, flags, 0o755)) as f:
+                f.write(b"\x7fELF garbage")
+            options = ("--name", id, "-v", f"{directory}:/mnt", ROOTFS, "/mnt/garbage")
+            for remove in ([], ["--rm"]):
+                cursor = last()
+                t = Terminal("run", "-it", *remove, *options)
+                t.expect("Exec format error")
+                self.assertEqual(t.end(), (126, False))
+                self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", id)
+                self.assertEqual([e for e in types(since(cursor), id) if e.startswith("task.")], ["task.create", "task.failed", "task.delete"])
+            self.addCleanup(davit.remove_container, id)
+            davit.ctl("create", "-t", *options, check=True)
+            for _ in range(2):
+                t = Terminal("start", "-a", id)
+                t.expect("Exec format error")
+                self.assertEqual(t.end(), (126, False))
+                self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", id)
+            told = davit.journal("_SYSTEMD_UNIT=davitd.service", since=begun)
+            self.assertEqual([line for line in told.splitlines() if id in line and "without a word" in line], [])
 
     def test_terminal_needs_one(self):
         done = davit.ctl("run", "--rm", "-it", ROOTFS, "true", input="")

@@ -352,7 +352,7 @@ class Faults(davit.TestCase):
             if error is None:
                 # Killed where it waits to be started. A shim that died before it was given the task is no loss: the next one has it.
                 if point.kill and point.role in ("shim", "init") and hit and not self.another_shim(target):
-                    self.assert_over(restart=False)
+                    self.assert_over(point)
                 else:
                     self.assertEqual(davit.get(self.task(), "Process.Status"), "created")
                     self.start()
@@ -383,23 +383,29 @@ class Faults(davit.TestCase):
                 self.assertEqual(davit.get(self.task(), "Process.Status"), "running")
                 self.assert_right()
             elif manager == davit.main_pid() and (error is None or error.name != LIBRARY):
-                self.assert_over()
+                if point.kill:
+                    self.assert_over(point)
+                else:
+                    self.assert_not_begun()
 
-    def assert_over(self, restart=True):
-        """A task whose start has failed, or whose shim has gone, is soon gone or stopped; or it can be started again."""
-        def over():
-            try:
-                status = davit.get(self.task(), "Process.Status")
-                if status == "created" and not restart:
-                    return False
-                if status == "created":
-                    self.start()
-                    self.assert_right()
-                return status in ("stopped", "created")
-            except davit.DavitError as error:
-                return error.name == "NotFound"
+    #: How a task ends of which this has been killed.
+    ENDS = {"shim": (255, "lost"), "init": (137, "signalled")}
 
-        davit.wait_until(over, 10, "the end of the task")
+    def assert_over(self, point):
+        """A task of which shim or first process has been killed ends, and says how."""
+        self.assertEqual(davit.call(self.task(), "Process.Wait", timeout=10)[:2], self.ENDS[point.role])
+        self.assertEqual(davit.get(self.task(), "Process.Status"), "stopped")
+
+    def assert_not_begun(self):
+        """A task whose start has failed is gone; or the shim was not asked, and it can be started again."""
+        try:
+            task = self.task()
+        except davit.DavitError as error:
+            self.assertEqual(error.name, "NotFound")
+            return
+        self.assertEqual(davit.get(task, "Process.Status"), "created")
+        self.start()
+        self.assert_right()
 
     def test_start(self):
         self.over(self.points(self.START, self.create, self.start, self.start_target, least=1), self.start_one)
@@ -424,7 +430,7 @@ class Faults(davit.TestCase):
             _, begun, error, _ = self.attempt(self.exec, point, process, self.exec_target(point.role), follow)
             self.judge(error, manager, point.kill)
             if point.kill and point.role == "shim":
-                self.assert_over()
+                self.assert_over(point)
                 for fd in begun or ():
                     os.close(fd)
                 return

@@ -7,11 +7,13 @@ import shutil
 import signal
 import stat
 import tempfile
+import time
 import unittest
 
 from gi.repository import GLib
 
 import davit
+from test_events import last, since, types
 
 RECORDS = f"{davit.RUNTIME}/runtime"
 
@@ -134,6 +136,26 @@ class Life:
         self.assertEqual(davit.call(task, "Process.Wait")[:2], (4, "exited"))
         self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", {})[:2], (4, "exited"))
 
+    #: Whether it is the runtime's start that tells of a program which the kernel does not take, or its end.
+    tells_of_program = False
+
+    def test_no_program(self):
+        """S-T08, S-O14: where that is the start there is no task any more; it is never lost."""
+        with tempfile.TemporaryDirectory(dir="/run") as directory:
+            with open(f"{directory}/garbage", "wb", opener=lambda path, flags: os.open(path, flags, 0o755)) as f:
+                f.write(b"\x7fELF garbage")
+            _, container = davit.create_container(["/mnt/garbage"], id=self.name, Runtime=self.runtime,
+                                                  Mounts=[("bind", directory, "/mnt", "bind")])
+            for _ in range(5):
+                task, _ = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+                if self.tells_of_program:
+                    self.assertError("PermissionDenied", davit.call, task, "Process.Start", contains="Exec format error")
+                    self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", self.name)
+                else:
+                    davit.call(task, "Process.Start")
+                    self.assertEqual(davit.call(task, "Process.Wait")[:2], (1, "exited"))
+                    davit.call(task, "Process.Delete", "(a{sv})", {})
+
     def test_kill_stop_and_scope(self):
         task = self.sleeper()
         scope, pid = davit.get(task, "Task.Scope"), davit.get(task, "Process.Pid")
@@ -226,6 +248,7 @@ class Crun(Life, RuntimeTest):
 
 
 class DavitOci(Life, RuntimeTest):
+    tells_of_program = True
     runtime = "davit-oci"
 
 
@@ -370,6 +393,25 @@ class Failures(RuntimeTest):
     def test_start(self):
         self.fails("start: exit status 5", Runtime=self.wrapper(
             'for a; do [ "$a" = start ] && exit 5; done; exec runc "$@"'))
+
+    def test_start_of_a_created_task(self):
+        """S-T08, S-O14, S-E08: the task goes, with an event that says why; its container can be started by another runtime."""
+        wrapper = self.wrapper('for a; do [ "$a" = start ] && exit 5; done; exec runc "$@"')
+        _, container = davit.create_container(["/bin/sleep", "1000"], id=self.name, Runtime=wrapper)
+        begun, cursor = time.time(), last()
+        task, _ = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+        end = davit.call(task, "Process.WaitFD")
+        self.assertError("FailedPrecondition", davit.call, task, "Process.Start", contains="start: exit status 5")
+        with os.fdopen(end) as pipe:
+            self.assertEqual(pipe.read(), "")
+        self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", self.name)
+        events = [e for e in since(cursor) if e["DAVIT_ID"] == self.name]
+        self.assertEqual(types(events), ["task.create", "task.failed", "task.delete"])
+        self.assertIn("start: exit status 5", events[1]["ERROR"])
+        told = davit.journal("_SYSTEMD_UNIT=davitd.service", since=begun)
+        self.assertEqual([line for line in told.splitlines() if self.name in line and "without a word" in line], [])
+        davit.call(container, "Container.Update", "(a{sv})", davit.options(Runtime="runc"))
+        davit.call(container, "Container.Start", "(a{sv})", {})
 
     def test_foreign_process(self):
         """A pid that is none of the shim's children is not taken, and not killed."""

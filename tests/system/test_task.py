@@ -8,12 +8,15 @@ import shutil
 import signal
 import statistics
 import sys
+import tempfile
 import threading
 import time
 
 import davit
 import fuse
 import images
+from gi.repository import Gio, GLib
+from test_events import last, since, types
 from test_recovery import shim_of
 
 #: What a call that waits for nothing may take, in seconds.
@@ -271,6 +274,139 @@ class Stuck(TaskTest):
             os.kill(pid, 0)
         davit.wait_until(lambda: davit.get(task, "Process.Status") == "running", what="the state")
         self.assertEqual(davit.get(task, "Process.Pid"), pid)
+
+
+class FailedStart(TaskTest):
+    """A created task whose program cannot be executed: the caller hears why, and no task is left, least of all a lost one."""
+
+    def setUp(self):
+        super().setUp()
+        self.begun, self.cursor = time.time(), last()
+
+    def garbage(self, command=("/mnt/garbage",), **opts):
+        """A container with a program that no kernel takes."""
+        directory = tempfile.mkdtemp(dir="/run")
+        self.addCleanup(shutil.rmtree, directory)
+        with open(f"{directory}/garbage", "wb", opener=lambda path, flags: os.open(path, flags, 0o755)) as f:
+            f.write(b"\x7fELF garbage")
+        return self.define(command, Mounts=[("bind", directory, "/mnt", "bind")], **{"image": "busybox", **opts})
+
+    def begin(self, answers, path, method, *args):
+        """A call whose reply, or error, comes into `answers` while wait_until() waits."""
+        def on_reply(bus, result):
+            try:
+                answers[method] = bus.call_finish(result).unpack()
+            except GLib.Error as error:
+                answers[method] = davit.DavitError(error)
+
+        interface, _, member = method.rpartition(".")
+        davit.bus().call(davit.NAME, path, f"{davit.NAME}.{interface}", member, *(args or [None]), None,
+                         Gio.DBusCallFlags.NONE, 30000, None, on_reply)
+
+    def begin_to_start(self, task, pid):
+        """The shim has passed it on to the first process, which goes on with SIGCONT."""
+        answers = {}
+        os.kill(pid, signal.SIGSTOP)
+        self.begin(answers, task, "Process.Start")
+        davit.call(task, "Task.ListProcesses")
+        return answers
+
+    def assert_told(self, id, *expected):
+        """These events, the failure with its cause; and nobody took the end of the shim for an accident."""
+        events = [e for e in since(self.cursor) if e["DAVIT_ID"] == id and e["DAVIT_EVENT"].startswith("task.")]
+        self.assertEqual(types(events), list(expected))
+        failed = next(e for e in events if e["DAVIT_EVENT"] == "task.failed")
+        self.assertEqual(failed["ERROR_NAME"], davit.ERROR + "PermissionDenied")
+        self.assertIn("Exec format error", failed["ERROR"])
+        davit.wait_until(lambda: davit.journal(f"MESSAGE_ID={failed['MESSAGE_ID']}", f"DAVIT_ID={id}", since=self.begun), what="the entry")
+        told = davit.journal("_SYSTEMD_UNIT=davitd.service", since=self.begun)
+        self.assertEqual([line for line in told.splitlines() if id in line and "without a word" in line], [])
+
+    def test_nothing_is_left(self):
+        """S-T08, S-O14, S-T21, S-E08, S-H03: neither the task nor what it was made of; its container is as it was."""
+        for opts in ({}, {"AutoRemove": "task"}, {"AutoRemove": "container"}, {"Terminal": True}, {"image": ""}):
+            with self.subTest(**opts):
+                id, container = self.garbage(**opts)
+                self.assertError("PermissionDenied", davit.call, container, "Container.Start", "(a{sv})", {})  # makes mount points
+                for _ in range(2):
+                    with davit.LeakCheck(), davit.Signals("InterfacesRemoved", interface="org.freedesktop.DBus.ObjectManager") as removed:
+                        task, _ = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+                        self.cursor = last()
+                        self.assertError("PermissionDenied", davit.call, task, "Process.Start", contains="Exec format error")
+                        self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", id)
+                        removed.wait(lambda _path, _member, body, task=task: body[0] == task)
+                    self.assert_told(id, "task.failed", "task.delete")
+                davit.call(container, "Container.Delete", "(a{sv})", {})
+
+    def test_those_who_wait(self):
+        """S-W03, S-W08: for the end, for a stop: each gets an answer, and none that says it has run."""
+        for _ in range(5):
+            _, container = self.garbage()
+            task, _ = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+            end, answers = davit.call(task, "Process.WaitFD"), {}
+            self.begin(answers, task, "Process.Wait")
+            self.begin(answers, task, "Process.Start")
+            for method in ("Task.Stop", "Task.BeginStop"):
+                self.begin(answers, task, method, GLib.Variant("(a{sv})", ({},)))
+            davit.wait_until(lambda answers=answers: len(answers) == 4, what="answers")
+            with os.fdopen(end) as pipe:
+                line = pipe.read()
+            if isinstance(answers["Process.Wait"], davit.DavitError):
+                self.assertEqual((answers["Process.Wait"].name, line), ("NotFound", ""))
+                self.assertEqual(answers["Process.Start"].name, "PermissionDenied")
+                self.assertIn(answers["Task.Stop"].name, ("NotFound", "UnknownObject"))
+            else:  # the stop came first, and killed what waited
+                self.assertEqual((answers["Process.Wait"][:2], line.split()[:2]), ((137, "signalled"), ["137", "signalled"]))
+                self.assertEqual(answers["Task.Stop"], ())
+            if not isinstance(answers["Task.BeginStop"], davit.DavitError):
+                job, = answers["Task.BeginStop"]
+                davit.wait_until(lambda job=job: davit.get(job, "Job.State") in ("done", "failed"), what="the job's end")
+
+    def test_deleted_meanwhile(self):
+        """S-T16: a deletion by force succeeds, whether it was faster than the failure or not."""
+        for method in ("Process.Delete", "Container.Delete") * 4:
+            _, container = self.garbage()
+            task, _ = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+            answers = {}
+            self.begin(answers, task, "Process.Start")
+            self.begin(answers, task if method == "Process.Delete" else container, method,
+                       GLib.Variant("(a{sv})", (davit.options(Force=True),)))
+            davit.wait_until(lambda answers=answers: len(answers) == 2, what="answers")
+            self.assertNotIsInstance(answers[method], davit.DavitError)
+
+    def test_asked_by_the_last_manager(self):
+        """S-T08, S-E08, S-T21: the next one hears of the failure, and keeps no task either."""
+        id, container = self.garbage()
+        task, pid = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+        self.begin_to_start(task, pid)
+        davit.kill_davitd()
+        self.assertEqual(davit.get(task, "Process.Status"), "created")
+        os.kill(pid, signal.SIGCONT)
+        davit.wait_until(lambda: "task.delete" in types(since(self.cursor), id), what="the end of the task")
+        self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", id)
+        self.assert_told(id, "task.create", "task.failed", "task.delete")
+
+    def test_killed_while_it_waits(self):
+        """S-W08: an end like any other, and no start that has failed."""
+        id, container = self.garbage()
+        task, pid = davit.call(container, "Container.CreateTask", "(a{sv})", {})
+        answers = self.begin_to_start(task, pid)
+        os.kill(pid, signal.SIGKILL)
+        davit.wait_until(lambda: answers, what="the answer")
+        self.assertEqual(answers["Process.Start"].name, "FailedPrecondition")
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (137, "signalled"))
+        self.assertNotIn("task.failed", types(since(self.cursor), id))
+
+    def test_exec(self):
+        """S-T08, S-E08: an exec goes likewise, and its task goes on."""
+        id, container = self.garbage(["sleep", "1000"])
+        task, _, _ = davit.call(container, "Container.Start", "(a{sv})", {})
+        exec_id, process = davit.call(task, "Task.Exec", "(sasa{sv})", "", ["/mnt/garbage"], {})
+        self.cursor = last()
+        self.assertError("PermissionDenied", davit.call, process, "Process.Start", contains="Exec format error")
+        self.assert_told(id, "task.failed", "task.exec-deleted")
+        self.assertEqual(since(self.cursor)[0]["EXEC_ID"], exec_id)
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
 
 
 class Ends(TaskTest):
