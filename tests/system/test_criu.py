@@ -183,24 +183,28 @@ class GoesOn(CriuTest):
 class Allowed(CriuTest):
     """S-P06: what leads out of the container has to be allowed."""
 
-    def refused_then(self, task, **opts):
+    def refused_then(self, task, option, **opts):
         self.assertError("FailedPrecondition", self.checkpoint, task, "one")
+        done = davit.ctl("checkpoint", "create", "--quiet", self.own, "one", timeout=300)
+        self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
         self.assertEqual(davit.get(task, "Process.Status"), "running")
         self.assertEqual(self.names(), [])
         self.checkpoint(task, "one", **opts)
+        self.assertEqual(davit.ctl("checkpoint", "create", "--quiet", option, self.own, "two", check=True, timeout=300).stdout, "two\n")
         self.assertEqual(davit.get(task, "Process.Status"), "running")
+        self.assertEqual(self.names(), ["one", "two"])
 
     def test_tcp(self):
         script = "sleep 1000 | nc -l -p 7 >/dev/null & sleep 1; sleep 1000 | nc 127.0.0.1 7 & sleep 1; echo 1; wait"
         task, lines = self.start(["sh", "-c", script])
         lines.next()
-        self.refused_then(task, AllowTcp=True)
+        self.refused_then(task, "--tcp", AllowTcp=True)
 
     def test_locks(self):
         host = [("bind", path, path, "rbind,ro") for path in ("/usr", "/lib", "/lib64")]  # busybox has no flock
         task, lines = self.start(["/usr/bin/flock", "/lock", "/bin/sh", "-c", "echo 1; sleep 1000"], Mounts=host)
         lines.next()
-        self.refused_then(task, FileLocks=True)
+        self.refused_then(task, "--file-locks", FileLocks=True)
 
     def test_unix_sockets(self):
         path = f"{davit.FIXTURES}/{davit.unique('socket')}"
@@ -214,7 +218,7 @@ class Allowed(CriuTest):
                                       fds=[theirs.fileno()])
             os.close(end)
             theirs.close()
-            self.refused_then(task, AllowUnixSockets=True)
+            self.refused_then(task, "--unix-sockets", AllowUnixSockets=True)
 
     def test_terminal(self):
         self.own, self.container = self.define(["sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done"],
@@ -222,7 +226,7 @@ class Allowed(CriuTest):
         task, _, end = davit.call(self.container, "Container.Start", "(a{sv})", {})
         os.close(end)
         self.assertError("FailedPrecondition", self.checkpoint, task, "one")
-        self.checkpoint(task, "one", AllowTerminal=True, Exit=True)
+        davit.ctl("checkpoint", "create", "--quiet", "--terminal", "--exit", self.own, "one", check=True, timeout=300)
         davit.call(task, "Process.Delete", "(a{sv})", {})
         task, _ = davit.call(self.container, "Container.CreateTask", "(a{sv})", davit.options(Checkpoint="one"))
         davit.call(task, "Process.Start")
