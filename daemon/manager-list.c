@@ -99,16 +99,14 @@ static int append_namespace(sd_bus_message *reply, Namespace *ns) {
 int method_list_namespaces(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
         _cleanup_bus_message_ sd_bus_message *reply = NULL;
         Manager *manager = userdata;
-        GHashTableIter iter;
-        Namespace *ns;
+        g_autoptr(GList) names = g_list_sort(g_hash_table_get_keys(manager->namespaces), (GCompareFunc)strcmp);
         int r;
 
         r = sd_bus_message_new_method_return(m, &reply);
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, 'a', "(sa{ss}o)");
-        g_hash_table_iter_init(&iter, manager->namespaces);
-        while (r >= 0 && g_hash_table_iter_next(&iter, NULL, (void **)&ns))
-                r = append_namespace(reply, ns);
+        for (GList *n = names; n && r >= 0; n = n->next)
+                r = append_namespace(reply, g_hash_table_lookup(manager->namespaces, n->data));
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
         if (r < 0)
