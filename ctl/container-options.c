@@ -197,6 +197,8 @@ int container_options_check(ContainerOptions *o, int argc) {
 
         if (!o->rootfs && !o->spec && argc < 1)
                 return ctl_error(o->ctl, _("name an image; see 'davitctl image ls' for those there are"));
+        if (o->rootfs && argc < 1 && !o->spec && !o->spec_patch && (!o->entrypoint || !*o->entrypoint))
+                return ctl_error(o->ctl, _("a root directory says nothing of a command; name one"));
         if (o->snapshot && o->rootfs)
                 return ctl_error(o->ctl, _("a root file system is a directory or a snapshot, not both"));
         if (o->spec) {

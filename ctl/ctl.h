@@ -29,7 +29,7 @@ typedef struct Ctl {
         bool json;
         bool latest;        /* the container created last is meant */
         bool stderr_given;  /* to the program: a runtime has said there why it failed */
-        uint32_t resources; /* which limits were given, see resource.c */
+        uint32_t resources; /* which options were given, see resource.c */
         int failure;        /* exit status of an error of Davit's own: EXIT_FAILURE or EXIT_DAVIT */
 } Ctl;
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Limits of a container where our options and the manager's words differ. The manager and a configuration name a limit
- * otherwise than the option that was typed, and an error is to name what was typed: only where that option was given,
- * since a configuration of the user's own is told of in its own words. And --memory-swap is memory and swap together,
- * as other container tools have it, while the manager takes swap alone. Which values are good is not known here.
+ * Options of a container where they and the manager's words differ. The manager and a configuration name a limit, or
+ * another property, otherwise than the option that was typed, and an error is to name what was typed: only where that
+ * option was given, since a configuration of the user's own is told of in its own words. And --memory-swap is memory
+ * and swap together, as other container tools have it, while the manager takes swap alone. Which values are good is not
+ * known here.
  */
 
 #include "ctl/resource.h"
@@ -28,9 +29,21 @@ static const struct {
         { "io-weight", { "IOWeight", OCI "unified.io.weight" } },
         { "pids-limit", { "TasksMax", OCI "pids.limit", OCI "unified.pids.max" } },
         { "cgroup-conf", { OCI "unified." } }, /* and the file */
+        { "workdir", { "WorkingDir", "process.cwd" } },
+        { "user", { "User", "process.user.username" } },
+        { "hostname", { "Hostname", "hostname" } },
+        { "network", { "Network" } },
+        { "cap-add", { "CapAdd" } },
+        { "cap-drop", { "CapDrop" } },
+        { "rootfs", { "Rootfs" } },
+        { "stop-signal", { "StopSignal" } },
+        { "seccomp-report", { "SeccompReport" } },
+        { "spec-patch", { "JSON" } },
 };
 
-/** resource_given() - notes that an option was given; one that is no limit is not noted. */
+_Static_assert(ELEMENTSOF(resources) <= 32, "a bit of Ctl.resources each");
+
+/** resource_given() - notes that an option was given; one that is not among these is not noted. */
 void resource_given(Ctl *ctl, const char *option) {
         for (size_t i = 0; i < ELEMENTSOF(resources); i++)
                 if (streq(resources[i].option, option))

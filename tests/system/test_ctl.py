@@ -907,7 +907,9 @@ class Verbs(CtlCase):
         self.addCleanup(davit.ctl, "namespace", "rm", ns)
         self.addCleanup(davit.remove_container, id, ns)
         self.assertEqual(self.ctl("namespace", "create", "-l", "who=me", ns), ns)
-        self.assertIn(ns, self.ctl("namespace", "ls").splitlines())
+        listed = self.ctl("namespace", "ls").splitlines()
+        self.assertIn(ns, listed)
+        self.assertEqual(listed, sorted(listed))
         made = next(n for n in json.loads(self.ctl("namespace", "ls", "--json")) if n["Name"] == ns)
         self.assertEqual(made["Labels"], {"who": "me"})
         self.ctl("-n", ns, "run", "-d", "--name", id, ROOTFS, "sleep", "1000")
@@ -952,6 +954,15 @@ class Verbs(CtlCase):
                 (("ps", "--namesp"), "--namesp"), (("ps", "-a", "-\u00e4"), "-\u00e4")):
             self.refused(*words, contains=f"unknown option '{option}'; see 'davitctl ps --help'",
                          env={**os.environ, "LC_ALL": "C.UTF-8"})
+        for option, value, says in (
+                ("--workdir", "rel", ': "rel" is not absolute'), ("--user", "1:2:3", ': "1:2:3" is not'),
+                ("--hostname", "a b", ': "a b" is not'), ("--network", "bridge", ': "bridge" is neither'),
+                ("--cap-add", "FLY", ': unknown capability "FLY"'), ("--cap-drop", "FLY", ': unknown capability "FLY"'),
+                ("--stop-signal", "FOO", ' is "FOO", which is no signal'), ("--seccomp-report", "maybe", ' is "maybe"; it takes'),
+                ("--spec-patch", "{", ", byte 1: expected a key")):
+            self.refused("run", "--rm", option, value, ROOTFS, "true", status=125, contains=f"davitctl: {option}{says}")
+        self.refused("run", "--rm", "--rootfs=", "true", status=125, contains='davitctl: --rootfs "" is not')
+        self.refused("run", "--rm", ROOTFS, status=125, contains="a root directory says nothing of a command; name one")
         self.refused("run", "-p", "80", status=125, contains="ports cannot be published")
         self.refused("run", "--publish=80", status=125, contains="ports cannot be published")
 
