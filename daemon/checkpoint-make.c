@@ -104,6 +104,8 @@ static void release(Make *k) {
         }
         if (c && !another_is_made(k, c))
                 checkpoints_tidy(c);
+        if (k->life >= 0)
+                checkpoint_life_over(k->manager, k->ns, k->id);
 }
 
 static void discard(const Make *k) {
@@ -359,8 +361,9 @@ static int dump(Make *k, const Task *t, sd_bus_error *error) {
         for (size_t i = 0; i < ELEMENTSOF(flags); i++)
                 if (k->checkpoint->flags & flags[i].option)
                         body.flags |= flags[i].flag;
-        if (pipe2(life, O_CLOEXEC) < 0)
-                return error_set_errno(error, -errno, "The checkpoint of task \"%s\" failed", k->id);
+        r = checkpoint_life_new(k->manager, k->ns, k->id, life);
+        if (r < 0)
+                return error_set_errno(error, r, "The checkpoint of task \"%s\" failed", k->id);
         k->life = life[0];
         r = launcher_dump(k->manager->launcher, &body, k->images, life[1], on_dumped, k, &k->serial);
         (void)safe_close(life[1]);

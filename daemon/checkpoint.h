@@ -71,6 +71,12 @@ typedef void (*checkpoint_begun_t)(Job *job, int r, const sd_bus_error *error, v
 int checkpoint_make(Task *t, const CheckpointOptions *o, checkpoint_begun_t begun, void *userdata, sd_bus_error *error);
 void checkpoints_stop(Manager *m); /* an orderly end, before freeze_stop(): what is being made is given up */
 
+/* dumps that outlive their manager, checkpoint-left.c */
+int checkpoint_life_new(Manager *m, const char *ns, const char *id, int ret[2]);
+void checkpoint_life_over(Manager *m, const char *ns, const char *id);
+void checkpoints_recover(Manager *m); /* once, when the shims have answered: who is being dumped even so is held */
+void checkpoints_forget(Manager *m);
+
 /* bus face, checkpoint-bus.c */
 int method_checkpoint(sd_bus_message *m, void *userdata, sd_bus_error *error);        /* Task.Checkpoint */
 int method_list_checkpoints(sd_bus_message *m, void *userdata, sd_bus_error *error);  /* Container */

@@ -6,21 +6,19 @@
  * It is paused like anybody's pause, after a mark in /run/davit that says that this is ours: a manager that is killed
  * in between leaves the mark, and the next one lets the container run on. One that was paused before is not touched,
  * and has no mark; one that is just being let go is held still again after that. What a manager that was killed has
- * left standing runs on once the launcher has talked with the next, for it may have been dumping it. The container may
- * go at any moment; then there is nothing to let go of.
+ * left standing runs on once nobody dumps it any more (checkpoint-left.c). The container may go at any moment; then
+ * there is nothing to let go of.
  */
 
 #include <string.h>
 
 #include "daemon/error.h"
 #include "daemon/freeze.h"
-#include "daemon/launcher.h"
 #include "daemon/record.h"
 #include "daemon/task.h"
 #include "shared/log.h"
 
 #define KIND "frozen"
-#define PATIENCE_USEC (30 * USEC_PER_SEC)
 
 struct Freeze {
         Manager *manager;
@@ -262,36 +260,32 @@ static void thaw_late(Thaw *x) {
                 thaw_forget(x);
 }
 
+static void wait_for_dump(Thaw *x) {
+        Manager *m = x->manager;
+
+        if (!m->thaws)
+                m->thaws = g_ptr_array_new();
+        g_ptr_array_add(m->thaws, x);
+}
+
+static bool is_dumped(const Thaw *x) {
+        const Task *t = task_in(g_hash_table_lookup(x->manager->namespaces, x->ns), x->id);
+
+        return t && t->thaw == x && t->held;
+}
+
 /** freeze_settled() - see freeze.h */
 void freeze_settled(Manager *m) {
         g_autoptr(GPtrArray) thaws = g_steal_pointer(&m->thaws);
 
-        m->thaw_timer = sd_event_source_disable_unref(m->thaw_timer);
-        for (guint i = 0; thaws && i < thaws->len; i++)
-                thaw_late(g_ptr_array_index(thaws, i));
-}
+        for (guint i = 0; thaws && i < thaws->len; i++) {
+                Thaw *x = g_ptr_array_index(thaws, i);
 
-static int on_patience_over(sd_event_source *s _unused_, uint64_t usec _unused_, void *userdata) {
-        freeze_settled(userdata);
-        return 0;
-}
-
-/* What the last manager had dumped is held still by the launcher once more when that is given up, so it comes first; a
- * launcher that cannot be reached holds up nobody for good. */
-static void thaw_after_launcher(Manager *m, const char *ns, const char *id, Task *t) {
-        Thaw *x;
-
-        if (launcher_features(m->launcher) != 0) {
-                thaw(m, ns, id, t);
-                return;
+                if (is_dumped(x))
+                        wait_for_dump(x);
+                else
+                        thaw_late(x);
         }
-        x = thaw_new(m, ns, id, t);
-        if (!m->thaws)
-                m->thaws = g_ptr_array_new();
-        g_ptr_array_add(m->thaws, x);
-        if (!m->thaw_timer)
-                (void)sd_event_add_time_relative(m->event, &m->thaw_timer, CLOCK_MONOTONIC, PATIENCE_USEC, 0,
-                                                 on_patience_over, m);
 }
 
 static int recover_one(const char *id, JsonObject *o _unused_, void *userdata) {
@@ -300,7 +294,10 @@ static int recover_one(const char *id, JsonObject *o _unused_, void *userdata) {
 
         if (t && !process_ended(&t->process) && t->process.status == TASK_PAUSED) {
                 log_info("Container %s/%s was held still by a manager that has gone; it runs on", ns->name, id);
-                thaw_after_launcher(ns->manager, ns->name, id, t);
+                if (t->held)
+                        wait_for_dump(thaw_new(ns->manager, ns->name, id, t));
+                else
+                        thaw(ns->manager, ns->name, id, t);
         } else
                 mark_remove(ns->manager, ns->name, id);
         return 0;
@@ -331,7 +328,6 @@ static void foreach_mark(Manager *m, record_handler_t handler) {
 /** freeze_stop() - see freeze.h; the shims may read it when we have gone; the marks are for the next to check, and what
  * a dump still holds is for it to let go */
 void freeze_stop(Manager *m) {
-        m->thaw_timer = sd_event_source_disable_unref(m->thaw_timer);
         for (guint i = 0; m->thaws && i < m->thaws->len; i++)
                 thaw_free(g_ptr_array_index(m->thaws, i));
         g_clear_pointer(&m->thaws, g_ptr_array_unref);

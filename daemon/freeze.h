@@ -14,5 +14,5 @@ int freeze_begin(Container *c, freeze_done_t done, void *userdata, Freeze **ret,
 Freeze *freeze_end(Freeze *f); /* lets it run on, also before done was called; done is not called any more */
 
 void freeze_stop(Manager *m);    /* an orderly end: what is held still runs on, whatever reads it has ended */
-void freeze_settled(Manager *m); /* the launcher talks with us: it holds nothing still any more for the last manager */
+void freeze_settled(Manager *m); /* somebody is held no more by a dump for the last manager */
 void freeze_recover(Manager *m); /* once, when the shims have answered: what a killed manager left frozen runs on */

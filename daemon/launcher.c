@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "daemon/freeze.h"
 #include "daemon/launcher.h"
 #include "daemon/pool.h"
 #include "shared/fd.h"
@@ -229,7 +228,6 @@ static int handle_packet(Launcher *l, struct packet *p) {
                 return take_shim(l, p, body);
         case LAUNCHER_FEATURES:
                 l->features = ((const struct launcher_features *)body)->forms;
-                freeze_settled(l->manager);
                 return 0;
         case LAUNCHER_CHAIN_DONE:
         case LAUNCHER_MOUNT_DONE:

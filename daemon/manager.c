@@ -118,6 +118,7 @@ Manager *manager_free(Manager *m) {
                 return NULL;
         dig(m);
         checkpoints_stop(m);
+        checkpoints_forget(m);
         freeze_stop(m);
         (void)recovery_free(m->recovery);
         m->pool = pool_free(m->pool);

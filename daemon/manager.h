@@ -37,9 +37,9 @@ struct Manager {
         GHashTable *jobs;       /* GUINT_TO_POINTER(number) -> Job, owned by job.c */
         uint32_t n_jobs_ever;   /* number of the newest job */
         uint32_t n_containers, n_tasks;
-        int n_launches;         /* starts under way; atomic */
-        char boot_id[37];       /* "" when it cannot be read */
-        bool silent;            /* nobody knows our name yet, and the bus no policy for us: nothing is announced */
+        int n_launches;   /* starts under way; atomic */
+        char boot_id[37]; /* "" when it cannot be read */
+        bool silent;      /* nobody knows our name yet, and the bus no policy for us: nothing is announced */
         Auth *auth;
         Collector *collector;
         Events *events;          /* NULL: nothing is told */
@@ -60,9 +60,9 @@ struct Manager {
         GQueue deletes;     /* of task-delete.c: their turn to be killed has not come */
         uint32_t n_deletes; /* that have been killed and have not gone */
         sd_event_source *delete_turn;
-        bool delete_rest; /* until then none is killed */
-        GPtrArray *thaws; /* of freeze.c: what waits for the launcher to be let run on */
-        sd_event_source *thaw_timer;
+        bool delete_rest;           /* until then none is killed */
+        GPtrArray *thaws;           /* of freeze.c: what waits to be let run on, since it is being dumped */
+        GSList *left;               /* of checkpoint-left.c: what the last manager has dumped */
         GPtrArray *teardowns;       /* Teardown, owned */
         sd_event_source *scheduled; /* objects on their way out, freed between two turns of the loop */
         GPtrArray *graveyard;

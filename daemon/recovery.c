@@ -198,6 +198,7 @@ static void finish(Recovery *v) {
                 return;
         v->finished = true;
         v->timer = sd_event_source_disable_unref(v->timer);
+        checkpoints_recover(m);
         freeze_recover(m);
         tasks_deferred_recover(m);
         for (object_walk_init(&w, m, offsetof(Namespace, containers)); (c = object_walk_next(&w));)

@@ -338,7 +338,7 @@ class SilentMount:
 
 #: As far as davit-dump talks with it. What a test has written into PLACE is what comes of it.
 PLAYED = r"""#!/usr/bin/python3
-import os, socket, sys, time
+import ctypes, os, socket, sys, time
 
 PLACE = "@place@"
 
@@ -393,7 +393,34 @@ if sys.argv[-1] == "check":
     sys.stderr.write(say("check"))
     sys.exit(1 if say("check") else 0)
 sock = socket.socket(fileno=int(sys.argv[-1]))
-options = fields(fields(sock.recv(1 << 20))[2])
+request = fields(sock.recv(1 << 20))
+options = fields(request[2])
+
+
+def step(name):
+    sock.send(field(1, 6) + field(2, 1) + field(5, field(1, name)))
+    return fields(sock.recv(1 << 20)).get(3)
+
+
+def restore():
+    # A sibling that sleeps, once it may be there, and an answer once that may be given.
+    open(f"{PLACE}/restoring", "w").close()
+    while not os.path.exists(f"{PLACE}/make"):
+        time.sleep(0.02)
+    pid = ctypes.CDLL(None).syscall(56, 0x8000 | 17, 0, 0, 0, 0)
+    if pid == 0:
+        os.closerange(3, 100)
+        os.execv("/bin/sleep", ["sleep", "1000"])
+    open(f"{PLACE}/made", "w").close()
+    while not os.path.exists(f"{PLACE}/finish"):
+        time.sleep(0.02)
+    step(b"post-restore")
+    sock.send(field(1, 2) + field(2, 1) + field(4, field(1, pid)))
+    sys.exit()
+
+
+if request[1] == 2:
+    restore()
 with open(f"{PLACE}/asked", "w") as asked:
     asked.write(" ".join(str(key) for key, value in options.items() if value == 1))
 with open(f"/proc/{os.getppid()}/fd/{options[1]}/played.img", "w") as image:
@@ -401,11 +428,6 @@ with open(f"/proc/{os.getppid()}/fd/{options[1]}/played.img", "w") as image:
 open(f"{PLACE}/dumping", "w").close()
 if os.path.ismount(f"{PLACE}/silent"):
     os.stat(f"{PLACE}/silent/file")
-
-
-def step(name):
-    sock.send(field(1, 6) + field(2, 1) + field(5, field(1, name)))
-    return fields(sock.recv(1 << 20)).get(3)
 
 
 go_on = step(b"network-lock")
@@ -427,7 +449,7 @@ CRIU = "/usr/local/sbin/criu"
 class PlayedTest(CheckpointTest):
     def setUp(self):
         super().setUp()
-        self.place = tempfile.mkdtemp(prefix="played-")
+        self.place = tempfile.mkdtemp(prefix="played-", dir="/var/tmp")  # a restore has a /tmp of its own
         self.addCleanup(shutil.rmtree, self.place)
         with open(CRIU, "w", encoding="utf-8") as f:
             self.addCleanup(os.unlink, CRIU)
@@ -703,3 +725,105 @@ class Late(PlayedTest):
         davit.call(job, "Job.Wait")
         self.assertEqual(davit.call(task, "Process.Wait")[:2], (137, "signalled"))
         self.assertEqual(self.names(), ["one"])
+
+
+class BothGone(PlayedTest):
+    """S-P18, S-R05: manager and launcher are killed at the same moment."""
+
+    def kill_both(self):
+        pids = [davit.main_pid(), davit.main_pid("davit-launcher.service")]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        davit.wait_until(lambda: davit.main_pid() not in (0, pids[0]), what="a new manager")
+        davit.start_davitd()
+
+    def test_dump(self):
+        """What dumps ends later than the next manager has begun, and holds the container still once more."""
+        task = self.start()
+        for opts in ({}, {"Exit": True}):
+            with self.subTest(opts):
+                self.begin(task, **opts)
+                self.kill_both()
+                self.assertError("FailedPrecondition", davit.call, task, "Task.Checkpoint", "(sa{sv})", "two", {},
+                                 contains="being made already")
+                self.assertRunsOn(task)
+
+    def test_dump_that_does_not_listen(self):
+        task = self.start()
+        self.begin(task)
+        for pid in davit.processes("criu"):
+            os.kill(pid, signal.SIGSTOP)
+        self.kill_both()
+        self.assertRunsOn(task)
+
+    def test_paused(self):
+        """One that was paused before stays so, and can be resumed when it is over."""
+        task = self.start()
+        davit.call(task, "Task.Pause")
+        self.begin(task)
+        self.kill_both()
+        davit.wait_until(lambda: not davit.processes("criu", "davit-dump"), what="the dump to end")
+        self.assertEqual(davit.get(task, "Process.Status"), "paused")
+        davit.wait_until(lambda: not os.path.exists(f"{davit.RUNTIME}/dumps/default:{self.own}"), what="the manager")
+        davit.call(task, "Task.Resume")
+        self.assertRunsOn(task)
+
+    def test_any_moment(self):
+        """Before, while and after there is a dump; whatever has come of it, the task runs."""
+        task = self.start()
+        for delay in (0, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16):
+            with self.subTest(delay):
+                with subprocess.Popen(["davitctl", "checkpoint", "create", self.own, "one"], stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.DEVNULL) as client:
+                    time.sleep(delay)
+                    self.kill_both()
+                    self.assertNotEqual(client.wait(davit.TIMEOUT), 0)
+                self.assertRunsOn(task)
+
+    def restore(self):
+        """A task that waits to be started from a checkpoint."""
+        self.own, self.container = self.define(["sleep", "1000"], image=davit.busybox_image(), ReadOnly=True)
+        task = self.start()
+        self.say("finish")
+        job = davit.call(task, "Task.Checkpoint", "(sa{sv})", "one", davit.options(Exit=True))
+        davit.call(job, "Job.Wait")
+        davit.call(task, "Process.Wait")
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        return self.create(Output="null")
+
+    def cut_off(self, task, when):
+        """Its start, cut off when there is a file of this name, or so much later."""
+        for what in ("restoring", "make", "made", "finish"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.place}/{what}")
+        if when != "restoring":
+            self.say("make")
+        if not isinstance(when, str):
+            self.say("finish")
+        with subprocess.Popen(["busctl", "call", davit.NAME, task, f"{davit.NAME}.Process", "Start"],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
+            if isinstance(when, str):
+                davit.wait_until(lambda: os.path.exists(f"{self.place}/{when}"), what=when)
+            else:
+                time.sleep(when)
+            self.kill_both()
+            client.wait(davit.TIMEOUT)
+        for what in ("make", "finish"):
+            self.say(what)
+
+    def test_restore(self):
+        """The task waits to be started as before, or runs; nothing else of it is there."""
+        task = self.restore()
+        scope = davit.get(task, "Task.Scope")
+        for when in ("restoring", "made", 0, 0.005, 0.01, 0.02, 0.04, 0.08):
+            with self.subTest(when):
+                self.cut_off(task, when)
+                status = davit.get(task, "Process.Status")
+                self.assertIn(status, ("created", "running"))
+                if status == "running":
+                    davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))
+                    task = self.create(Output="null")
+                davit.wait_until(lambda: not davit.processes("criu"), what="criu to end")
+                davit.wait_until(lambda: not davit.unit_exists(scope), what="the scope to go")
+        davit.call(task, "Process.Start")
+        self.assertEqual(davit.get(task, "Process.Status"), "running")

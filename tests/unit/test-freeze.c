@@ -243,9 +243,12 @@ static void test_recovery(Shim *s, const void *data _unused_) {
         reply(s, asked(s, SHIM_RESUME), -EIO);
         g_assert_true(marked(s));
 
+        s->t->held = true;
         freeze_recover(&s->f.m);
-        nothing_asked(s); /* before the launcher has given up what it does for the last manager */
+        freeze_settled(&s->f.m); /* of another one */
+        nothing_asked(s);        /* before it is over with what the last manager has dumped */
         g_assert_true(marked(s));
+        s->t->held = false;
         freeze_settled(&s->f.m);
         reply(s, asked(s, SHIM_RESUME), 0);
         g_assert_false(marked(s));
@@ -256,14 +259,16 @@ static void test_recovery(Shim *s, const void *data _unused_) {
         nothing_asked(s);
 }
 
-/* It ends, or is let go by somebody, while the launcher is waited for: nothing is asked, and the mark goes. */
+/* It ends, or is let go by somebody, while a dump is waited for: nothing is asked, and the mark goes. */
 static void test_recovery_meanwhile(Shim *s, const void *data) {
         const bool *ended = data;
         Freeze *f;
 
         g_assert_cmpint(hold(s, &f), ==, 1);
         reply(s, asked(s, SHIM_PAUSE), 0);
+        s->t->held = true;
         freeze_recover(&s->f.m);
+        s->t->held = false;
         if (*ended)
                 process_set_exited(&s->t->process, 0, EXIT_KIND_EXITED, 1);
         else
