@@ -141,19 +141,24 @@ static int effective_spec(Container *c, const Deferred *d, JsonNode **ret, sd_bu
 }
 
 static int check(Container *c, Options *o, Deferred *d, bool *ret_terminal, sd_bus_error *error) {
-        unsigned n_listen = o->listen_fds ? o->listen_fds->len : 0;
         g_auto(PlanResult) plan = PLAN_RESULT_NULL;
         g_autoptr(JsonNode) spec = NULL;
         Checkpoint *k;
         int r;
 
+        if (o->listen_fds && o->listen_fds->len > 0)
+                return error_not_supported(error,
+                                           "Container \"%s\" cannot be given sockets (ListenFDs) together with a "
+                                           "checkpoint: its processes "
+                                           "go on with the descriptors that they had.",
+                                           c->id);
         r = effective_spec(c, d, &spec, error);
         if (r >= 0)
                 r = checkpoint_check_restorable(c, d->checkpoint, spec, &k, error);
         if (r >= 0)
                 r = task_check_first(c, error);
         if (r >= 0)
-                r = rootfs_build(c, spec, n_listen, &plan, error);
+                r = rootfs_build(c, spec, 0, &plan, error);
         if (r < 0)
                 return r;
         *ret_terminal = plan.terminal;

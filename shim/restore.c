@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "shared/fd.h"
@@ -126,6 +127,23 @@ static int check(const struct shim *s, struct fault *fault) {
         return 0;
 }
 
+/* criu opens anew what takes the place of a pipe, which nobody can do with a socket. */
+static int check_streams(const struct restore *r, const struct stdio *io, struct fault *fault) {
+        static const char *const names[] = { "stdin", "stdout", "stderr" };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                struct stat st;
+
+                if (strncmp(r->streams[i], "pipe:", 5) == 0 && io->fds[i] >= 0 && fstat(io->fds[i], &st) >= 0 &&
+                    S_ISSOCK(st.st_mode))
+                        return fault_set(fault, SHIM_STEP_RESTORE, EOPNOTSUPP,
+                                         "%s was a pipe, in whose place a pipe or a file can be given, but no socket "
+                                         "such as the journal's",
+                                         names[i]);
+        }
+        return 0;
+}
+
 /* The one that criu is given: new, or joined by path. */
 static int network(struct shim *s, struct setup *su, struct fault *fault) {
         if (s->plan->namespaces.n > 0)
@@ -145,6 +163,8 @@ int restore_prepare(struct shim *s, struct setup *su, struct fault *fault) {
         int r;
 
         r = check(s, fault);
+        if (r >= 0)
+                r = check_streams(s->restore, &su->stdio, fault);
         if (r >= 0)
                 r = setup_open(su, s->plan, fault);
         if (r >= 0)

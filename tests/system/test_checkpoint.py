@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import struct
 import subprocess
@@ -259,6 +260,16 @@ class Waiting(CheckpointTest):
         self.assertError("FailedPrecondition", davit.call, task, "Process.Start", contains="streams")
         self.assertWaits(task)
         davit.call(task, "Process.Delete", "(a{sv})", {})
+
+    def test_sockets(self):
+        """Sockets cannot be handed to processes that go on with what they had: that is said, and nothing is created."""
+        with socket.socket() as listening:
+            listening.listen()
+            for method in ("CreateTask", "Start"):
+                self.assertError("NotSupported", davit.call, self.container, f"Container.{method}", "(a{sv})",
+                                 davit.options(Checkpoint="one", ListenFDs=[0]), fds=[listening.fileno()],
+                                 contains="ListenFDs")
+        self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", self.own)
 
     def test_written_to(self):
         """A later start may have written to the files: the checkpoint does not fit them; one that ran nothing has not."""
@@ -616,6 +627,28 @@ class Played(PlayedTest):
         self.assertIn("criu", error.message)
         self.assertIn("vdso: Unexpected bounds; Could not initialize", error.message)
         self.assertRunsOn(task)
+
+    def test_streams_that_do_not_fit(self):
+        """S-T03: a socket in the place of a pipe is refused in words of ours, before criu is asked."""
+        self.own, self.container = self.define(["sleep", "1000"], image=davit.busybox_image(), ReadOnly=True)
+        task, _, end = self.call("Start", "(a{sv})", davit.options(Pipes=True))
+        os.close(end)
+        self.say("finish")
+        davit.call(davit.call(task, "Task.Checkpoint", "(sa{sv})", "one", davit.options(Exit=True)), "Job.Wait")
+        davit.call(task, "Process.Wait")
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        self.say("make")
+        task = self.create(Output="journal")
+        self.assertError("NotSupported", davit.call, task, "Process.Start", contains="stdout was a pipe")
+        self.assertWaits(task)
+        self.assertFalse(os.path.exists(f"{self.place}/restoring"))
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        for opts in ({"Pipes": True}, {"Output": "null"}):
+            with self.subTest(opts):
+                task = self.create(**opts)
+                davit.call(task, "Process.Start")
+                self.assertEqual(davit.get(task, "Process.Status"), "running")
+                davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))
 
     def test_hangs(self):
         """A criu that does not answer holds up no later manager."""

@@ -180,6 +180,20 @@ class GoesOn(CriuTest):
         self.assertEqual(davit.get(task, "Process.Status"), "running")
 
 
+    def test_streams_that_do_not_fit(self):
+        """S-T03: refused in words of ours."""
+        task, lines = self.start()
+        lines.next()
+        self.checkpoint(task, "one", Exit=True)
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        task, _ = davit.call(self.container, "Container.CreateTask", "(a{sv})", davit.options(Checkpoint="one"))
+        self.assertError("NotSupported", davit.call, task, "Process.Start", contains="stdout was a pipe")
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        task, lines = self.restore("one")
+        davit.call(task, "Process.Start")
+        lines.next()
+
+
 class Allowed(CriuTest):
     """S-P06: what leads out of the container has to be allowed."""
 
@@ -341,6 +355,49 @@ class Cut(CriuTest):
                 self.assertAsBefore(task, lines, self.names())
                 for name in self.names():
                     davit.call(self.container, "Container.DeleteCheckpoint", "(s)", name)
+
+    def kill_both(self):
+        pid = davit.main_pid()
+        for one in (pid, davit.main_pid("davit-launcher.service")):
+            os.kill(one, signal.SIGKILL)
+        davit.wait_until(lambda: davit.main_pid() not in (0, pid), what="a new manager")
+        davit.start_davitd()
+
+    def test_both_killed(self):
+        """Manager and launcher at the same moment, while criu dumps, and while it restores."""
+        task, lines = self.start()
+        davit.call(task, "Task.Checkpoint", "(sa{sv})", "one", {})
+        davit.wait_until(lambda: glob.glob(f"{DIRECTORY}/default/{self.own}/.new-*/images/*"), what="the dump")
+        self.kill_both()
+        davit.wait_until(lambda: not davit.processes("davit-dump", "criu"), what="the dump to end")
+        self.assertAsBefore(task, lines)
+        self.checkpoint(task, "two", Exit=True)
+        davit.call(task, "Process.Delete", "(a{sv})", {})
+        task, _ = davit.call(self.container, "Container.CreateTask", "(a{sv})",
+                             davit.options(Checkpoint="two", Output="null"))
+        thread = threading.Thread(target=self.try_start, args=(task,))
+        thread.start()
+        davit.wait_until(lambda: davit.processes("criu"), what="criu to restore")
+        self.kill_both()
+        thread.join()
+        davit.wait_until(lambda: not davit.processes("criu"), what="criu to end")
+        if davit.get(task, "Process.Status") == "created":
+            davit.call(task, "Process.Start")
+        self.assertEqual(davit.get(task, "Process.Status"), "running")
+        davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))
+
+    def test_stopped(self):
+        """A criu that stands still while it dumps is killed, with what it holds let go."""
+        task, lines = self.start()
+        job = davit.call(task, "Task.Checkpoint", "(sa{sv})", "one", {})
+        davit.wait_until(lambda: glob.glob(f"{DIRECTORY}/default/{self.own}/.new-*/images/*"), what="the dump")
+        for pid in davit.processes("criu"):
+            os.kill(pid, signal.SIGSTOP)
+        davit.call(job, "Job.Cancel")
+        with contextlib.suppress(davit.DavitError):  # it may have been faster
+            davit.call(job, "Job.Wait", timeout=300)
+        davit.wait_until(lambda: not davit.processes("davit-dump", "criu"), what="the dump to end")
+        self.assertAsBefore(task, lines, self.names())
 
     def test_restore_cut_off(self):
         """A manager killed while it restores: the task runs, or waits to be started as before."""
