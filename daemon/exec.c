@@ -166,7 +166,7 @@ void exec_started(Exec *e, const struct shim_started *s, int terminal) {
         _cleanup_close_ int fd = terminal;
 
         process_tell_terminal(&e->process, fd);
-        (void)process_set_started(&e->process, s->pid, s->start_time, now_usec(CLOCK_REALTIME));
+        (void)process_set_started(&e->process, s->pid, s->start_time, shim_started_at(s, now_usec(CLOCK_REALTIME)));
         if (!e->process.visible) /* defined and started in one call */
                 event_exec(e, EVENT_EXEC_ADDED);
         event_exec(e, EVENT_EXEC_STARTED);

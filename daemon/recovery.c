@@ -134,6 +134,7 @@ static bool get_bool(JsonObject *o, const char *key) {
 
 static void apply_json(Task *t, JsonObject *o) {
         const char *s;
+        uint64_t pid;
         char **v;
 
         if (record_get_string(o, "scope", &s) >= 0) {
@@ -152,6 +153,8 @@ static void apply_json(Task *t, JsonObject *o) {
         }
         (void)record_get_u64(o, "created_at", &t->process.created_at);
         (void)record_get_u64(o, "started_at", &t->process.started_at);
+        if (record_get_u64(o, "pid", &pid) >= 0)
+                t->process.pid = (uint32_t)pid;
         (void)record_get_u64(o, "dropped_bytes", &t->process.dropped_bytes);
         (void)record_get_u64(o, "oom_kills", &t->oom_kills);
         (void)record_get_u64(o, "oom_number", &t->oom_number);
@@ -276,6 +279,8 @@ static void restore_ended_execs(Task *t) {
                         continue;
                 }
                 process_set_dropped(&e->process, record.dropped_bytes);
+                e->process.pid = record.pid;
+                e->process.started_at = record.started_at;
                 e->process.visible = true;
                 exec_exited(e, record.status, record.kind, record.exited_at);
         }
@@ -308,7 +313,7 @@ void task_state(Task *t, const struct shim_state *s) {
         }
         p->pid = (uint32_t)s->pid;
         p->start_time = s->start_time;
-        /* The manager's own time was what callers saw; the shim's differs by the way to us. */
+        /* What callers saw, which is another time where the shim is of a version that does not tell its own. */
         if (!p->started_at)
                 p->started_at = s->started_at;
         if (!p->created_at)

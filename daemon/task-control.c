@@ -156,7 +156,7 @@ static void set_exec_id(char *field, const char *exec_id) {
 
 /** task_started() - the program of a created task has been executed */
 void task_started(Task *t, const struct shim_started *s) {
-        (void)process_set_started(&t->process, s->pid, s->start_time, now_usec(CLOCK_REALTIME));
+        (void)process_set_started(&t->process, s->pid, s->start_time, shim_started_at(s, now_usec(CLOCK_REALTIME)));
         event_task(t, EVENT_TASK_START);
         (void)task_files_write_state(t);
 }

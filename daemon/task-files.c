@@ -103,6 +103,7 @@ static JsonObject *task_json(const Task *t) {
         json_object_set_boolean_member(o, "whole", t->whole);
         json_object_set_int_member(o, "created_at", (int64_t)t->process.created_at);
         json_object_set_int_member(o, "started_at", (int64_t)t->process.started_at);
+        json_object_set_int_member(o, "pid", t->process.pid);
         json_object_set_int_member(o, "dropped_bytes", (int64_t)t->process.dropped_bytes);
         json_object_set_int_member(o, "oom_kills", (int64_t)t->oom_kills);
         json_object_set_int_member(o, "oom_number", (int64_t)t->oom_number);
@@ -359,7 +360,6 @@ int task_record_save(Task *t) {
 
         json_object_set_string_member(o, "boot_id", t->boot_id);
         json_object_set_string_member(o, "status", task_status_name(p->status));
-        json_object_set_int_member(o, "pid", p->pid);
         if (process_ended(p)) {
                 json_object_set_int_member(o, "exit_status", p->exit_status);
                 json_object_set_string_member(o, "exit_kind", exit_kind_name(p->exit_kind));

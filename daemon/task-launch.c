@@ -119,7 +119,8 @@ static void on_launched(const LinkAnswer *a, void *userdata) {
         }
         if (a->head && a->head->type == SHIM_STARTED) {
                 const struct shim_started *s = a->body;
-                (void)process_set_started(&t->process, s->pid, s->start_time, now_usec(CLOCK_REALTIME));
+                (void)process_set_started(&t->process, s->pid, s->start_time,
+                                          shim_started_at(s, now_usec(CLOCK_REALTIME)));
                 tell_terminal(t, a->packet);
                 succeed(l);
                 return;

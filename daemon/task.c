@@ -210,6 +210,8 @@ void task_lost(Task *t) {
         task_violation_recover(t);
         if (!ended && read_exit(t, &record)) {
                 process_set_dropped(&t->process, record.dropped_bytes);
+                if (record.pid > 0) /* else its record has it, unless it never ran */
+                        t->process.pid = record.pid;
                 finish(t, record.status, record.kind, record.exited_at);
         } else if (!ended) {
                 log_warning("The shim of task %s/%s has gone without a word; killing %s", t->ns->name, t->id, t->scope);

@@ -24,16 +24,17 @@
  * Return: 0, -EINVAL for a kind that does not exist, or a negative errno.
  */
 int exit_record_write(int dir_fd, const char *name, const struct exit_record *record) {
-        char text[256];
+        char text[384];
         int n;
 
         if (exit_kind_name(record->kind)[0] == '\0')
                 return -EINVAL;
         n = snprintf(text, sizeof(text),
                      "version=1\nstatus=%" PRIu32 "\nkind=%s\nexited_at=%" PRIu64 "\nexited_at_boottime=%" PRIu64
-                     "\nboot_id=%.36s\noom_kills=%" PRIu64 "\ndropped_bytes=%" PRIu64 "\n",
+                     "\nboot_id=%.36s\noom_kills=%" PRIu64 "\ndropped_bytes=%" PRIu64
+                     "\nstarted_at=%" PRIu64 "\npid=%" PRIu32 "\n",
                      record->status, exit_kind_name(record->kind), record->exited_at, record->exited_at_boottime,
-                     record->boot_id, record->oom_kills, record->dropped_bytes);
+                     record->boot_id, record->oom_kills, record->dropped_bytes, record->started_at, record->pid);
         return file_replace_at(dir_fd, name, text, (size_t)n, 0600, false);
 }
 
@@ -52,6 +53,10 @@ static int exit_record_field(struct exit_record *r, const char *key, const char 
                 return sscanf(value, "%" SCNu64 "%n", &r->oom_kills, &n) == 1 && !value[n] ? 0 : -EBADMSG;
         if (streq(key, "dropped_bytes"))
                 return sscanf(value, "%" SCNu64 "%n", &r->dropped_bytes, &n) == 1 && !value[n] ? 0 : -EBADMSG;
+        if (streq(key, "started_at"))
+                return sscanf(value, "%" SCNu64 "%n", &r->started_at, &n) == 1 && !value[n] ? 0 : -EBADMSG;
+        if (streq(key, "pid"))
+                return sscanf(value, "%" SCNu32 "%n", &r->pid, &n) == 1 && !value[n] ? 0 : -EBADMSG;
         if (streq(key, "kind")) {
                 r->kind = exit_kind_from_name(value);
                 return r->kind ? 0 : -EBADMSG;

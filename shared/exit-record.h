@@ -16,6 +16,8 @@ struct exit_record {
         uint32_t kind;      /* enum exit_kind */
         uint64_t exited_at; /* CLOCK_REALTIME, microseconds */
         uint64_t exited_at_boottime;
+        uint64_t started_at; /* CLOCK_REALTIME, microseconds; 0: never */
+        uint32_t pid;        /* as the host numbered it; 0: of a shim that does not say */
         uint64_t oom_kills; /* processes of the task the kernel killed for want of memory, up to then */
         uint64_t dropped_bytes; /* of the process's outputs, which nobody has read */
         char boot_id[37];       /* with dashes */

@@ -149,6 +149,16 @@ void packet_done(struct packet *p) {
         p->size = 0;
 }
 
+/** shim_started_at() - when the program of a SHIM_STARTED was executed: CLOCK_REALTIME in microseconds, as @now is
+ *
+ * The shim's own time, of which the message has a half, is the one that the next manager hears of, too.
+ */
+uint64_t shim_started_at(const struct shim_started *s, uint64_t now) {
+        int32_t since = (int32_t)((uint32_t)now - s->started_at_low);
+
+        return s->started_at_low > 0 ? now - (uint64_t)(int64_t)since : now;
+}
+
 /** shim_body_size() - size of the fixed part that follows struct shim_message, SIZE_MAX for a type that does not exist
  */
 size_t shim_body_size(uint16_t type) {

@@ -35,6 +35,7 @@ int shim_send_text(int sock, uint16_t type, uint32_t serial, const void *body, c
                    const int *fds, size_t n_fds);
 int shim_packet_check(const struct packet *p, const struct shim_message **ret, const void **ret_body,
                       const char **ret_text, size_t *ret_text_size);
+uint64_t shim_started_at(const struct shim_started *s, uint64_t now);
 size_t shim_body_size(uint16_t type); /* SIZE_MAX: unknown type */
 
 /* name tables (message-names.c) */

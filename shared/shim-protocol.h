@@ -198,7 +198,7 @@ struct shim_created {
 
 struct shim_started {
         int32_t pid;
-        uint32_t pad;
+        uint32_t started_at_low; /* of CLOCK_REALTIME in microseconds; 0: of a shim that does not say */
         uint64_t start_time;
         char exec_id[SHIM_EXEC_ID_MAX];
 };

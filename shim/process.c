@@ -28,6 +28,7 @@ void process_started(struct shim *s, struct process *p) {
         p->sock = safe_close(p->sock);
         p->state = PROCESS_RUNNING;
         p->started_at = now_usec(CLOCK_REALTIME);
+        started.started_at_low = (uint32_t)p->started_at;
         memcpy(started.exec_id, p->exec_id, sizeof(started.exec_id));
         (void)shim_tell(s, SHIM_STARTED, p->serial, &started, NULL, &p->terminal_fd, p->terminal_fd >= 0 ? 1 : 0);
         if (p == &s->init && !s->foreign) { /* a runtime's program may need all that we have */
@@ -151,6 +152,8 @@ static void exit_write(struct shim *s, struct process *p) {
                 .exited_at_boottime = now_usec(CLOCK_BOOTTIME),
                 .oom_kills = s->oom.kills,
                 .dropped_bytes = p->dropped,
+                .started_at = p->started_at,
+                .pid = (uint32_t)p->pid,
         };
         _cleanup_close_ int dir = -1;
         char path[SHIM_EXEC_ID_MAX + 8];

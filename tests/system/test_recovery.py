@@ -113,11 +113,21 @@ class Manager(davit.TestCase):
         self.assertEqual(davit.get(task, "Process.Status"), "running")
 
     def test_execs_survive_the_manager(self):
-        """S-X04."""
+        """S-X04: what is said of an exec that runs, of one that has ended and of a task that has ended stays the same."""
         _, task, _, _ = self.start(["sleep", "1000"])
-        _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "kept", ["sleep", "1000"], {})
+        _, process, pid, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "kept", ["sleep", "1000"], {})
+        _, ended, ended_pid, fd = davit.call(task, "Task.ExecStart", "(sasa{sv})", "ended", ["sh", "-c", "exit 7"], {})
+        self.assertEqual(davit.read_exit(fd), (7, "exited"))
+        _, gone, gone_pid, fd = self.start(["sh", "-c", "exit 8"])
+        self.assertEqual(davit.read_exit(fd), (8, "exited"))
+        before = [davit.get_all(p, "Process") for p in (process, ended, gone)]
+        self.assertEqual([p["Pid"] for p in before], [pid, ended_pid, gone_pid])
+        for p in before:
+            self.assertLess(time.time() - p["StartedAt"] / 1e6, 60)
+        for p in before[1:]:
+            self.assertLessEqual(p["StartedAt"], p["ExitedAt"])
         davit.kill_davitd()
-        self.assertEqual(davit.get(process, "Process.Status"), "running")
+        self.assertEqual([davit.get_all(p, "Process") for p in (process, ended, gone)], before)
         davit.call(process, "Process.Kill", "(s)", "KILL")
         self.assertEqual(davit.call(process, "Process.Wait")[:2], (137, "signalled"))
 

@@ -87,6 +87,23 @@ static void test_bad_packets(void) {
         }
 }
 
+/* A half of the time is enough, also where the other half has changed since, or the clock was put back a little. */
+static void test_started_at(void) {
+        static const uint64_t times[] = { UINT64_C(0x6300000123456), UINT64_C(0x62fffffffff80),
+                                          UINT64_C(0x6300000000001) };
+
+        for (size_t i = 0; i < ELEMENTSOF(times); i++) {
+                struct shim_started s = { .started_at_low = (uint32_t)times[i] };
+
+                ASSERT_EQ(shim_started_at(&s, times[i]), times[i]);
+                ASSERT_EQ(shim_started_at(&s, times[i] + 150), times[i]);
+                ASSERT_EQ(shim_started_at(&s, times[i] + 60 * USEC_PER_SEC), times[i]);
+                ASSERT_EQ(shim_started_at(&s, times[i] - 60 * USEC_PER_SEC), times[i]);
+                s.started_at_low = 0;
+                ASSERT_EQ(shim_started_at(&s, times[i]), times[i]);
+        }
+}
+
 struct small_plan {
         struct plan plan;
         plan_str args[2];
@@ -188,5 +205,5 @@ static void test_plan_damage(void) {
                 }
 }
 
-TEST_MAIN({ "round trip", test_round_trip }, { "bad packets", test_bad_packets }, { "plan", test_plan },
-          { "plan damage", test_plan_damage })
+TEST_MAIN({ "round trip", test_round_trip }, { "bad packets", test_bad_packets },
+          { "started at", test_started_at }, { "plan", test_plan }, { "plan damage", test_plan_damage })

@@ -190,7 +190,9 @@ static void test_exit_record(void) {
                                   .exited_at = 1234567890123456,
                                   .exited_at_boottime = 42,
                                   .oom_kills = UINT64_MAX,
-                                  .dropped_bytes = UINT64_MAX - 1 },
+                                  .dropped_bytes = UINT64_MAX - 1,
+                                  .started_at = UINT64_MAX - 2,
+                                  .pid = UINT32_MAX },
                            out;
         char path[] = "/tmp/davit-test-XXXXXX";
         int dir;
@@ -206,6 +208,8 @@ static void test_exit_record(void) {
         ASSERT_EQ(out.exited_at_boottime, 42);
         ASSERT_EQ(out.oom_kills, UINT64_MAX);
         ASSERT_EQ(out.dropped_bytes, UINT64_MAX - 1);
+        ASSERT_EQ(out.started_at, UINT64_MAX - 2);
+        ASSERT_EQ(out.pid, UINT32_MAX);
         ASSERT_STREQ(out.boot_id, in.boot_id);
 
         for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
