@@ -129,6 +129,28 @@ static int read_plain(sd_bus_message *m, const BusOption *o, void *data, sd_bus_
         return -EINVAL;
 }
 
+static int check_named(const BusOption *o, const char *s, sd_bus_error *error) {
+        if (!*s)
+                return error_invalid(error, "Option %s is empty.", o->name);
+        if (streq(o->name, "Label") && *s == '=')
+                return error_invalid(error, "Option Label holds \"%s\", which has no key.", s);
+        return 0;
+}
+
+/** bus_read_named() - handler of a row "s" or "as" where an empty text names nothing, nor does a label without a key */
+int bus_read_named(sd_bus_message *m, const BusOption *o, void *data, sd_bus_error *error) {
+        void *p = (char *)data + o->offset;
+        int r;
+
+        r = read_plain(m, o, data, error);
+        if (r >= 0 && streq(o->types, "s"))
+                r = check_named(o, *(char **)p, error);
+        else if (r >= 0)
+                for (char **s = *(char ***)p; *s && r >= 0; s++)
+                        r = check_named(o, *s, error);
+        return r;
+}
+
 static bool type_allowed(const char *types, const char *contents) {
         g_auto(GStrv) v = g_strsplit(types, "|", -1);
 
@@ -199,12 +221,12 @@ int bus_options_read(sd_bus_message *m, const BusOption *options, size_t n_optio
         return sd_bus_message_exit_container(m);
 }
 
-/** bus_options_free() - frees what bus_options_read() has put into data, but for what a handler has */
+/** bus_options_free() - frees what bus_options_read() has put into data, but for what a handler of the caller's has */
 void bus_options_free(const BusOption *options, size_t n_options, void *data) {
         for (size_t i = 0; i < n_options; i++) {
                 void *p = (char *)data + options[i].offset;
 
-                if (options[i].handler)
+                if (options[i].handler && options[i].handler != bus_read_named)
                         continue;
                 if (streq(options[i].types, "s"))
                         g_clear_pointer((char **)p, g_free);

@@ -32,13 +32,14 @@ struct BusOption {
 };
 int bus_options_read(sd_bus_message *m, const BusOption *options, size_t n_options, unsigned mask, void *data,
                      sd_bus_error *error);
-void bus_options_free(const BusOption *options, size_t n_options, void *data); /* what has no handler */
+int bus_read_named(sd_bus_message *m, const BusOption *option, void *data, sd_bus_error *error); /* a handler */
+void bus_options_free(const BusOption *options, size_t n_options, void *data); /* what has no handler but that */
 
 /* pieces of messages */
 int bus_read_labels(sd_bus_message *m, GHashTable **ret, sd_bus_error *error); /* a{ss} */
-int bus_read_signal(sd_bus_message *m, int *ret, sd_bus_error *error); /* s: a name or a number */
-int bus_append_labels(sd_bus_message *m, GHashTable *labels);          /* a{ss} */
-int bus_labels_match(GHashTable *labels, char **filters);              /* every "key" or "key=value" */
+int bus_read_signal(sd_bus_message *m, int *ret, sd_bus_error *error);         /* s: a name or a number */
+int bus_append_labels(sd_bus_message *m, GHashTable *labels);                  /* a{ss} */
+int bus_labels_match(GHashTable *labels, char **filters);                      /* every "key" or "key=value" */
 
 /* Answers a pending call with an error that may be set or must be made of r; drops the reference. */
 void bus_reply_error(sd_bus_message **m, int r, const sd_bus_error *error);

@@ -99,6 +99,8 @@ void checkpoints_tidy(Container *c) {
 int checkpoint_delete(Container *c, const char *name, sd_bus_error *error) {
         Checkpoint *k = checkpoint_find(c, name);
 
+        if (!*name)
+                return error_invalid(error, "The name of the checkpoint is empty.");
         if (!k)
                 return error_not_found(error, "Container \"%s\" has no checkpoint \"%s\".", c->id, name);
         if (c->task && task_deferred_uses(c->task, name))
@@ -271,7 +273,7 @@ static JsonObject *object_of(JsonObject *parent, const char *name) {
  * now is not to have more by a restore.
  */
 char *checkpoint_shape(JsonNode *spec) {
-        static const char *const of_process[] = { "terminal",        "user",         "capabilities", "rlimits",
+        static const char *const of_process[] = { "terminal",        "user",         "capabilities",   "rlimits",
                                                   "noNewPrivileges", "selinuxLabel", "apparmorProfile" };
         static const char *const of_linux[] = { "namespaces", "uidMappings", "gidMappings",   "timeOffsets",
                                                 "devices",    "maskedPaths", "readonlyPaths", "seccomp" };

@@ -110,9 +110,8 @@ void content_bus_removed(Content *c) {
 
 /** content_bus_changed() - labels, or what was written again */
 void content_bus_changed(Content *c) {
-        object_changed(
-                c->ns->manager, &objects, c,
-                (const char *const[]){ "Kind", "MediaType", "Size", "Labels", "CreatedAt", "UpdatedAt", NULL });
+        object_changed(c->ns->manager, &objects, c,
+                       (const char *const[]){ "Kind", "MediaType", "Size", "Labels", "CreatedAt", "UpdatedAt", NULL });
         content_event(c, EVENT_CONTENT_UPDATE);
 }
 
@@ -159,9 +158,9 @@ static int append(sd_bus_message *reply, const void *object) {
 /** method_list_content() - Manager.ListContent */
 int method_list_content(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = {
-                { "Digest", "as", offsetof(Filters, digests), 1, NULL },
-                { "Label", "as", offsetof(Filters, labels), 1, NULL },
-                { "Kind", "as", offsetof(Filters, kinds), 1, NULL },
+                { "Digest", "as", offsetof(Filters, digests), 1, bus_read_named },
+                { "Label", "as", offsetof(Filters, labels), 1, bus_read_named },
+                { "Kind", "as", offsetof(Filters, kinds), 1, bus_read_named },
         };
         static const ObjectList list = { &objects, table, ELEMENTSOF(table), "ssssta{ss}to", wanted, append };
         Filters filters = { 0 };
@@ -186,10 +185,10 @@ static int read_writer(sd_bus_message *m, Manager *manager, unsigned mask, Names
                        WriteOptions *o, sd_bus_error *error) {
         static const BusOption table[] = {
                 { "Size", "t", offsetof(WriteOptions, total), WRITE | COMMIT, NULL },
-                { "Digest", "s", offsetof(WriteOptions, digest), WRITE | COMMIT, NULL },
+                { "Digest", "s", offsetof(WriteOptions, digest), WRITE | COMMIT, bus_read_named },
                 { "MediaType", "s", offsetof(WriteOptions, media_type), WRITE | COMMIT, NULL },
                 { "Labels", "a{ss}", offsetof(WriteOptions, labels), WRITE | COMMIT, NULL },
-                { "Lease", "s", offsetof(WriteOptions, lease), COMMIT, NULL },
+                { "Lease", "s", offsetof(WriteOptions, lease), COMMIT, bus_read_named },
         };
         const char *ns_name;
         int r;

@@ -209,7 +209,7 @@ static int check_ref(const char *ref, sd_bus_error *error) {
 }
 
 static int check_options(const WriteOptions *o, sd_bus_error *error) {
-        if (o->digest && *o->digest && !digest_valid(o->digest))
+        if (o->digest && !digest_valid(o->digest))
                 return error_invalid(error, "Digest \"%s\" is not \"sha256:\" with 64 hexadecimal digits.", o->digest);
         if (o->total > TOTAL_MAX)
                 return error_invalid(error, "Size is larger than any content may be.");
@@ -249,16 +249,16 @@ static void known_restore(Known *k, Ingest *i) {
 /* What was said before holds, and may be said again, or completed. */
 static int complete(Ingest *i, const WriteOptions *o, Known *before, bool *ret_changed, sd_bus_error *error) {
         if ((o->total > 0 && i->total > 0 && o->total != i->total) ||
-            (o->digest && *o->digest && *i->digest && !streq(o->digest, i->digest)))
+            (o->digest && *i->digest && !streq(o->digest, i->digest)))
                 return error_precondition(
                         error, "Writer \"%s\" expects another size or digest; abort it before writing something else.",
                         i->ref);
-        *ret_changed = (o->total > 0 && i->total == 0) || (o->digest && *o->digest && !*i->digest) ||
+        *ret_changed = (o->total > 0 && i->total == 0) || (o->digest && !*i->digest) ||
                        (o->media_type && *o->media_type && !streq(o->media_type, i->media_type)) || o->labels;
         *before = (Known){ i->total, g_strdup(i->digest), g_strdup(i->media_type), g_hash_table_ref(i->labels) };
         if (o->total > 0)
                 i->total = o->total;
-        if (o->digest && *o->digest)
+        if (o->digest)
                 set_string(&i->digest, o->digest);
         if (o->media_type && *o->media_type)
                 set_string(&i->media_type, o->media_type);
@@ -427,7 +427,7 @@ static int commit_start(Ingest *i, const WriteOptions *options, uint64_t size, K
         c = g_new0(Commit, 1);
         c->ingest = i;
         c->digest = g_strdup(i->digest);
-        c->lease = options->lease && *options->lease ? g_strdup(options->lease) : NULL;
+        c->lease = g_strdup(options->lease);
         c->size = size;
         c->before = *before; /* goes back when this fails */
         *before = (Known){ 0 };
@@ -472,7 +472,7 @@ int content_commit(Namespace *ns, const char *ref, const WriteOptions *options, 
         if (i->committing)
                 return error_precondition(error, "Writer \"%s\" is being committed already.", ref);
         r = check_options(options, error);
-        if (r >= 0 && options->lease && *options->lease)
+        if (r >= 0 && options->lease)
                 r = lease_find(ns, options->lease, &lease, error);
         if (r >= 0)
                 r = complete(i, options, &before, &changed, error);

@@ -312,8 +312,8 @@ static int append(sd_bus_message *reply, const void *object) {
 /** method_list_images() - Manager.ListImages */
 int method_list_images(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = {
-                { "Name", "as", offsetof(Filters, names), 1, NULL },
-                { "Label", "as", offsetof(Filters, labels), 1, NULL },
+                { "Name", "as", offsetof(Filters, names), 1, bus_read_named },
+                { "Label", "as", offsetof(Filters, labels), 1, bus_read_named },
         };
         static const ObjectList list = { &objects, table, ELEMENTSOF(table), "sssstta{ss}bo", wanted, append };
         Filters filters = { 0 };

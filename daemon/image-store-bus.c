@@ -139,7 +139,7 @@ static int check_options(const ImportArgs *args, ImportOptions *options, sd_bus_
 
         options->format = args->format ?: "auto";
         options->platform = args->platform;
-        options->lease = args->lease && *args->lease ? args->lease : NULL;
+        options->lease = args->lease;
         memcpy(options->limits, args->limits, sizeof(options->limits));
         r = check_rootfs(args->rootfs, &options->rootfs, error);
         if (r < 0)
@@ -190,7 +190,7 @@ static int read_options(sd_bus_message *m, unsigned mask, ImportArgs *args, sd_b
                 { "Format", "s", offsetof(ImportArgs, format), IMPORT, NULL },
                 { "Platform", "s", offsetof(ImportArgs, platform), IMPORT | PULL, NULL },
                 { "Limits", "a{st}", 0, IMPORT | PULL, read_limits },
-                { "Lease", "s", offsetof(ImportArgs, lease), IMPORT | PULL, NULL },
+                { "Lease", "s", offsetof(ImportArgs, lease), IMPORT | PULL, bus_read_named },
                 { "RootFilesystem", "s", offsetof(ImportArgs, rootfs), IMPORT | PULL, NULL },
                 { "Policy", "s", offsetof(ImportArgs, policy), PULL, NULL },
                 { "Authorization", "h", offsetof(ImportArgs, authorization), PULL, NULL },

@@ -92,8 +92,8 @@ static int append(sd_bus_message *reply, const void *object) {
 /** method_list_leases() - Manager.ListLeases */
 int method_list_leases(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = {
-                { "Id", "as", offsetof(Filters, ids), 1, NULL },
-                { "Label", "as", offsetof(Filters, labels), 1, NULL },
+                { "Id", "as", offsetof(Filters, ids), 1, bus_read_named },
+                { "Label", "as", offsetof(Filters, labels), 1, bus_read_named },
         };
         static const ObjectList list = { &objects, table, ELEMENTSOF(table), "sssa{ss}tto", wanted, append };
         Filters filters = { 0 };
@@ -158,6 +158,8 @@ static int method_remove(sd_bus_message *m, void *userdata, sd_bus_error *error)
         int r;
 
         r = sd_bus_message_read(m, "ss", &type, &id);
+        if (r >= 0)
+                r = lease_check_resource(type, id, error);
         if (r < 0)
                 return r;
         if (streq(type, "image") && !lease_has(l, type, id) && image_lookup(l->ns, id, &image, NULL) >= 0)

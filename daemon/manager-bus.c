@@ -203,6 +203,8 @@ static int method_create_namespace(sd_bus_message *m, void *userdata, sd_bus_err
                 r = bus_read_labels(m, &labels, error);
         if (r < 0)
                 return r;
+        if (!*name)
+                return error_invalid(error, "The name of the namespace is empty.");
         if (manager_namespace(manager, name, false, &ns, NULL) >= 0)
                 return error_exists(error, "Namespace \"%s\" exists.", ns->name);
         r = manager_namespace(manager, name, true, &ns, error);

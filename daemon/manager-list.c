@@ -38,9 +38,9 @@ static int append_container(sd_bus_message *reply, const void *object) {
 /** method_list_containers() - Manager.ListContainers */
 int method_list_containers(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = {
-                { "Id", "as", AT(ids), 1, NULL },
-                { "Label", "as", AT(labels), 1, NULL },
-                { "Image", "s", AT(image), 1, NULL },
+                { "Id", "as", AT(ids), 1, bus_read_named },
+                { "Label", "as", AT(labels), 1, bus_read_named },
+                { "Image", "s", AT(image), 1, bus_read_named },
         };
         static const ObjectList list = { &container_objects, table,           ELEMENTSOF(table), "sssasa{ss}to",
                                          container_wanted,   append_container };
@@ -70,10 +70,10 @@ static int append_task(sd_bus_message *reply, const void *object) {
 /** method_list_tasks() - Manager.ListTasks */
 int method_list_tasks(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = {
-                { "Id", "as", AT(ids), 1, NULL },
-                { "Label", "as", AT(labels), 1, NULL },
-                { "Image", "s", AT(image), 1, NULL },
-                { "Status", "as", AT(statuses), 1, NULL },
+                { "Id", "as", AT(ids), 1, bus_read_named },
+                { "Label", "as", AT(labels), 1, bus_read_named },
+                { "Image", "s", AT(image), 1, bus_read_named },
+                { "Status", "as", AT(statuses), 1, bus_read_named },
         };
         static const ObjectList list = { &task_objects,    table,      ELEMENTSOF(table), "ssusustto",
                                          list_task_wanted, append_task };

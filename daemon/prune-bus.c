@@ -40,7 +40,7 @@ int method_prune(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = {
                 { "DryRun", "b", offsetof(PruneArgs, dry_run), 1, NULL },
                 { "Kinds", "as", offsetof(PruneArgs, kinds), 1, NULL },
-                { "Label", "as", offsetof(PruneArgs, labels), 1, NULL },
+                { "Label", "as", offsetof(PruneArgs, labels), 1, bus_read_named },
                 { "Until", "t", offsetof(PruneArgs, until), 1, NULL },
                 { "Dangling", "b", offsetof(PruneArgs, dangling), 1, NULL },
         };

@@ -64,7 +64,7 @@ static int method_commit(sd_bus_message *m, void *userdata, sd_bus_error *error)
         static const BusOption table[] = {
                 { "Continue", "b", offsetof(CommitOptions, continued), 1, NULL },
                 { "Labels", "a{ss}", offsetof(CommitOptions, labels), 1, NULL },
-                { "Lease", "s", offsetof(CommitOptions, lease), 1, NULL },
+                { "Lease", "s", offsetof(CommitOptions, lease), 1, bus_read_named },
         };
         CommitOptions o = { 0 };
         Job *job = NULL;
@@ -105,7 +105,7 @@ typedef struct ApplyOptions {
 } ApplyOptions;
 
 static int method_apply(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        static const BusOption table[] = { { "Digest", "s", offsetof(ApplyOptions, digest), 1, NULL } };
+        static const BusOption table[] = { { "Digest", "s", offsetof(ApplyOptions, digest), 1, bus_read_named } };
         ApplyOptions o = { 0 };
         Job *job = NULL;
         int layer, r;

@@ -124,7 +124,7 @@ int method_prepare_snapshot(sd_bus_message *m, void *userdata, sd_bus_error *err
         static const BusOption table[] = {
                 { "View", "b", offsetof(Prepare, view), 1, NULL },
                 { "Labels", "a{ss}", offsetof(Prepare, labels), 1, NULL },
-                { "Lease", "s", offsetof(Prepare, lease), 1, NULL },
+                { "Lease", "s", offsetof(Prepare, lease), 1, bus_read_named },
                 { "RootFilesystem", "s", offsetof(Prepare, rootfs), 1, NULL },
         };
         _cleanup_(prepare_freep) Prepare *p = g_new0(Prepare, 1);
@@ -192,9 +192,9 @@ static int append(sd_bus_message *reply, const void *object) {
 /** method_list_snapshots() - Manager.ListSnapshots */
 int method_list_snapshots(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         static const BusOption table[] = {
-                { "Key", "as", offsetof(Filters, keys), 1, NULL },
-                { "Kind", "s", offsetof(Filters, kind), 1, NULL },
-                { "Label", "as", offsetof(Filters, labels), 1, NULL },
+                { "Key", "as", offsetof(Filters, keys), 1, bus_read_named },
+                { "Kind", "s", offsetof(Filters, kind), 1, bus_read_named },
+                { "Label", "as", offsetof(Filters, labels), 1, bus_read_named },
                 { "Parent", "s", offsetof(Filters, parent), 1, NULL },
         };
         static const ObjectList list = { &snapshot_objects, table, ELEMENTSOF(table), "ssssto", wanted, append };

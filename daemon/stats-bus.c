@@ -29,9 +29,11 @@ typedef struct Wanted {
 enum { ONE = 1 << 0, MANY = 1 << 1 };
 
 static const BusOption table[] = {
-        { "Parts", "as", AT(parts), ONE | MANY, NULL },       { "Id", "as", AT(filters.ids), MANY, NULL },
-        { "Label", "as", AT(filters.labels), MANY, NULL },    { "Image", "s", AT(filters.image), MANY, NULL },
-        { "Status", "as", AT(filters.statuses), MANY, NULL },
+        { "Parts", "as", AT(parts), ONE | MANY, NULL },
+        { "Id", "as", AT(filters.ids), MANY, bus_read_named },
+        { "Label", "as", AT(filters.labels), MANY, bus_read_named },
+        { "Image", "s", AT(filters.image), MANY, bus_read_named },
+        { "Status", "as", AT(filters.statuses), MANY, bus_read_named },
 };
 
 static int read_parts(char **names, unsigned *ret, sd_bus_error *error) {

@@ -38,6 +38,12 @@ FILTERS = {"Id", "Label", "Image", "Status", "Name", "Key", "Kind", "Parent", "D
 ANY_NUMBER = {"length", "offset", "TimeoutUSec", "StopTimeoutUSec", "Until", "MemoryMax", "MemoryHigh", "MemoryLow",
               "MemorySwapMax", "TasksMax", "CPUQuotaPerSecUSec", "ExpireUSec", "Size"}
 
+#: Where an empty text means something: of a call alone (a new id is made up, the archive says the name, what stands on
+#: nothing), or wherever it is given (the default, the parent, as the container has it, not known, all).
+EMPTY = {"Manager.CreateContainer id", "Manager.Run id", "Manager.CreateLease id", "Manager.ImportImage name",
+         "Manager.ListSnapshots Parent", "namespace", "parent", "from", "exec_id", "User", "WorkingDir", "Hostname", "MediaType",
+         "AllowedCPUs", "AllowedMemoryNodes", "Author", "Message", "command", "Entrypoint", "Changes", "Arguments"}
+
 
 #: Methods that take the options of others, as their comments say in words.
 OPTIONS_OF = {"Manager.Run": ("Manager.CreateContainer", "Container.CreateTask"), "Container.Start": ("Container.CreateTask",),
@@ -328,6 +334,38 @@ class BadInput(davit.TestCase):
                     self.assertIsNone(self.send(self.object(method), method, body))  # matches nothing
                 else:
                     self.refused(["InvalidArgument", "NotFound", "NotSupported"], self.object(method), method, body)
+
+    def empties(self):
+        """Every place for a text, a list of them or a table, with one in it that is empty: (method, place, body)."""
+        nothing = {"s": "", "as": [""], "a{ss}": {"": "x"}}
+        for method, arguments, options in self.methods:
+            call = Call(method, arguments)
+            fine = {"image": value("s", self.image)} if method in ("Manager.CreateContainer", "Manager.Run") else {}
+            for name, kind in arguments:
+                if kind in nothing:
+                    yield method, name, call.body({**fine, name: GLib.Variant(kind, nothing[kind])})
+            for name, kinds in options.items():
+                for kind in kinds:
+                    if kind in nothing:
+                        yield method, name, call.body(fine, {name: GLib.Variant(kind, nothing[kind])})
+
+    def test_empty(self):
+        """S-E05, S-C12: what names nothing is InvalidArgument wherever a name is needed, before anything is looked up."""
+        places = {f"{method} {name}" for method, name, _ in self.empties()}
+        self.assertEqual(EMPTY - places - {place.partition(" ")[2] for place in places}, set())
+        for method, name, body in self.empties():
+            if not {name, f"{method} {name}"} & EMPTY:
+                with self.subTest(method, place=name):
+                    self.refused(["InvalidArgument"], self.object(method), method, body)
+
+    def test_label_without_a_key(self):
+        """S-C12."""
+        for method, arguments, options in self.methods:
+            if re.match(r"Manager\.(List|Prune)", method) and "Label" in options:
+                for label in ("=", "=x"):
+                    with self.subTest(method, label=label):
+                        self.refused(["InvalidArgument"], davit.ROOT, method,
+                                     Call(method, arguments).body(options={"Label": GLib.Variant("as", ["fine", label])}), label)
 
     def test_over_long(self):
         self.assert_texts(LONG)

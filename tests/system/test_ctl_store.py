@@ -121,6 +121,7 @@ class Content(StoreCase):
     def test_wrong_digest(self):
         path, wrong = self.file(b"some bytes"), digest_of(b"other bytes")
         self.refused("content", "put", "--digest", wrong, path, contains=path)
+        self.refused("content", "put", "--digest", "", path, contains="Digest is empty")
         self.assertEqual(self.ctl("content", "writers", "-q"), "")
         self.assertEqual(self.listed(wrong), [])
         self.put(b"some bytes")

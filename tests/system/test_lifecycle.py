@@ -235,6 +235,17 @@ class Life(davit.TestCase):
         everywhere = davit.manager("ListTasks", "(sa{sv})", "*", davit.options(Label=[f"set={mark}"]))
         self.assertEqual(len(everywhere), 3)
 
+    def test_a_key_alone_means_that_the_label_is_there(self):
+        """S-C12: without a value, with any value; "key=" is the empty value."""
+        key, ids = davit.unique("key"), []
+        for labels in ({key: ""}, {key: "v"}, {}):
+            ids.append(davit.create_container(["true"], id=davit.unique("label"), Labels=davit.GLib.Variant("a{ss}", labels))[0])
+            self.addCleanup(davit.remove_container, ids[-1])
+        for label, found in ((key, ids[:2]), (key + "=", ids[:1]), (key + "=v", ids[1:2]), (key + "=x", []), (key[:-1], [])):
+            with self.subTest(label=label):
+                listed = davit.manager("ListContainers", "(sa{sv})", "", davit.options(Label=[label]))
+                self.assertEqual(sorted(c[1] for c in listed), sorted(found))
+
     def test_labels_change_while_it_runs(self):
         """S-O03."""
         id, _, _, _ = self.run_one(["sleep", "1000"], Labels={"old": "1"})
