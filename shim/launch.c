@@ -127,8 +127,7 @@ static int launch_keep(struct shim *s, struct fault *fault) {
                 s->namespace_flags |= ((const struct plan_namespace *)plan_array(plan, plan->namespaces))[i].clone_flag;
         s->stop_signal = plan->stop_signal;
         s->stop_timeout_usec = plan->stop_timeout_usec;
-        if (!s->restore) /* criu brings back a filter that asks nobody */
-                violation_expect(s, &s->init, plan);
+        violation_expect(s, &s->init, plan);
         if ((plan->flags & PLAN_EPHEMERAL) && plan->rootfs.upper) {
                 s->upper = strdup(plan_string(plan, plan->rootfs.upper));
                 s->work = strdup(plan_string(plan, plan->rootfs.work));

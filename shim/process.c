@@ -134,7 +134,7 @@ static void exit_fill(struct shim *s, struct process *p, const siginfo_t *info) 
         }
         e->status = 128U + (uint32_t)info->si_status;
         e->kind = info->si_code == CLD_DUMPED ? EXIT_KIND_DUMPED : EXIT_KIND_SIGNALLED;
-        if (info->si_status == SIGSYS) {
+        if (info->si_status == SIGSYS && p->filter_kills && !process_was_sent(s, p, SIGSYS)) {
                 e->kind = EXIT_KIND_SECCOMP;
                 violation_killed(s, p);
         }

@@ -32,7 +32,8 @@ struct process {
         int sock;        /* to the process while it is being made */
         int terminal_fd; /* the pty's master */
         int kept[3];     /* our ends of its streams, or -1 */
-        bool filter_kills;               /* its seccomp filter may end in SIGSYS */
+        bool filter_kills;               /* its seccomp filter may end in SIGSYS, or nobody here knows it */
+        bool filter_told;                /* and then that is told */
         struct violation_filter *filter; /* until its listener is known; NULL: nothing is told */
         uint32_t serial; /* of the request that is to be answered */
         uint64_t sent;   /* signals that somebody has asked for, 1 << (number - 1) */

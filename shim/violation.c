@@ -63,15 +63,20 @@ static struct violation_filter *filter_take(struct shim *s, const struct sock_fi
         return filter;
 }
 
-/** violation_expect() - @p is being made from @plan: keep what the shim needs to answer for it */
+/** violation_expect() - @p is being made from @plan: keep what the shim needs to answer for it
+ *
+ * The filter of another runtime's process is that runtime's. Of a restored one it is known, but criu brings back one
+ * that asks nobody.
+ */
 void violation_expect(struct shim *s, struct process *p, const struct plan *plan) {
         const struct sock_filter *program = plan_array(plan, plan->seccomp.program);
         size_t n = plan->seccomp.program.n;
 
-        if (!(plan->flags & PLAN_SECCOMP_REPORT) || n == 0)
+        p->filter_kills = plan->runtime.program || filter_kills(program, n);
+        if (!(plan->flags & PLAN_SECCOMP_REPORT) || n == 0 || (s->restore && p == &s->init))
                 return;
         p->filter = filter_take(s, program, n);
-        p->filter_kills = filter_kills(program, n);
+        p->filter_told = true;
 }
 
 /** violation_filter_unref() - NULL, for assignment */
@@ -311,7 +316,7 @@ void violation_killed(struct shim *s, const struct process *p) {
                 .at = now_usec(CLOCK_REALTIME), .call = -1, .pid = p->pid, .action = SECCOMP_RET_KILL_PROCESS
         };
 
-        if (!p->filter_kills)
+        if (!p->filter_told)
                 return;
         memcpy(e.exec_id, p->exec_id, sizeof(e.exec_id));
         violation_flush(s);

@@ -10,7 +10,7 @@ import uuid
 
 import davit
 import faults
-from test_events import last, shown, since
+from test_events import last, shown, since, types
 
 REBOOT, ADD_KEY, MOUNT, CLONE3 = 169, 248, 165, 435
 DEFAULTS = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]}
@@ -120,7 +120,7 @@ class SeccompTest(davit.TestCase):
         self.assertEqual((event["SECCOMP_SYSCALL"], event.get("SECCOMP_COMMAND", "")), ("reboot", ""))
 
     def test_killed(self):
-        """A process that is killed: once, before its end, and the kind of the end is seccomp."""
+        """S-W08: a process that is killed: once, before its end, and the kind of the end is seccomp."""
         cursor = last()
         for action in ("SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"):
             id, _, end = self.run_it(64, REBOOT, patch=profile(("reboot", action, {})))
@@ -128,6 +128,31 @@ class SeccompTest(davit.TestCase):
             events = [e for e in since(cursor) if e["DAVIT_ID"] == id and e["DAVIT_EVENT"] in ("task.seccomp", "task.exit")]
             self.assertEqual([e["DAVIT_EVENT"] for e in events], ["task.seccomp", "task.exit"])
             self.assertEqual((events[0]["SECCOMP_SYSCALL"], events[0]["SECCOMP_ACTION"]), ("unknown", "kill"))
+
+    def test_sent(self):
+        """S-W08: SIGSYS that somebody sends, or that no filter can have sent, is a signal like any other."""
+        no_core = {"process": {"rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]}}
+        for patch in (profile(("reboot", "SCMP_ACT_KILL_PROCESS", {})), {"annotations": {"org.davit.seccomp": None}}):
+            patch.update(no_core)
+            cursor = last()
+            command = ["sh", "-c", "trap : SYS; trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"]
+            reader, writer = os.pipe()
+            id, task, _, end = davit.run_container(command, davit.unique("sec"), fds=[writer], Stdout=0, AutoRemove="container",
+                                                   SpecPatch=json.dumps(patch))
+            os.close(writer)
+            with os.fdopen(reader) as stream:
+                self.assertEqual(stream.readline(), "ready\n")
+            for kill in (lambda process: davit.call(process, "Process.Kill", "(s)", "SYS"),
+                         lambda process, task=task: davit.call(task, "Task.KillAll", "(s)", "SYS")):
+                _, process, _, exec_end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
+                kill(process)
+                self.assertEqual(davit.read_exit(exec_end), (128 + signal.SIGSYS, "signalled"))
+            if "annotations" in patch:
+                _, _, _, exec_end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sh", "-c", "kill -SYS $$"], {})
+                self.assertEqual(davit.read_exit(exec_end), (128 + signal.SIGSYS, "signalled"))
+            davit.call(task, "Task.Stop", "(a{sv})", {})
+            self.assertEqual(davit.read_exit(end), (3, "exited"))
+            self.assertNotIn("task.seccomp", types(since(cursor), id))
 
     def test_loop(self):
         """S-V02: of many few are told, all are counted; another call in the midst of them is not lost."""
