@@ -115,7 +115,11 @@ static void finish(Delete *d) {
 
         if (--d->pending > 0)
                 return;
-        if (d->r < 0)
+        if (d->r < 0 && d->exit.kind) /* the only one who will be told */
+                error_set_errno(&error, d->r,
+                                "The task, which ended %u, %s, is deleted, but may be back, ended, after a restart",
+                                d->exit.status, exit_kind_name(d->exit.kind));
+        else if (d->r < 0)
                 error_set_errno(&error, d->r, "The task is deleted, but may be back, ended, after a restart");
         d->done(d->r, &d->exit, &error, d->userdata);
         g_free(d);

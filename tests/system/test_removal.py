@@ -81,14 +81,20 @@ class Removal(davit.TestCase):
         self.assertError("NotFound", self.container)
 
     def test_task(self):
-        """The record of a task: it has gone with its shim, its container has not."""
+        """S-T14: the record of a task: it has gone with its shim, its container has not. Who deletes it is told how it ended."""
         for call in ("unlinkat", "fsync"):
-            self.create()
-            self.assertEqual(self.end_of_run(), 0)
-            self.refused(call, davit.call, self.task(), "Process.Delete", "(a{sv})", {}, contains="may be back")
+            self.create(["sh", "-c", "exit 7"])
+            self.assertEqual(self.end_of_run(), 7)
+            self.refused(call, davit.call, self.task(), "Process.Delete", "(a{sv})", {}, contains="ended 7, exited, is deleted, but may be back")
             self.assertError("NotFound", self.task)
-            self.assertEqual(self.end_of_run(), 0)
-            self.refused(call, self.delete, contains="may be back")
+            self.assertEqual(self.end_of_run(), 7)
+            self.refused(call, self.delete, contains="ended 7, exited, is deleted, but may be back")
+            self.assertError("NotFound", self.task)
+            self.delete()
+            self.create(["sleep", "1000"])
+            davit.call(self.container(), "Container.Start", "(a{sv})", {})
+            self.refused(call, davit.call, self.task(), "Process.Delete", "(a{sv})", davit.options(Force=True),
+                         contains="ended 137, signalled, is deleted, but may be back")
             self.assertError("NotFound", self.task)
             self.delete()
 
