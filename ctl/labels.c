@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The verbs "label" of several groups: without labels to set or remove they print those there are; otherwise the labels
- * are read, changed and set again as a whole, as the interface has it. Who changes the same object's labels at the same
- * moment may lose; programs that care call SetLabels themselves.
+ * The verb "label" of containers, and those of several groups: without labels to set or remove they print those there
+ * are; otherwise the labels are read, changed and set again as a whole, as the interface has it. Who changes the same
+ * object's labels at the same moment may lose; programs that care call SetLabels themselves.
  */
 
 #include "ctl/labels.h"
@@ -94,18 +94,22 @@ static int set_labels(Ctl *ctl, const char *path, const char *interface, const S
 int labels_verb(Ctl *ctl, const char *verb, int argc, char **argv, const char *member, const char *interface) {
         _cleanup_strv_ Strv removed = {}, labels = {};
         _cleanup_call_ Call get = {}, old = {};
-        _cleanup_free_ char *digest = NULL, *own = NULL;
+        _cleanup_free_ char *whole = NULL, *own = NULL;
         const char *path = NULL;
         int r;
 
         r = options_parse(ctl, verb, &argc, &argv, on_option, &removed);
         if (r == 0 && member && streq(member, "GetContent"))
-                r = content_digest(ctl, argv[0], &digest);
+                r = content_digest(ctl, argv[0], &whole);
+        if (r == 0 && member && streq(member, "GetContainer")) {
+                whole = container_resolve(ctl, argv[0]);
+                r = whole ? 0 : ctl->failure;
+        }
         if (r == 0 && !member) {
                 own = path_encode(BUS_PATH "/ns", argv[0]);
                 path = own;
         } else if (r == 0)
-                r = object_get(ctl, &get, member, digest ?: argv[0], &path);
+                r = object_get(ctl, &get, member, whole ?: argv[0], &path);
         if (r == 0 && !path)
                 r = ctl_oom(ctl);
         if (r == 0)
@@ -119,4 +123,9 @@ int labels_verb(Ctl *ctl, const char *verb, int argc, char **argv, const char *m
         if (r < 0)
                 return bus_protocol_error(ctl, r);
         return set_labels(ctl, path, interface, &labels, argv[0]);
+}
+
+/** verb_label() - of a container. */
+int verb_label(Ctl *ctl, int argc, char **argv) {
+        return labels_verb(ctl, "label", argc, argv, "GetContainer", BUS_CONTAINER);
 }

@@ -48,6 +48,8 @@ const Verb verbs[] = {
           wait_options, 1, MANY, false, verb_wait, true },
         { "rename", N_("[OPTION...] CONTAINER NAME"), N_("Give a container another name"), NULL, 2, 2, false,
           verb_rename, true },
+        { "label", N_("[OPTION...] CONTAINER [LABEL[=VALUE]...]"), N_("Show or change the labels of a container"),
+          label_options, 1, MANY, false, verb_label },
         { "rm", N_("[OPTION...] CONTAINER..."), N_("Remove containers"), rm_options, 1, MANY, false, verb_rm, true },
         { "commit", N_("[OPTION...] CONTAINER IMAGE"), N_("Make an image of what a container has changed"),
           commit_options, 2, 2, false, verb_commit, true },

@@ -41,7 +41,7 @@ CALLS = {
     "ListContainersByLabel": ("Manager.ListContainers", "ps"), "CommitSnapshot": ("Snapshot.Commit", "snapshot commit"),
     "PrepareSnapshot": ("Manager.PrepareSnapshot", "snapshot prepare"),
     "CreateContainerFromSnapshot": ("Manager.CreateContainer", "create"),
-    "SnapshotMounts": ("Snapshot.Mounts", "snapshot mounts"),
+    "SnapshotMounts": ("Snapshot.Mounts", "snapshot mounts"), "SetLabels": ("Container.SetLabels", "label"),
 }
 
 

@@ -610,6 +610,23 @@ class Exec(CtlCase):
 
 
 class Verbs(CtlCase):
+    def test_label(self):
+        """S-O03, S-E12: of a container that runs, found by the beginning of its id as elsewhere."""
+        id = self.ctl("run", "-d", "--label", "a=1", ROOTFS, "sleep", "1000")
+        self.addCleanup(davit.remove_container, id)
+        self.ctl("label", id[:-1], "b=2", "a=3", "c")
+        self.assertEqual(sorted(self.ctl("label", id).splitlines()), ["a=3", "b=2", "c="])
+        self.ctl("label", "-r", "a", "--remove=c", id)
+        self.assertEqual(self.ctl("label", id), "b=2")
+        self.ctl("label", id, "d=x y=z", "-r", "b")
+        self.assertEqual(json.loads(self.ctl("label", "--json", id)), {"d": "x y=z"})
+        self.assertEqual(self.ctl("ps", "-q", "-f", "label=d=x y=z"), id)
+        self.assertEqual(self.ctl("ps", "-q", "-f", "label=b"), "")
+        self.assertEqual(davit.get(davit.manager("GetTask", "(ss)", "", id), "Process.Status"), "running")
+        self.refused("label", "no-such", "a=b", contains="no-such")
+        self.refused("label", contains="too few arguments")
+        self.refused("label", id, "=b", contains="label")
+
     def test_ps(self):
         id = self.sleeper("--label", "test=yes", "-l", "empty")
         row = next(line for line in self.ctl("ps").splitlines() if line.startswith(id))
