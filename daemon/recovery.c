@@ -44,6 +44,7 @@
 
 #define ANSWER_TIMEOUT_USEC (5 * USEC_PER_SEC)
 #define SOCKET_NAME "shim"
+#define STATE_NAME "task.json"
 
 struct Recovery {
         Manager *manager;
@@ -236,9 +237,13 @@ static Exec *restore_exec_file(Task *t, const char *exec_id) {
         _cleanup_close_ int fd = -1;
         g_auto(GStrv) command = NULL;
         Exec *e;
+        int r;
 
         fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
-        if (fd >= 0 && record_read_object(fd, name, &o) >= 0)
+        r = fd < 0 ? fd : record_read_object(fd, name, &o);
+        if (r < 0)
+                task_file_unusable(r, t->ns->name, t->id, name);
+        else
                 (void)record_get_strv(o, "command", &command);
         if (exec_restore(t, exec_id, command, o && get_bool(o, "terminal"), o && get_bool(o, "auto_remove"), &e) < 0)
                 return NULL;
@@ -424,7 +429,23 @@ static bool is_of(const Container *c, JsonObject *o) {
         return !o || record_get_u64(o, "container_created_at", &created_at) < 0 || created_at == c->created_at;
 }
 
-/* o: the directory's task.json; NULL: it has none that can be read */
+/* task.json, or where that cannot be used what the durable record says of the same start. NULL: neither can be. */
+static JsonObject *read_state(Manager *m, const char *ns, const char *id, int dir_fd) {
+        g_autoptr(JsonObject) o = NULL;
+        const char *boot_id = "";
+        int r;
+
+        r = record_read_object(dir_fd, STATE_NAME, &o);
+        if (r >= 0)
+                return g_steal_pointer(&o);
+        task_file_unusable(r, ns, id, STATE_NAME);
+        if (r == -ENOENT || record_read(m->state_fd, ns, "tasks", id, &o) < 0)
+                return NULL;
+        (void)record_get_string(o, "boot_id", &boot_id);
+        return streq(boot_id, m->boot_id) ? g_steal_pointer(&o) : NULL;
+}
+
+/* o: what its files say of it; NULL: nothing */
 static void recover_task(Recovery *v, Container *c, int dir_fd, JsonObject *o) {
         char scope[NAME_UNIT_MAX];
         Task *t;
@@ -434,6 +455,7 @@ static void recover_task(Recovery *v, Container *c, int dir_fd, JsonObject *o) {
                 return;
         if (o)
                 apply_json(t, o);
+        t->journal = t->journal || task_log_fields_exist(t);
         task_files_read_spec(t, o);
         r = connect_shim(v->manager, dir_fd, &task_link_handlers, t, &t->link);
         if (r >= 0) {
@@ -485,7 +507,7 @@ static void scan_namespace(Recovery *v, int task_fd, const char *name) {
                 if (dir_fd < 0 || (c && c->task)) /* a name may be read twice where others go meanwhile */
                         continue;
                 if (c)
-                        (void)record_read_object(dir_fd, "task.json", &o);
+                        o = read_state(m, name, de->d_name, dir_fd);
                 if (c && is_of(c, o))
                         recover_task(v, c, dir_fd, o);
                 else if (c || !spare(v, name, de->d_name))

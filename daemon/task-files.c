@@ -341,6 +341,13 @@ int task_log_fields_write(Task *t) {
         return 0;
 }
 
+/** task_log_fields_exist() - whether there are such files, whatever task.json says */
+bool task_log_fields_exist(const Task *t) {
+        g_autofree char *path = g_strconcat(LOG_FIELDS_DIR "/" LOG_FIELDS_NAME, t->scope, NULL);
+
+        return access(path, F_OK) >= 0;
+}
+
 /** task_log_fields_remove() - with the task */
 void task_log_fields_remove(Task *t) {
         static const char *const names[] = { LOG_FIELDS_NAME, LOG_RATE_INTERVAL_NAME, LOG_RATE_BURST_NAME };

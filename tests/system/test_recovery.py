@@ -23,6 +23,11 @@ def kill_and_wait(pid, number=signal.SIGKILL):
     davit.wait_pidfd(fd)
 
 
+def warnings(since):
+    """What the manager has warned of."""
+    return davit.journal("-u", "davitd.service", "-p", "warning", since=since)
+
+
 class Manager(davit.TestCase):
     time_limit = 120
 
@@ -188,7 +193,9 @@ class Manager(davit.TestCase):
                 saved[path] = f.read()
             with open(path, "wb") as f:
                 f.write(b"\0garbage{")
+        since = time.time()
         davit.start_davitd()
+        self.assertIn(f"namespaces/default/containers/{id}.json", warnings(since))
         self.assertEqual([c[1] for c in davit.manager("ListContainers", "(sa{sv})", "", davit.options(Id=[other]))], [other])
         davit.systemctl("stop", "davitd.service")
         for path, data in saved.items():
@@ -208,7 +215,9 @@ class Manager(davit.TestCase):
             record = f.read()
         with open(path, "wb") as f:
             f.write(b"\0garbage{")
+        since = time.time()
         davit.start_davitd()
+        self.assertIn(f"namespaces/default/containers/{id}.json", warnings(since))
         self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", id)
         davit.output_of(["true"])  # whatever recovery has asked for has been done
         self.assertEqual(davit.unit_show(f"davit-default-{id}.scope", "ActiveState")["ActiveState"], "active")
@@ -218,6 +227,33 @@ class Manager(davit.TestCase):
             f.write(record)
         davit.start_davitd()
         self.assertEqual((davit.get(task, "Process.Status"), davit.get(task, "Process.Pid")), ("running", pid))
+
+    def test_broken_files_of_tasks(self):
+        """S-R02: what runs goes on, each file is named, and what goes later goes whole. Of a kept task there is a record."""
+        for remove in ("no", "task"):
+            id, task, pid, _ = self.start(["sleep", "1000"], AutoRemove=remove, Env=["WHICH=first"], Output="journal")
+            _, process, exec_pid, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "e", ["sleep", "1000"], {})
+            container = davit.manager("GetContainer", "(ss)", "", id)
+            davit.call(container, "Container.Update", "(a{sv})", davit.options(Env=["WHICH=second"]))
+            before = davit.get(task, "Task.CreatedAt")
+            davit.systemctl("stop", "davitd.service")
+            names = ("task.json", "config.json", "exec-e.json")
+            for name in names:
+                with open(f"{davit.RUNTIME}/task/default/{id}/{name}", "wb") as f:
+                    f.write(b"\0garbage{")
+            since = time.time()
+            davit.start_davitd()
+            told = warnings(since)
+            for name in names:
+                self.assertEqual(told.count(f"task/default/{id}/{name} cannot be used"), 1, told)
+            for path, number in ((task, pid), (process, exec_pid)):
+                self.assertEqual((davit.get(path, "Process.Status"), davit.get(path, "Process.Pid")), ("running", number))
+            self.assertTrue(davit.get(task, "Task.Journal"))
+            if remove == "no":
+                self.assertEqual(davit.get(task, "Task.CreatedAt"), before)
+                self.assertIn("WHICH=first", davit.get(task, "Task.Spec"))
+            else:
+                self.assertEqual(davit.get(task, "Task.Spec"), "")
 
 
 class Others(davit.TestCase):
