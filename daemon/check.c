@@ -35,7 +35,7 @@ static const struct {
 } kinds[] = {
         { "containers", offsetof(Namespace, containers) }, { "contents", offsetof(Namespace, contents) },
         { "images", offsetof(Namespace, images) },         { "leases", offsetof(Namespace, leases) },
-        { "snapshots", offsetof(Namespace, snapshots) },
+        { "snapshots", offsetof(Namespace, snapshots) },   { "tasks", offsetof(Namespace, tasks) },
 };
 
 static void broken(GVariantBuilder *b, const char *ns, const char *kind, const char *file, const char *why) {
@@ -47,12 +47,13 @@ static void broken(GVariantBuilder *b, const char *ns, const char *kind, const c
 typedef struct Reading {
         GHashTable *seen; /* file names that hold a whole record of something that is known */
         GHashTable *table;
+        bool all; /* a whole record is enough */
 } Reading;
 
 static int on_record(const char *name, JsonObject *o _unused_, void *userdata) {
         Reading *r = userdata;
 
-        if (g_hash_table_contains(r->table, name))
+        if (r->all || g_hash_table_contains(r->table, name))
                 g_hash_table_add(r->seen, record_file_name(name));
         return 0;
 }
@@ -61,10 +62,12 @@ static int on_record(const char *name, JsonObject *o _unused_, void *userdata) {
 static void check_kind(Namespace *ns, int root_fd, size_t k, GVariantBuilder *b) {
         g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         g_autofree char *path = g_strdup_printf("namespaces/%s/%s", ns->name, kinds[k].kind);
-        Reading reading = { seen, *(GHashTable **)((char *)ns + kinds[k].table) };
+        Reading reading = { seen, *(GHashTable **)((char *)ns + kinds[k].table), false };
         struct dirent *de;
         DIR *dir;
 
+        if (reading.table == ns->tasks) /* where its container's is the broken one it has no task */
+                reading.all = ns->containers_broken;
         (void)record_foreach(root_fd, ns->name, kinds[k].kind, on_record, &reading);
         if (dir_stream_at(root_fd, path, &dir) < 0)
                 return;

@@ -294,6 +294,8 @@ class Others(davit.TestCase):
                 f.write(text)
         davit.start_davitd()
         self.assertTrue(os.path.exists(task))
+        found = davit.call(davit.manager("CheckStore", "(a{sv})", {}), "Job.Wait", timeout=60)
+        self.assertEqual([r[0] for r in found["Records"]], ["namespaces/default/containers/unreadable.json"])
         os.unlink(unreadable)
         davit.restart_davitd()
         self.assertFalse(os.path.exists(task))

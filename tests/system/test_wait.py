@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import threading
+import time
 
 from gi.repository import Gio, GLib
 
 import davit
+from test_recovery import warnings
 from test_task import TaskTest
 
 
@@ -186,6 +188,31 @@ class After(TaskTest):
         for id in (ended, never):
             _, _, end = davit.call(davit.manager("GetContainer", "(ss)", "", id), "Container.Start", "(a{sv})", {})
             self.assertEqual(davit.read_exit(end), (9 if id == ended else 8, "exited"))
+
+    def test_broken_record_of_another_boot(self):
+        """S-R02: it is named, in the journal and by a check; other tasks are there, and its container can be started."""
+        broken, broken_task, _, end = self.run_one(["sh", "-c", "exit 6"])
+        _, other, _, other_end = self.run_one(["sh", "-c", "exit 7"])
+        davit.read_exit(end)
+        davit.read_exit(other_end)
+        with self.other_boot():
+            pass
+        name = f"namespaces/default/tasks/{broken}.json"
+        davit.systemctl("stop", "davitd.service")
+        with open(f"{davit.STATE}/{name}", "wb") as f:
+            f.write(b"\0garbage{")
+        since = time.time()
+        davit.start_davitd()
+        self.assertIn(name, warnings(since))
+        self.assertEqual(davit.call(other, "Process.Wait")[:2], (7, "exited"))
+        self.assertError("NotFound", davit.manager, "GetTask", "(ss)", "", broken)
+
+        def records():
+            return [r[0] for r in davit.call(davit.manager("CheckStore", "(a{sv})", {}), "Job.Wait", timeout=60)["Records"]]
+        self.assertEqual(records(), [name])
+        _, _, end = davit.call(davit.manager("GetContainer", "(ss)", "", broken), "Container.Start", "(a{sv})", {})
+        self.assertEqual(davit.read_exit(end), (6, "exited"))
+        self.assertEqual((davit.call(broken_task, "Process.Wait")[:2], records()), ((6, "exited"), []))
 
 
 class Kinds(TaskTest):
