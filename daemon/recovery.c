@@ -316,6 +316,7 @@ void task_state(Task *t, const struct shim_state *s) {
                 restore_exec(t, s, exec_id);
                 return;
         }
+        t->stated = s->status != TASK_UNKNOWN; /* which is that of one that is still being made */
         p->pid = (uint32_t)s->pid;
         p->start_time = s->start_time;
         /* What callers saw, which is another time where the shim is of a version that does not tell its own. */
@@ -355,7 +356,7 @@ static bool was_cut_off(const Task *t, bool answered) {
         const Process *p = &t->process;
 
         if (answered)
-                return p->status == TASK_UNKNOWN || (p->status == TASK_CREATED && t->at_once);
+                return (p->status == TASK_UNKNOWN && !t->stated) || (p->status == TASK_CREATED && t->at_once);
         if (p->status != TASK_UNKNOWN || !t->container)
                 return false;
         fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);

@@ -32,6 +32,7 @@ struct Task {
         char *spec_text;    /* GRefString: the configuration it really uses; NULL: not known, or not yet */
         bool own_spec;      /* it is not its container's, or may not be */
         bool journal;       /* extra fields for its streams have been written */
+        bool stated;        /* its shim has told the next manager a state, perhaps one of a newer version */
         bool at_once;       /* created and started by one call: there is nothing in between */
         bool whole;         /* its container was defined by the same call */
         bool deleting;

@@ -4,9 +4,12 @@
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
+import socket
 import statistics
+import struct
 import sys
 import tempfile
 import threading
@@ -15,6 +18,7 @@ import time
 import davit
 import fuse
 import images
+import shim as protocol
 from gi.repository import Gio, GLib
 from test_events import last, since, types
 from test_recovery import shim_of
@@ -274,6 +278,46 @@ class Stuck(TaskTest):
             os.kill(pid, 0)
         davit.wait_until(lambda: davit.get(task, "Process.Status") == "running", what="the state")
         self.assertEqual(davit.get(task, "Process.Pid"), pid)
+
+    def test_state_of_a_newer_version(self):
+        """S-O10: a shim says what this manager does not know: the state is unknown, and the container goes on."""
+        id, task, pid, _ = self.run_one(["sleep", "1000"])
+        path = f"{davit.RUNTIME}/task/default/{id}/shim"
+        davit.systemctl("stop", "davitd.service")
+        os.rename(path, f"{path}.real")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(path)
+            listener.listen()
+            thread = threading.Thread(target=self.pretend, args=(listener, f"{path}.real"))
+            thread.start()
+            davit.start_davitd()
+            self.assertEqual((davit.get(task, "Process.Status"), davit.get(task, "Process.Pid")), ("unknown", pid))
+            davit.systemctl("stop", "davitd.service")
+            thread.join(30)
+        os.kill(pid, 0)
+        os.rename(f"{path}.real", path)
+        davit.start_davitd()
+        self.assertEqual((davit.get(task, "Process.Status"), davit.get(task, "Process.Pid")), ("running", pid))
+
+    def pretend(self, listener, path):
+        """Stands between a manager and a shim until the former goes; every state becomes one that nobody knows."""
+        manager = protocol.Socket(listener.accept()[0])
+        real = protocol.seqpacket(path)
+        while True:
+            ready, _, _ = select.select([manager.sock, real.sock], [], [])
+            for source, target in ((manager.sock, real.sock), (real.sock, manager.sock)):
+                if source not in ready:
+                    continue
+                data, fds, _, _ = socket.recv_fds(source, 8192, 64)
+                if not data:
+                    manager.close()
+                    real.close()
+                    return
+                if protocol.HEAD.unpack_from(data)[1] == protocol.STATE:
+                    data = data[:protocol.HEAD.size] + struct.pack("=I", 99) + data[protocol.HEAD.size + 4:]
+                socket.send_fds(target, [data], fds)
+                for fd in fds:
+                    os.close(fd)
 
 
 class FailedStart(TaskTest):
