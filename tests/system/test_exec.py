@@ -5,7 +5,7 @@ import os
 import time
 
 import davit
-from test_recovery import shim_of
+from test_recovery import end_unseen, shim_of
 from test_task import TaskTest, descriptors
 
 #: Execs of the test of what is left; the long form of all tests asks for more.
@@ -173,7 +173,7 @@ class Own(ExecTest):
 class Restart(ExecTest):
     def test_ended_meanwhile(self):
         """S-X04, S-R06: execs that ended before a restart, or while no manager was there, still say how."""
-        _, task, _, _ = self.run_one(["sleep", "1000"])
+        id, task, _, _ = self.run_one(["sleep", "1000"])
         _, before, _, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "before", ["sh", "-c", "exit 2"], {})
         davit.read_exit(end)
         _, while_dead, pid, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "dead", ["sleep", "1000"], {})
@@ -181,14 +181,15 @@ class Restart(ExecTest):
                                            davit.options(AutoRemove=True))
         _, running, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "on", ["sleep", "1000"], {})
         davit.systemctl("stop", "davitd.service")
-        for number in (pid, other):
-            fd = os.pidfd_open(number)
-            os.kill(number, 9)
-            davit.wait_pidfd(fd)
+        records = f"{davit.RUNTIME}/task/default/{id}/exec"
+        end_unseen(f"{records}/gone/exit", other)
+        begun, ended = end_unseen(f"{records}/dead/exit", pid)
         davit.start_davitd()
         self.assertEqual(davit.call(before, "Process.Wait")[:2], (2, "exited"))
         self.assertEqual(davit.get(before, "Process.Command"), ["sh", "-c", "exit 2"])
-        self.assertEqual(davit.call(while_dead, "Process.Wait")[:2], (137, "signalled"))
+        status, kind, when = davit.call(while_dead, "Process.Wait")
+        self.assertEqual((status, kind), (137, "signalled"))
+        self.assertTrue(begun <= when <= ended, (begun, when, ended))
         self.assertEqual(davit.get(running, "Process.Status"), "running")
         self.assertNotIn(one_shot, davit.managed_objects())
         for process in (before, while_dead):
@@ -199,17 +200,18 @@ class Restart(ExecTest):
 
     def test_of_an_ended_task(self):
         """S-X04: also where the task has gone with its shim meanwhile."""
-        _, task, pid, _ = self.run_one(["sleep", "1000"])
+        id, task, pid, _ = self.run_one(["sleep", "1000"])
         _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
         scope = davit.get(task, "Task.Scope")
         davit.systemctl("stop", "davitd.service")
-        fd = os.pidfd_open(pid)
-        os.kill(pid, 9)
-        davit.wait_pidfd(fd)
+        begun, _ = end_unseen(f"{davit.RUNTIME}/task/default/{id}/exit", pid)
         davit.wait_until(lambda: not davit.unit_exists(scope), what="the scope's end")
+        ended = time.time_ns() // 1000
         davit.start_davitd()
-        self.assertEqual(davit.call(task, "Process.Wait")[:2], (137, "signalled"))
-        self.assertEqual(davit.call(process, "Process.Wait")[:2], (137, "signalled"))
+        for path in (task, process):
+            status, kind, when = davit.call(path, "Process.Wait")
+            self.assertEqual((status, kind), (137, "signalled"))
+            self.assertTrue(begun <= when <= ended, (begun, when, ended))
 
 
 class Nothing(ExecTest):

@@ -205,12 +205,16 @@ class Scope(SurvivalTest):
         davit.call(paused[2], "Task.Pause")
         scopes = [davit.get(t, "Task.Scope") for t in tasks]
         self.without_manager()
+        begun = time.time_ns() // 1000
         davit.systemctl("stop", *scopes)
         for scope in scopes:
             self.assertFalse(davit.unit_exists(scope))
+        ended = time.time_ns() // 1000
         davit.start_davitd()
-        self.assertEqual([davit.call(t, "Process.Wait")[:2] for t in tasks],
-                         [(137, "signalled"), (31, "exited"), (32, "exited"), (137, "signalled")])
+        ends = [davit.call(t, "Process.Wait") for t in tasks]
+        self.assertEqual([end[:2] for end in ends], [(137, "signalled"), (31, "exited"), (32, "exited"), (137, "signalled")])
+        for *_, when in ends:
+            self.assertTrue(begun <= when <= ended, (begun, when, ended))
 
     def test_freeze(self):
         """Held still by systemd with no manager there, it is found, and goes on when it is let go."""
