@@ -16,6 +16,7 @@ import davit
 from test_checkpoint import DIRECTORY
 from test_events import last, since, types
 from test_task import TaskTest
+from test_wait import Waiter
 
 #: Counts in memory, a line each; what it has counted to is nowhere else.
 COUNT = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"]
@@ -125,13 +126,14 @@ class GoesOn(CriuTest):
         number = self.drain(lines)
         davit.call(task, "Process.Delete", "(a{sv})", {})
         task, more = self.restore("two")
-        end = davit.call(task, "Process.WaitFD")
+        waiter, end = Waiter(task), davit.call(task, "Process.WaitFD")
         davit.call(task, "Process.Start")
         self.assertEqual(davit.get(task, "Process.Status"), "running")
         self.assertIn(more.next(), (number, number + 1))
         self.assertEqual(davit.ctl("exec", self.own, "sh", "-c", "exit 7").returncode, 7)
         davit.call(task, "Task.Stop", "(a{sv})", davit.options(TimeoutUSec=0))
         self.assertEqual(davit.read_exit(end), (137, "signalled"))
+        self.assertEqual(waiter.result(), (137, "signalled"))
         davit.call(task, "Process.Delete", "(a{sv})", {})
         # It has been written to since.
         self.assertError("FailedPrecondition", self.restore, "two", contains="later start")
