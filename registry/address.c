@@ -69,8 +69,8 @@ static guint proxy_port(const char *proxy) {
         return n;
 }
 
-/** address_is_proxy() - whether a proxy is at this port, and so perhaps at this address: one may well be on this machine,
- * and where it leads to is its to say */
+/** address_is_proxy() - whether a proxy is at this port, and so perhaps at this address: one may well be on this
+ * machine, and where it leads to is its to say */
 gboolean address_is_proxy(const struct sockaddr *address, gsize size) {
         static const char *const names[] = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" };
         guint port = address_port(address, size);

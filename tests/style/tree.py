@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-FOLDERS = ("shared", "plan", "daemon", "shim", "store", "ctl", "oci", "tests")
+FOLDERS = ("shared", "plan", "daemon", "shim", "store", "registry", "ctl", "oci", "tests")
 SKIP = (".git", "build", "build-aux", "m4", "autom4te.cache", "__pycache__")
 
 
