@@ -116,13 +116,18 @@ class Life(davit.TestCase):
         self.assertEqual(davit.read_exit(end), (9, "exited"))
 
     def test_stop_kills_after_the_timeout(self):
-        """S-K08."""
-        _, task, _, end = self.run_one(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
-        davit.wait_trap(task)
-        begun = time.monotonic()
-        davit.call(task, "Task.Stop", "(a{sv})", davit.options(TimeoutUSec=500000))
-        self.assertLess(time.monotonic() - begun, 5)
-        self.assertEqual(davit.read_exit(end), (137, "signalled"))
+        """S-K05, S-K08: the call's, before it the container's own, and neither sooner nor after the ten seconds of others."""
+        for opts, stop in (({}, {"TimeoutUSec": 500000}), ({"StopTimeoutUSec": 500000}, {}),
+                           ({"StopTimeoutUSec": 60000000}, {"TimeoutUSec": 500000})):
+            with self.subTest(**opts):
+                _, task, _, end = self.run_one(["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], **opts)
+                davit.wait_trap(task)
+                begun = time.monotonic()
+                davit.call(task, "Task.Stop", "(a{sv})", davit.options(**stop))
+                took = time.monotonic() - begun
+                self.assertGreaterEqual(took, 0.5)
+                self.assertLess(took, 9)
+                self.assertEqual(davit.read_exit(end), (137, "signalled"))
 
     def test_stop_without_force_times_out(self):
         """S-K07."""
@@ -143,6 +148,7 @@ class Life(davit.TestCase):
         job = davit.call(task, "Task.BeginStop", "(a{sv})", davit.options(TimeoutUSec=5000000))
         davit.call(job, "Job.Wait")
         self.assertEqual(davit.get(task, "Process.Status"), "stopped")
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (0, "exited"))
 
     def test_kill_all(self):
         """S-K01, S-K02."""

@@ -632,6 +632,28 @@ class Signals(TaskTest):
             davit.call(task, "Task.KillAll", "(s)", "USR1")
             self.assertEqual({out.readline(), out.readline()}, {"parent\n", "child\n"})
 
+    def test_all_are_killed(self):
+        """S-K01: with no PID namespace whose end would take them along, and by the signal, before the first process has ended,
+        which nothing can kill yet."""
+        kinds = [{"type": kind} for kind in ("mount", "ipc", "uts", "network", "cgroup")]
+        with fuse.deaf() as (path, asked):
+            _, task, pid, end = self.run_one(["sh", "-c", "sleep 1000 & setsid sleep 1000 & exec cat /mnt/data"],
+                                             Mounts=[("bind", path, "/mnt", "bind")],
+                                             SpecPatch=json.dumps({"linux": {"namespaces": kinds}}))
+            self.assertEqual(os.readlink(f"/proc/{pid}/ns/pid"), os.readlink("/proc/self/ns/pid"))
+            davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
+            self.assertTrue(asked.wait(davit.TIMEOUT))
+            first = os.pidfd_open(pid)
+            others = [number for number, _ in davit.call(task, "Task.ListProcesses") if number != pid]
+            self.assertEqual(len(others), 3)
+            fds = [os.pidfd_open(number) for number in others]
+            davit.call(task, "Task.KillAll", "(s)", "KILL")
+            for fd in fds:
+                davit.wait_pidfd(fd)
+            self.assertFalse(davit.select_exit(first, 0))
+        davit.wait_pidfd(first)
+        self.assertEqual(davit.read_exit(end), (137, "signalled"))
+
     def test_all_of_a_fork_storm(self):
         """S-K01."""
         if "pids" not in davit.get(davit.ROOT, "Manager.Controllers"):
