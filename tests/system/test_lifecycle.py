@@ -38,6 +38,21 @@ class Life(davit.TestCase):
         davit.call(container, "Container.Delete", "(a{sv})", {})
         self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", id)
 
+    def test_network_attached_before_the_start(self):
+        """S-T01: the program, which has not run until then, finds it."""
+        reader, writer = os.pipe()
+        _, container = davit.create_container(["cat", "/proc/net/dev"], id=(id := davit.unique("life")))
+        self.addCleanup(davit.remove_container, id)
+        task, pid = davit.call(container, "Container.CreateTask", "(a{sv})", davit.options(Stdout=0), fds=[writer])
+        os.close(writer)
+        davit.run("nsenter", "-t", str(pid), "-n", "ip", "link", "add", "d0", "type", "veth", "peer", "name", "d1")
+        self.assertFalse(davit.select_exit(reader, 0))
+        davit.call(task, "Process.Start")
+        with os.fdopen(reader) as out:
+            names = {line.split(":")[0].strip() for line in out if ":" in line}
+        self.assertEqual(names, {"lo", "d0", "d1"})
+        self.assertEqual(davit.call(task, "Process.Wait")[:2], (0, "exited"))
+
     def test_start_twice_is_refused(self):
         """S-T05."""
         _, task, _, _ = self.run_one(["sleep", "1000"])
@@ -210,8 +225,12 @@ class Life(davit.TestCase):
             self.assertEqual(body[:2], (4, "exited"))
             objects.wait(lambda _, member, body: member == "InterfacesAdded" and body[0] == task)
             changes.wait(lambda path, _, body: path == task and body[1].get("Status") == "stopped")
+            shown = {name for name in davit.managed_objects()[task] if name.startswith(davit.NAME)}
             davit.call(task, "Process.Delete", "(a{sv})", {})
-            objects.wait(lambda _, member, body: member == "InterfacesRemoved" and body[0] == task)
+            _, _, body = objects.wait(lambda _, member, body: member == "InterfacesRemoved" and body[0] == task)
+        self.assertEqual(set(body[1]), shown)
+        self.assertLessEqual({f"{davit.NAME}.Task", f"{davit.NAME}.Process"}, shown)
+        self.assertError("org.freedesktop.DBus.Error.UnknownObject", davit.get, task, "Process.Status")
 
     def test_properties(self):
         """S-O11, S-T19."""
