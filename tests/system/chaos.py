@@ -41,13 +41,6 @@ class Violation(AssertionError):
     pass
 
 
-def connect():
-    """A connection of its own to the system bus."""
-    return Gio.DBusConnection.new_for_address_sync(
-        Gio.dbus_address_get_for_bus_sync(Gio.BusType.SYSTEM),
-        Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, None, None)
-
-
 def object_path(kind, id):
     return f"{davit.ROOT}/ns/default/{kind}/" + "".join(
         c if c.isalnum() and c.isascii() and (i or not c.isdigit()) else f"_{ord(c):02x}" for i, c in enumerate(id))
@@ -66,7 +59,7 @@ class Client(threading.Thread):
         super().__init__(name=f"client {number}", daemon=True)
         self.chaos = chaos
         self.random = random.Random(f"{chaos.seed}/{number}")
-        self.connection = connect()
+        self.connection = davit.connect()
         self.names = [f"{chaos.prefix}{number}x{i}" for i in range(OWN)]
         self.tag = f"client-{number}"
         self.boxes = {name: None for name in self.names}
@@ -726,7 +719,7 @@ class Chaos:
         self.victim = None
         self.killed = 0
         self.longest = 0.0
-        self.connection = connect()
+        self.connection = davit.connect()
         self.clients = [Client(self, i) for i in range(clients)]
         self.bus_signals = [self.connection.signal_subscribe(
             "org.freedesktop.systemd1", "org.freedesktop.systemd1.Manager", name, None, None, Gio.DBusSignalFlags.NONE,

@@ -70,6 +70,13 @@ def bus():
     return Gio.bus_get_sync(Gio.BusType.SYSTEM, None)
 
 
+def connect():
+    """A further connection to the system bus, the caller's to close."""
+    address = Gio.dbus_address_get_for_bus_sync(Gio.BusType.SYSTEM)
+    flags = Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION
+    return Gio.DBusConnection.new_for_address_sync(address, flags, None, None)
+
+
 def call_on(name, path, interface, method, signature="()", args=(), fds=(), timeout=TIMEOUT, connection=None):
     """Any method of any peer. Returns the unpacked reply; descriptors in it are already real ones."""
     out = Gio.UnixFDList.new()

@@ -15,9 +15,7 @@ def main():
     with open("/dev/null", "rb") as null:
         for path, method, text in json.load(sys.stdin):
             # A connection for each, so that each is gone at another moment of its call.
-            connection = Gio.DBusConnection.new_for_address_sync(
-                Gio.dbus_address_get_for_bus_sync(Gio.BusType.SYSTEM),
-                Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, None, None)
+            connection = davit.connect()
             interface, _, member = method.rpartition(".")
             message = Gio.DBusMessage.new_method_call(davit.NAME, path, f"{davit.NAME}.{interface}", member)
             body = GLib.Variant.parse(None, text, None, None)

@@ -342,9 +342,7 @@ class Failure(CommitTest):
     def test_caller_goes(self):
         """The job ends without whoever has begun it."""
         self.made.append("mine:1")
-        address = davit.Gio.dbus_address_get_for_bus_sync(davit.Gio.BusType.SYSTEM)
-        flags = davit.Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | davit.Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION
-        connection = davit.Gio.DBusConnection.new_for_address_sync(address, flags, None, None)
+        connection = davit.connect()
         davit.call_on(davit.NAME, self.container(), f"{davit.NAME}.Container", "Commit", "(sa{sv})", ("mine:1", {}),
                       connection=connection)
         connection.close_sync(None)

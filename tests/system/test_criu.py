@@ -430,10 +430,4 @@ class Cut(CriuTest):
 
     def try_start(self, task):
         with contextlib.suppress(davit.DavitError):
-            davit.call_on(davit.NAME, task, f"{davit.NAME}.Process", "Start", connection=self.private_bus())
-
-    def private_bus(self):
-        address = davit.Gio.dbus_address_get_for_bus_sync(davit.Gio.BusType.SYSTEM, None)
-        flags = (davit.Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT |
-                 davit.Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION)
-        return davit.Gio.DBusConnection.new_for_address_sync(address, flags, None, None)
+            davit.call_on(davit.NAME, task, f"{davit.NAME}.Process", "Start", connection=davit.connect())

@@ -11,8 +11,6 @@ import images
 from davit import GLib
 from test_commit_image import answer, played_store, receive
 
-from gi.repository import Gio
-
 
 class LeaseTest(davit.TestCase):
     def setUp(self):
@@ -223,11 +221,6 @@ class Keeps(LeaseTest):
         davit.wait_until(lambda: not self.there(), what="the chain to go")
         self.assertEqual(self.list(), [])
 
-    def connection(self):
-        address = Gio.dbus_address_get_for_bus_sync(Gio.BusType.SYSTEM)
-        flags = Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION
-        return Gio.DBusConnection.new_for_address_sync(address, flags, None, None)
-
     def bound(self, connection):
         """A lease that ends with this connection."""
         return davit.call_on(davit.NAME, davit.ROOT, f"{davit.NAME}.Manager", "CreateLease", "(ssa{sv})",
@@ -236,7 +229,7 @@ class Keeps(LeaseTest):
     def test_caller_leaves(self):
         """S-E11."""
         image = self.bring()
-        connection = self.connection()
+        connection = davit.connect()
         path = self.bound(connection)
         self.assertEqual(davit.get(path, "Lease.Owner"), connection.get_unique_name())
         davit.call(path, "Lease.Add", "(ss)", "chain", self.chain)
@@ -249,7 +242,7 @@ class Keeps(LeaseTest):
         self.assertEqual(self.list(), [])
 
     def test_caller_leaves_while_there_is_no_manager(self):
-        connection = self.connection()
+        connection = davit.connect()
         self.bound(connection)
         davit.systemctl("stop", "davitd.service")
         connection.close_sync(None)

@@ -105,9 +105,7 @@ class Shim(SurvivalTest):
             stopped.append(davit.call_on(davit.NAME, task, f"{davit.NAME}.Task", "Stop", "(a{sv})",
                                          (davit.options(TimeoutUSec=60000000),), timeout=60, connection=private))
 
-        private = davit.Gio.DBusConnection.new_for_address_sync(
-            davit.Gio.dbus_address_get_for_bus_sync(davit.Gio.BusType.SYSTEM),
-            davit.Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | davit.Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION, None, None)
+        private = davit.connect()
         thread = threading.Thread(target=stop)
         thread.start()
         time.sleep(0.3)  # the stop is under way, which nothing announces
