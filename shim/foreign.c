@@ -103,16 +103,24 @@ int foreign_prepare(struct shim *s, struct setup *su, struct fault *fault) {
         return f->setup.root_fd < 0 ? f->setup.root_fd : 0;
 }
 
+/* Where the runtime's own processes are; negative with errno set. */
+static int group_open(struct shim *s) {
+        struct foreign *f = s->foreign;
+
+        f->group_fd = safe_close(f->group_fd);
+        if (mkdirat(s->cgroup.payload_fd, CGROUP_RUNTIME, 0755) < 0 && errno != EEXIST)
+                return -1;
+        f->group_fd = openat(s->cgroup.payload_fd, CGROUP_RUNTIME, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return f->group_fd;
+}
+
 /** foreign_create() - let the runtime make the container */
 int foreign_create(struct shim *s, struct fault *fault) {
         struct call_setup c = { .kind = CALL_CREATE, .setup = &s->foreign->setup, .fault = fault };
         struct foreign *f = s->foreign;
 
         f->setup.fault = fault;
-        if (mkdirat(s->cgroup.payload_fd, CGROUP_RUNTIME, 0755) < 0 && errno != EEXIST)
-                return fault_set(fault, SHIM_STEP_CGROUP, errno, "cgroup of the runtime");
-        f->group_fd = openat(s->cgroup.payload_fd, CGROUP_RUNTIME, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (f->group_fd < 0)
+        if (group_open(s) < 0)
                 return fault_set(fault, SHIM_STEP_CGROUP, errno, "cgroup of the runtime");
         s->init.created_at = now_usec(CLOCK_REALTIME);
         return call_begin(s, &c, &s->init, s->init.serial);
@@ -482,7 +490,10 @@ bool foreign_delete(struct shim *s) {
                 return true;
         if (f->calls)
                 return false;
-        if (f->cgroup_ns < 0 || call_begin(s, &c, NULL, 0) < 0) {
+        /* Linux 6.14, and older ones that took it over, kill whatever is cloned into a group that once was killed.
+         * Source: cgroup_css_set_fork() of kernel/cgroup/cgroup.c. */
+        (void)unlinkat(s->cgroup.payload_fd, CGROUP_RUNTIME, AT_REMOVEDIR);
+        if (f->cgroup_ns < 0 || group_open(s) < 0 || call_begin(s, &c, NULL, 0) < 0) {
                 deleted(s);
                 return true;
         }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Another OCI runtime behind the same interface: runc, crun, davit-oci and one that takes no OCI configuration."""
 
+import json
 import os
 import re
 import shutil
@@ -47,6 +48,11 @@ class RuntimeTest(davit.TestCase):
         self.leaks()
         self.name = davit.unique()
         self.addCleanup(davit.remove_container, self.name)
+
+    def directory(self):
+        path = tempfile.mkdtemp(dir="/run")
+        self.addCleanup(shutil.rmtree, path)
+        return path
 
     def run_one(self, *command, **opts):
         """A task of this runtime; its object and exit descriptor."""
@@ -169,6 +175,19 @@ class Life:
         task = self.sleeper()
         davit.systemctl("stop", davit.get(task, "Task.Scope"))
         self.assertEqual(davit.call(task, "Process.Wait")[:2], (7, "exited"))
+
+    def test_deletion_after_a_kill(self):
+        """The runtime deletes what it has made, and runs the last hooks, also where everything has been killed."""
+        hook = script(self.directory(), "hook", 'cat >"$0.ran"\n')
+        patch = json.dumps({"hooks": {"poststop": [{"path": hook}]}})
+        for method, signature, argument in (("Task.KillAll", "(s)", "KILL"),
+                                            ("Task.Stop", "(a{sv})", davit.options(TimeoutUSec=0)),
+                                            ("Process.Delete", "(a{sv})", davit.options(Force=True))):
+            with self.subTest(method):
+                davit.call(self.sleeper(SpecPatch=patch), method, signature, argument)
+                davit.remove_container(self.name)
+                davit.wait_until(lambda: os.path.exists(f"{hook}.ran"), what="the hook")
+                os.unlink(f"{hook}.ran")
 
     def test_pause(self):
         """S-T10"""
@@ -376,9 +395,7 @@ class Failures(RuntimeTest):
         return self.assertError("FailedPrecondition", self.run_one, "/bin/sleep", "1000", contains=contains, **opts)
 
     def wrapper(self, text):
-        directory = tempfile.mkdtemp(dir="/run")
-        self.addCleanup(shutil.rmtree, directory)
-        return script(directory, "wrapper", text)
+        return script(self.directory(), "wrapper", text)
 
     def test_program(self):
         self.fails("davit-no-such-runtime", Runtime="davit-no-such-runtime")
@@ -477,9 +494,7 @@ class Failures(RuntimeTest):
 
     def test_runtime_removed(self):
         """A container can be stopped and deleted when its runtime has gone."""
-        directory = tempfile.mkdtemp(dir="/run")
-        self.addCleanup(shutil.rmtree, directory)
-        path = script(directory, "gone", 'exec runc "$@"')
+        path = script(self.directory(), "gone", 'exec runc "$@"')
         task = self.sleeper(Runtime=path)
         os.unlink(path)
         self.assertError("FailedPrecondition", davit.call, task, "Task.Pause", contains="gone pause")
