@@ -161,6 +161,33 @@ class Signals:
         self.close()
 
 
+class Matched:
+    """Collects what the bus sends a connection that has one match rule and no subscriptions, by which GLib would choose again:
+    `with Matched(rule) as m: ...; m.all()`."""
+
+    def __init__(self, rule):
+        self.seen, self.connection = [], connect()
+        self.connection.add_filter(self.note)
+        call_on("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch", "(s)", (rule,),
+                connection=self.connection)
+
+    def note(self, _connection, message, incoming):
+        if incoming and message.get_message_type() == Gio.DBusMessageType.SIGNAL and message.get_interface() != "org.freedesktop.DBus":
+            self.seen.append((message.get_path(), message.get_member(), message.get_body().unpack()))
+        return message
+
+    def all(self):
+        """The signals, with every one that davitd has sent until now."""
+        call_on(NAME, ROOT, "org.freedesktop.DBus.Peer", "Ping", connection=self.connection)
+        return list(self.seen)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.connection.close_sync()
+
+
 def wait_until(condition, timeout=TIMEOUT, what="condition"):
     """Checks again after everything that the bus or systemd says, and at least ten times a second."""
     context = GLib.MainContext.default()

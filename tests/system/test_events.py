@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Events: in one order, numbered, live, from the manager's files and from the journal; nothing missed, nothing twice."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -77,9 +78,9 @@ class Follower:
 
 
 class Order(davit.TestCase):
-    def run_whole(self, namespace=""):
+    def run_whole(self, namespace="", id=None):
         """A container through everything that can be told of it; its id."""
-        id = davit.unique("events")
+        id = id or davit.unique("events")
         davit.create_container(["sleep", "1000"], id=id, namespace=namespace)
         container = davit.manager("GetContainer", "(ss)", namespace, id)
         davit.call(container, "Container.SetLabels", "(a{ss})", {"a": "b"})
@@ -234,17 +235,31 @@ class Order(davit.TestCase):
         self.assertEqual(found, [[]] * 5)
 
     def test_bus_chooses(self):
-        """S-E02, S-W06: who wants exits alone is sent exits alone, by match rules of the bus."""
-        last()
-        seen = []
-        subscription = davit.bus().signal_subscribe(
-            davit.NAME, davit.NAME + ".Namespace", "Event", None, "task.exit", Gio.DBusSignalFlags.NONE,
-            lambda c, s, p, i, m, body: seen.append(body.unpack()))
-        self.addCleanup(davit.bus().signal_unsubscribe, subscription)
-        with davit.Signals("Namespace.Event") as signals:
-            id = self.run_whole()
-            signals.wait(lambda path, member, body: body[0] == "container.delete" and body[1] == id)
-        self.assertEqual([e[0] for e in seen if e[1] == id], ["task.exit"])
+        """S-E02, S-W06: who wants exits alone, or one container's events, is sent nothing else, by match rules of the bus."""
+        ids = [davit.unique("events") for _ in range(2)]
+        task = f"{davit.ROOT}/ns/default/task/{ids[0].replace('-', '_2d')}"
+        execs = [t for t in self.WHOLE if t.startswith("task.exec-")]
+        tasks = [t for t in self.WHOLE if t.startswith("task.")]
+        both = [(t, id) for id in ids for t in self.WHOLE]
+        rules = {"": both,
+                 ",arg0='task.exit'": [("task.exit", id) for id in ids],
+                 ",arg0namespace='task'": [e for e in both if e[0] in tasks],
+                 f",arg1='{ids[0]}'": [(t, ids[0]) for t in self.WHOLE],
+                 f",arg2path='{task}'": [(t, ids[0]) for t in tasks if t not in execs],
+                 f",arg2path='{task}/'": [(t, ids[0]) for t in execs],
+                 f",arg0='task.exit',arg1='{ids[0]}'": [("task.exit", ids[0])]}
+        with contextlib.ExitStack() as stack:
+            matched = {rule: stack.enter_context(davit.Matched(
+                f"type='signal',sender='{davit.NAME}',interface='{davit.NAME}.Namespace',member='Event'" + rule)) for rule in rules}
+            for one in matched.values():
+                open_events(one.connection)
+            signals = stack.enter_context(davit.Signals("Namespace.Event"))
+            for id in ids:
+                self.run_whole(id=id)
+            signals.wait(lambda path, member, body: body[:2] == ("container.delete", ids[1]))
+            for rule, expected in rules.items():
+                with self.subTest(rule):
+                    self.assertEqual([body[:2] for _, _, body in matched[rule].all()], expected)
 
     def test_nobody_listens(self):
         """N-05: no signal is sent where nobody has asked; who asks is sent them until he leaves the bus."""

@@ -98,14 +98,15 @@ class Whose(TaskTest):
         self.assertEqual(davit.call(other, "Process.Wait")[:2], (137, "signalled"))
 
     def test_signals_are_of_their_object(self):
-        """S-W06, S-E02: who listens to one path hears of that alone."""
+        """S-W06, S-E02: who listens to one path is sent what is of that alone."""
         tasks = [self.run_one(["sleep", "1000"])[1] for _ in range(3)]
-        with davit.Signals("Process.Exited", path=tasks[1]) as one, davit.Signals("Process.Exited") as every:
+        rule = f"type='signal',sender='{davit.NAME}',interface='{davit.NAME}.Process',member='Exited',path='{tasks[1]}'"
+        with davit.Matched(rule) as one, davit.Signals("Process.Exited") as every:
             for task in tasks:
                 davit.call(task, "Process.Kill", "(s)", "KILL")
             for task in tasks:
                 every.wait(lambda path, *_, task=task: path == task)
-            self.assertEqual([path for path, *_ in one.seen], [tasks[1]])
+            self.assertEqual([path for path, *_ in one.all()], [tasks[1]])
 
 
 class After(TaskTest):
