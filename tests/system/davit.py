@@ -484,6 +484,16 @@ def output_of(command, timeout=TIMEOUT, **opts):
     return text, read_exit(end, timeout)
 
 
+def read_terminal(master):
+    """What is still written to a terminal, until nobody has it open; closes its master."""
+    text = b""
+    with contextlib.suppress(OSError):
+        while chunk := os.read(master, 4096):
+            text += chunk
+    os.close(master)
+    return text.decode(errors="replace").replace("\r\n", "\n")
+
+
 def remove_container(id, namespace=""):
     """Removes a container with its task, whatever state it is in; fine when it has gone."""
     with contextlib.suppress(DavitError):

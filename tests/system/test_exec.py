@@ -64,6 +64,16 @@ class Inherits(ExecTest):
         fields = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Groups")
         self.assertEqual(self.status(*fields), [own[f] for f in fields])
 
+    def test_update_meanwhile(self):
+        """S-X07: of its container as it runs, not as it is defined since."""
+        container = davit.manager("GetContainer", "(ss)", "", davit.get(self.task, "Task.Id"))
+        davit.call(container, "Container.Update", "(a{sv})", davit.options(Env=["KEPT=new", "ADDED=1"], User="7:8"))
+        self.assertIn("KEPT=new", davit.get(container, "Container.Spec"))
+        script = "echo $KEPT ${ADDED-none}; id -u; id -g"
+        self.assertEqual(self.exec_output(self.task, ["sh", "-c", script])[0], "1 none\n1000\n1000\n")
+        davit.kill_davitd()
+        self.assertEqual(self.exec_output(self.task, ["sh", "-c", script])[0], "1 none\n1000\n1000\n")
+
     def test_environment(self):
         """S-X08."""
         text, _ = self.exec_output(self.task, ["env"], Env=["CHANGED=new", "ADDED=2", "REMOVED", "NEVER"])
@@ -119,9 +129,9 @@ class Own(ExecTest):
             self.assertEqual(davit.get(process, "Process.ExecId"), id)
 
     def test_state(self):
-        """S-X15, S-X16: one that has ended is stopped while its task runs; then it can go."""
+        """S-X15, S-X16: one that has ended is stopped while its task runs; then it can go, for good, and its id is free."""
         _, task, _, _ = self.run_one(["sleep", "1000"])
-        _, process, _, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sh", "-c", "exit 3"], {})
+        _, process, _, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", "three", ["sh", "-c", "exit 3"], {})
         davit.read_exit(end)
         self.assertEqual((davit.get(process, "Process.Status"), davit.get(process, "Process.ExitStatus")), ("stopped", 3))
         self.assertEqual(davit.get(task, "Process.Status"), "running")
@@ -129,12 +139,15 @@ class Own(ExecTest):
             self.assertEqual(davit.call(process, "Process.Delete", "(a{sv})", {})[:2], (3, "exited"))
             objects.wait(lambda _, member, body: member == "InterfacesRemoved" and body[0] == process)
         self.assertNotIn(process, davit.managed_objects())
-        _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
-        self.assertError("FailedPrecondition", davit.call, process, "Process.Delete", "(a{sv})", {})
-        self.assertError("InvalidArgument", davit.call, process, "Process.Delete", "(a{sv})", davit.options(Force=True))
+        davit.kill_davitd()
+        self.assertNotIn(process, davit.managed_objects())
+        _, again, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "three", ["sleep", "1000"], {})
+        self.assertEqual(again, process)
+        self.assertError("FailedPrecondition", davit.call, again, "Process.Delete", "(a{sv})", {})
+        self.assertError("InvalidArgument", davit.call, again, "Process.Delete", "(a{sv})", davit.options(Force=True))
 
     def test_processes_and_objects(self):
-        """S-X13, S-X14."""
+        """S-X02, S-X13, S-X14."""
         _, task, pid, _ = self.run_one(["sh", "-c", "sleep 1000 & wait"])
         started = {name: davit.call(task, "Task.ExecStart", "(sasa{sv})", name, ["sleep", "1000"], {}) for name in ("a", "b")}
         davit.wait_until(lambda: len(davit.call(task, "Task.ListProcesses")) == 4, what="the sleeps")
@@ -146,7 +159,7 @@ class Own(ExecTest):
             self.assertEqual(objects[process][f"{davit.NAME}.Process"]["Pid"], number)
 
     def test_terminal(self):
-        """S-X10, S-I04, S-X17: of its own, and resized for itself."""
+        """S-X10, S-X17: of its own, there as long as it runs."""
         _, task, _, _ = self.run_one(["sleep", "1000"], Terminal=True, ConsoleSize=(80, 24))
         _, process = davit.call(task, "Task.Exec", "(sasa{sv})", "", ["sh", "-c", "read x; stty size; tty"],
                                 davit.options(Terminal=True, ConsoleSize=(100, 30)))
@@ -156,18 +169,40 @@ class Own(ExecTest):
         davit.call(process, "Process.Resize", "(uu)", 132, 50)
         os.write(master, b"\n")
         davit.call(process, "Process.Wait")
-        text = b""
-        try:
-            while chunk := os.read(master, 4096):
-                text += chunk
-        except OSError:
-            pass
-        os.close(master)
-        self.assertIn(b"50 132", text)
-        self.assertIn(b"/dev/pts/", text)
+        text = davit.read_terminal(master)
+        self.assertIn("50 132\n", text)
+        self.assertIn("/dev/pts/", text)
         self.assertTrue(davit.get(process, "Process.Terminal"))
         _, plain, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
         self.assertError("FailedPrecondition", davit.call, plain, "Process.OpenTerminal")
+
+    def size(self, process):
+        """Columns and rows of its terminal, opened anew."""
+        master = davit.call(process, "Process.OpenTerminal")
+        try:
+            return tuple(os.get_terminal_size(master))
+        finally:
+            os.close(master)
+
+    def test_sizes_of_terminals(self):
+        """S-X10, S-X17, S-I04: a task's and an exec's are as they were asked for and resized for themselves, also by the next
+        manager."""
+        _, task, _, _ = self.run_one(["sleep", "1000"], Terminal=True, ConsoleSize=(80, 24))
+        _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"],
+                                      davit.options(Terminal=True, ConsoleSize=(100, 30)))
+        self.assertEqual((self.size(task), self.size(process)), ((80, 24), (100, 30)))
+        davit.call(process, "Process.Resize", "(uu)", 132, 50)
+        self.assertEqual((self.size(task), self.size(process)), ((80, 24), (132, 50)))
+        davit.kill_davitd()
+        davit.call(task, "Process.Resize", "(uu)", 10, 11)
+        self.assertEqual((self.size(task), self.size(process)), ((10, 11), (132, 50)))
+        davit.call(process, "Process.Resize", "(uu)", 12, 13)
+        self.assertEqual((self.size(task), self.size(process)), ((10, 11), (12, 13)))
+
+    def test_stdin_is_empty_without_one(self):
+        """S-I09."""
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        self.assertEqual(self.exec_output(task, ["sh", "-c", "readlink /proc/self/fd/0; cat; echo end"])[0], "/dev/null\nend\n")
 
 
 class Restart(ExecTest):

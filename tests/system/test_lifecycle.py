@@ -301,11 +301,20 @@ class Life(davit.TestCase):
         davit.call(process, "Process.Kill", "(s)", "KILL")
 
     def test_exec_ids(self):
-        """S-X03."""
+        """S-X03: of one that has not begun, runs or has ended; to the next manager too, but of one that has not begun."""
         _, task, _, _ = self.run_one(["sleep", "1000"])
-        davit.call(task, "Task.Exec", "(sasa{sv})", "mine", ["true"], {})
-        self.assertError("AlreadyExists", davit.call, task, "Task.Exec", "(sasa{sv})", "mine", ["true"], {})
+        davit.call(task, "Task.Exec", "(sasa{sv})", "created", ["true"], {})
+        davit.call(task, "Task.ExecStart", "(sasa{sv})", "running", ["sleep", "1000"], {})
+        davit.read_exit(davit.call(task, "Task.ExecStart", "(sasa{sv})", "ended", ["true"], {})[3])
         self.assertError("InvalidArgument", davit.call, task, "Task.Exec", "(sasa{sv})", "../x", ["true"], {})
+        for restarted in (False, True):
+            if restarted:
+                davit.kill_davitd()
+            for id in ("running", "ended") if restarted else ("created", "running", "ended"):
+                for method in ("Exec", "ExecStart"):
+                    with self.subTest(restarted=restarted, id=id, method=method):
+                        self.assertError("AlreadyExists", davit.call, task, f"Task.{method}", "(sasa{sv})", id, ["true"], {})
+        davit.call(task, "Task.Exec", "(sasa{sv})", "created", ["true"], {})
 
     def test_execs_end_with_the_task(self):
         _, task, _, end = self.run_one(["sleep", "1000"])
@@ -336,6 +345,19 @@ class Streams(davit.TestCase):
         """S-I07, S-I11, S-T07."""
         self.assertEqual(davit.output_of(["sh", "-c", "echo out; echo err >&2"]), ("out\nerr\n", (0, "exited")))
 
+    def test_nothing_in_between(self):
+        """S-I11: the program's streams are the pipes of the caller themselves."""
+        pipes = [os.pipe() for _ in range(3)]
+        inodes = "".join(f"{os.fstat(reader).st_ino}\n" for reader, _ in pipes)
+        ends = [pipes[0][0], pipes[1][1], pipes[2][1]]
+        *_, end = davit.run_container(["stat", "-Lc", "%i", "/proc/self/fd/0", "/proc/self/fd/1", "/proc/self/fd/2"], fds=ends,
+                                      Stdin=0, Stdout=1, Stderr=2, AutoRemove="container")
+        for fd in [*ends, pipes[0][1], pipes[2][0]]:
+            os.close(fd)
+        with os.fdopen(pipes[1][0]) as out:
+            self.assertEqual(out.read(), inodes)
+        self.assertEqual(davit.read_exit(end), (0, "exited"))
+
     def test_stdin(self):
         reader, writer = os.pipe()
         out, into = os.pipe()
@@ -350,7 +372,7 @@ class Streams(davit.TestCase):
 
     def test_stdin_is_empty_without_one(self):
         """S-I09."""
-        self.assertEqual(davit.output_of(["sh", "-c", "cat; echo end"])[0], "end\n")
+        self.assertEqual(davit.output_of(["sh", "-c", "readlink /proc/self/fd/0; cat; echo end"])[0], "/dev/null\nend\n")
 
     def test_no_descriptor_of_ours_is_left_open(self):
         text, _ = davit.output_of(["sh", "-c", "ls -l /proc/self/fd"])
@@ -404,24 +426,22 @@ class Streams(davit.TestCase):
         davit.read_exit(end)
 
     def test_terminal(self):
-        """S-I04, S-O15, S-T07."""
-        id, task, _, end = davit.run_container(["sh", "-c", "read line; stty size; echo got $line; tty"], id=davit.unique("tty"),
+        """S-I04, S-O15, S-T07: of the size that was asked for, until it is resized."""
+        id, task, _, end = davit.run_container(["sh", "-c", "stty size; read line; stty size; echo got $line; tty"], id=davit.unique("tty"),
                                                Terminal=True, ConsoleSize=(100, 30))
         self.addCleanup(davit.remove_container, id)
         master = davit.call(task, "Process.OpenTerminal")
+        text = b""
+        while b"30 100\r\n" not in text:
+            self.assertTrue(davit.select_exit(master, davit.TIMEOUT), text)
+            text += os.read(master, 4096)
         davit.call(task, "Process.Resize", "(uu)", 120, 40)
         os.write(master, b"word\n")
         self.assertEqual(davit.read_exit(end), (0, "exited"))
-        text = b""
-        try:
-            while chunk := os.read(master, 4096):
-                text += chunk
-        except OSError:
-            pass
-        os.close(master)
-        self.assertIn(b"40 120", text)
-        self.assertIn(b"got word", text)
-        self.assertIn(b"/dev/", text)
+        text = davit.read_terminal(master)
+        self.assertIn("40 120\n", text)
+        self.assertIn("got word\n", text)
+        self.assertIn("/dev/", text)
 
     def test_no_terminal_to_open(self):
         id, task, _, _ = davit.run_container(["sleep", "1000"], id=davit.unique("tty"))

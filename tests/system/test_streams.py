@@ -59,8 +59,15 @@ class Given(StreamTest):
     def test_terminal_takes_no_other(self):
         """S-I05: and what is written to stderr is written to it."""
         reader, writer = os.pipe()
-        for opts in ({"Stdout": 0}, {"Stderr": 0}, {"Pipes": True}, {"StdoutPath": "/var/log/x"}):
-            self.assertError("InvalidArgument", davit.run_container, ["true"], fds=[writer], Terminal=True, **opts)
+        _, other, _, _ = self.run_one(["sleep", "1000"])
+        for opts in ({"Stdin": 1}, {"Stdout": 0}, {"Stderr": 0}, {"Pipes": True}, {"StdinPath": "/dev/zero"},
+                     {"StdoutPath": "/var/log/x"}):
+            with self.subTest(opts):
+                self.assertError("InvalidArgument", davit.run_container, ["true"], fds=[writer, reader], contains="terminal",
+                                 Terminal=True, **opts)
+                for method in ("Exec", "ExecStart"):
+                    self.assertError("InvalidArgument", davit.call, other, f"Task.{method}", "(sasa{sv})", "", ["true"],
+                                     davit.options(Terminal=True, **opts), fds=[writer, reader], contains="terminal")
         os.close(writer)
         os.close(reader)
         _, task = self.create_with_terminal(["sh", "-c", "echo to stderr >&2; read x"])
@@ -155,6 +162,21 @@ class Kept(StreamTest):
         davit.call(process, "Process.CloseStreams", "(as)", ["stdin"])
         self.assertEqual(davit.call(process, "Process.Wait")[:2], (0, "exited"))
         self.assertEqual((read_all(streams["stdout"]), read_all(streams["stderr"])), (b"text\n", b"err\n"))
+
+    def test_of_an_exec_by_the_next_manager(self):
+        """S-I02, S-I06: those that are named are closed, and no other."""
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["cat"], davit.options(Pipes=True))
+        davit.kill_davitd()
+        streams = open_streams(process)
+        self.assertEqual(set(streams), {"stdin", "stdout", "stderr"})
+        davit.call(process, "Process.CloseStreams", "(as)", ["stderr"])
+        self.assertEqual(set(open_streams_closed(process)), {"stdin", "stdout"})
+        os.write(streams["stdin"], b"text\n")
+        self.assertEqual(os.read(streams["stdout"], 100), b"text\n")
+        close_all(streams)
+        davit.call(process, "Process.CloseStreams", "(as)", ["stdin"])
+        self.assertEqual(davit.call(process, "Process.Wait")[:2], (0, "exited"))
 
     def test_opened_anew(self):
         """A program, of the task and of an exec, that writes to a link to /dev/stdout, as web servers' images do."""
