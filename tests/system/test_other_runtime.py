@@ -60,6 +60,9 @@ class RuntimeTest(davit.TestCase):
         _, task, _, end = davit.run_container(command, id=self.name, **opts)
         return task, end
 
+    def output(self, *command, **opts):
+        return davit.output_of(command, id=self.name, Runtime=self.runtime, **opts)
+
     def sleeper(self, **opts):
         """One that ends with 7 when it is asked to, from now on: a runtime's start may come back before the program."""
         with tempfile.TemporaryDirectory() as directory:
@@ -90,9 +93,6 @@ class RuntimeTest(davit.TestCase):
 
 class Life:
     """S-H05: the same behaviour, whoever makes the container."""
-
-    def output(self, *command, **opts):
-        return davit.output_of(command, id=self.name, Runtime=self.runtime, **opts)
 
     def test_output_and_status(self):
         text, end = self.output("/bin/sh", "-c", "echo out; echo err >&2; id -u; exit 3")
@@ -221,23 +221,25 @@ class Life:
         self.assertError("NotFound", self.exec_one, task, "/no/such", contains="/no/such")
 
     def test_terminals(self):
-        """Through the console socket, of the first process and of an exec."""
+        """Through the console socket, of the first process and of an exec, each of the size that was asked for."""
         with tempfile.TemporaryFile() as out:
-            done = davit.run("script", "-qec", f"davitctl run --rm --name {self.name} -t --runtime {self.runtime} --rootfs "
-                             f"{davit.rootfs()} /bin/sh -c 'tty; stty size; exit 5'", "/dev/null", check=False,
-                             stdin=out)
-        self.assertIn("/dev/pts/0", done.stdout)
-        self.assertEqual(done.returncode, 5)
+            done = davit.run("script", "-qec", f"stty rows 19 cols 71; davitctl run --rm --name {self.name} -t --runtime "
+                             f"{self.runtime} --rootfs {davit.rootfs()} /bin/sh -c 'tty; stty size; exit 5'", "/dev/null",
+                             check=False, stdin=out)
+        self.assertEqual((done.stdout.split(), done.returncode), (["/dev/pts/0", "19", "71"], 5), done.stdout)
         task = self.sleeper(Terminal=True)
         self.assertTrue(davit.get(task, "Process.Terminal"))
         davit.call(task, "Process.Resize", "(uu)", 91, 33)
         master = davit.call(task, "Process.OpenTerminal")
         self.addCleanup(os.close, master)
         self.assertEqual(os.get_terminal_size(master), (91, 33))
-        _, process = davit.call(task, "Task.Exec", "(sasa{sv})", "tty", ["/bin/sh", "-c", "tty; stty size"],
-                                davit.options(Terminal=True, ConsoleSize=(70, 20)))
-        davit.call(process, "Process.Start")
+        _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "tty", ["/bin/sh", "-c", "read x; tty; stty size"],
+                                      davit.options(Terminal=True, ConsoleSize=(70, 20)))
+        other = davit.call(process, "Process.OpenTerminal")
+        os.write(other, b"\n")
         self.assertEqual(davit.call(process, "Process.Wait")[:2], (0, "exited"))
+        self.assertIn("/dev/pts/1\n20 70\n", davit.read_terminal(other))
+        self.assertEqual(os.get_terminal_size(master), (91, 33))
 
     def test_stats_and_update(self):
         task = self.sleeper()
@@ -338,6 +340,42 @@ class Choice(RuntimeTest):
                          RuntimeOptions=runtime_options(NoPivotRoot=True), contains="RuntimeOptions")
         self.assertError("InvalidArgument", davit.create_container, ["/bin/true"], id=self.name, RuntimeConfig="x",
                          contains="RuntimeConfig")
+
+    def test_options_reach_it(self):
+        """S-H05: those of the program before the sub-command, those of create with create, and none that nobody has set."""
+        def wrapper():
+            return script(self.directory(), "wrapper", 'echo "$@" >>"$0.argv"\nexec runc "$@"\n')
+
+        def read(path):
+            with open(f"{path}.argv", encoding="utf-8") as f:
+                lines = [line.split() for line in f]
+            return {word: (set(words[:words.index(word)]), set(words[words.index(word):]))
+                    for words in lines for word in words if word in ("create", "start", "delete")}
+
+        def calls(path):
+            """Words before and after the sub-command, of the calls of a life."""
+            return davit.wait_until(lambda: len(read(path)) == 3 and read(path), what="the runtime's delete")
+
+        making = {"--no-pivot", "--no-new-keyring"}
+        for expected, opts in ((set(), {}), ({"--no-pivot"}, {"NoPivotRoot": True, "NoNewKeyring": False}),
+                               ({"--no-new-keyring"}, {"NoNewKeyring": True}), (making, dict.fromkeys(("NoPivotRoot", "NoNewKeyring"), True))):
+            with self.subTest(opts):
+                path = wrapper()
+                arguments = {"Arguments": ["--debug", "--systemd-cgroup=false"]} if opts else {}
+                _, end = self.output("/bin/true", RuntimeOptions=runtime_options(BinaryName=path, **arguments, **opts))
+                self.assertEqual(end, (0, "exited"))
+                seen = calls(path)
+                self.assertEqual(seen["create"][1] & making, expected)
+                for before, after in seen.values():
+                    self.assertEqual(before & {"--debug", "--systemd-cgroup=false"}, set(arguments.get("Arguments", [])))
+                    self.assertFalse({"--debug", "--systemd-cgroup=false"} & after)
+        path = wrapper()
+        davit.ctl("run", "--rm", "--runtime=runc", f"--runtime-opt=BinaryName={path}", "--runtime-opt=NoPivotRoot=yes",
+                  "--runtime-opt=NoNewKeyring=yes", "--runtime-opt=Arguments=--debug", "--rootfs", davit.rootfs(), "/bin/true",
+                  check=True)
+        before, after = calls(path)["create"]
+        self.assertIn("--debug", before)
+        self.assertEqual(after & making, making)
 
     def test_seccomp_report(self):
         self.assertError("NotSupported", self.run_one, "/bin/true", SeccompReport="yes", contains="SeccompReport")
@@ -515,6 +553,7 @@ done
 case $verb in
     create)
         read -r word <"$bundle/config.json"
+        cp "$bundle/config.json" "${0%/*}/seen"
         setsid sh -c "while [ ! -e '$bundle/go' ]; do sleep 0.05; done; echo $word; ls '$bundle/rootfs' | head -1; exit 6" &
         echo $! >"$pid" ;;
     start) touch /run/davit/bundle/go ;;
@@ -526,9 +565,24 @@ class Opaque(RuntimeTest):
     """S-H07: a configuration that is not OCI's reaches the runtime as it is."""
 
     def test_text(self):
-        directory = tempfile.mkdtemp(dir="/run")
-        self.addCleanup(shutil.rmtree, directory)
+        directory = self.directory()
         path = script(directory, "opaque", OPAQUE)
         self.assertTrue(os.stat(path).st_mode & stat.S_IXUSR)
-        text, end = davit.output_of(["unused"], id=self.name, Runtime=path, RuntimeConfig="not-json: {\nsecond line\n")
-        self.assertEqual((text, end.status, end.kind), ("not-json: {\nbin\n", 6, "exited"))
+        for given in ("not-json: {\nsecond line\n", "not-json: {\r\n\ttäglich \\u0041 \"☃\" \n\n  no newline"):
+            text, end = davit.output_of(["unused"], id=self.name, Runtime=path, RuntimeConfig=given)
+            self.assertEqual((text, end), ("not-json: {\nbin\n", (6, "exited")))
+            self.assertEqual(self.seen(directory), given.encode())
+            with open(f"{directory}/given", "w+b", buffering=0) as f:
+                f.write(given.encode())
+                f.seek(0)
+                _, end = self.run_one("unused", Runtime=path, fds=[f.fileno()], RuntimeConfig=GLib.Variant("h", 0))
+            self.assertEqual(davit.read_exit(end), (6, "exited"))
+            self.assertEqual(self.seen(directory), given.encode())
+            davit.remove_container(self.name)
+
+    @staticmethod
+    def seen(directory):
+        """What the runtime has found, once."""
+        with open(f"{directory}/seen", "rb") as f:
+            os.unlink(f.name)
+            return f.read()
