@@ -381,6 +381,22 @@ class Delete(ImageTest):
             self.assertEqual(stream.read(), "old\n")
         self.assertEqual(davit.read_exit(end), (0, "exited"))
 
+    def test_old_content_goes_with_its_last_container(self):
+        """S-C10: with the first of two it stays."""
+        layers = [BASE, images.layer([images.entry("which-" + self.ns, b"old\n")])]
+        self.bring(self.archive(layers=layers))
+        old = davit.get(self.image("app:1"), "Image.ChainId")
+        ids = [davit.create_container(["true"], image="app:1", namespace=self.ns)[0] for _ in range(2)]
+        for id in ids:
+            self.addCleanup(davit.remove_container, id, self.ns)
+        self.bring(self.archive(layers=[BASE]))
+        self.assertNotEqual(davit.get(self.image("app:1"), "Image.ChainId"), old)
+        davit.remove_container(ids[0], self.ns)
+        davit.call(davit.manager("Collect", "(a{sv})", {}), "Job.Wait", timeout=60)
+        self.assertTrue(davit.chain_exists(old))
+        davit.remove_container(ids[1], self.ns)
+        davit.wait_until(lambda: not davit.chain_exists(old), what="the chain to go")
+
     def test_options(self):
         self.bring(self.archive())
         self.assertError("InvalidArgument", davit.call, self.image("app:1"), "Image.Delete", "(a{sv})",
@@ -486,13 +502,15 @@ class Restart(ImageTest):
 
 class Container(ImageTest):
     def test_configuration_is_used(self):
-        """S-C05."""
+        """S-C05: the image's, and what the caller says before that."""
         layers = [images.layer_of(davit.rootfs())]
-        settings = {"Entrypoint": ["/bin/sh", "-c"], "Cmd": ["echo $0 $FROM; id -u; pwd"], "Env": ["PATH=/bin", "FROM=image"],
-                    "User": "user", "WorkingDir": "/var"}
+        settings = {"Entrypoint": ["/bin/sh", "-c"], "Cmd": ["echo $0 $FROM ${GONE-none} $KEPT; id -u; id -g; pwd"],
+                    "Env": ["PATH=/bin", "FROM=image", "GONE=image", "KEPT=image"], "User": "user", "WorkingDir": "/var"}
         self.bring(self.archive(layers=layers, settings=settings))
         text, end = davit.output_of([], image="app:1", namespace=self.ns)
-        self.assertEqual((text, end), ("/bin/sh image\n1000\n/var\n", (0, "exited")))
+        self.assertEqual((text, end), ("/bin/sh image image image\n1000\n1000\n/var\n", (0, "exited")))
+        text, end = davit.output_of([], image="app:1", namespace=self.ns, Env=["FROM=caller", "GONE"], User="7:8", WorkingDir="/tmp")
+        self.assertEqual((text, end), ("/bin/sh caller none image\n7\n8\n/tmp\n", (0, "exited")))
 
     def test_content(self):
         """What the container sees is what the archive holds, byte for byte."""

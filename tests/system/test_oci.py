@@ -346,6 +346,20 @@ class System(OciTest):
                 self.assertEqual(json.loads(davit.get(container, "Container.Spec"))["process"]["args"], args)
         self.assertEqual(davit.output_of([], Spec=json.dumps(spec)), ("whole\n", (0, "exited")))
 
+    def test_patch_comes_last(self):
+        """S-C05: a caller's options go before a configuration, a patch before both, and null takes away."""
+        id, container = davit.create_container(["sh", "-c", "echo $A ${B-none}; hostname; umask"], id=davit.unique("oci"))
+        spec = json.loads(davit.get(container, "Container.Spec"))
+        davit.remove_container(id)
+        spec["root"]["path"] = davit.rootfs()
+        spec["process"]["env"] += ["A=spec", "B=spec"]
+        spec["process"]["user"]["umask"] = 0o27
+        spec["hostname"] = "spec"
+        opts = {"Spec": json.dumps(spec), "Env": ["A=caller"], "Hostname": "caller"}
+        self.assertEqual(davit.output_of([], **opts), ("caller spec\ncaller\n0027\n", (0, "exited")))
+        patch = {"hostname": "patch", "process": {"env": ["PATH=/bin", "A=patch"], "user": {"umask": None}}}
+        self.assertEqual(davit.output_of([], **opts, SpecPatch=json.dumps(patch)), ("patch none\npatch\n0022\n", (0, "exited")))
+
     def test_whole_configuration_by_descriptor(self):
         id, container = davit.create_container(["echo", "by descriptor"], id=davit.unique("oci"))
         spec = json.loads(davit.get(container, "Container.Spec"))

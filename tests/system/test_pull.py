@@ -130,11 +130,17 @@ class Real(PullCase):
         self.assertEqual(shown["Digest"], image.digest)
 
     def test_run_pulls_what_is_missing(self):
-        """S-C03: by default; never and always do what they say."""
+        """S-C03, S-C11: by default, also for a container on a snapshot that is there; never and always do what they say."""
         name = self.real.push("team/missing", "1", self.busybox())
         for verb in ("run", "create"):
             self.refused(verb, "--pull=never", name, status=125 if verb == "run" else 1, contains="There is no image")
         self.assertEqual(self.ctl("run", "--rm", name, "echo", "here", timeout=120), "here")
+        self.ctl("image", "rm", "--sync", name, timeout=120)
+        key = davit.unique("there")
+        snapshot = davit.manager("PrepareSnapshot", "(sssa{sv})", "", key, "", {})
+        davit.remove_container(self.ctl("create", f"--snapshot={key}", name, timeout=120))
+        davit.call(snapshot, "Snapshot.Delete")
+        self.assertIn(name, self.here())
         self.ctl("image", "rm", "--sync", name, timeout=120)
         id = self.ctl("create", name, timeout=120)
         self.addCleanup(davit.remove_container, id)

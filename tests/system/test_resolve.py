@@ -161,13 +161,21 @@ class Resolve(ImageTest):
         yield lambda: davit.get(self.image(name), "Image.Name")
         yield lambda: self.container_image(name)
         yield lambda: self.saved(name)
+        yield lambda: self.on_a_snapshot(name)
 
-    def container_image(self, name):
-        id, path = davit.create_container(["true"], image=name, namespace=self.ns)
+    def container_image(self, name, **opts):
+        id, path = davit.create_container(["true"], image=name, namespace=self.ns, **opts)
         try:
             return davit.get(path, "Container.Image")
         finally:
             davit.remove_container(id, self.ns)
+
+    def on_a_snapshot(self, name):
+        snapshot = davit.manager("PrepareSnapshot", "(sssa{sv})", self.ns, "there", "", {})
+        try:
+            return self.container_image(name, Snapshot="there")
+        finally:
+            davit.call(snapshot, "Snapshot.Delete")
 
     def saved(self, name):
         with open(self.path("saved.tar"), "wb") as f:
@@ -181,7 +189,7 @@ class Resolve(ImageTest):
                 davit.call(row[-1], "Image.Delete", "(a{sv})", {})
 
     def test_every_caller(self):
-        """S-G08."""
+        """S-G08, S-C11."""
         digest = davit.get(self.image("docker.io/library/tool:1"), "Image.Digest")
         for name in ("docker.io/library/tool:1", "tool:1", digest, digest[7:19], "tool:1@" + digest):
             for n, caller in enumerate(self.callers(name)):

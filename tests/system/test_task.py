@@ -617,18 +617,24 @@ class Gone(TaskTest):
 
 class Cleanup(TaskTest):
     def test_that_fails(self):
-        """S-E04: what cannot be removed is in the journal, and the rest goes."""
+        """S-E04: what cannot be removed is in the journal, the rest goes, and its end is told as ever."""
         id, task, _, _ = self.run_one(["sleep", "1000"])
         directory = f"{davit.RUNTIME}/task/default/{id}"
         os.mkdir(f"{directory}/busy")
         davit.run("mount", "-t", "tmpfs", "tmpfs", f"{directory}/busy")
         gone = f"{davit.RUNTIME}/task/default/.gone-{id}"
         self.addCleanup(lambda: (davit.run("umount", f"{gone}/busy", check=False), shutil.rmtree(gone, ignore_errors=True)))
-        since = time.time() - 1
-        self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))[:2], (137, "signalled"))
-        davit.call(davit.manager("GetContainer", "(ss)", "", id), "Container.Delete", "(a{sv})", {})
+        begun, before = time.time() - 1, last()
+        container = davit.manager("GetContainer", "(ss)", "", id)
+        with davit.Signals("InterfacesRemoved", interface="org.freedesktop.DBus.ObjectManager") as removed:
+            self.assertEqual(davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))[:2], (137, "signalled"))
+            davit.call(container, "Container.Delete", "(a{sv})", {})
+            for path in (task, container):
+                removed.wait(lambda _path, _member, body, path=path: body[0] == path)
         self.assertError("NotFound", davit.manager, "GetContainer", "(ss)", "", id)
-        self.assertIn(f"default/{id}", davit.journal("-u", "davitd.service", "-p", "warning", since=since))
+        self.assertEqual(types(since(before), id), ["task.exit", "task.delete", "container.delete"])
+        self.assertIn(f"Cannot remove the directory of task default/{id}",
+                      davit.journal("-u", "davitd.service", "-p", "warning", since=begun))
 
 
 class Signals(TaskTest):
