@@ -340,7 +340,7 @@ class Failure(CommitTest):
         self.assertEqual(self.keys(), [])
 
     def test_caller_goes(self):
-        """The job ends without whoever has begun it."""
+        """S-E11: the job ends without whoever has begun it."""
         self.made.append("mine:1")
         connection = davit.connect()
         davit.call_on(davit.NAME, self.container(), f"{davit.NAME}.Container", "Commit", "(sa{sv})", ("mine:1", {}),

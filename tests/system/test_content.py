@@ -139,7 +139,7 @@ class Write(ContentTest):
         self.assertEqual(davit.get(self.content(digest), "Content.Kind"), "index")
 
     def test_two_writers(self):
-        """One connection at a time has a writer, until it goes."""
+        """S-E11: one connection at a time has a writer, until it goes."""
         program = ("import sys; sys.path.insert(0, sys.argv[1]); import davit; "
                    "davit.manager('WriteContent', '(ssa{sv})', sys.argv[2], 'shared', {}); print('has it', flush=True); "
                    "sys.stdin.read()")

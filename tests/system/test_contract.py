@@ -163,7 +163,7 @@ class Contract(davit.TestCase):
                 davit.call(f"{davit.ROOT}/ns/{namespace.replace('-', '_2d')}", "Namespace.Delete")
 
     def test_lists_by_namespace(self):
-        """Sorted, one namespace or all of them, nothing in one that is still to come, and no nonsense for a name."""
+        """S-E09: sorted, one namespace or all of them, nothing in one that is still to come, and no nonsense for a name."""
         nowhere, ids = davit.unique("nowhere"), [davit.unique(letter) for letter in "cab"]
         for id in ids:
             davit.create_container(["true"], id=id)

@@ -196,6 +196,7 @@ static void test_remove_together(void) {
         drop_dir(dir);
 }
 
+/* S-H04: what is sealed is whole, and no other is taken. */
 static void test_memfd(void) {
         const void *p;
         size_t size;

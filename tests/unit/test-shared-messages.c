@@ -133,6 +133,7 @@ static void small_plan_init(struct small_plan *s) {
         s->plan.mounts = (struct plan_list){ .offset = (uint32_t)offsetof(struct small_plan, mount), .n = 1 };
 }
 
+/* S-H04: a plan that is cut off, or of which any part is wrong, is refused. */
 static void test_plan(void) {
         struct small_plan s;
 
