@@ -299,7 +299,7 @@ int record_get_strv(JsonObject *o, const char *key, char ***ret) {
         return 0;
 }
 
-/** record_get_labels() - an object of strings as a table, owned by the caller */
+/** record_get_labels() - an object of strings as a table, owned by the caller; empty where there is no such member */
 int record_get_labels(JsonObject *o, const char *key, GHashTable **ret) {
         g_autoptr(GHashTable) labels = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         JsonNode *node = json_object_get_member(o, key);
@@ -307,12 +307,11 @@ int record_get_labels(JsonObject *o, const char *key, GHashTable **ret) {
         const char *name;
         JsonNode *value;
 
-        if (!node)
-                return -ENOENT;
-        if (!JSON_NODE_HOLDS_OBJECT(node))
+        if (node && !JSON_NODE_HOLDS_OBJECT(node))
                 return -EINVAL;
-        json_object_iter_init(&iter, json_node_get_object(node));
-        while (json_object_iter_next(&iter, &name, &value)) {
+        if (node)
+                json_object_iter_init(&iter, json_node_get_object(node));
+        while (node && json_object_iter_next(&iter, &name, &value)) {
                 if (!JSON_NODE_HOLDS_VALUE(value) || json_node_get_value_type(value) != G_TYPE_STRING)
                         return -EINVAL;
                 g_hash_table_insert(labels, g_strdup(name), g_strdup(json_node_get_string(value)));
@@ -333,16 +332,17 @@ void record_set_strv(JsonObject *o, const char *key, const char *const *v) {
         json_object_set_array_member(o, key, array);
 }
 
-/** record_set_labels() - sets an object of strings; NULL sets an empty one */
+/** record_set_labels() - sets an object of strings; without labels there is none */
 void record_set_labels(JsonObject *o, const char *key, GHashTable *labels) {
-        JsonObject *l = json_object_new();
         GHashTableIter iter;
+        JsonObject *l;
         void *k, *v;
 
-        if (labels) {
-                g_hash_table_iter_init(&iter, labels);
-                while (g_hash_table_iter_next(&iter, &k, &v))
-                        json_object_set_string_member(l, k, v);
-        }
+        if (!labels || g_hash_table_size(labels) == 0)
+                return;
+        l = json_object_new();
+        g_hash_table_iter_init(&iter, labels);
+        while (g_hash_table_iter_next(&iter, &k, &v))
+                json_object_set_string_member(l, k, v);
         json_object_set_object_member(o, key, l);
 }

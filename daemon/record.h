@@ -37,6 +37,6 @@ record_file_name(const char *name); /* any name as a file name, "%XX" escaped, h
 int record_get_string(JsonObject *o, const char *key, const char **ret); /* borrowed */
 int record_get_u64(JsonObject *o, const char *key, uint64_t *ret);
 int record_get_strv(JsonObject *o, const char *key, char ***ret);        /* owned */
-int record_get_labels(JsonObject *o, const char *key, GHashTable **ret); /* owned; string values only */
+int record_get_labels(JsonObject *o, const char *key, GHashTable **ret); /* owned; string values only; 0 when missing */
 void record_set_strv(JsonObject *o, const char *key, const char *const *v);
 void record_set_labels(JsonObject *o, const char *key, GHashTable *labels);

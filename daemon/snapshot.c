@@ -157,12 +157,11 @@ static int load_one(Namespace *ns, const char *key, JsonObject *o, bool ephemera
         int r;
 
         r = record_get_labels(o, "labels", &labels);
-        if (r < 0 && r != -ENOENT)
+        if (r < 0)
                 return r;
         s = snapshot_new(ns, key, kind ? snapshot_kind_from_name(*kind ? kind : "active") : _SNAPSHOT_KIND_INVALID,
                          labels);
-        if (labels)
-                g_hash_table_unref(labels);
+        g_hash_table_unref(labels);
         s->ephemeral = ephemeral;
         s->parent = optional_string(o, "parent");
         s->parent_key = optional_string(o, "parent_key");

@@ -186,8 +186,16 @@ class Objects(TaskTest):
         self.assertEqual((rows[running][2], rows[running][3], rows[running][6]), (pid, "running", 0))
 
     def test_container_without_labels(self):
-        """S-C13."""
+        """S-C13: also where they were taken away, and for the next manager."""
         id, container = self.define(["true"])
+        record = f"{davit.STATE}/namespaces/default/containers/{id}.json"
+        for labels in ({}, {"x": "y"}, {}):
+            if labels or davit.get(container, "Container.Labels"):
+                davit.call(container, "Container.SetLabels", "(a{ss})", labels)
+            self.assertEqual(davit.get(container, "Container.Labels"), labels)
+            with open(record, encoding="utf-8") as f:
+                self.assertEqual(json.load(f).get("labels"), labels or None)
+        davit.kill_davitd()
         self.assertEqual(davit.get(container, "Container.Labels"), {})
         self.assertNotIn(id, [c[1] for c in davit.manager("ListContainers", "(sa{sv})", "", davit.options(Label=["x"]))])
 

@@ -124,6 +124,14 @@ static void test_members(void) {
         g_assert_cmpstrv(v, words);
         g_assert_cmpint(record_get_labels(o, "labels", &back), ==, 0);
         g_assert_cmpstr(g_hash_table_lookup(back, "key"), ==, "value");
+        g_clear_pointer(&back, g_hash_table_unref);
+        g_hash_table_remove_all(labels);
+        record_set_labels(o, "none", labels);
+        record_set_labels(o, "none", NULL);
+        g_assert_false(json_object_has_member(o, "none"));
+        g_assert_cmpint(record_get_labels(o, "none", &back), ==, 0);
+        g_assert_cmpuint(g_hash_table_size(back), ==, 0);
+        g_assert_cmpint(record_get_labels(o, "words", &back), ==, -EINVAL);
         g_assert_cmpint(record_get_u64(o, "negative", &n), ==, -EINVAL);
         g_assert_cmpint(record_get_u64(o, "half", &n), ==, -EINVAL);
         g_assert_cmpint(record_get_u64(o, "missing", &n), ==, -ENOENT);
