@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -222,12 +223,25 @@ int cgroup_attach_init(struct cgroup *c, pid_t pid) {
         return r < 0 ? r : cgroup_attach_v1(pid);
 }
 
+/* Of cgroup.events; what is read is not told by poll() again. */
+static int events_read(int fd, bool *ret_populated, bool *ret_frozen) {
+        char text[256];
+        ssize_t n;
+
+        n = pread(fd, text, sizeof(text) - 1, 0);
+        if (n < 0)
+                return -errno;
+        text[n] = '\0';
+        *ret_populated = strstr(text, "populated 1") != NULL;
+        *ret_frozen = strstr(text, "frozen 1") != NULL;
+        return 0;
+}
+
 static void exec_group(const char *exec_id, char name[80]) {
         (void)snprintf(name, 80, "exec-%s", exec_id);
 }
 
-/* Removes the groups of earlier execs that were not empty then and are now; the kernel keeps those that are in use. */
-static void sweep_execs(struct cgroup *c) {
+static void unlink_execs(struct cgroup *c) {
         struct dirent *e;
         DIR *d;
 
@@ -240,6 +254,38 @@ static void sweep_execs(struct cgroup *c) {
         (void)closedir(d);
 }
 
+/* A group that has been removed cannot be read, and need not have told that it was empty. Whether one has become empty
+ * that is still there. */
+static bool forget_left(struct cgroup *c) {
+        bool emptied = false, populated, frozen;
+
+        for (unsigned i = c->n_left; i-- > 0;) {
+                int r = events_read(c->left[i], &populated, &frozen);
+
+                if (r >= 0 && populated)
+                        continue;
+                emptied = emptied || r >= 0;
+                (void)epoll_ctl(c->left_fd, EPOLL_CTL_DEL, c->left[i], NULL); /* a child in the making may have it */
+                (void)safe_close(c->left[i]);
+                c->left[i] = c->left[--c->n_left];
+        }
+        if (c->n_left == 0)
+                c->left_fd = safe_close(c->left_fd);
+        return emptied;
+}
+
+/** cgroup_sweep_execs() - remove the groups of earlier execs that were not empty then and are now
+ *
+ * The kernel keeps those that are in use. To be called when left_fd has something, too.
+ */
+void cgroup_sweep_execs(struct cgroup *c) {
+        if (!c->left_behind && c->n_left == 0)
+                return;
+        do
+                unlink_execs(c);
+        while (forget_left(c));
+}
+
 /** cgroup_make_exec() - the group of an exec, for CLONE_INTO_CGROUP; a descriptor the caller owns
  *
  * The first process has to be in it before the next group is asked for, or it counts as one that was left behind.
@@ -247,19 +293,36 @@ static void sweep_execs(struct cgroup *c) {
 int cgroup_make_exec(struct cgroup *c, const char *exec_id) {
         char name[80];
 
-        if (c->left_behind)
-                sweep_execs(c);
+        cgroup_sweep_execs(c);
         exec_group(exec_id, name);
         return cgroup_open_group(c->payload_fd, name, true);
 }
 
-/** cgroup_remove_exec() - remove an exec's group; it stays when the exec has left processes behind */
+/* The shim is not the parent of what an exec has left behind, so no signal tells it of their end. */
+static void watch_left(struct cgroup *c, const char *name) {
+        struct epoll_event event = { .events = EPOLLPRI };
+        _cleanup_close_ int dir = -1, fd = -1;
+
+        if (c->n_left >= ELEMENTSOF(c->left))
+                return;
+        dir = cgroup_open_group(c->payload_fd, name, false);
+        fd = dir < 0 ? -1 : openat(dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && c->left_fd < 0)
+                c->left_fd = epoll_create1(EPOLL_CLOEXEC);
+        if (fd >= 0 && c->left_fd >= 0 && epoll_ctl(c->left_fd, EPOLL_CTL_ADD, fd, &event) >= 0)
+                c->left[c->n_left++] = take_fd(&fd);
+        cgroup_sweep_execs(c); /* it may be empty by now; and a file tells of changes since it was read */
+}
+
+/** cgroup_remove_exec() - remove an exec's group; where the exec has left processes behind it goes when they have */
 void cgroup_remove_exec(struct cgroup *c, const char *exec_id) {
         char name[80];
 
         exec_group(exec_id, name);
-        if (unlinkat(c->payload_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-                c->left_behind = true;
+        if (unlinkat(c->payload_fd, name, AT_REMOVEDIR) >= 0 || errno == ENOENT)
+                return;
+        c->left_behind = true;
+        watch_left(c, name);
 }
 
 static int walk(int dir, const char *group, unsigned depth, int (*callback)(void *, const char *, pid_t),
@@ -379,21 +442,12 @@ int cgroup_freeze(struct cgroup *c, bool on) {
 
 /** cgroup_state() - read payload/cgroup.events, which events_fd stays open for: POLLPRI tells of the next change */
 int cgroup_state(struct cgroup *c, bool *ret_populated, bool *ret_frozen) {
-        char text[256];
-        ssize_t n;
-
         if (c->events_fd < 0) {
                 c->events_fd = openat(c->payload_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
                 if (c->events_fd < 0)
                         return -errno;
         }
-        n = pread(c->events_fd, text, sizeof(text) - 1, 0);
-        if (n < 0)
-                return -errno;
-        text[n] = '\0';
-        *ret_populated = strstr(text, "populated 1") != NULL;
-        *ret_frozen = strstr(text, "frozen 1") != NULL;
-        return 0;
+        return events_read(c->events_fd, ret_populated, ret_frozen);
 }
 
 /** cgroup_done() - close and free; the groups stay, systemd removes them with the scope */
@@ -402,5 +456,6 @@ void cgroup_done(struct cgroup *c) {
         c->payload_fd = safe_close(c->payload_fd);
         c->init_fd = safe_close(c->init_fd);
         c->events_fd = safe_close(c->events_fd);
+        c->left_fd = safe_close(c->left_fd);
         free(TAKE_PTR(c->path));
 }

@@ -79,8 +79,10 @@ void shim_reap(struct shim *s) {
                                 p = e;
                 if (p)
                         process_ended(s, p, &info);
-                else
+                else {
                         foreign_stray(s, &info);
+                        cgroup_sweep_execs(&s->cgroup);
+                }
         }
         shim_end_continue(s);
 }
@@ -216,7 +218,18 @@ static const struct timespec *next_timeout(const struct shim *s, struct timespec
         return ret;
 }
 
-enum { POLL_SIGNAL, POLL_CONTROL, POLL_LISTENER, POLL_EVENTS, POLL_OOM, POLL_ASKED, POLL_DROPS, POLL_INIT, POLL_EXECS };
+enum {
+        POLL_SIGNAL,
+        POLL_CONTROL,
+        POLL_LISTENER,
+        POLL_EVENTS,
+        POLL_OOM,
+        POLL_ASKED,
+        POLL_DROPS,
+        POLL_LEFT,
+        POLL_INIT,
+        POLL_EXECS,
+};
 
 static size_t fill_poll(struct shim *s, struct pollfd *p, size_t max) {
         bool events = s->pausing || s->phase == SHIM_PHASE_ENDING;
@@ -229,6 +242,7 @@ static size_t fill_poll(struct shim *s, struct pollfd *p, size_t max) {
         p[POLL_OOM] = (struct pollfd){ .fd = oom_poll_fd(s), .events = oom_poll_events(s) };
         p[POLL_ASKED] = (struct pollfd){ .fd = s->violations.epoll_fd, .events = POLLIN };
         p[POLL_DROPS] = (struct pollfd){ .fd = s->drops.epoll_fd, .events = POLLIN };
+        p[POLL_LEFT] = (struct pollfd){ .fd = s->cgroup.left_fd, .events = POLLIN };
         p[POLL_INIT] = (struct pollfd){ .fd = s->init.sock, .events = POLLIN };
         for (struct process *e = s->execs; e && n < max; e = e->next)
                 if (e->sock >= 0)
@@ -270,6 +284,8 @@ static void turn(struct shim *s) {
                 oom_noticed(s);
         if (p[POLL_DROPS].revents)
                 drop_noticed(s);
+        if (p[POLL_LEFT].revents)
+                cgroup_sweep_execs(&s->cgroup);
         if (p[POLL_SIGNAL].revents)
                 handle_signal(s);
         if (p[POLL_EVENTS].revents)

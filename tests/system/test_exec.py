@@ -2,6 +2,7 @@
 """Execs: what they take over from their container, what they have of their own, and what is left of them: nothing."""
 
 import os
+import signal
 import time
 
 import davit
@@ -282,12 +283,29 @@ class Nothing(ExecTest):
                 _, process = davit.call(task, "Task.Exec", "(sasa{sv})", "", ["true"], {})
                 os.close(davit.call(process, "Process.WaitFD"))
                 davit.call(process, "Process.Delete", "(a{sv})", {})
-        self.exec_output(task, ["true"])  # takes groups along that an exec's own children had outlived
         davit.wait_until(lambda: self.counts(task) == before, what=f"descriptors as before ({before})")
         self.assertEqual(zombies(shim_of(task)), [])
         davit.wait_until(lambda: self.groups(task) == [], what="the groups to go")
         self.assertEqual(self.files(directory), files)
         self.assertEqual([p for p in davit.managed_objects() if p.startswith(task + "/exec/")], [])
+
+    def test_of_what_it_leaves_behind(self):
+        """S-X12: the group of an exec that its own children outlive goes with the last of them, and nobody has to come."""
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        self.exec_output(task, ["true"])
+        before = self.counts(task)
+        for i in range(3):
+            command = ["sh", "-c", f"sleep 1000 & exit {i}"]
+            _, process, _, end = davit.call(task, "Task.ExecStart", "(sasa{sv})", f"left-{i}", command, davit.options(AutoRemove=True))
+            self.assertEqual(davit.read_exit(end), (i, "exited"))
+        groups = self.groups(task)
+        self.assertEqual([os.path.basename(g) for g in groups], ["exec-left-0", "exec-left-1", "exec-left-2"])
+        for n, group in enumerate(groups):
+            with open(f"{group}/cgroup.procs", encoding="utf-8") as f:
+                for pid in f.read().split():
+                    os.kill(int(pid), signal.SIGKILL)
+            davit.wait_until(lambda: self.groups(task) == groups[n + 1:], what="the group to go")
+        davit.wait_until(lambda: self.counts(task) == before, what=f"descriptors as before ({before})")
 
     def test_of_callers_that_die(self):
         """S-E11, S-X12: the exec goes on and is reaped; what waited for it goes."""
