@@ -147,6 +147,16 @@ class Own(ExecTest):
         self.assertError("FailedPrecondition", davit.call, again, "Process.Delete", "(a{sv})", {})
         self.assertError("InvalidArgument", davit.call, again, "Process.Delete", "(a{sv})", davit.options(Force=True))
 
+    def test_of_a_paused_task(self):
+        """S-X16: it is the task that is paused; its exec stays running, also for the next manager."""
+        _, task, _, _ = self.run_one(["sleep", "1000"])
+        _, process, _, _ = davit.call(task, "Task.ExecStart", "(sasa{sv})", "", ["sleep", "1000"], {})
+        davit.call(task, "Task.Pause")
+        self.assertEqual([davit.get(p, "Process.Status") for p in (task, process)], ["paused", "running"])
+        davit.kill_davitd()
+        self.assertEqual([davit.get(p, "Process.Status") for p in (task, process)], ["paused", "running"])
+        davit.call(task, "Task.Resume")
+
     def test_processes_and_objects(self):
         """S-X02, S-X13, S-X14."""
         _, task, pid, _ = self.run_one(["sh", "-c", "sleep 1000 & wait"])
