@@ -58,6 +58,8 @@ static int add_filter(Ps *ps, const char *arg) {
         if (!value)
                 return ctl_error(ps->ctl, _("'%s' is no filter; give id=, name=, label=, image= or status="), arg);
         value++;
+        if (!*value)
+                return ctl_error(ps->ctl, _("filter '%s' has no value"), arg);
         if (strncmp(arg, "image", n) == 0 && n == 5) {
                 ps->filters.image = value;
                 return 0;

@@ -670,6 +670,9 @@ class Verbs(CtlCase):
             self.assertNotIn(id, self.ctl("ps", "-aq", "-f", missed).split())
         self.refused("ps", "-f", "status=up", contains="paused, stopped")
         self.refused("ps", "-f", "colour=red", contains="label=, image=")
+        for empty in ("id=", "name=", "label=", "image=", "status="):
+            self.refused("ps", "-f", empty, contains=empty)
+        self.refused("ps", "-f", "label==x", contains="no key")
         for verb in (("ps",), ("images",), ("snapshot", "ls"), ("events", "--until=0s")):
             self.ctl("-n", ns, *verb)
             self.assertIn(f"no namespace '{ns}'", self.stderr)
