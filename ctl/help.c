@@ -41,6 +41,8 @@ static const Alias aliases[] = {
         { "content list", "content ls" },
         { "content remove", "content rm" },
         { "image", "image ls" },
+        { "job", "job ls" },
+        { "job list", "job ls" },
         { "lease", "lease ls" },
         { "lease list", "lease ls" },
         { "prune", "system prune" },
@@ -58,7 +60,7 @@ static const char *alias_resolve(const char *name) {
 
 /** verb_is_group() - whether a word is the first of verbs that have two. */
 bool verb_is_group(const char *word) {
-        static const char *const groups[] = { "checkpoint", "container", "content",  "image",
+        static const char *const groups[] = { "checkpoint", "container", "content",  "image", "job",
                                               "lease",      "namespace", "snapshot", "system" };
 
         for (size_t i = 0; i < ELEMENTSOF(groups); i++)

@@ -124,6 +124,8 @@ const Verb verbs[] = {
           verb_lease_remove },
         { "lease rm", N_("[OPTION...] LEASE..."), N_("Remove leases"), lease_rm_options, 1, MANY, false,
           verb_lease_rm },
+        { "job ls", N_("[OPTION...]"), N_("List jobs of the manager"), job_ls_options, 0, 0, false, verb_job_ls },
+        { "job cancel", N_("JOB..."), N_("Ask jobs to stop"), NULL, 1, MANY, false, verb_job_cancel },
         { "system df", N_("[OPTION...]"), N_("Show what takes how much space"), system_df_options, 0, 0, false,
           verb_system_df },
         { "system prune", N_("[OPTION...]"), N_("Remove all that nothing uses"), system_prune_options, 0, 0, false,

@@ -160,12 +160,17 @@ int job_bus_register(Manager *m) {
         return sd_bus_add_node_enumerator(m->bus, NULL, JOB_ROOT, enumerate, m);
 }
 
+static int by_number(const void *a, const void *b) {
+        const Job *x = a, *y = b;
+
+        return x->number < y->number ? -1 : x->number > y->number;
+}
+
 /** method_list_jobs() - Manager.ListJobs */
 int method_list_jobs(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_) {
         Manager *manager = userdata;
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        GHashTableIter iter;
-        void *value;
+        g_autoptr(GList) jobs = g_list_sort(g_hash_table_get_values(manager->jobs), by_number);
         int r;
 
         r = sd_bus_message_new_method_return(m, &reply);
@@ -174,9 +179,8 @@ int method_list_jobs(sd_bus_message *m, void *userdata, sd_bus_error *error _unu
         r = sd_bus_message_open_container(reply, 'a', "(ussso)");
         if (r < 0)
                 return r;
-        g_hash_table_iter_init(&iter, manager->jobs);
-        while (g_hash_table_iter_next(&iter, NULL, &value)) {
-                const Job *job = value;
+        for (const GList *l = jobs; l; l = l->next) {
+                const Job *job = l->data;
                 g_autofree char *path = job_bus_path(job);
 
                 r = sd_bus_message_append(reply, "(ussso)", job->number, job->type, job->subject,

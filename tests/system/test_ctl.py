@@ -1106,6 +1106,7 @@ class Completion(CtlCase):
     def test_verbs_and_options(self):
         self.assertEqual(self.complete("im"), ["image"])
         self.assertEqual(self.complete("image", "un"), ["unpin", "untag"])
+        self.assertEqual(self.complete("job", ""), ["cancel", "ls"])
         self.assertEqual(self.complete("lease", ""), ["add", "create", "ls", "remove", "rm"])
         self.assertEqual(self.complete("image", "save", "--compr"), ["--compression"])
         self.assertEqual(self.complete("image", "save", "--compression", "z"), ["zstd"])

@@ -453,6 +453,39 @@ class Commit(StoreCase):
         self.refused("commit", id, davit.unique("img"), contains=id)
 
 
+class Jobs(StoreCase):
+    def begin(self):
+        """An import that waits for its archive. Returns (number, object)."""
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, writer)
+        job = davit.manager("ImportImage", "(ssha{sv})", self.NAMESPACE, "", 0, {}, fds=[reader])
+        os.close(reader)
+        return job.rpartition("/")[2], job
+
+    def test_listed_and_cancelled(self):
+        """S-E12, S-E11: by number, whoever has begun it."""
+        jobs = [self.begin() for _ in range(3)]
+        numbers = [number for number, _ in jobs]
+        self.assertEqual([n for n in self.ctl("job", "ls", "-q").split() if n in numbers], numbers)
+        rows = {row[0]: row for row in (line.split() for line in self.ctl("job", "ls").splitlines())}
+        self.assertEqual(rows["JOB"], ["JOB", "TYPE", "SUBJECT", "STATE"])
+        self.assertEqual([(rows[n][1], rows[n][-1]) for n in numbers], [("import", "running")] * 3)
+        self.assertEqual(self.ctl("job", "cancel", *numbers[:2]).split(), numbers[:2])
+        for _, job in jobs[:2]:
+            with self.assertRaises(davit.DavitError):
+                davit.call(job, "Job.Wait")
+        shown = {str(row["Number"]): row for row in json.loads(self.ctl("job", "ls", "--json"))}
+        self.assertEqual([shown[n]["State"] for n in numbers], ["cancelled", "cancelled", "running"])
+        self.assertEqual((shown[numbers[2]]["Type"], shown[numbers[2]]["Object"]), ("import", jobs[2][1]))
+        self.assertEqual(self.ctl("job", "cancel", numbers[0], numbers[2], status=1), numbers[2], "the others all the same")
+        self.assertIn("has already ended", self.stderr)
+
+    def test_no_such_job(self):
+        self.refused("job", "cancel", "4000000000", contains="there is no job 4000000000")
+        for name in ("", "x", "-1", "1/2", "../1"):
+            self.refused("job", "cancel", "--", name, contains="no number of a job")
+
+
 class System(StoreCase):
     def test_df(self):
         table = self.ctl("system", "df").splitlines()
