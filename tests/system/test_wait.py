@@ -19,17 +19,19 @@ from test_task import TaskTest
 class Waiter:
     """Process.Wait in a thread; what it ended with is in `ended`. It has been sent before anything that comes after."""
 
+    LIMIT = 2 * davit.TIMEOUT
+
     def __init__(self, path):
         self.ended, self.sent = [], threading.Event()
         self.thread = threading.Thread(target=self.wait, args=(path,))
         self.thread.start()
-        self.sent.wait(60)
+        self.sent.wait(self.LIMIT)
 
     def wait(self, path):
         context = GLib.MainContext.new()
         context.push_thread_default()
-        davit.bus().call(davit.NAME, path, f"{davit.NAME}.Process", "Wait", None, None, Gio.DBusCallFlags.NONE, 60000,
-                         None, self.on_reply)
+        davit.bus().call(davit.NAME, path, f"{davit.NAME}.Process", "Wait", None, None, Gio.DBusCallFlags.NONE,
+                         self.LIMIT * 1000, None, self.on_reply)
         self.sent.set()
         while not self.ended:
             context.iteration(True)
@@ -42,7 +44,7 @@ class Waiter:
             self.ended.append(davit.DavitError(error))
 
     def result(self):
-        self.thread.join(60)
+        self.thread.join(self.LIMIT)
         return self.ended[0]
 
 
