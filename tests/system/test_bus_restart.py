@@ -7,10 +7,9 @@ import functools
 import os
 
 import davit
-from chaos import connect
 from test_recovery import kill_and_wait
 
-davit.bus = functools.cache(connect)  # not GLib's shared one, which ends the process with the bus
+davit.bus = functools.cache(davit.connect)  # not GLib's shared one, which ends the process with the bus
 
 
 class Bus(davit.TestCase):
