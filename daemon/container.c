@@ -422,7 +422,7 @@ int container_update(Container *c, Options *o, sd_bus_error *error) {
                 if (r < 0)
                         return r;
         }
-        r = c->task && (options_change_spec(o) || o->spec_patch) ? task_keep_spec(c->task) : 0;
+        r = c->task && (options_change_spec(o) || o->spec_patch) ? task_keep_spec(c->task, old) : 0;
         if (r < 0)
                 return error_set_errno(error, r, "The configuration of task \"%s\" cannot be kept", c->id);
         r = runtime_change(&c->runtime, o, &runtime, error);

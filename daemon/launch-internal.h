@@ -20,6 +20,7 @@ struct Launch {
         bool failed;
         bool restore; /* of a checkpoint, see task-deferred.h */
         bool writes;  /* to its root file system */
+        bool written; /* the configuration is in its files */
         int images;   /* of the checkpoint; -1 */
         PlanResult plan;
         JsonNode *spec; /* where it is not the container's own */

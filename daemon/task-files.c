@@ -256,11 +256,13 @@ void task_files_read_spec(Task *t, JsonObject *o) {
                 t->spec_text = g_ref_string_acquire(t->container->spec_text);
 }
 
-/** task_keep_spec() - to be called before its container's configuration changes: the task's own outlives that */
-int task_keep_spec(Task *t) {
+/** task_keep_spec() - to be called before its container's configuration, spec, changes: the task's own outlives that */
+int task_keep_spec(Task *t, JsonNode *spec) {
         int r;
 
-        if (!t->spec_text || t->own_spec || t->deferred)
+        if (t->launch ? launch_keep_spec(t->launch, spec) : t->deferred != NULL)
+                return 0;
+        if (!t->spec_text || t->own_spec)
                 return 0;
         t->own_spec = true;
         r = task_files_write_state(t);

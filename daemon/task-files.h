@@ -19,7 +19,7 @@ int task_record_remove(Task *t);
 /* its configuration */
 int task_files_write_spec(Task *t);
 void task_files_read_spec(Task *t, JsonObject *o);
-int task_keep_spec(Task *t);
+int task_keep_spec(Task *t, JsonNode *spec);
 int task_load_spec(Task *t, JsonNode **ret, sd_bus_error *error);
 
 /* its execs */

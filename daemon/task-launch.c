@@ -246,6 +246,7 @@ static int write_files(Launch *l) {
                 t->spec_text = g_ref_string_new(text);
         } else if (r >= 0)
                 t->spec_text = g_ref_string_acquire(c->spec_text);
+        l->written = true;
         if (r >= 0)
                 r = task_files_write_spec(t);
         if (r >= 0 && !c->visible)
@@ -253,6 +254,17 @@ static int write_files(Launch *l) {
         if (r >= 0 && t->auto_remove == AUTO_REMOVE_NO)
                 r = task_record_save(t);
         return r;
+}
+
+/** launch_keep_spec() - its container's configuration, of which it is made, is about to change. False: its files have
+ * it. */
+bool launch_keep_spec(Launch *l, JsonNode *spec) {
+        if (l->written)
+                return false;
+        if (!l->spec)
+                l->spec = json_node_ref(spec);
+        l->task->own_spec = true;
+        return true;
 }
 
 static int launch_now(Launch *l) {

@@ -62,6 +62,7 @@ extern const LinkHandlers task_link_handlers;
 /* creation, launch-begin.c. done is called once, perhaps before this returns. start: execute the program at once. */
 int task_launch(Container *c, Options *options, bool start, task_done_t done, void *userdata, sd_bus_error *error);
 Launch *launch_free(Launch *l);
+bool launch_keep_spec(Launch *l, JsonNode *spec);
 void launch_shim_gone(Launch *l);
 void task_start_failed(Task *t, int r, const sd_bus_error *error, task_done_t done, void *userdata);
 

@@ -276,6 +276,24 @@ class Stuck(TaskTest):
         created, _ = davit.wait_until(lambda: answers, what="the answer")["Container.CreateTask"]
         self.assertEqual(davit.get(created, "Process.Status"), "created")
 
+    def test_changed_before_it_is_made(self):
+        """S-O12: a start goes on with the configuration it was begun with, and the task says so, whoever asks and when."""
+        id, container = self.define(["sleep", "1000"], Env=["WHICH=first"])
+        answers = {}
+        with self.standing(davit.main_pid("davit-launcher.service")):
+            davit.kill_davitd()
+            self.begin(answers, container, "Container.Start", GLib.Variant("(a{sv})", ({},)))
+            davit.call(container, "Container.Update", "(a{sv})", davit.options(Env=["WHICH=second"]))
+            self.assertEqual(answers, {})
+        task, pid, _ = davit.wait_until(lambda: answers, what="the answer")["Container.Start"]
+        with open(f"/proc/{pid}/environ", encoding="utf-8") as f:
+            self.assertIn("WHICH=first", f.read())
+        self.assertIn("WHICH=second", davit.get(container, "Container.Spec"))
+        self.assertIn("WHICH=first", davit.get(task, "Task.Spec"))
+        os.unlink(f"{davit.RUNTIME}/task/default/{id}/config.json")
+        davit.restart_davitd()
+        self.assertIn("WHICH=first", davit.get(task, "Task.Spec"))
+
     def test_on_a_dead_file_system(self):
         """S-O04: one that answers nothing holds a start, and a program, and nobody else."""
         id, task, _, _ = self.run_one(["sleep", "1000"])
