@@ -524,6 +524,8 @@ static void on_checked(const struct launcher_dumped *d, const char *text, void *
         k->serial = 0;
         if (d->error < 0)
                 r = dump_failure(k, d, text, &error);
+        else if (k->late)
+                r = late(k, "\"criu check\" answered too late", &error);
         else if (!t)
                 r = gone(k, &error);
         else

@@ -399,8 +399,8 @@ if sys.argv[-1] == "--version":
     print("Version: 3.17.1")
     sys.exit()
 if sys.argv[-1] == "check":
-    if os.path.exists(f"{PLACE}/hang"):
-        time.sleep(1000)
+    while os.path.exists(f"{PLACE}/hang"):
+        time.sleep(0.02)
     sys.stderr.write(say("check"))
     sys.exit(1 if say("check") else 0)
 sock = socket.socket(fileno=int(sys.argv[-1]))
@@ -701,6 +701,24 @@ class Late(PlayedTest):
         with davit.configuration(CheckpointTimeoutUSec=1000000):
             self.assertError("Unavailable", davit.call, task, "Task.Checkpoint", "(sa{sv})", "one", {},
                              contains='"criu check" did not answer')
+            self.assertRunsOn(task)
+
+    def test_check_answers_late(self):
+        """That it can be done comes when it has been given up: no dump begins, which nobody would end."""
+        self.say("hang")
+        task = self.start()
+        launcher = davit.main_pid("davit-launcher.service")
+        with davit.configuration(CheckpointTimeoutUSec=1000000):
+            begun = time.monotonic()
+            with subprocess.Popen(["davitctl", "checkpoint", "create", self.own, "one"], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, text=True) as client:
+                davit.wait_until(lambda: davit.processes("criu"), what="criu")
+                os.kill(launcher, signal.SIGSTOP)
+                os.unlink(f"{self.place}/hang")
+                davit.wait_until(lambda: not davit.processes("criu"), what="the answer of criu")
+                davit.wait_until(lambda: time.monotonic() > begun + 2, what="the manager to give up")
+                os.kill(launcher, signal.SIGCONT)
+                self.assertIn("answered too late", client.communicate(timeout=davit.TIMEOUT)[1])
             self.assertRunsOn(task)
 
     def test_cancelled(self):
