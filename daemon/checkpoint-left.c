@@ -2,14 +2,16 @@
 /*
  * Dumps that outlive the manager that has asked for them.
  *
- * What dumps a container holds the only writing end of a FIFO in /run/davit/dumps, which has the container's name. So
- * the next manager sees who is being dumped, whatever has become of the launcher meanwhile. A dump without a launcher
- * gives up, and holds the container still once more at its end: until then the task stays held, as if this manager had
- * asked for it, and then runs on. One that does not end holds up nobody for good. The task may go at any moment.
+ * What dumps a container holds the only writing end of a FIFO in /run/davit/dumps, which has the container's name and
+ * says of which of its tasks it is. So the next manager sees who is being dumped, whatever has become of the launcher
+ * meanwhile. A dump without a launcher gives up, and holds the container still once more at its end: until then the
+ * task stays held, as if this manager had asked for it, and then runs on. One that does not end holds up nobody for
+ * good. The task may go at any moment, and the container's next one be dumped before this dump has ended.
  */
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
@@ -22,7 +24,7 @@
 #include "shared/log.h"
 
 #define DUMPS "dumps"
-#define SEPARATOR ':' /* in no name */
+#define SEPARATOR ":" /* in no name */
 #define PATIENCE_USEC (30 * USEC_PER_SEC)
 
 typedef struct Left {
@@ -33,8 +35,8 @@ typedef struct Left {
         sd_event_source *io, *timer;
 } Left;
 
-static char *path_of(const char *ns, const char *id) {
-        return g_strdup_printf(DUMPS "/%s%c%s", ns, SEPARATOR, id);
+static char *path_of(const char *ns, const char *id, uint64_t task_created_at) {
+        return g_strdup_printf(DUMPS "/%s" SEPARATOR "%s" SEPARATOR "%" PRIu64, ns, id, task_created_at);
 }
 
 static int fifo_open(const Manager *m, const char *path, int flags) {
@@ -43,9 +45,15 @@ static int fifo_open(const Manager *m, const char *path, int flags) {
         return fd < 0 ? -errno : fd;
 }
 
+static void fifo_remove(const Manager *m, const char *path) {
+        if (unlinkat(m->runtime_fd, path, 0) < 0 && errno != ENOENT)
+                (void)log_warning_errno(errno, "Cannot remove %s", path);
+        (void)unlinkat(m->runtime_fd, DUMPS, AT_REMOVEDIR); /* fails where there are others */
+}
+
 /** checkpoint_life_new() - a pipe whose writing end, ret[1], is for what dumps the container, and for nobody else */
-int checkpoint_life_new(Manager *m, const char *ns, const char *id, int ret[2]) {
-        g_autofree char *path = path_of(ns, id);
+int checkpoint_life_new(Manager *m, const char *ns, const char *id, uint64_t task_created_at, int ret[2]) {
+        g_autofree char *path = path_of(ns, id, task_created_at);
         _cleanup_close_ int dir = dir_open_at(m->runtime_fd, DUMPS, 0700), fd = -1;
 
         if (dir < 0)
@@ -56,7 +64,7 @@ int checkpoint_life_new(Manager *m, const char *ns, const char *id, int ret[2]) 
         fd = fifo_open(m, path, O_RDONLY);
         ret[1] = fd < 0 ? fd : fifo_open(m, path, O_WRONLY);
         if (ret[1] < 0) {
-                checkpoint_life_over(m, ns, id);
+                fifo_remove(m, path);
                 return ret[1];
         }
         ret[0] = take_fd(&fd);
@@ -64,12 +72,10 @@ int checkpoint_life_new(Manager *m, const char *ns, const char *id, int ret[2]) 
 }
 
 /** checkpoint_life_over() - the dump has ended, and no later manager has to look for it */
-void checkpoint_life_over(Manager *m, const char *ns, const char *id) {
-        g_autofree char *path = path_of(ns, id);
+void checkpoint_life_over(Manager *m, const char *ns, const char *id, uint64_t task_created_at) {
+        g_autofree char *path = path_of(ns, id, task_created_at);
 
-        if (unlinkat(m->runtime_fd, path, 0) < 0 && errno != ENOENT)
-                (void)log_warning_errno(errno, "Cannot remove %s", path);
-        (void)unlinkat(m->runtime_fd, DUMPS, AT_REMOVEDIR); /* fails where there are others */
+        fifo_remove(m, path);
 }
 
 static void left_free(Left *f) {
@@ -95,7 +101,7 @@ static void let_go(Left *f) {
 
         if (t && t->process.created_at == f->task_created_at)
                 t->held = false;
-        checkpoint_life_over(m, f->ns, f->id);
+        checkpoint_life_over(m, f->ns, f->id, f->task_created_at);
         left_free(f);
         freeze_settled(m);
 }
@@ -140,22 +146,20 @@ static int watch(Manager *m, const char *ns, const char *id, const Task *t, int 
         return r;
 }
 
-static void recover_one(Manager *m, char *name) {
-        g_autofree char *path = g_strconcat(DUMPS "/", name, NULL);
-        char *id = strchr(name, SEPARATOR);
-        _cleanup_close_ int fd = -1;
-        Task *t;
+static void recover_one(Manager *m, const char *name) {
+        g_autofree char *path = g_strconcat(DUMPS "/", name, NULL), *own = NULL;
+        g_auto(GStrv) names = g_strsplit(name, SEPARATOR, 3);
+        Task *t = names[0] && names[1] ? task_in(m, names[0], names[1]) : NULL;
+        _cleanup_close_ int fd = fifo_open(m, path, O_RDONLY);
 
-        if (!id)
-                return;
-        *id++ = '\0';
-        fd = fifo_open(m, path, O_RDONLY);
-        t = task_in(m, name, id);
-        if (fd >= 0 && has_writer(fd) && t && !process_ended(&t->process) && watch(m, name, id, t, &fd) >= 0) {
-                log_info("Container %s/%s is still being dumped for a manager that has gone", name, id);
+        if (t)
+                own = path_of(names[0], names[1], t->process.created_at);
+        if (fd >= 0 && has_writer(fd) && t && streq(path, own) && !process_ended(&t->process) &&
+            watch(m, names[0], names[1], t, &fd) >= 0) {
+                log_info("Container %s/%s is still being dumped for a manager that has gone", names[0], names[1]);
                 t->held = true;
         } else
-                checkpoint_life_over(m, name, id);
+                fifo_remove(m, path);
 }
 
 /** checkpoints_recover() - see checkpoint.h; before freeze_recover(), which lets run what nobody holds any more */

@@ -105,7 +105,7 @@ static void release(Make *k) {
         if (c && !another_is_made(k, c))
                 checkpoints_tidy(c);
         if (k->life >= 0)
-                checkpoint_life_over(k->manager, k->ns, k->id);
+                checkpoint_life_over(k->manager, k->ns, k->id, k->task_created_at);
 }
 
 static void discard(const Make *k) {
@@ -361,7 +361,7 @@ static int dump(Make *k, const Task *t, sd_bus_error *error) {
         for (size_t i = 0; i < ELEMENTSOF(flags); i++)
                 if (k->checkpoint->flags & flags[i].option)
                         body.flags |= flags[i].flag;
-        r = checkpoint_life_new(k->manager, k->ns, k->id, life);
+        r = checkpoint_life_new(k->manager, k->ns, k->id, k->task_created_at, life);
         if (r < 0)
                 return error_set_errno(error, r, "The checkpoint of task \"%s\" failed", k->id);
         k->life = life[0];

@@ -72,8 +72,8 @@ int checkpoint_make(Task *t, const CheckpointOptions *o, checkpoint_begun_t begu
 void checkpoints_stop(Manager *m); /* an orderly end, before freeze_stop(): what is being made is given up */
 
 /* dumps that outlive their manager, checkpoint-left.c */
-int checkpoint_life_new(Manager *m, const char *ns, const char *id, int ret[2]);
-void checkpoint_life_over(Manager *m, const char *ns, const char *id);
+int checkpoint_life_new(Manager *m, const char *ns, const char *id, uint64_t task_created_at, int ret[2]);
+void checkpoint_life_over(Manager *m, const char *ns, const char *id, uint64_t task_created_at);
 void checkpoints_recover(Manager *m); /* once, when the shims have answered: who is being dumped even so is held */
 void checkpoints_forget(Manager *m);
 

@@ -4,12 +4,14 @@
  * Holding a container still while what it writes to is read.
  *
  * It is paused like anybody's pause, after a mark in /run/davit that says that this is ours: a manager that is killed
- * in between leaves the mark, and the next one lets the container run on. One that was paused before is not touched,
+ * in between leaves the mark, and the next one lets the container run on. It says which of the container's tasks it is
+ * of, since the next one may be held still before the end of this is seen. One that was paused before is not touched,
  * and has no mark; one that is just being let go is held still again after that. What a manager that was killed has
  * left standing runs on once nobody dumps it any more (checkpoint-left.c). The container may go at any moment; then
  * there is nothing to let go of.
  */
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "daemon/error.h"
@@ -19,6 +21,7 @@
 #include "shared/log.h"
 
 #define KIND "frozen"
+#define SEPARATOR ":" /* in no id */
 
 struct Freeze {
         Manager *manager;
@@ -39,22 +42,34 @@ static Freeze *freeze_free(Freeze *f) {
 
 static void on_paused(Task *t, int r, const sd_bus_error *error, void *userdata);
 
-static void mark_remove(Manager *m, const char *ns, const char *id) {
-        int r = record_remove(m->runtime_fd, ns, KIND, id, false);
+static char *mark_name(const char *id, uint64_t task_created_at) {
+        return g_strdup_printf("%s" SEPARATOR "%" PRIu64, id, task_created_at);
+}
+
+static void mark_drop(Manager *m, const char *ns, const char *mark) {
+        int r = record_remove(m->runtime_fd, ns, KIND, mark, false);
 
         if (r < 0)
-                (void)log_warning_errno(r, "Cannot remove the mark of frozen container %s/%s", ns, id);
+                (void)log_warning_errno(r, "Cannot remove the mark of frozen container %s/%s", ns, mark);
+}
+
+static void mark_remove(Manager *m, const char *ns, const char *id, uint64_t task_created_at) {
+        g_autofree char *mark = mark_name(id, task_created_at);
+
+        mark_drop(m, ns, mark);
 }
 
 static int mark_write(const Container *c) {
+        g_autofree char *mark = mark_name(c->id, c->task->process.created_at);
         g_autoptr(JsonObject) o = json_object_new();
 
-        return record_write(c->ns->manager->runtime_fd, c->ns->name, KIND, c->id, o, false);
+        return record_write(c->ns->manager->runtime_fd, c->ns->name, KIND, mark, o, false);
 }
 
 typedef struct Thaw {
         Manager *manager;
         char *ns, *id;
+        uint64_t task_created_at;
         Freeze *next; /* waits to hold it still again */
 } Thaw;
 
@@ -74,7 +89,7 @@ static void answer(Freeze *f, int r, const sd_bus_error *error) {
 static void thaw_forget(Thaw *x) {
         Freeze *f = x->next;
 
-        mark_remove(x->manager, x->ns, x->id);
+        mark_remove(x->manager, x->ns, x->id, x->task_created_at);
         if (f && !f->over)
                 answer(f, 0, NULL);
         else if (f)
@@ -107,7 +122,7 @@ static void on_thawed(Task *t, int r, const sd_bus_error *error, void *userdata)
                 log_warning("Container %s/%s cannot be resumed: %s", x->ns, x->id,
                             error && error->message ? error->message : g_strerror(-r));
         else if (!next)
-                mark_remove(x->manager, x->ns, x->id);
+                mark_remove(x->manager, x->ns, x->id, x->task_created_at);
         if (next)
                 freeze_ask(next, t);
         thaw_free(x);
@@ -125,7 +140,9 @@ static void thaw_now(Thaw *x, Task *t) {
 static Thaw *thaw_new(Manager *m, const char *ns, const char *id, Task *t) {
         Thaw *x = g_new(Thaw, 1);
 
-        *x = (Thaw){ .manager = m, .ns = g_strdup(ns), .id = g_strdup(id) };
+        *x = (Thaw){
+                .manager = m, .ns = g_strdup(ns), .id = g_strdup(id), .task_created_at = t->process.created_at
+        };
         t->thaw = x;
         return x;
 }
@@ -147,7 +164,7 @@ static void release(Freeze *f) {
         if (t && !process_ended(&t->process) && t->process.status == TASK_PAUSED)
                 thaw(f->manager, f->ns, f->id, t);
         else
-                mark_remove(f->manager, f->ns, f->id); /* it has gone, or somebody lets it run already */
+                mark_remove(f->manager, f->ns, f->id, f->task_created_at); /* it has gone, or somebody lets it run */
         (void)freeze_free(f);
 }
 
@@ -209,7 +226,7 @@ int freeze_begin(Container *c, freeze_done_t done, void *userdata, Freeze **ret,
         f = freeze_new(c, done, userdata);
         r = task_pause(t, true, on_paused, f, error);
         if (r < 0) {
-                mark_remove(f->manager, f->ns, f->id);
+                mark_remove(f->manager, f->ns, f->id, f->task_created_at);
                 (void)freeze_free(f);
                 return r;
         }
@@ -288,31 +305,40 @@ void freeze_settled(Manager *m) {
         }
 }
 
-static int recover_one(const char *id, JsonObject *o _unused_, void *userdata) {
+/* NULL: it has gone. */
+static Task *task_marked(const Namespace *ns, const char *mark) {
+        g_auto(GStrv) names = g_strsplit(mark, SEPARATOR, 2);
+        Task *t = names[0] ? task_in(ns, names[0]) : NULL;
+        g_autofree char *own = t ? mark_name(t->id, t->process.created_at) : NULL;
+
+        return own && streq(own, mark) ? t : NULL;
+}
+
+static int recover_one(const char *mark, JsonObject *o _unused_, void *userdata) {
         Namespace *ns = userdata;
-        Task *t = task_in(ns, id);
+        Task *t = task_marked(ns, mark);
 
         if (t && !process_ended(&t->process) && t->process.status == TASK_PAUSED) {
-                log_info("Container %s/%s was held still by a manager that has gone; it runs on", ns->name, id);
+                log_info("Container %s/%s was held still by a manager that has gone; it runs on", ns->name, t->id);
                 if (t->held)
-                        wait_for_dump(thaw_new(ns->manager, ns->name, id, t));
+                        wait_for_dump(thaw_new(ns->manager, ns->name, t->id, t));
                 else
-                        thaw(ns->manager, ns->name, id, t);
+                        thaw(ns->manager, ns->name, t->id, t);
         } else
-                mark_remove(ns->manager, ns->name, id);
+                mark_drop(ns->manager, ns->name, mark);
         return 0;
 }
 
-static int stop_one(const char *id, JsonObject *o _unused_, void *userdata) {
+static int stop_one(const char *mark, JsonObject *o _unused_, void *userdata) {
         Namespace *ns = userdata;
-        Task *t = task_in(ns, id);
+        Task *t = task_marked(ns, mark);
         int r;
 
         if (!t || !t->link || process_ended(&t->process) || t->process.status == TASK_RUNNING || t->held)
                 return 0;
         r = link_request(t->link, SHIM_RESUME, NULL, NULL, NULL, 0, NULL, NULL);
         if (r < 0)
-                (void)log_warning_errno(r, "Container %s/%s stands still until the next start", ns->name, id);
+                (void)log_warning_errno(r, "Container %s/%s stands still until the next start", ns->name, t->id);
         return 0;
 }
 

@@ -815,8 +815,29 @@ class BothGone(PlayedTest):
         self.kill_both()
         davit.wait_until(lambda: not davit.processes("criu", "davit-dump"), what="the dump to end")
         self.assertEqual(davit.get(task, "Process.Status"), "paused")
-        davit.wait_until(lambda: not os.path.exists(f"{davit.RUNTIME}/dumps/default:{self.own}"), what="the manager")
+        davit.wait_until(lambda: not self.dumps(), what="the manager")
         davit.call(task, "Task.Resume")
+        self.assertRunsOn(task)
+
+    def dumps(self):
+        return glob.glob(f"{davit.RUNTIME}/dumps/default:{self.own}*")
+
+    def test_next_task(self):
+        """The container's next task is dumped when the end of that dump is seen: a later manager still sees this one."""
+        task = self.start()
+        self.begin(task)
+        for pid in davit.processes("criu"):
+            os.kill(pid, signal.SIGSTOP)  # it is killed for that, some seconds later
+        first = self.dumps()
+        self.kill_both()
+        davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))
+        task = self.start()
+        self.begin(task)
+        davit.wait_until(lambda: len(self.dumps()) == 1, what="the end of the first to be seen")
+        self.assertNotEqual(self.dumps(), first)
+        self.kill_both()
+        self.assertError("FailedPrecondition", davit.call, task, "Task.Checkpoint", "(sa{sv})", "two", {},
+                         contains="being made already")
         self.assertRunsOn(task)
 
     def test_any_moment(self):

@@ -8,11 +8,12 @@
 #include "daemon/freeze.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 #include "daemon/task.h"
 #include "tests/unit/fake-store.h"
 
-#define MARK "namespaces/default/frozen/c.json"
+#define MARK "namespaces/default/frozen/c%%3A%" PRIu64 ".json"
 
 typedef struct Shim {
         Fixture f;
@@ -45,7 +46,9 @@ static void end(Shim *s, const void *data) {
 }
 
 static bool marked(Shim *s) {
-        return faccessat(s->f.m.runtime_fd, MARK, F_OK, 0) == 0;
+        g_autofree char *mark = g_strdup_printf(MARK, s->t->process.created_at);
+
+        return faccessat(s->f.m.runtime_fd, mark, F_OK, 0) == 0;
 }
 
 /* The request the shim gets next is this one; its serial. */
