@@ -108,17 +108,17 @@ static bool has_string(const Strv *strv, const char *s) {
         return false;
 }
 
-/* What was named, each container once. 0, or the exit status of the last failure. */
-static int take_names(Ctl *ctl, const Each *each, int argc, char **argv, Strv *ret) {
+/** each_names() - what was named, each container once unless repeats. 0, or the exit status of the last failure. */
+int each_names(Ctl *ctl, bool repeats, int argc, char **argv, Strv *ret) {
         int r, status = 0;
 
         for (int i = 0; i < argc; i++) {
                 _cleanup_free_ char *id = NULL;
 
-                r = !each->repeats && has_relative(argc, argv, i) ? container_find(ctl, argv[i], &id) : 0;
+                r = !repeats && has_relative(argc, argv, i) ? container_find(ctl, argv[i], &id) : 0;
                 if (r != 0)
                         status = r;
-                else if ((each->repeats || !has_string(ret, id ?: argv[i])) && !strv_add(ret, id ?: argv[i]))
+                else if ((repeats || !has_string(ret, id ?: argv[i])) && !strv_add(ret, id ?: argv[i]))
                         return ctl_oom(ctl);
         }
         return status;
@@ -152,7 +152,7 @@ int each_call(Ctl *ctl, const Each *each, int argc, char **argv) {
 
         if (each->exec && argc != 1)
                 return ctl_error(ctl, _("--exec is about one container; name no other"));
-        status = take_names(ctl, each, argc, argv, &names);
+        status = each_names(ctl, each->repeats, argc, argv, &names);
         if (names.n == 0)
                 return status;
         targets = calloc(names.n, sizeof(*targets));

@@ -24,4 +24,5 @@ typedef struct Each {
         void *userdata;
 } Each;
 
+int each_names(Ctl *ctl, bool repeats, int argc, char **argv, Strv *ret);
 int each_call(Ctl *ctl, const Each *each, int argc, char **argv);

@@ -8,6 +8,7 @@
 
 #include "ctl/start.h"
 
+#include "ctl/each.h"
 #include "ctl/json.h"
 #include "ctl/launch.h"
 #include "ctl/verbs.h"
@@ -207,9 +208,9 @@ static int start_attached(Ctl *ctl, const char *given, const Start *start) {
 
 /** verb_start() - see above. */
 int verb_start(Ctl *ctl, int argc, char **argv) {
+        _cleanup_strv_ Strv names = {};
         Start s = {};
-        int status = 0;
-        int r;
+        int r, status;
 
         r = options_parse(ctl, "start", &argc, &argv, on_option, &s);
         if (r != 0)
@@ -218,8 +219,9 @@ int verb_start(Ctl *ctl, int argc, char **argv) {
                 return ctl_error(ctl, _("only one container at a time can be attached to"));
         if (s.attach)
                 return start_attached(ctl, argv[0], &s);
-        for (int i = 0; i < argc; i++) {
-                r = start_one(ctl, argv[i], s.checkpoint);
+        status = each_names(ctl, false, argc, argv, &names);
+        for (size_t i = 0; i < names.n; i++) {
+                r = start_one(ctl, names.v[i], s.checkpoint);
                 if (r != 0)
                         status = r;
         }

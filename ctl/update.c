@@ -258,9 +258,10 @@ static int update_one(Ctl *ctl, const char *given, void *userdata) {
 
 /** verb_update() - see above. */
 int verb_update(Ctl *ctl, int argc, char **argv) {
+        _cleanup_strv_ Strv names = {};
         Update u = { .ctl = ctl };
+        int r, status = 0;
         bool any = false;
-        int r;
 
         r = options_parse(ctl, "update", &argc, &argv, on_option, &u);
         if (r == 0)
@@ -270,7 +271,9 @@ int verb_update(Ctl *ctl, int argc, char **argv) {
         if (r == 0 && !any && !u.cpuset && u.files.n == 0)
                 r = ctl_error(ctl, "%s", _("say which limit is to change; see 'davitctl help update'"));
         if (r == 0)
-                r = object_each(ctl, argc, argv, update_one, &u);
+                status = each_names(ctl, false, argc, argv, &names);
+        if (r == 0)
+                r = object_each(ctl, (int)names.n, names.v, update_one, &u);
         strv_clear(&u.files);
-        return r;
+        return r == 0 ? status : r;
 }
