@@ -709,10 +709,10 @@ class Late(PlayedTest):
         task = self.start()
         launcher = davit.main_pid("davit-launcher.service")
         with davit.configuration(CheckpointTimeoutUSec=1000000):
-            begun = time.monotonic()
             with subprocess.Popen(["davitctl", "checkpoint", "create", self.own, "one"], stdout=subprocess.DEVNULL,
                                   stderr=subprocess.PIPE, text=True) as client:
                 davit.wait_until(lambda: davit.processes("criu"), what="criu")
+                begun = time.monotonic()
                 os.kill(launcher, signal.SIGSTOP)
                 os.unlink(f"{self.place}/hang")
                 davit.wait_until(lambda: not davit.processes("criu"), what="the answer of criu")
