@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * davitctl job ls and cancel: jobs of the manager, whoever has begun them. Those that have ended are listed for a
- * minute. A job belongs to no namespace and is known by its number alone. Waiting for a job is its own verb's.
+ * davitctl job ls and cancel: jobs of the manager, whoever has begun them and in whatever namespace. Those that have
+ * ended are listed for a minute. A job is known by its number alone. Waiting for a job is its own verb's.
  */
 
 #include "ctl/listing.h"
