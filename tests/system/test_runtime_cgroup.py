@@ -200,8 +200,8 @@ class Limits:
         if not UNIFIED and isinstance(self, Cgroupfs):
             self.skipTest("needs cgroup version 2")
         for memory in ({}, {"limit": 64 * MIB}):
-            self.config(linux__resources={"memory": memory, "unified": {"memory.max": "8192"}}, **self.place())
-            self.refused("linux.resources.unified.memory.max may be too small (8192 bytes)", "run", self.name)
+            self.config(linux__resources={"memory": memory, "unified": {"memory.max": "1000"}}, **self.place())
+            self.refused("linux.resources.unified.memory.max may be too small (1000 bytes)", "run", self.name)
 
     def test_what_is_no_property_of_a_unit(self):
         """With either driver; 0 is a value here."""
