@@ -62,8 +62,10 @@ static int target_absent(Ctl *ctl, const Each *each, const Target *target) {
         _cleanup_call_ Call call = {};
 
         if (each->exec && task_status(ctl, &call, target->id))
-                return ctl_error(ctl, _("container '%s' has no exec '%s'; see 'davitctl top %s'"), target->id,
-                                 each->exec, target->id);
+                return ctl_error(ctl,
+                                 _("container '%s' has no exec '%s'; see 'davitctl top %s' for those it has, and "
+                                   "'davitctl events --since 1h -f id=%s' for how others have ended"),
+                                 target->id, each->exec, target->id, target->id);
         return ctl_error(ctl, _("container '%s' is not running"), target->id);
 }
 

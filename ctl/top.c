@@ -52,17 +52,24 @@ static char *command_of(uint32_t pid) {
         return text_printf("[%s]", buffer);
 }
 
-static char *user_of(uint32_t pid) {
+static bool user_of(uint32_t pid, uid_t *ret) {
         _cleanup_free_ char *path = text_printf("/proc/%u", pid);
         struct stat st;
 
         if (!path || stat(path, &st) < 0)
-                return NULL;
-        return text_printf("%u", st.st_uid);
+                return false;
+        *ret = st.st_uid;
+        return true;
 }
 
 static bool add_process(Table *table, uint32_t pid, const char *exec) {
-        char *cells[] = { text_printf("%u", pid), user_of(pid), strdup(*exec ? exec : "-"), command_of(pid) };
+        uid_t uid = 0;
+        char *cells[] = {
+                text_printf("%u", pid),
+                user_of(pid, &uid) ? text_printf("%u", uid) : NULL,
+                strdup(*exec ? exec : "-"),
+                command_of(pid),
+        };
 
         if (cells[1] && cells[3])
                 return table_row(table, TABLE_PLAIN, cells);
@@ -95,10 +102,16 @@ static int print_table(Ctl *ctl, Message *m) {
 
 static void json_process(Json *j, uint32_t pid, const char *exec) {
         _cleanup_free_ char *command = command_of(pid);
+        uid_t uid;
 
         json_open(j, '{');
         json_key(j, "Pid");
         json_u64(j, pid);
+        json_key(j, "Uid");
+        if (user_of(pid, &uid))
+                json_u64(j, uid);
+        else
+                json_raw(j, "null");
         json_key(j, "ExecId");
         json_string(j, exec);
         json_key(j, "Command");

@@ -65,6 +65,8 @@ struct process *shim_process(struct shim *s, const char *exec_id) {
  * be the first process too, of which criu has not told yet: then nothing is collected.
  */
 void shim_reap(struct shim *s) {
+        bool strays = false;
+
         while (!s->restore) {
                 siginfo_t info = { .si_pid = 0 };
                 struct process *p;
@@ -79,11 +81,12 @@ void shim_reap(struct shim *s) {
                                 p = e;
                 if (p)
                         process_ended(s, p, &info);
-                else {
+                else
                         foreign_stray(s, &info);
-                        cgroup_sweep_execs(&s->cgroup);
-                }
+                strays = strays || !p;
         }
+        if (strays)
+                cgroup_sweep_execs(&s->cgroup);
         shim_end_continue(s);
 }
 

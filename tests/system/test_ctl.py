@@ -553,6 +553,7 @@ class Exec(CtlCase):
         name = self.ctl("exec", "-d", id, "sh", "-c", "echo done >/tmp/marker; sleep 1000")
         davit.wait_until(lambda: davit.ctl("exec", id, "test", "-e", "/tmp/marker").returncode == 0)
         self.assertEqual(self.execs(id), sorted(["init", name]))
+        self.assertEqual({one["Uid"] for one in json.loads(self.ctl("top", "--json", id))}, {0})
         self.ctl("exec", id, "rm", "/tmp/marker")
 
     def test_detached_from_what_nobody_reaches(self):
