@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -69,109 +70,6 @@ static void child_begin(void) {
         if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0 ||
             getppid() == 1)
                 _exit(EXIT_FAILURE);
-}
-
-/* What "criu ARGUMENT" says, of both streams, and its exit status. */
-static int criu_ask(const char *program, const char *argument, char **ret) {
-        static const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
-        const char *const argv[] = { "criu", "--no-default-config", argument, NULL };
-        struct clone_args args = { .exit_signal = SIGCHLD };
-        int fds[2], status, r;
-        pid_t pid;
-
-        if (pipe2(fds, O_CLOEXEC) < 0)
-                return -errno;
-        pid = sys_clone3(&args);
-        if (pid == 0) {
-                child_begin();
-                if (dup2(fds[1], STDOUT_FILENO) < 0 || dup2(fds[1], STDERR_FILENO) < 0)
-                        _exit(EXIT_FAILURE);
-                (void)execve(program, (char *const *)argv, (char *const *)env);
-                _exit(EXIT_FAILURE);
-        }
-        safe_close(fds[1]);
-        r = pid < 0 ? -errno : fd_read_bounded(fds[0], OUTPUT_MAX, ret, NULL);
-        safe_close(fds[0]);
-        if (pid > 0 && (waitpid(pid, &status, 0) != pid || (r >= 0 && (!WIFEXITED(status) || WEXITSTATUS(status)))))
-                r = r < 0 ? r : 1;
-        return r;
-}
-
-static void find_version(struct role *r, const char *program) {
-        _cleanup_free_ char *text = NULL;
-        const char *p;
-
-        if (criu_ask(program, "--version", &text) == 0 && text) {
-                p = strstr(text, "Version: ");
-                p = p ? p + 9 : text;
-                (void)snprintf(r->version, sizeof(r->version), "%.*s", (int)strcspn(p, "\n"), p);
-        }
-}
-
-/* The first error is what is missing, the others are what comes of it. */
-static void check(struct role *r, const char *program) {
-        char errors[TEXT_MAX - 64], sentence[TEXT_MAX];
-        _cleanup_free_ char *text = NULL;
-        const char *hierarchy;
-        int q;
-
-        if (cgroup_mount_point(&hierarchy) == -EOPNOTSUPP) {
-                tell(r, -EOPNOTSUPP, LAUNCHER_DUMP_MISSING,
-                     "criu holds a container still by the unified cgroup hierarchy (cgroup2), which is not mounted");
-                return;
-        }
-        q = criu_ask(program, "check", &text);
-        if (q == 0) {
-                find_version(r, program);
-                tell(r, 0, LAUNCHER_DUMP_OK, r->version);
-                return;
-        }
-        if (!criu_errors(text, errors, sizeof(errors)))
-                (void)snprintf(errors, sizeof(errors), "it fails and gives no reason");
-        (void)snprintf(sentence, sizeof(sentence), "\"criu check\" says: %s", errors);
-        tell(r, -EOPNOTSUPP, LAUNCHER_DUMP_MISSING, sentence);
-}
-
-static int criu_start(struct role *r, const char *program) {
-        struct clone_args args = { .exit_signal = SIGCHLD };
-        int socks[2];
-
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0)
-                return -errno;
-        r->criu = sys_clone3(&args);
-        if (r->criu == 0) {
-                child_begin();
-                (void)setsid();
-                criu_run(program, socks[1]);
-        }
-        safe_close(socks[1]);
-        r->criu_sock = socks[0];
-        return r->criu < 0 ? -errno : 0;
-}
-
-static int criu_request(struct role *r, struct fault *fault) {
-        _cleanup_criu_ struct criu_message options = { .data = NULL }, request = { .data = NULL };
-        uint32_t flags = r->task.flags;
-        int q;
-
-        criu_put_number(&options, CRIU_IMAGES_DIR_FD, (uint64_t)r->images);
-        criu_put_number(&options, CRIU_LEAVE_RUNNING, !(flags & LAUNCHER_DUMP_EXIT));
-        criu_put_number(&options, CRIU_EXT_UNIX_SK, !!(flags & LAUNCHER_DUMP_UNIX));
-        criu_put_number(&options, CRIU_TCP_ESTABLISHED, !!(flags & LAUNCHER_DUMP_TCP));
-        criu_put_number(&options, CRIU_FILE_LOCKS, !!(flags & LAUNCHER_DUMP_LOCKS));
-        criu_put_number(&options, CRIU_ORPHAN_PTS_MASTER, !!(flags & LAUNCHER_DUMP_TERMINAL));
-        criu_put_number(&options, CRIU_LOG_LEVEL, CRIU_LOG_WARNINGS);
-        criu_put_text(&options, CRIU_LOG_FILE, DUMP_LOG);
-        criu_put_number(&options, CRIU_NOTIFY_SCRIPTS, true);
-        criu_put_number(&options, CRIU_MANAGE_CGROUPS_MODE, CRIU_CGROUPS_IGNORE);
-        criu_put_number(&options, CRIU_GHOST_LIMIT, GHOST_MAX);
-        criu_put_number(&options, CRIU_TIMEOUT, FREEZE_SECONDS);
-        q = dump_task_describe(&r->task, r->images, &options, fault);
-        if (q >= 0)
-                q = criu_finish(&request, CRIU_DUMP, &options);
-        if (q >= 0 && send(r->criu_sock, request.data, request.size, MSG_NOSIGNAL) < 0)
-                q = -errno;
-        return q < 0 ? fault_set(fault, SHIM_STEP_RESTORE, q, "request to criu") : 0;
 }
 
 /* The launcher has something to say, or has gone: either way nobody wants the dump but who says so. */
@@ -232,6 +130,135 @@ static bool child_ended(pid_t pid, int msec) {
 static bool child_kill(pid_t pid) {
         (void)kill(pid, SIGKILL);
         return child_ended(pid, DEATH_MSEC);
+}
+
+/* Kills criu, if it still is there, and those it has started: they are of its session, and its number stays taken until
+ * it is reaped. Whether it can be. */
+static bool criu_end(pid_t pid) {
+        bool ended = child_kill(pid);
+
+        (void)kill(-pid, SIGKILL);
+        return ended;
+}
+
+_noreturn_ static void ask_main(const char *program, const char *argument, int out) {
+        static const char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+        const char *const argv[] = { "criu", "--no-default-config", argument, NULL };
+
+        child_begin();
+        (void)setsid();
+        if (dup2(out, STDOUT_FILENO) >= 0 && dup2(out, STDERR_FILENO) >= 0)
+                (void)execve(program, (char *const *)argv, (char *const *)env);
+        _exit(EXIT_FAILURE);
+}
+
+/* What "criu ARGUMENT" says, of both streams, and its exit status: 0, 1 or a negative errno. A file takes it and not a
+ * pipe, which those that criu has started and stopped would keep open where it is killed. */
+static int criu_ask(struct role *r, const char *program, const char *argument, char **ret) {
+        struct clone_args args = { .exit_signal = SIGCHLD };
+        _cleanup_close_ int out = -1, fd = -1;
+        int status = -1, q = 0;
+        pid_t pid;
+
+        out = memfd_create("criu", MFD_CLOEXEC);
+        if (out < 0)
+                return -errno;
+        pid = sys_clone3(&args);
+        if (pid == 0)
+                ask_main(program, argument, out);
+        if (pid < 0)
+                return -errno;
+        fd = sys_pidfd_open(pid, 0);
+        if (fd < 0 || !attend(r, fd, false))
+                q = -ECANCELED;
+        if (!criu_end(pid))
+                return -EBUSY;
+        if (waitpid(pid, &status, 0) != pid || lseek(out, 0, SEEK_SET) < 0)
+                return -errno;
+        if (q >= 0)
+                q = fd_read_bounded(out, OUTPUT_MAX, ret, NULL);
+        return q < 0 ? q : !WIFEXITED(status) || WEXITSTATUS(status);
+}
+
+static void find_version(struct role *r, const char *program) {
+        _cleanup_free_ char *text = NULL;
+        const char *p;
+
+        if (criu_ask(r, program, "--version", &text) == 0 && text) {
+                p = strstr(text, "Version: ");
+                p = p ? p + 9 : text;
+                (void)snprintf(r->version, sizeof(r->version), "%.*s", (int)strcspn(p, "\n"), p);
+        }
+}
+
+/* The first error is what is missing, the others are what comes of it. */
+static void check(struct role *r, const char *program) {
+        char errors[TEXT_MAX - 64], sentence[TEXT_MAX];
+        _cleanup_free_ char *text = NULL;
+        const char *hierarchy;
+        int q;
+
+        if (cgroup_mount_point(&hierarchy) == -EOPNOTSUPP) {
+                tell(r, -EOPNOTSUPP, LAUNCHER_DUMP_MISSING,
+                     "criu holds a container still by the unified cgroup hierarchy (cgroup2), which is not mounted");
+                return;
+        }
+        q = criu_ask(r, program, "check", &text);
+        if (q == 0) {
+                find_version(r, program);
+                tell(r, 0, LAUNCHER_DUMP_OK, r->version);
+                return;
+        }
+        if (q == -ECANCELED) {
+                tell(r, q, LAUNCHER_DUMP_CANCELLED, "the answer of \"criu check\" was not waited for");
+                return;
+        }
+        if (!criu_errors(text, errors, sizeof(errors)))
+                (void)snprintf(errors, sizeof(errors), "it fails and gives no reason");
+        (void)snprintf(sentence, sizeof(sentence), "\"criu check\" says: %s", errors);
+        tell(r, -EOPNOTSUPP, LAUNCHER_DUMP_MISSING, sentence);
+}
+
+static int criu_start(struct role *r, const char *program) {
+        struct clone_args args = { .exit_signal = SIGCHLD };
+        int socks[2];
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, socks) < 0)
+                return -errno;
+        r->criu = sys_clone3(&args);
+        if (r->criu == 0) {
+                child_begin();
+                (void)setsid();
+                criu_run(program, socks[1]);
+        }
+        safe_close(socks[1]);
+        r->criu_sock = socks[0];
+        return r->criu < 0 ? -errno : 0;
+}
+
+static int criu_request(struct role *r, struct fault *fault) {
+        _cleanup_criu_ struct criu_message options = { .data = NULL }, request = { .data = NULL };
+        uint32_t flags = r->task.flags;
+        int q;
+
+        criu_put_number(&options, CRIU_IMAGES_DIR_FD, (uint64_t)r->images);
+        criu_put_number(&options, CRIU_LEAVE_RUNNING, !(flags & LAUNCHER_DUMP_EXIT));
+        criu_put_number(&options, CRIU_EXT_UNIX_SK, !!(flags & LAUNCHER_DUMP_UNIX));
+        criu_put_number(&options, CRIU_TCP_ESTABLISHED, !!(flags & LAUNCHER_DUMP_TCP));
+        criu_put_number(&options, CRIU_FILE_LOCKS, !!(flags & LAUNCHER_DUMP_LOCKS));
+        criu_put_number(&options, CRIU_ORPHAN_PTS_MASTER, !!(flags & LAUNCHER_DUMP_TERMINAL));
+        criu_put_number(&options, CRIU_LOG_LEVEL, CRIU_LOG_WARNINGS);
+        criu_put_text(&options, CRIU_LOG_FILE, DUMP_LOG);
+        criu_put_number(&options, CRIU_NOTIFY_SCRIPTS, true);
+        criu_put_number(&options, CRIU_MANAGE_CGROUPS_MODE, CRIU_CGROUPS_IGNORE);
+        criu_put_number(&options, CRIU_GHOST_LIMIT, GHOST_MAX);
+        criu_put_number(&options, CRIU_TIMEOUT, FREEZE_SECONDS);
+        q = dump_task_describe(&r->task, r->images, &options, fault);
+        if (q >= 0)
+                q = criu_finish(&request, CRIU_DUMP, &options);
+        if (q >= 0 && send(r->criu_sock, request.data, request.size, MSG_NOSIGNAL) < 0)
+                q = -errno;
+        return q < 0 ? fault_set(fault, SHIM_STEP_RESTORE, q, "request to criu") : 0;
 }
 
 struct finished {
@@ -341,9 +368,7 @@ static void criu_stop(struct role *r, bool at_once) {
                 return;
         r->criu_sock = safe_close(r->criu_sock);
         r->killed = at_once || !child_ended(r->criu, (int)(ORDERLY_USEC / 1000));
-        r->stuck = r->killed && !child_kill(r->criu);
-        /* Those that criu has started are of its session, and its number stays taken until it is reaped. */
-        (void)kill(-r->criu, SIGKILL);
+        r->stuck = !criu_end(r->criu);
         if (!r->stuck)
                 (void)waitpid(r->criu, NULL, 0);
         if (r->frozen && !r->end)

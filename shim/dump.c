@@ -33,7 +33,6 @@ struct dump {
         pid_t pid;
         int sock;
         uint32_t serial;
-        bool only_check;  /* LAUNCHER_DUMP_CHECK: it holds nothing */
         bool told;        /* LAUNCHER_DUMP_DONE has gone out */
         bool ended;       /* and LAUNCHER_DUMP_ENDED, or there is to be none */
         uint64_t kill_at; /* CLOCK_MONOTONIC, microseconds; 0: it was not told to end */
@@ -114,7 +113,6 @@ void dump_start(struct launcher *l, struct packet *p, const struct launcher_dump
         *d = (struct dump){ .next = l->dumps,
                             .sock = -1,
                             .serial = serial,
-                            .only_check = request->flags & LAUNCHER_DUMP_CHECK,
                             .ended = !(request->flags & LAUNCHER_DUMP_EXIT) };
         r = dump_fork(l, d, images, life, request);
         if (r < 0) {
@@ -131,17 +129,10 @@ static void dump_kill(struct dump *d) {
         d->kill_at = 0;
 }
 
-/** dump_end() - pass on what the manager wants of a dump; one that is over is passed over
- *
- * Who only asks criu what it can hears nothing until criu has answered, and takes criu along.
- */
+/** dump_end() - pass on what the manager wants of a dump; one that is over is passed over */
 void dump_end(struct launcher *l, const struct launcher_dump_end *end, uint32_t serial) {
         for (struct dump *d = l->dumps; d; d = d->next) {
-                if (d->serial != serial)
-                        continue;
-                if (d->only_check)
-                        dump_kill(d);
-                else if (shim_send(d->sock, LAUNCHER_DUMP_END, 0, end, NULL, NULL, 0) >= 0)
+                if (d->serial == serial && shim_send(d->sock, LAUNCHER_DUMP_END, 0, end, NULL, NULL, 0) >= 0)
                         d->kill_at = now_usec(CLOCK_MONOTONIC) + PATIENCE_USEC;
         }
 }
@@ -252,11 +243,8 @@ void dump_poll(struct launcher *l, const struct pollfd *p, size_t n) {
 void dump_forget(struct launcher *l) {
         uint64_t until = now_usec(CLOCK_MONOTONIC) + PATIENCE_USEC;
 
-        for (struct dump *d = l->dumps; d; d = d->next) {
+        for (struct dump *d = l->dumps; d; d = d->next)
                 d->sock = safe_close(d->sock);
-                if (d->only_check)
-                        dump_kill(d);
-        }
         while (l->dumps) {
                 struct dump *d = l->dumps;
 

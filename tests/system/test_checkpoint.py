@@ -401,6 +401,9 @@ if sys.argv[-1] == "--version":
 if sys.argv[-1] == "check":
     while os.path.exists(f"{PLACE}/hang"):
         time.sleep(0.02)
+    if os.path.exists(f"{PLACE}/killed"):
+        number = 19 if os.fork() == 0 else 9
+        os.kill(os.getpid(), number)
     sys.stderr.write(say("check"))
     sys.exit(1 if say("check") else 0)
 sock = socket.socket(fileno=int(sys.argv[-1]))
@@ -702,6 +705,14 @@ class Late(PlayedTest):
             self.assertError("Unavailable", davit.call, task, "Task.Checkpoint", "(sa{sv})", "one", {},
                              contains='"criu check" did not answer')
             self.assertRunsOn(task)
+
+    def test_check_killed(self):
+        """S-P18: what it has started goes with it, also where that is stopped and would be writing."""
+        self.say("killed")
+        task = self.start()
+        self.assertError("NotSupported", davit.call, task, "Task.Checkpoint", "(sa{sv})", "one", {}, contains="gives no reason")
+        davit.wait_until(lambda: not davit.processes("criu"), what="the end of what it has started")
+        self.assertRunsOn(task)
 
     def test_check_answers_late(self):
         """That it can be done comes when it has been given up: no dump begins, which nobody would end."""
