@@ -180,6 +180,5 @@ void checkpoints_recover(Manager *m) {
 
 /** checkpoints_forget() - the end of the manager: the next one looks again */
 void checkpoints_forget(Manager *m) {
-        while (m->left)
-                left_free(m->left->data);
+        g_slist_free_full(g_steal_pointer(&m->left), (GDestroyNotify)left_free);
 }

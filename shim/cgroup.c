@@ -257,7 +257,7 @@ static void unlink_execs(struct cgroup *c) {
 /* A group that has been removed cannot be read, and need not have told that it was empty. Whether one has become empty
  * that is still there. */
 static bool forget_left(struct cgroup *c) {
-        bool emptied = false, populated, frozen;
+        bool emptied = false, populated = false, frozen;
 
         for (unsigned i = c->n_left; i-- > 0;) {
                 int r = events_read(c->left[i], &populated, &frozen);
