@@ -44,7 +44,6 @@
 
 #define ANSWER_TIMEOUT_USEC (5 * USEC_PER_SEC)
 #define SOCKET_NAME "shim"
-#define STATE_NAME "task.json"
 
 struct Recovery {
         Manager *manager;
@@ -436,10 +435,10 @@ static JsonObject *read_state(Manager *m, const char *ns, const char *id, int di
         const char *boot_id = "";
         int r;
 
-        r = record_read_object(dir_fd, STATE_NAME, &o);
+        r = record_read_object(dir_fd, TASK_STATE_NAME, &o);
         if (r >= 0)
                 return g_steal_pointer(&o);
-        task_file_unusable(r, ns, id, STATE_NAME);
+        task_file_unusable(r, ns, id, TASK_STATE_NAME);
         if (r == -ENOENT || record_read(m->state_fd, ns, "tasks", id, &o) < 0)
                 return NULL;
         (void)record_get_string(o, "boot_id", &boot_id);

@@ -132,7 +132,7 @@ int task_files_write_state(Task *t) {
         _cleanup_close_ int fd = -1;
 
         fd = task_dir_open(t->ns->manager, t->ns->name, t->id, false);
-        return fd < 0 ? fd : write_json(fd, "task.json", o);
+        return fd < 0 ? fd : write_json(fd, TASK_STATE_NAME, o);
 }
 
 /** task_files_write_exec() - exec-<id>.json */

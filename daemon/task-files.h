@@ -5,6 +5,8 @@
 
 #include "daemon/task.h"
 
+#define TASK_STATE_NAME "task.json" /* in its directory */
+
 /* the directory */
 int task_dir_open(Manager *m, const char *ns, const char *id, bool create);
 int task_dir_remove(Manager *m, const char *ns, const char *id);

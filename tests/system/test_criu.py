@@ -383,10 +383,7 @@ class Cut(CriuTest):
         self.kill_both()
         thread.join()
         davit.wait_until(lambda: not davit.processes("criu"), what="criu to end")
-        if davit.get(task, "Process.Status") == "created":
-            davit.call(task, "Process.Start")
-        self.assertEqual(davit.get(task, "Process.Status"), "running")
-        davit.call(task, "Process.Delete", "(a{sv})", davit.options(Force=True))
+        self.assertRestored(task)
 
     def test_stopped(self):
         """A criu that stands still while it dumps is killed, with what it holds let go."""
@@ -414,6 +411,10 @@ class Cut(CriuTest):
             self.assertIn(status, ("created", "running"))
             if status == "running":
                 break
+        self.assertRestored(task)
+
+    def assertRestored(self, task):  # pylint: disable=invalid-name
+        """It runs, or does when it is started once more; and goes."""
         if davit.get(task, "Process.Status") == "created":
             davit.call(task, "Process.Start")
         self.assertEqual(davit.get(task, "Process.Status"), "running")
